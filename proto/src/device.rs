@@ -1,0 +1,369 @@
+//! The KCOV device of one tenant as a state machine: `kernel/kcov.c` of Linux 6.12 without its memory.
+//!
+//! The machine holds what the kernel's `struct kcov` and `task_struct` hold for KCOV: the mode of each instance, which
+//! thread owns it, which remote handles are taken. It has no clock, no descriptor and no memory: whoever runs it opens
+//! files, allocates areas and knows which threads are alive.
+//!
+//! ```text
+//!           init_trace            enable / remote_enable
+//! Fresh ───────────────▶ Ready ───────────────────────────▶ Tracing
+//!                          ▲                                   │
+//!                          └──────── disable, exit ────────────┘
+//! ```
+//!
+//! Whether a thread is still alive is not known here, and the kernel's answers depend on it: an exiting thread gives
+//! up its instance before anybody can see it gone. A [`Refusal`] therefore names the thread that it
+//! [blames](Refusal::blames): if that thread is found to be exiting, the caller reports its [`exit`](Device::exit)
+//! and asks again.
+
+use crate::abi::{self, RemoteArg, TraceMode};
+use crate::errno::Errno;
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+
+/// Names one arena of a tenant, and the instance that it belongs to; a stale one is an ordinary error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ArenaId {
+    /// Place in the tenant's table.
+    pub index: u32,
+    /// Counts the uses of that place.
+    pub generation: u32,
+}
+
+impl ArenaId {
+    /// One number, for logs: no two instances of a tenant have the same.
+    #[must_use]
+    pub fn number(self) -> u64 {
+        u64::from(self.generation) << 32 | u64::from(self.index)
+    }
+}
+
+/// A thread, by its id in the broker's PID namespace.
+pub type Tid = u32;
+
+/// A call that the device refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// What the caller gets, if the blamed thread is alive.
+    pub errno: Errno,
+    /// The thread without which the answer might be another.
+    pub blames: Option<Tid>,
+}
+
+impl From<Errno> for Refusal {
+    fn from(errno: Errno) -> Self {
+        Refusal { errno, blames: None }
+    }
+}
+
+fn blame(errno: Errno, tid: Tid) -> Refusal {
+    Refusal { errno, blames: Some(tid) }
+}
+
+/// Why a thread owns an instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Enabled {
+    /// `ENABLE`: its own calls are recorded.
+    Own,
+    /// `REMOTE_ENABLE`: background work marked with these handles is, its own calls are not.
+    Remote { handles: Vec<u64> },
+}
+
+/// State of an instance (`enum kcov_mode` and the fields that go with it).
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum State {
+    Fresh,
+    Ready { words: u64 },
+    Tracing { words: u64, mode: TraceMode, owner: Tid, enabled: Enabled },
+}
+
+#[derive(Debug)]
+struct Entry {
+    generation: u32,
+    state: Option<State>,
+}
+
+/// What a thread is armed with: whether and how its own calls are recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Armed {
+    /// Where to.
+    pub arena: ArenaId,
+    /// What.
+    pub mode: TraceMode,
+    /// Capacity of the area, words.
+    pub words: u64,
+}
+
+/// The device of one tenant.
+#[derive(Debug, Default)]
+pub struct Device {
+    entries: Vec<Entry>,
+    free: Vec<u32>,
+    live: usize,
+    owners: HashMap<Tid, ArenaId>,
+    handles: HashMap<u64, ArenaId>,
+}
+
+impl Device {
+    /// A device that nobody has opened.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Instances that exist.
+    #[must_use]
+    pub fn live(&self) -> usize {
+        self.live
+    }
+
+    /// Remote handles that are taken.
+    #[must_use]
+    pub fn handles(&self) -> usize {
+        self.handles.len()
+    }
+
+    /// Threads that own an instance.
+    #[must_use]
+    pub fn owners(&self) -> usize {
+        self.owners.len()
+    }
+
+    /// The instance that `tid` owns (`task_struct.kcov`).
+    #[must_use]
+    pub fn owned_by(&self, tid: Tid) -> Option<ArenaId> {
+        self.owners.get(&tid).copied()
+    }
+
+    /// The thread that owns the instance.
+    #[must_use]
+    pub fn owner(&self, id: ArenaId) -> Option<Tid> {
+        match self.state(id) {
+            Some(State::Tracing { owner, .. }) => Some(*owner),
+            _ => None,
+        }
+    }
+
+    /// What the own calls of `tid` are recorded into.
+    #[must_use]
+    pub fn armed(&self, tid: Tid) -> Option<Armed> {
+        let arena = self.owned_by(tid)?;
+        match self.state(arena) {
+            Some(State::Tracing { words, mode, enabled: Enabled::Own, .. }) => {
+                Some(Armed { arena, mode: *mode, words: *words })
+            }
+            _ => None,
+        }
+    }
+
+    /// `kcov_open`: a new instance.
+    pub fn open(&mut self) -> ArenaId {
+        self.live += 1;
+        if let Some(index) = self.free.pop() {
+            let entry = &mut self.entries[index as usize];
+            entry.state = Some(State::Fresh);
+            return ArenaId { index, generation: entry.generation };
+        }
+        self.entries.push(Entry { generation: 0, state: Some(State::Fresh) });
+        ArenaId { index: (self.entries.len() - 1) as u32, generation: 0 }
+    }
+
+    /// `KCOV_INIT_TRACE`, first half: whether `words` may be the size. The area is allocated between the halves, so
+    /// that a refused size costs nothing.
+    ///
+    /// # Errors
+    /// `EINVAL` for the size (before the state is looked at), `EBUSY` once initialised.
+    pub fn check_init(&self, id: ArenaId, words: u64) -> Result<(), Refusal> {
+        if !(abi::AREA_WORDS_MIN..=abi::AREA_WORDS_MAX).contains(&words) {
+            return Err(Errno::EINVAL.into());
+        }
+        match self.state(id).ok_or(Errno::ENOTTY)? {
+            State::Fresh => Ok(()),
+            State::Ready { .. } | State::Tracing { .. } => Err(Errno::EBUSY.into()),
+        }
+    }
+
+    /// `KCOV_INIT_TRACE`, second half: the area of `words` is there.
+    ///
+    /// # Errors
+    /// As [`check_init`](Self::check_init).
+    pub fn commit_init(&mut self, id: ArenaId, words: u64) -> Result<(), Refusal> {
+        self.check_init(id, words)?;
+        *self.state_mut(id)? = State::Ready { words };
+        Ok(())
+    }
+
+    /// `KCOV_ENABLE` by `caller`.
+    ///
+    /// # Errors
+    /// In this order: `EINVAL` unless the instance is initialised and nobody has it enabled; `EBUSY` if the caller has
+    /// any instance; `EINVAL` for a mode other than 0 and 1.
+    pub fn enable(&mut self, id: ArenaId, caller: Tid, arg: u64) -> Result<Armed, Refusal> {
+        let words = self.enableable(id, caller)?;
+        let mode = TraceMode::from_arg(arg)?;
+        *self.state_mut(id)? = State::Tracing { words, mode, owner: caller, enabled: Enabled::Own };
+        self.owners.insert(caller, id);
+        Ok(Armed { arena: id, mode, words })
+    }
+
+    /// `KCOV_REMOTE_ENABLE` by `caller`; a refusal leaves nothing behind.
+    ///
+    /// # Errors
+    /// As [`enable`](Self::enable), then each handle in turn: `EINVAL` for one that is no USB handle, `EEXIST` for one
+    /// that is taken in this tenant or twice here; then the common handle likewise.
+    pub fn remote_enable(&mut self, id: ArenaId, caller: Tid, arg: &RemoteArg) -> Result<TraceMode, Refusal> {
+        let words = self.enableable(id, caller)?;
+        let mode = TraceMode::from_arg(u64::from(arg.trace_mode))?;
+        let mut taken = Vec::with_capacity(arg.handles.len() + 1);
+        for &handle in &arg.handles {
+            if !abi::is_global_handle(handle) {
+                return Err(Errno::EINVAL.into());
+            }
+            self.check_free(handle, &taken)?;
+            taken.push(handle);
+        }
+        if arg.common_handle != 0 {
+            if !abi::is_common_handle(arg.common_handle) {
+                return Err(Errno::EINVAL.into());
+            }
+            self.check_free(arg.common_handle, &taken)?;
+            taken.push(arg.common_handle);
+        }
+        self.handles.extend(taken.iter().map(|&handle| (handle, id)));
+        let enabled = Enabled::Remote { handles: taken };
+        *self.state_mut(id)? = State::Tracing { words, mode, owner: caller, enabled };
+        self.owners.insert(caller, id);
+        Ok(mode)
+    }
+
+    /// `KCOV_DISABLE` by `caller`.
+    ///
+    /// # Errors
+    /// `EINVAL` if `arg` is not 0, or the caller's instance is not this one.
+    pub fn disable(&mut self, id: ArenaId, caller: Tid, arg: u64) -> Result<(), Refusal> {
+        self.state(id).ok_or(Errno::ENOTTY)?;
+        if arg != 0 || self.owned_by(caller) != Some(id) {
+            return Err(Errno::EINVAL.into());
+        }
+        self.exit(caller);
+        Ok(())
+    }
+
+    /// `KCOV_RESET_TRACE` by `caller`: whether it may set the count to 0. `by_any` lets every holder of the
+    /// descriptor do it.
+    ///
+    /// # Errors
+    /// `EINVAL` if `arg` is not 0, or the caller is not the one who collects here.
+    pub fn reset_trace(&self, id: ArenaId, caller: Tid, arg: u64, by_any: bool) -> Result<(), Refusal> {
+        let state = self.state(id).ok_or(Errno::ENOTTY)?;
+        let tracing = matches!(state, State::Tracing { .. });
+        let allowed = match by_any {
+            true => !matches!(state, State::Fresh),
+            false => tracing && self.owned_by(caller) == Some(id),
+        };
+        if arg == 0 && allowed { Ok(()) } else { Err(Errno::EINVAL.into()) }
+    }
+
+    /// `kcov_mmap`: the rules on length and offset, both in bytes, with pages of `page` bytes.
+    ///
+    /// # Errors
+    /// `EINVAL` before `INIT_TRACE`, for an offset, or if the length in whole pages is not the area's.
+    pub fn check_mmap(&self, id: ArenaId, length: u64, offset: u64, page: u64) -> Result<(), Refusal> {
+        let words = match self.state(id).ok_or(Errno::EINVAL)? {
+            State::Fresh => return Err(Errno::EINVAL.into()),
+            State::Ready { words } | State::Tracing { words, .. } => *words,
+        };
+        let rounded = length.checked_next_multiple_of(page).ok_or(Errno::EINVAL)?;
+        if offset == 0 && rounded == words * abi::WORD { Ok(()) } else { Err(Errno::EINVAL.into()) }
+    }
+
+    /// `kcov_task_exit`: `tid` gives up its instance and the handles that came with it. Returns the instance.
+    pub fn exit(&mut self, tid: Tid) -> Option<ArenaId> {
+        let id = self.owners.remove(&tid)?;
+        let state = self.state_mut(id).ok()?;
+        let State::Tracing { words, enabled, .. } = state else { return Some(id) };
+        let handles = match std::mem::replace(enabled, Enabled::Own) {
+            Enabled::Own => Vec::new(),
+            Enabled::Remote { handles } => handles,
+        };
+        *state = State::Ready { words: *words };
+        for handle in handles {
+            self.handles.remove(&handle);
+        }
+        Some(id)
+    }
+
+    /// An `execve` of `old`, which was not the leader of its group, made it `new`, the leader. What the former leader
+    /// owned is given up, as it exited.
+    pub fn rebind(&mut self, old: Tid, new: Tid) {
+        if old == new {
+            return;
+        }
+        self.exit(new);
+        if let Some(id) = self.owners.remove(&old) {
+            if let Ok(State::Tracing { owner, .. }) = self.state_mut(id) {
+                *owner = new;
+            }
+            self.owners.insert(new, id);
+        }
+    }
+
+    /// Size of the area in words, once initialised.
+    #[must_use]
+    pub fn words(&self, id: ArenaId) -> Option<u64> {
+        match self.state(id)? {
+            State::Fresh => None,
+            State::Ready { words } | State::Tracing { words, .. } => Some(*words),
+        }
+    }
+
+    /// The last descriptor and mapping are gone: forgets the instance unless a thread still owns it. Says whether it
+    /// did.
+    pub fn release(&mut self, id: ArenaId) -> bool {
+        match self.state(id) {
+            None | Some(State::Tracing { .. }) => return false,
+            Some(State::Fresh | State::Ready { .. }) => {}
+        }
+        let entry = &mut self.entries[id.index as usize];
+        entry.state = None;
+        entry.generation = entry.generation.wrapping_add(1);
+        self.free.push(id.index);
+        self.live -= 1;
+        true
+    }
+
+    /// What `ENABLE` and `REMOTE_ENABLE` check first: the words of the area.
+    fn enableable(&self, id: ArenaId, caller: Tid) -> Result<u64, Refusal> {
+        let words = match self.state(id).ok_or(Errno::ENOTTY)? {
+            State::Fresh => return Err(Errno::EINVAL.into()),
+            State::Tracing { owner, .. } => return Err(blame(Errno::EINVAL, *owner)),
+            State::Ready { words } => *words,
+        };
+        match self.owners.contains_key(&caller) {
+            true => Err(blame(Errno::EBUSY, caller)),
+            false => Ok(words),
+        }
+    }
+
+    fn check_free(&self, handle: u64, taken: &[u64]) -> Result<(), Refusal> {
+        if taken.contains(&handle) {
+            return Err(Errno::EEXIST.into());
+        }
+        match self.handles.get(&handle) {
+            None => Ok(()),
+            Some(&holder) => Err(Refusal { errno: Errno::EEXIST, blames: self.owner(holder) }),
+        }
+    }
+
+    fn state(&self, id: ArenaId) -> Option<&State> {
+        self.entries.get(id.index as usize).filter(|e| e.generation == id.generation)?.state.as_ref()
+    }
+
+    fn state_mut(&mut self, id: ArenaId) -> Result<&mut State, Errno> {
+        self.entries
+            .get_mut(id.index as usize)
+            .filter(|e| e.generation == id.generation)
+            .and_then(|e| e.state.as_mut())
+            .ok_or(Errno::ENOTTY)
+    }
+}

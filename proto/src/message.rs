@@ -1,0 +1,262 @@
+//! Requests and answers on the sockets between the processes.
+//!
+//! Every socket is `SOCK_SEQPACKET`: one message a datagram, at most [`MAX_BYTES`] long, encoded with bincode;
+//! file descriptors ride beside the bytes as `SCM_RIGHTS`. Each side that decodes treats the result as an
+//! allegation of the sender.
+//!
+//! | socket | asks | answers |
+//! |---|---|---|
+//! | worker - broker | [`Assist`] | [`AssistReply`] |
+//! | worker - reader | [`ReaderRequest`] | [`ReaderReply`] |
+//! | broker - zygote | [`ZygoteRequest`] | [`ZygoteReply`] |
+//!
+//! The sockets to the spawner are private to the broker crate.
+
+use crate::abi::{RemoteArg, TraceMode};
+use crate::device::ArenaId;
+use crate::errno::Errno;
+use serde::{Serialize, de::DeserializeOwned};
+
+/// Most bytes of one message. The largest is a memory answer of [`MAX_READ`] bytes.
+pub const MAX_BYTES: usize = 68 * 1024;
+/// Most bytes of the caller's memory that one request reads.
+pub const MAX_READ: usize = 64 * 1024;
+/// Most bytes of a path, its terminating NUL included (`PATH_MAX`).
+pub const MAX_PATH: usize = 4096;
+/// Most arenas that one answer tells a worker to unmap.
+pub const MAX_DROPS: usize = 64;
+
+/// Id of a notification, unique on its listener only (`seccomp_notif.id`).
+pub type NotificationId = u64;
+
+/// Identity of an open file: device and inode number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub struct FileId {
+    /// `st_dev`, as `statx` major and minor give it: `major << 32 | minor`.
+    pub device: u64,
+    /// `st_ino`.
+    pub inode: u64,
+}
+
+/// What a worker asks of the broker, for the notification that it has in flight.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Assist {
+    /// The notification that it is for.
+    pub id: NotificationId,
+    /// Caller, as `seccomp_notif.pid` says: a thread id.
+    pub tid: u32,
+    /// What is asked.
+    pub what: AssistKind,
+}
+
+/// The kinds of [`Assist`].
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum AssistKind {
+    /// The worker is up and about to serve.
+    Ready,
+    /// Open the KCOV device and give the caller its descriptor: the broker answers the notification itself.
+    Open {
+        /// Open flags of the caller.
+        flags: u32,
+        /// Set when the path led to a file that may be an arena (a re-open through procfs) and not the device.
+        reopened: Option<FileId>,
+    },
+    /// `ioctl` with a KCOV request.
+    Ioctl {
+        /// Descriptor number in the caller.
+        fd: i32,
+        /// Low 32 bits of the request.
+        request: u32,
+        /// The whole argument register.
+        arg: u64,
+        /// For `REMOTE_ENABLE`: the structure, or the errno of reading it.
+        remote: Option<Result<RemoteArg, Errno>>,
+    },
+    /// `mmap` of a descriptor.
+    Mmap {
+        /// Descriptor number in the caller.
+        fd: i32,
+        /// Length as asked for, bytes.
+        length: u64,
+        /// Offset, bytes.
+        offset: u64,
+        /// `PROT_*`.
+        prot: u32,
+        /// `MAP_*`.
+        flags: u32,
+    },
+    /// The caller is about to `execve`.
+    Exec,
+    /// The roster marks the caller's thread group as one that may have exec'ed: settle who is who.
+    Settle,
+    /// Map this arena, which the roster names.
+    Arena(ArenaId),
+    /// The reader is gone: a socket to its successor rides beside the reply.
+    Reader,
+}
+
+/// What the broker answers to an [`Assist`].
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct AssistReply {
+    /// Repeats the request's.
+    pub id: NotificationId,
+    /// What the worker does with its notification.
+    pub verdict: Verdict,
+    /// Present when a descriptor of an arena rides along: map it.
+    pub arena: Option<(ArenaId, u64)>,
+    /// The caller is armed from here on (`ENABLE` took effect).
+    pub armed: Option<(ArenaId, TraceMode)>,
+    /// `RESET_TRACE` was granted: set this arena's count to 0.
+    pub reset: Option<ArenaId>,
+    /// Arenas that are gone: unmap them.
+    pub drops: Vec<ArenaId>,
+}
+
+/// What becomes of a notification.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Verdict {
+    /// Answer with this value.
+    Value(i64),
+    /// Answer with this error.
+    Fail(Errno),
+    /// Not the broker's business: let the kernel run the call.
+    Continue,
+    /// The broker has answered it.
+    Answered,
+}
+
+/// What a worker asks of its tenant's reader.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ReaderRequest {
+    /// The notification that it is for.
+    pub id: NotificationId,
+    /// Caller, a thread id.
+    pub tid: u32,
+    /// What is asked.
+    pub what: ReaderKind,
+}
+
+/// The kinds of [`ReaderRequest`].
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum ReaderKind {
+    /// Read `length` bytes (at most [`MAX_READ`]) at `address`, all or nothing.
+    Memory {
+        /// Address in the caller.
+        address: u64,
+        /// Bytes.
+        length: u32,
+    },
+    /// Read the path at `address` and say to which file it leads.
+    Path {
+        /// Descriptor that a relative path starts at, or `AT_FDCWD`.
+        dirfd: i32,
+        /// Address of the NUL-terminated path in the caller.
+        address: u64,
+        /// Whether a symbolic link at the end is followed.
+        follow: bool,
+        /// `RESOLVE_*` of `openat2`, 0 for the other calls.
+        resolve: u64,
+    },
+    /// Read `struct kcov_remote_arg` at `address` in the kernel's order: `num_handles`, its bound, then the whole.
+    RemoteArg {
+        /// Address in the caller.
+        address: u64,
+    },
+}
+
+/// What a reader answers.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum ReaderReply {
+    /// The bytes asked for.
+    Memory(Vec<u8>),
+    /// The file that the path leads to.
+    File(FileId),
+    /// The remote argument.
+    RemoteArg(RemoteArg),
+    /// The call cannot have what it asks for: unreadable memory (`EFAULT`), no such file, ...
+    Fail(Errno),
+    /// The notification is no longer valid: the caller is gone.
+    Gone,
+}
+
+/// What the broker asks of a zygote.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum ZygoteRequest {
+    /// Fork a worker. Descriptors, in this order: listener, broker socket, reader socket, slot, roster.
+    Fork {
+        /// Index of the worker among its tenant's.
+        index: u32,
+    },
+}
+
+/// What a zygote answers.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum ZygoteReply {
+    /// Loaded and jailed; `Fork` may come.
+    Ready,
+    /// The worker's process id, a claim.
+    Forked {
+        /// Process id.
+        pid: u32,
+    },
+    /// A worker ended; the zygote was its parent.
+    Exited {
+        /// Process id.
+        pid: u32,
+        /// Signal that ended it, or 0.
+        signal: i32,
+        /// Exit status, if no signal did.
+        status: i32,
+    },
+    /// The fork failed.
+    Failed(Errno),
+}
+
+/// Why bytes are no message.
+#[derive(Debug, thiserror::Error)]
+pub enum MessageError {
+    /// More than [`MAX_BYTES`].
+    #[error("message of {bytes} bytes is over the bound of {MAX_BYTES}")]
+    TooLong {
+        /// Its length.
+        bytes: usize,
+    },
+    /// Does not decode.
+    #[error("message does not decode: {0}")]
+    Decode(#[from] bincode::error::DecodeError),
+    /// Does not encode into the bound.
+    #[error("message does not encode: {0}")]
+    Encode(#[from] bincode::error::EncodeError),
+    /// Decodes, with bytes left over.
+    #[error("message has {0} bytes left over")]
+    Trailing(usize),
+}
+
+fn config() -> impl bincode::config::Config {
+    bincode::config::standard().with_limit::<MAX_BYTES>()
+}
+
+/// Encodes `message` into `buffer`, whose contents are replaced.
+///
+/// # Errors
+/// [`MessageError::Encode`] if it is over [`MAX_BYTES`].
+pub fn encode<T: Serialize>(message: &T, buffer: &mut Vec<u8>) -> Result<(), MessageError> {
+    buffer.clear();
+    let bytes = bincode::serde::encode_into_std_write(message, buffer, config())?;
+    if bytes > MAX_BYTES { Err(MessageError::TooLong { bytes }) } else { Ok(()) }
+}
+
+/// Decodes a whole message.
+///
+/// # Errors
+/// If the bytes are too many, no message, or a message with something behind it.
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, MessageError> {
+    if bytes.len() > MAX_BYTES {
+        return Err(MessageError::TooLong { bytes: bytes.len() });
+    }
+    let (message, used) = bincode::serde::decode_from_slice(bytes, config())?;
+    match bytes.len() - used {
+        0 => Ok(message),
+        left => Err(MessageError::Trailing(left)),
+    }
+}
