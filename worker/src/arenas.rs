@@ -1,0 +1,55 @@
+//! The arenas that this worker has mapped.
+
+use crate::sys::shared::SharedWords;
+use kcov_proto::abi;
+use kcov_proto::device::ArenaId;
+use nix::errno::Errno;
+use std::collections::{HashMap, VecDeque};
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+/// Most arenas mapped at a time: a small part of `vm.max_map_count`. The oldest goes first; it is asked for again
+/// when it is needed.
+const MOST: usize = 4096;
+
+/// Mappings by arena.
+#[derive(Debug, Default)]
+pub struct Arenas {
+    mapped: HashMap<ArenaId, Rc<SharedWords>>,
+    order: VecDeque<ArenaId>,
+}
+
+impl Arenas {
+    /// The words of an arena, if it is mapped.
+    #[must_use]
+    pub fn get(&self, id: ArenaId) -> Option<Rc<SharedWords>> {
+        self.mapped.get(&id).cloned()
+    }
+
+    /// Maps an arena of `words` words, which the broker has sealed.
+    ///
+    /// # Errors
+    /// As `mmap(2)`; `EINVAL` for a size that no arena has.
+    pub fn map(&mut self, id: ArenaId, words: u64, file: &OwnedFd) -> Result<(), Errno> {
+        if !(abi::AREA_WORDS_MIN..=abi::AREA_WORDS_MAX).contains(&words) {
+            return Err(Errno::EINVAL);
+        }
+        while self.mapped.len() >= MOST
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.mapped.remove(&oldest);
+        }
+        let mapping = SharedWords::map(file, words as usize, true)?;
+        if self.mapped.insert(id, Rc::new(mapping)).is_none() {
+            self.order.push_back(id);
+        }
+        Ok(())
+    }
+
+    /// Unmaps an arena that is gone.
+    pub fn unmap(&mut self, id: ArenaId) {
+        if self.mapped.remove(&id).is_some() {
+            self.order.retain(|&other| other != id);
+        }
+    }
+}

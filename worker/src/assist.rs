@@ -1,0 +1,175 @@
+//! Asking for what a worker may not do itself: the broker opens, enables and maps; the reader reads and resolves.
+
+use crate::arenas::Arenas;
+use crate::call::Call;
+use crate::handler::Outcome;
+use crate::sys::socket::{Channel, ChannelError};
+use kcov_proto::Errno;
+use kcov_proto::abi::RemoteArg;
+use kcov_proto::message::{
+    Assist, AssistKind, AssistReply, FileId, ReaderKind, ReaderReply, ReaderRequest, Verdict,
+};
+use kcov_proto::slot::{self, Phase};
+use kcov_proto::sync::Ordering;
+use std::os::fd::OwnedFd;
+
+use crate::sys::shared::SharedWords;
+
+/// Why a request has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AssistError {
+    /// The socket to the broker failed: without its broker a worker ends.
+    #[error("the broker does not answer: {0}")]
+    Broker(#[source] ChannelError),
+    /// The broker answered something else.
+    #[error("the broker answered out of turn")]
+    OutOfTurn,
+}
+
+/// The sockets of a worker.
+#[derive(Debug)]
+pub struct Assistants {
+    broker: Channel,
+    reader: Channel,
+}
+
+impl Assistants {
+    /// Over these sockets.
+    #[must_use]
+    pub fn new(broker: Channel, reader: Channel) -> Self {
+        Assistants { broker, reader }
+    }
+
+    /// Tells the broker that this worker serves from here on.
+    ///
+    /// # Errors
+    /// If the broker is gone.
+    pub fn ready(&mut self) -> Result<(), AssistError> {
+        self.broker.send(&Assist { id: 0, tid: 0, what: AssistKind::Ready }).map_err(AssistError::Broker)
+    }
+
+    /// Asks the broker, maps the arena that comes with the answer, and unmaps those that are gone.
+    ///
+    /// # Errors
+    /// If the broker is gone or answers out of turn.
+    pub fn ask(
+        &mut self,
+        call: &Call,
+        what: AssistKind,
+        arenas: &mut Arenas,
+        slot: &SharedWords,
+    ) -> Result<AssistReply, AssistError> {
+        let (reply, fds) = self.exchange(call, what, slot)?;
+        for id in &reply.drops {
+            arenas.unmap(*id);
+        }
+        if let (Some((id, words)), Some(file)) = (reply.arena, fds.first()) {
+            // An arena that cannot be mapped stays unrecorded: the caller's call goes on.
+            let _ = arenas.map(id, words, file);
+        }
+        Ok(reply)
+    }
+
+    fn exchange(
+        &mut self,
+        call: &Call,
+        what: AssistKind,
+        slot: &SharedWords,
+    ) -> Result<(AssistReply, Vec<OwnedFd>), AssistError> {
+        slot[slot::PHASE].store(Phase::Asking as u64, Ordering::Relaxed);
+        self.broker.send(&Assist { id: call.id, tid: call.tid, what }).map_err(AssistError::Broker)?;
+        let (reply, fds) = self.broker.receive::<AssistReply>().map_err(AssistError::Broker)?;
+        slot[slot::PHASE].store(Phase::Handling as u64, Ordering::Relaxed);
+        if reply.id == call.id { Ok((reply, fds)) } else { Err(AssistError::OutOfTurn) }
+    }
+
+    /// Asks the reader. A reader that dies over the request (it was stuck past its deadline) is replaced, and the
+    /// call fails with `EIO`.
+    ///
+    /// # Errors
+    /// If the broker, which sends the replacement, is gone.
+    fn read(&mut self, call: &Call, what: ReaderKind, slot: &SharedWords) -> Result<ReaderReply, AssistError> {
+        slot[slot::PHASE].store(Phase::Reading as u64, Ordering::Relaxed);
+        let answer = self
+            .reader
+            .send(&ReaderRequest { id: call.id, tid: call.tid, what })
+            .and_then(|()| self.reader.receive::<ReaderReply>());
+        slot[slot::PHASE].store(Phase::Handling as u64, Ordering::Relaxed);
+        match answer {
+            Ok((reply, _)) => Ok(reply),
+            Err(_) => {
+                let (_, mut fds) = self.exchange(call, AssistKind::Reader, slot)?;
+                self.reader = fds.pop().ok_or(AssistError::OutOfTurn)?.into();
+                Ok(ReaderReply::Fail(Errno::EIO))
+            }
+        }
+    }
+
+    /// Bytes of the caller's memory, all or nothing.
+    ///
+    /// # Errors
+    /// If the broker is gone; the inner error is the caller's: `EFAULT`, ...
+    pub fn memory(
+        &mut self,
+        call: &Call,
+        address: u64,
+        length: u32,
+        slot: &SharedWords,
+    ) -> Result<Result<Vec<u8>, Errno>, AssistError> {
+        Ok(match self.read(call, ReaderKind::Memory { address, length }, slot)? {
+            ReaderReply::Memory(bytes) if bytes.len() == length as usize => Ok(bytes),
+            other => Err(failure(&other)),
+        })
+    }
+
+    /// The file that a path of the caller leads to.
+    ///
+    /// # Errors
+    /// As [`memory`](Self::memory).
+    pub fn path(
+        &mut self,
+        call: &Call,
+        what: ReaderKind,
+        slot: &SharedWords,
+    ) -> Result<Result<FileId, Errno>, AssistError> {
+        Ok(match self.read(call, what, slot)? {
+            ReaderReply::File(file) => Ok(file),
+            other => Err(failure(&other)),
+        })
+    }
+
+    /// `struct kcov_remote_arg` of the caller.
+    ///
+    /// # Errors
+    /// As [`memory`](Self::memory).
+    pub fn remote_arg(
+        &mut self,
+        call: &Call,
+        address: u64,
+        slot: &SharedWords,
+    ) -> Result<Result<RemoteArg, Errno>, AssistError> {
+        Ok(match self.read(call, ReaderKind::RemoteArg { address }, slot)? {
+            ReaderReply::RemoteArg(arg) => Ok(arg),
+            other => Err(failure(&other)),
+        })
+    }
+}
+
+/// The caller's error in an answer that is not the one asked for.
+fn failure(reply: &ReaderReply) -> Errno {
+    match reply {
+        ReaderReply::Fail(errno) => *errno,
+        _ => Errno::EIO,
+    }
+}
+
+impl From<Verdict> for Outcome {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Value(value) => Outcome::Value(value),
+            Verdict::Fail(errno) => Outcome::Fail(errno),
+            Verdict::Continue => Outcome::Continue,
+            Verdict::Answered => Outcome::Answered,
+        }
+    }
+}

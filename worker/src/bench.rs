@@ -1,0 +1,127 @@
+//! What a record costs, beside the kernel's own append.
+//!
+//! Product and limit append to one area in turns, in batches that fill it; figures are medians. A record is one call
+//! on both sides, as the callbacks of instrumented code are.
+
+use crate::record::{Scope, record_cmp, record_edge_id, record_pc};
+use crate::sys::bench::{append_cmps, append_pcs, empty};
+use anyhow::{Context, Result, ensure};
+use kcov_proto::abi::{CMP_WORDS, TraceMode};
+use kcov_proto::area::{Area, CmpKind, CmpRecord, CmpSize};
+use kcov_proto::site::TEXT_START;
+use kcov_proto::sync::AtomicU64;
+use std::fmt::Write;
+use std::time::{Duration, Instant};
+
+/// Records of a batch. The PCs of one fit into a first-level cache of 32 KiB, as they do in the traces of most calls.
+const RECORDS: u64 = 2048;
+/// Words of the area: exactly a batch of comparisons.
+const WORDS: u64 = 1 + RECORDS * CMP_WORDS;
+/// Batches of one measurement: about 100 us, long against the clock, short against the scheduler.
+const REPEATS: u32 = 32;
+/// Measurements of each side; odd, so that the median is one of them.
+const ROUNDS: usize = 101;
+/// The first of the PCs.
+const PC: u64 = TEXT_START;
+
+/// A thing to time: appends [`RECORDS`] records to an empty area.
+type Batch<'a> = &'a dyn Fn();
+
+/// Measures, and prints an array of `{"key", "limit", "ours"}` in nanoseconds of one record, as JSON.
+///
+/// # Errors
+/// If a batch leaves another count in the area than it appended, which would be the time of something else.
+pub fn run() -> Result<()> {
+    let words: Vec<AtomicU64> = (0..WORDS).map(|_| AtomicU64::new(0)).collect();
+    let area = Area::new(&words).context("an area of this size is one")?;
+    let figures = [
+        ("pc", armed(area, TraceMode::Pc, &|| append_pcs(&words, RECORDS, PC), &each(by_handler_pc))?),
+        ("cmp", armed(area, TraceMode::Cmp, &|| append_cmps(&words, RECORDS, PC), &each(by_handler_cmp))?),
+        (
+            "area-pc",
+            compare(area, RECORDS, &|| append_pcs(&words, RECORDS, PC), &each(|pc| alone_pc(&area, pc)))?,
+        ),
+        (
+            "area-cmp",
+            compare(area, RECORDS, &|| append_cmps(&words, RECORDS, PC), &each(|pc| alone_cmp(&area, pc)))?,
+        ),
+        ("unarmed", compare(area, 0, &each(empty), &each(callback))?),
+    ];
+    let mut json = String::new();
+    for (key, (limit, ours)) in figures {
+        let comma = if json.is_empty() { "" } else { "," };
+        write!(json, r#"{comma}{{"key":"{key}","limit":{limit:.4},"ours":{ours:.4}}}"#)?;
+    }
+    println!("[{json}]");
+    Ok(())
+}
+
+/// What instrumented code calls at each point.
+#[inline(never)]
+fn callback(id: u64) {
+    record_edge_id(id);
+}
+
+/// The four ways of ours to make a record, each a call that is not inlined.
+#[inline(never)]
+fn by_handler_pc(pc: u64) {
+    // Refused only outside of the text range. A full area is no error, and batches fill none.
+    let _ = record_pc(pc);
+}
+
+#[inline(never)]
+fn by_handler_cmp(pc: u64) {
+    // As above.
+    let _ = record_cmp(8, false, pc, PC, pc);
+}
+
+#[inline(never)]
+fn alone_pc(area: &Area<'_>, pc: u64) {
+    area.append_pc(pc);
+}
+
+#[inline(never)]
+fn alone_cmp(area: &Area<'_>, pc: u64) {
+    let kind = CmpKind { size: CmpSize::Eight, constant: false };
+    area.append_cmp(CmpRecord { kind, arg1: pc, arg2: PC, pc });
+}
+
+/// A batch of calls with PCs that differ.
+fn each(call: impl Fn(u64)) -> impl Fn() {
+    move || {
+        for record in 0..RECORDS {
+            call(PC + 8 * record);
+        }
+    }
+}
+
+/// As [`compare`], with `area` armed for this thread.
+fn armed(area: Area<'_>, mode: TraceMode, limit: Batch<'_>, ours: Batch<'_>) -> Result<(f64, f64)> {
+    Scope::enter(area, mode, |_| compare(area, RECORDS, limit, ours)).0
+}
+
+/// Nanoseconds of a record of `limit` and of `ours`; each batch leaves `expected` records.
+fn compare(area: Area<'_>, expected: u64, limit: Batch<'_>, ours: Batch<'_>) -> Result<(f64, f64)> {
+    let (mut limits, mut products) = (Vec::with_capacity(ROUNDS), Vec::with_capacity(ROUNDS));
+    for _ in 0..ROUNDS {
+        limits.push(time(area, expected, limit)?);
+        products.push(time(area, expected, ours)?);
+    }
+    Ok((median(limits), median(products)))
+}
+
+fn time(area: Area<'_>, expected: u64, batch: Batch<'_>) -> Result<Duration> {
+    let start = Instant::now();
+    for _ in 0..REPEATS {
+        area.reset();
+        batch();
+    }
+    let elapsed = start.elapsed();
+    ensure!(area.count() == expected, "{} records instead of {expected}", area.count());
+    Ok(elapsed)
+}
+
+fn median(mut times: Vec<Duration>) -> f64 {
+    times.sort_unstable();
+    times[times.len() / 2].as_nanos() as f64 / (f64::from(REPEATS) * RECORDS as f64)
+}

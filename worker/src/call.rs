@@ -1,0 +1,86 @@
+//! A system call of the tenant, as the notification tells it.
+
+use kcov_proto::slot;
+use kcov_proto::sync::{AtomicU64, Ordering};
+use libseccomp::ScmpArch;
+
+/// Which table a system call number counts in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Abi {
+    /// The machine's own (`x86_64`, `aarch64`).
+    Native,
+    /// `int 0x80` and 32-bit programs on `x86_64`.
+    I386,
+    /// The x32 numbers of `x86_64`.
+    X32,
+    /// An architecture that this build does not know.
+    Foreign,
+}
+
+/// `AUDIT_ARCH_*` of this machine (`include/uapi/linux/audit.h`).
+#[cfg(target_arch = "x86_64")]
+const AUDIT_NATIVE: u32 = 0xc000_003e;
+/// `AUDIT_ARCH_*` of this machine (`include/uapi/linux/audit.h`).
+#[cfg(target_arch = "aarch64")]
+const AUDIT_NATIVE: u32 = 0xc000_00b7;
+/// `AUDIT_ARCH_I386`.
+const AUDIT_I386: u32 = 0x4000_0003;
+/// `__X32_SYSCALL_BIT`.
+const X32_BIT: i32 = 0x4000_0000;
+
+impl Abi {
+    /// The table of a number, by the architecture that the notification tells.
+    #[must_use]
+    pub fn of(arch: u32, number: i32) -> Self {
+        match arch {
+            AUDIT_NATIVE if cfg!(target_arch = "x86_64") && number & X32_BIT != 0 => Abi::X32,
+            AUDIT_NATIVE => Abi::Native,
+            AUDIT_I386 if cfg!(target_arch = "x86_64") => Abi::I386,
+            _ => Abi::Foreign,
+        }
+    }
+
+    /// The architecture as libseccomp names it.
+    #[must_use]
+    pub fn arch(self) -> Option<ScmpArch> {
+        match self {
+            Abi::Native => Some(ScmpArch::Native),
+            Abi::I386 => Some(ScmpArch::X86),
+            Abi::X32 => Some(ScmpArch::X32),
+            Abi::Foreign => None,
+        }
+    }
+}
+
+/// One checked call: plain values, copied once out of the notification.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// Id of the notification on its listener.
+    pub id: u64,
+    /// Calling thread.
+    pub tid: u32,
+    /// Table that `number` counts in.
+    pub abi: Abi,
+    /// System call number, as the table counts (x32 numbers with their bit).
+    pub number: i32,
+    /// Argument registers, all 64 bits.
+    pub args: [u64; 6],
+}
+
+impl Call {
+    /// Copies the notification out of the slot, each word once.
+    #[must_use]
+    pub fn from_slot(words: &[AtomicU64]) -> Self {
+        let word = |at: usize| words[slot::NOTIFICATION + at].load(Ordering::Relaxed);
+        let numbers = word(2);
+        let number = numbers as i32;
+        Call {
+            id: word(0),
+            tid: word(1) as u32,
+            abi: Abi::of((numbers >> 32) as u32, number),
+            number,
+            // Word 3 is the instruction pointer.
+            args: std::array::from_fn(|i| word(4 + i)),
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! What a handler has at hand while it handles one call.
+
+use crate::arenas::Arenas;
+use crate::assist::{AssistError, Assistants};
+use crate::call::Call;
+use crate::record::{Recorded, Scope};
+use crate::sys::shared::SharedWords;
+use kcov_proto::area::Area;
+use kcov_proto::abi::{RemoteArg, TraceMode};
+use kcov_proto::device::{ArenaId, Armed};
+use kcov_proto::message::{AssistKind, AssistReply, FileId, ReaderKind};
+use kcov_proto::roster::{Line, Roster};
+use kcov_proto::slot;
+use kcov_proto::sync::Ordering;
+use kcov_proto::{Errno, roster};
+use std::rc::Rc;
+
+/// The shared memory, sockets and mappings of a worker.
+#[derive(Debug)]
+pub struct Context {
+    slot: SharedWords,
+    roster: SharedWords,
+    assistants: Assistants,
+    arenas: Arenas,
+}
+
+impl Context {
+    /// Over the shared memory and the sockets that the worker was given.
+    #[must_use]
+    pub fn new(slot: SharedWords, roster: SharedWords, assistants: Assistants) -> Self {
+        debug_assert_eq!(roster.len(), roster::WORDS);
+        Context { slot, roster, assistants, arenas: Arenas::default() }
+    }
+
+    /// The slot.
+    #[must_use]
+    pub fn slot(&self) -> &SharedWords {
+        &self.slot
+    }
+
+    /// The roster.
+    #[must_use]
+    pub fn roster(&self) -> Option<Roster<'_>> {
+        Roster::new(&self.roster)
+    }
+
+    /// What the roster says of the caller, once it is settled who is who after an `execve`.
+    ///
+    /// # Errors
+    /// If the broker is gone.
+    pub fn line(&mut self, call: &Call) -> Result<Line, AssistError> {
+        let line = self.find(call.tid);
+        if !line.settle {
+            return Ok(line);
+        }
+        self.ask(call, AssistKind::Settle)?;
+        Ok(self.find(call.tid))
+    }
+
+    fn find(&self, tid: u32) -> Line {
+        self.roster().map(|roster| roster.find(tid)).unwrap_or_default()
+    }
+
+    /// Whether the roster still says that the caller is armed like this.
+    #[must_use]
+    pub fn is_armed(&self, call: &Call, armed: Armed) -> bool {
+        self.find(call.tid).armed == Some(armed)
+    }
+
+    /// The words of an area, mapped; `None` if it is gone already.
+    ///
+    /// # Errors
+    /// If the broker is gone.
+    pub fn area(&mut self, call: &Call, id: ArenaId) -> Result<Option<Rc<SharedWords>>, AssistError> {
+        if let Some(area) = self.arenas.get(id) {
+            return Ok(Some(area));
+        }
+        self.ask(call, AssistKind::Arena(id))?;
+        Ok(self.arenas.get(id))
+    }
+
+    /// Runs `record` with the area of `id` armed for this thread, and counts what it appended.
+    ///
+    /// # Errors
+    /// If the broker is gone.
+    pub fn with_armed(
+        &mut self,
+        call: &Call,
+        id: ArenaId,
+        mode: TraceMode,
+        record: impl FnOnce(),
+    ) -> Result<(), AssistError> {
+        let Some(words) = self.area(call, id)? else { return Ok(()) };
+        let Some(area) = Area::new(&words) else { return Ok(()) };
+        let ((), recorded) = Scope::enter(area, mode, |_| record());
+        self.count(recorded);
+        Ok(())
+    }
+
+    /// Adds records stored and lost to the slot's counts.
+    pub fn count(&self, Recorded { stored, lost }: Recorded) {
+        for (word, more) in [(slot::RECORDS, stored), (slot::LOST, lost)] {
+            // One writer: no read-modify-write needed.
+            let before = self.slot[word].load(Ordering::Relaxed);
+            self.slot[word].store(before.wrapping_add(more), Ordering::Relaxed);
+        }
+    }
+
+    /// Sets the count of an area to 0.
+    ///
+    /// # Errors
+    /// If the broker is gone.
+    pub fn reset(&mut self, call: &Call, id: ArenaId) -> Result<(), AssistError> {
+        if let Some(area) = self.area(call, id)?.as_deref().and_then(|words| Area::new(words)) {
+            area.reset();
+        }
+        Ok(())
+    }
+
+    /// Asks the broker.
+    ///
+    /// # Errors
+    /// If it is gone.
+    pub fn ask(&mut self, call: &Call, what: AssistKind) -> Result<AssistReply, AssistError> {
+        self.assistants.ask(call, what, &mut self.arenas, &self.slot)
+    }
+
+    /// Bytes of the caller's memory, all or nothing; the inner error is the caller's.
+    ///
+    /// # Errors
+    /// If the broker is gone.
+    pub fn memory(
+        &mut self,
+        call: &Call,
+        address: u64,
+        length: u32,
+    ) -> Result<Result<Vec<u8>, Errno>, AssistError> {
+        self.assistants.memory(call, address, length, &self.slot)
+    }
+
+    /// The file that a path of the caller leads to; the inner error is the caller's.
+    ///
+    /// # Errors
+    /// If the broker is gone.
+    pub fn path(&mut self, call: &Call, what: ReaderKind) -> Result<Result<FileId, Errno>, AssistError> {
+        self.assistants.path(call, what, &self.slot)
+    }
+
+    /// `struct kcov_remote_arg` of the caller; the inner error is the caller's.
+    ///
+    /// # Errors
+    /// If the broker is gone.
+    pub fn remote_arg(
+        &mut self,
+        call: &Call,
+        address: u64,
+    ) -> Result<Result<RemoteArg, Errno>, AssistError> {
+        self.assistants.remote_arg(call, address, &self.slot)
+    }
+}

@@ -1,0 +1,219 @@
+//! The handler of the KCOV device: open, ioctl, mmap, and the `execve` that hands an instance on.
+//!
+//! It decides what a call is about and fetches what the broker needs to know; the broker, which owns the instances,
+//! decides. A call that turns out not to concern the device goes on to the kernel.
+
+use crate::assist::AssistError;
+use crate::call::{Abi, Call};
+use crate::context::Context;
+use crate::handler::{Handler, Outcome};
+use crate::trace::{self, Tracer};
+use kcov_proto::Errno;
+use kcov_proto::abi;
+use kcov_proto::message::{AssistKind, FileId, ReaderKind};
+use libseccomp::ScmpSyscall;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+/// The calls that may concern the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum DeviceCall {
+    Open,
+    Openat,
+    Openat2,
+    Creat,
+    Ioctl,
+    Mmap,
+    /// i386 `mmap2`: the offset counts pages of 4096 bytes.
+    Mmap2,
+    /// i386 `mmap`: the arguments are in memory.
+    OldMmap,
+    Exec,
+}
+
+/// Flags with which an open never yields the device: the placeholder gives the kernel's answer.
+const NOT_THE_DEVICE: i32 = libc::O_PATH | libc::O_DIRECTORY;
+
+/// The handler of the KCOV device.
+#[derive(Debug)]
+pub struct Device {
+    calls: HashMap<(Abi, i32), DeviceCall>,
+    tracer: Rc<Tracer>,
+    /// Device number of memfds: only such a file can be an arena.
+    memfd_device: u64,
+    placeholders: Vec<FileId>,
+}
+
+fn numbers() -> HashMap<(Abi, i32), DeviceCall> {
+    use DeviceCall::{Creat, Exec, Ioctl, Mmap, Mmap2, OldMmap, Open, Openat, Openat2};
+    let names = [
+        ("open", Open),
+        ("openat", Openat),
+        ("openat2", Openat2),
+        ("creat", Creat),
+        ("ioctl", Ioctl),
+        ("mmap", Mmap),
+        ("mmap2", Mmap2),
+        ("execve", Exec),
+        ("execveat", Exec),
+    ];
+    let mut calls = HashMap::new();
+    for abi in [Abi::Native, Abi::I386, Abi::X32] {
+        if abi != Abi::Native && !cfg!(target_arch = "x86_64") {
+            continue;
+        }
+        for (name, call) in names {
+            let number = abi.arch().map(|arch| ScmpSyscall::from_name_by_arch(name, arch).map(i32::from));
+            // A negative number is libseccomp's own, for a call that this table does not have.
+            if let Some(Ok(number @ 0..)) = number {
+                let call = if abi == Abi::I386 && call == Mmap { OldMmap } else { call };
+                calls.insert((abi, number), call);
+            }
+        }
+    }
+    calls
+}
+
+impl Device {
+    /// The handler for these placeholders of the device.
+    #[must_use]
+    pub fn new(tracer: Rc<Tracer>, memfd_device: u64, placeholders: Vec<FileId>) -> Self {
+        Device { calls: numbers(), tracer, memfd_device, placeholders }
+    }
+
+    fn what(&self, call: &Call) -> Option<DeviceCall> {
+        self.calls.get(&(call.abi, call.number)).copied()
+    }
+
+    fn serve(&self, call: &Call, context: &mut Context) -> Result<Outcome, AssistError> {
+        let [a0, a1, a2, a3, a4, a5] = call.args;
+        let at_cwd = libc::AT_FDCWD;
+        match self.what(call) {
+            Some(DeviceCall::Open) => self.open(call, context, at_cwd, a0, a1 as i32, 0),
+            Some(DeviceCall::Openat) => self.open(call, context, a0 as i32, a1, a2 as i32, 0),
+            Some(DeviceCall::Openat2) => self.openat2(call, context),
+            Some(DeviceCall::Creat) => {
+                self.open(call, context, at_cwd, a0, libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC, 0)
+            }
+            Some(DeviceCall::Ioctl) => Self::ioctl(call, context),
+            Some(DeviceCall::Mmap) => Self::mmap(call, context, [a1, a2, a3, a4, a5]),
+            Some(DeviceCall::Mmap2) => Self::mmap(call, context, [a1, a2, a3, a4, (a5 & 0xffff_ffff) << 12]),
+            Some(DeviceCall::OldMmap) => Self::old_mmap(call, context),
+            Some(DeviceCall::Exec) => Self::exec(call, context),
+            None => Ok(Outcome::Continue),
+        }
+    }
+
+    fn open(
+        &self,
+        call: &Call,
+        context: &mut Context,
+        dirfd: i32,
+        address: u64,
+        flags: i32,
+        resolve: u64,
+    ) -> Result<Outcome, AssistError> {
+        let excluded = flags & NOT_THE_DEVICE != 0 || flags & libc::O_CREAT != 0 && flags & libc::O_EXCL != 0;
+        if excluded {
+            return Ok(Outcome::Continue);
+        }
+        let follow = flags & libc::O_NOFOLLOW == 0;
+        let file = match context.path(call, ReaderKind::Path { dirfd, address, follow, resolve })? {
+            Ok(file) => file,
+            // The reader was stuck and is gone: the call gets what a dead handler gives.
+            Err(Errno::EIO) => return Ok(Outcome::Fail(Errno::EIO)),
+            // No such file, unreadable path, ...: the kernel says it best.
+            Err(_) => return Ok(Outcome::Continue),
+        };
+        let reopened = match self.placeholders.contains(&file) {
+            true => None,
+            false if file.device == self.memfd_device => Some(file),
+            false => return Ok(Outcome::Continue),
+        };
+        let reply = context.ask(call, AssistKind::Open { flags: flags as u32, reopened })?;
+        Ok(reply.verdict.into())
+    }
+
+    /// `openat2`: flags and resolve bits are in memory (`struct open_how`).
+    fn openat2(&self, call: &Call, context: &mut Context) -> Result<Outcome, AssistError> {
+        const OPEN_HOW_BYTES: u32 = 24;
+        let [dirfd, path, how, size, ..] = call.args;
+        if size < u64::from(OPEN_HOW_BYTES) {
+            return Ok(Outcome::Continue);
+        }
+        let Ok(bytes) = context.memory(call, how, OPEN_HOW_BYTES)? else { return Ok(Outcome::Continue) };
+        let word = |at: usize| {
+            bytes.get(at..at + 8).and_then(|b| b.try_into().ok()).map_or(u64::MAX, u64::from_ne_bytes)
+        };
+        match i32::try_from(word(0)) {
+            Ok(flags) => self.open(call, context, dirfd as i32, path, flags, word(16)),
+            Err(_) => Ok(Outcome::Continue),
+        }
+    }
+
+    fn ioctl(call: &Call, context: &mut Context) -> Result<Outcome, AssistError> {
+        let [fd, request, arg, ..] = call.args;
+        // The kernel looks at the low 32 bits of both.
+        let (fd, request) = (fd as i32, request as u32);
+        if !abi::is_kcov_request(request) || !has_instances(context) {
+            return Ok(Outcome::Continue);
+        }
+        let remote = match request {
+            abi::REMOTE_ENABLE => Some(context.remote_arg(call, arg)?),
+            _ => None,
+        };
+        let reply = context.ask(call, AssistKind::Ioctl { fd, request, arg, remote })?;
+        if let Some(id) = reply.reset {
+            context.reset(call, id)?;
+        }
+        if let Some((id, mode)) = reply.armed {
+            // The kernel records the tail of the ioctl itself.
+            context.with_armed(call, id, mode, trace::heartbeat)?;
+        }
+        Ok(reply.verdict.into())
+    }
+
+    /// `[length, prot, flags, fd, offset]`, the offset in bytes.
+    fn mmap(call: &Call, context: &mut Context, args: [u64; 5]) -> Result<Outcome, AssistError> {
+        let [length, prot, flags, fd, offset] = args;
+        let (prot, flags, fd) = (prot as u32, flags as u32, fd as i32);
+        if flags & libc::MAP_ANONYMOUS as u32 != 0 || fd < 0 || !has_instances(context) {
+            return Ok(Outcome::Continue);
+        }
+        let reply = context.ask(call, AssistKind::Mmap { fd, length, offset, prot, flags })?;
+        Ok(reply.verdict.into())
+    }
+
+    fn old_mmap(call: &Call, context: &mut Context) -> Result<Outcome, AssistError> {
+        let Ok(bytes) = context.memory(call, call.args[0] & 0xffff_ffff, 24)? else {
+            return Ok(Outcome::Continue);
+        };
+        let word = |i: usize| {
+            bytes.get(4 * i..4 * i + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_ne_bytes)
+        };
+        Self::mmap(call, context, [1, 2, 3, 4, 5].map(|i| u64::from(word(i))))
+    }
+
+    fn exec(call: &Call, context: &mut Context) -> Result<Outcome, AssistError> {
+        if !context.roster().is_some_and(|roster| roster.has_owners()) {
+            return Ok(Outcome::Continue);
+        }
+        Ok(context.ask(call, AssistKind::Exec)?.verdict.into())
+    }
+}
+
+fn has_instances(context: &Context) -> bool {
+    context.roster().is_some_and(|roster| roster.has_instances())
+}
+
+impl Handler for Device {
+    fn claims(&self, call: &Call) -> bool {
+        self.what(call).is_some()
+    }
+
+    fn handle(&mut self, call: &Call, context: &mut Context) -> Result<Outcome, AssistError> {
+        // The edge of the call comes first: a DISABLE ends the recording, an open may enter another area's life.
+        self.tracer.record(call);
+        self.serve(call, context)
+    }
+}

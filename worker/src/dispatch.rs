@@ -1,0 +1,52 @@
+//! From a notification to the handler that claims it, with the caller's area armed meanwhile.
+
+use crate::assist::AssistError;
+use crate::call::Call;
+use crate::context::Context;
+use crate::handler::{Handler, Outcome};
+use crate::record::Scope;
+use crate::trace::{self, Tracer};
+use std::rc::Rc;
+use kcov_proto::area::Area;
+
+/// The handlers of a worker, in the order in which they are asked.
+pub struct Dispatch {
+    handlers: Vec<Box<dyn Handler>>,
+    tracer: Rc<Tracer>,
+}
+
+impl Dispatch {
+    /// Over these handlers; `tracer` tells which numbers are calls at all.
+    #[must_use]
+    pub fn new(handlers: Vec<Box<dyn Handler>>, tracer: Rc<Tracer>) -> Self {
+        Dispatch { handlers, tracer }
+    }
+
+    /// Handles one call. All its records are in the caller's area when this returns.
+    ///
+    /// # Errors
+    /// If the broker is gone.
+    pub fn handle(&mut self, call: &Call, context: &mut Context) -> Result<Outcome, AssistError> {
+        let Some(armed) = context.line(call)?.armed else { return self.claimed(call, context) };
+        let Some(words) = context.area(call, armed.arena)? else { return self.claimed(call, context) };
+        let Some(area) = Area::new(&words) else { return self.claimed(call, context) };
+        let (outcome, recorded) = Scope::enter(area, armed.mode, |_| {
+            let outcome = self.claimed(call, context);
+            // A handler without coverage of its own still leaves the heartbeat that clients look for after a reset;
+            // but not into an area that this very call disabled, and not for a number that is no call.
+            if area.count() == 0 && self.tracer.name(call).is_some() && context.is_armed(call, armed) {
+                trace::heartbeat();
+            }
+            outcome
+        });
+        context.count(recorded);
+        outcome
+    }
+
+    fn claimed(&mut self, call: &Call, context: &mut Context) -> Result<Outcome, AssistError> {
+        match self.handlers.iter_mut().find(|handler| handler.claims(call)) {
+            Some(handler) => handler.handle(call, context),
+            None => Ok(Outcome::Continue),
+        }
+    }
+}

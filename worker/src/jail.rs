@@ -1,0 +1,156 @@
+//! The jail of a tenant's zygote and of its workers.
+//!
+//! Handlers are other people's code that emulates a kernel for a hostile caller: the jail assumes that they are
+//! taken over. What is left to whoever takes one over is what a worker needs: answer its own tenant's
+//! notifications, talk on the sockets that it inherited, compute, and end.
+//!
+//! Two layers, each locked for good:
+//! - [`enter_zygote`], once in the exec'ed zygote, after the handlers are loaded: descriptors, limits, ids,
+//!   capabilities, and a filter that allows forking workers;
+//! - [`WorkerJail::enter`], in each worker after the fork: a second filter, without forking. The kernel runs both, and
+//!   the stricter answer counts.
+//!
+//! A call that the [`rules`] do not list kills the process with `SIGSYS`, which the broker sees and logs: it is a
+//! handler that does what handlers cannot, or one that was taken over.
+//!
+//! The environment of the zygote must not ask for backtraces (`RUST_BACKTRACE`): printing one opens files, and the
+//! panic would end as `SIGSYS` instead of `SIGABRT`.
+
+pub mod filter;
+pub mod limits;
+pub mod rules;
+
+#[cfg(test)]
+mod tests;
+
+use crate::sys::jail as sys;
+use filter::{FilterError, Program};
+use nix::errno::Errno;
+use nix::sys::signal::Signal;
+use nix::unistd::{Gid, Pid, Uid};
+use rules::Who;
+use std::os::fd::RawFd;
+
+/// Who the zygote becomes and what it keeps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JailConfig {
+    /// User that the tenant's workers run as; nobody else's, and not root. Rootless, the caller's own.
+    pub uid: u32,
+    /// Its group, not root's; no supplementary groups besides.
+    pub gid: u32,
+    /// Process that started the zygote, which is killed with it. The starter's own word, passed over the exec: what
+    /// `getppid` says here may be a stranger already.
+    pub parent: u32,
+    /// Descriptors that stay open. 0, 1 and 2 lead to `/dev/null` if they are not among them, so that no descriptor
+    /// that comes later takes the number that panic messages go to.
+    pub keep: Vec<RawFd>,
+}
+
+/// Why a process is not jailed. It must end: some steps may have been done.
+#[derive(Debug, thiserror::Error)]
+pub enum JailError {
+    /// Workers never run as root.
+    #[error("uid {uid} and gid {gid}: a worker runs as no root")]
+    Root {
+        /// As asked for.
+        uid: u32,
+        /// As asked for.
+        gid: u32,
+    },
+    /// The filter could not be built.
+    #[error(transparent)]
+    Filter(#[from] FilterError),
+    /// A system call failed.
+    #[error("{step}: {errno}")]
+    Step {
+        /// Which one.
+        step: &'static str,
+        /// What it said.
+        errno: Errno,
+    },
+    /// The process that started this one is gone.
+    #[error("the parent process is gone")]
+    Orphan,
+}
+
+fn step(step: &'static str) -> impl FnOnce(Errno) -> JailError {
+    move |errno| JailError::Step { step, errno }
+}
+
+/// The second layer, made ready before the first one closed: entering it allocates nothing.
+#[derive(Debug)]
+pub struct WorkerJail {
+    program: Program,
+    zygote: Pid,
+}
+
+/// Jails the calling process as a tenant's zygote. It must have one thread, and have loaded its handlers.
+///
+/// # Errors
+/// [`JailError`], after which the process must end.
+pub fn enter_zygote(config: &JailConfig) -> Result<WorkerJail, JailError> {
+    if config.uid == 0 || config.gid == 0 {
+        return Err(JailError::Root { uid: config.uid, gid: config.gid });
+    }
+    // First, while memory files can be made: libseccomp writes programs to descriptors.
+    let zygote = filter::build(Who::Zygote)?;
+    let worker = WorkerJail { program: filter::build(Who::Worker)?, zygote: Pid::this() };
+    sys::close_others(&config.keep).map_err(step("close descriptors"))?;
+    // Before the uid changes: raising no limit needs a right, but the new uid's processes count at once.
+    limits::apply(changes_user(config)).map_err(step("setrlimit"))?;
+    drop_bounds()?;
+    become_user(config)?;
+    // After the uid, which root alone can change; the bounding set is empty, so nothing brings them back.
+    sys::set_capabilities(0).map_err(step("capset"))?;
+    nix::sys::prctl::set_no_new_privs().map_err(step("prctl(PR_SET_NO_NEW_PRIVS)"))?;
+    // Nobody of the same uid may attach to a worker or read it through /proc.
+    nix::sys::prctl::set_dumpable(false).map_err(step("prctl(PR_SET_DUMPABLE)"))?;
+    // After the uid and the capabilities: a change of either clears it (commit_creds, kernel/cred.c).
+    die_with(Pid::from_raw(config.parent.cast_signed()))?;
+    zygote.install().map_err(step("seccomp"))?;
+    Ok(worker)
+}
+
+impl WorkerJail {
+    /// Jails a worker, right after its fork from the zygote. Allocates nothing.
+    ///
+    /// # Errors
+    /// [`JailError`], after which the process must end.
+    pub fn enter(&self) -> Result<(), JailError> {
+        die_with(self.zygote)?;
+        self.program.install().map_err(step("seccomp"))
+    }
+}
+
+fn changes_user(config: &JailConfig) -> bool {
+    Uid::current().as_raw() != config.uid
+}
+
+/// Empties the bounding set and locks the rules that give root its capabilities. Rootless there is nothing to bound
+/// and no right to do it: without privilege no exec gains any, and the filter forbids exec.
+fn drop_bounds() -> Result<(), JailError> {
+    if !sys::has_capability(sys::CAP_SETPCAP).map_err(step("capget"))? {
+        return Ok(());
+    }
+    sys::drop_bounding_set().map_err(step("prctl(PR_CAPBSET_DROP)"))?;
+    sys::clear_ambient_set().map_err(step("prctl(PR_CAP_AMBIENT)"))?;
+    sys::lock_securebits().map_err(step("prctl(PR_SET_SECUREBITS)"))
+}
+
+/// Takes on the ids, in the order in which each step still may: groups, group, user.
+fn become_user(config: &JailConfig) -> Result<(), JailError> {
+    let (uid, gid) = (Uid::from_raw(config.uid), Gid::from_raw(config.gid));
+    if !changes_user(config) && !sys::has_capability(sys::CAP_SETGID).map_err(step("capget"))? {
+        // Rootless: the user's own groups cannot be given up, and are the operator's own.
+        return Ok(());
+    }
+    nix::unistd::setgroups(&[]).map_err(step("setgroups"))?;
+    nix::unistd::setresgid(gid, gid, gid).map_err(step("setresgid"))?;
+    nix::unistd::setresuid(uid, uid, uid).map_err(step("setresuid"))
+}
+
+/// Has the kernel kill this process when the thread that forked it ends, and sees to it that it has not yet.
+fn die_with(parent: Pid) -> Result<(), JailError> {
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(step("prctl(PR_SET_PDEATHSIG)"))?;
+    if nix::unistd::getppid() == parent { Ok(()) } else { Err(JailError::Orphan) }
+}

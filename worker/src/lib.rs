@@ -1,0 +1,42 @@
+//! The unprivileged side of kcov-broker: handlers play the kernel for a tenant's calls, and their coverage appears in
+//! the caller's KCOV area.
+//!
+//! # Processes
+//! The program `kcov-worker` is started by the broker as a *zygote*, one for each tenant: it loads what handlers need,
+//! jails itself ([`jail`]) and forks *workers* on request ([`zygote`]). A worker has a uid of its own tenant's, no
+//! capability, a seccomp allow-list, and five descriptors: its tenant's listener, a socket to the broker, one to the
+//! reader, its slot and the roster.
+//!
+//! # The way of one notification
+//! [`serve`] receives it into the slot, [`dispatch`] arms the caller's area and picks the handler ([`handler`]):
+//! the KCOV device ([`device`]), or the trace of all other calls ([`handler::Trace`]). What needs privilege is asked
+//! for ([`assist`]). All records are in the area before [`serve`] sends the answer.
+//!
+//! # Invariants
+//! - One thread, one notification at a time; the slot shows it from the moment that the kernel hands it over.
+//! - No reference into shared memory but `&[AtomicU64]`; what the tenant can write there is clamped before use.
+//! - A worker may die at any instruction: the broker answers its caller, by what it had decided or with `EIO`.
+//! - Handlers are no security policy: a handler that was taken over can let its own tenant's calls go on.
+//!
+//! # Recording
+//! Handler code records coverage with the macros of [`record`]; nothing is armed and nothing recorded outside of a
+//! call of a thread that collects.
+
+pub mod arenas;
+pub mod assist;
+pub mod bench;
+pub mod call;
+pub mod context;
+pub mod device;
+pub mod dispatch;
+pub mod handler;
+pub mod jail;
+pub mod program;
+pub mod record;
+pub mod serve;
+pub mod sys;
+pub mod trace;
+pub mod zygote;
+
+pub use program::program;
+pub use record::{record_cmp, record_pc};

@@ -1,0 +1,100 @@
+//! Recording of coverage: what a handler calls, and where its records go.
+//!
+//! The serve loop arms an area for its thread while a handler runs ([`Scope::enter`]). Everything here appends to
+//! that area, and does nothing while no area is armed, or while the other kind of record is collected. Without the
+//! feature `record` all of it compiles to nothing.
+//!
+//! | macro | records |
+//! |---|---|
+//! | [`kcov_edge!()`](crate::kcov_edge) | that this line was reached |
+//! | [`kcov_edge!(id)`](crate::kcov_edge) | that the point with this explicit `u64` was reached |
+//! | [`kcov_edge_site!("name")`](crate::kcov_edge_site) | that this line was reached, under a name that reports show |
+//! | [`kcov_cmp!(size, is_const, a, b)`](crate::kcov_cmp) | a comparison on this line |
+//! | [`kcov_cmp!(size, is_const, a, b, ip)`](crate::kcov_cmp) | a comparison at a PC of the caller's choice |
+//! | [`kcov_cmp_site!("name", size, is_const, a, b)`](crate::kcov_cmp_site) | a comparison on this line, under a name |
+//!
+//! Which PC a site has is the rule of [`kcov_proto::site`]: it follows from the binary alone.
+
+mod macros;
+
+pub use crate::sys::recording::{Recorded, Scope, pc_of_site};
+pub use kcov_proto::area::CmpSize;
+pub use kcov_proto::site::{Place, Site, SiteKind};
+
+use crate::sys::recording::{store_cmp, store_pc};
+use kcov_proto::Errno;
+use kcov_proto::area::{CmpKind, CmpRecord};
+use kcov_proto::site::{TEXT_END, TEXT_START, pc_of_id};
+
+/// Records a covered point by its PC, for runtimes that lay out PCs themselves.
+///
+/// # Errors
+/// `EINVAL` outside [`TEXT_START`]`..=`[`TEXT_END`], armed or not: clients drop the whole call for such a PC.
+#[inline]
+pub fn record_pc(pc: u64) -> Result<(), Errno> {
+    check_pc(pc)?;
+    store_pc(|| pc);
+    Ok(())
+}
+
+/// Records a comparison of `a` with `b`, of which the low `size` bytes count. `a` is the constant, if one is.
+///
+/// # Errors
+/// `EINVAL` if `size` is not 1, 2, 4 or 8, or `ip` is outside [`TEXT_START`]`..=`[`TEXT_END`]; armed or not.
+#[inline]
+pub fn record_cmp(size: u64, is_const: bool, a: u64, b: u64, ip: u64) -> Result<(), Errno> {
+    let size = CmpSize::from_bytes(size).ok_or(Errno::EINVAL)?;
+    check_pc(ip)?;
+    store_cmp(|| comparison(size, is_const, a, b, ip));
+    Ok(())
+}
+
+/// Records that `site` was reached.
+#[inline]
+pub fn record_edge_at(site: &'static Site) {
+    store_pc(|| pc_of_site(site));
+}
+
+/// Records that the point with an explicit id was reached.
+#[inline]
+pub fn record_edge_id(id: u64) {
+    store_pc(|| pc_of_id(id));
+}
+
+/// Records a comparison on `site`; `a` is the constant, if one is.
+#[inline]
+pub fn record_cmp_at(site: &'static Site, size: CmpSize, is_const: bool, a: u64, b: u64) {
+    store_cmp(|| comparison(size, is_const, a, b, pc_of_site(site)));
+}
+
+/// FNV-1a hash of a name, at compile time: an explicit id for [`kcov_edge!`](crate::kcov_edge).
+#[must_use]
+pub const fn kcov_hash64(name: &str) -> u64 {
+    kcov_proto::site::fnv1a(name.as_bytes())
+}
+
+#[inline]
+fn check_pc(pc: u64) -> Result<(), Errno> {
+    if (TEXT_START..=TEXT_END).contains(&pc) { Ok(()) } else { Err(Errno::EINVAL) }
+}
+
+#[inline]
+fn comparison(size: CmpSize, constant: bool, a: u64, b: u64, pc: u64) -> CmpRecord {
+    CmpRecord { kind: CmpKind { size, constant }, arg1: size.truncate(a), arg2: size.truncate(b), pc }
+}
+
+/// The size that a macro was given.
+///
+/// # Panics
+/// While compiling, if it is not 1, 2, 4 or 8.
+#[doc(hidden)]
+#[must_use]
+pub const fn macro_size(bytes: u64) -> CmpSize {
+    match CmpSize::from_bytes(bytes) {
+        Some(size) => size,
+        None => panic!("the size of a comparison is 1, 2, 4 or 8 bytes"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

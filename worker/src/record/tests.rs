@@ -1,0 +1,192 @@
+//! The recording API over an area in ordinary memory.
+
+use super::*;
+use crate::{kcov_cmp, kcov_cmp_site, kcov_edge, kcov_edge_site};
+use kcov_proto::abi::TraceMode;
+use kcov_proto::area::Area;
+use kcov_proto::sync::AtomicU64;
+
+const PC: u64 = 0xffff_ffff_a000_0010;
+
+fn words(number: usize) -> Vec<AtomicU64> {
+    (0..number).map(|_| AtomicU64::new(0)).collect()
+}
+
+/// The PCs that `body` leaves.
+fn pcs(body: impl FnOnce()) -> Vec<u64> {
+    let words = words(64);
+    let area = Area::new(&words).unwrap();
+    let ((), recorded) = Scope::enter(area, TraceMode::Pc, |_| body());
+    assert_eq!(recorded, Recorded { stored: area.count(), lost: 0 });
+    area.pcs()
+}
+
+/// The comparisons that `body` leaves.
+fn cmps(body: impl FnOnce()) -> Vec<CmpRecord> {
+    let words = words(64);
+    let area = Area::new(&words).unwrap();
+    let ((), recorded) = Scope::enter(area, TraceMode::Cmp, |_| body());
+    assert_eq!(recorded, Recorded { stored: area.count(), lost: 0 });
+    area.cmps().into_iter().map(|words| CmpRecord::from_words(words).unwrap()).collect()
+}
+
+#[test]
+fn nothing_armed_is_nothing_recorded() {
+    assert_eq!(record_pc(PC), Ok(()));
+    assert_eq!(record_cmp(4, true, 1, 2, PC), Ok(()));
+    kcov_edge!();
+    kcov_cmp!(1, false, 1, 2);
+}
+
+#[test]
+fn wrong_arguments_are_refused_armed_or_not() {
+    let refused = || {
+        for pc in [0, 1, TEXT_START - 1, TEXT_END + 1, u64::MAX] {
+            assert_eq!(record_pc(pc), Err(Errno::EINVAL));
+            assert_eq!(record_cmp(4, true, 1, 2, pc), Err(Errno::EINVAL));
+        }
+        for size in [0, 3, 5, 16, u64::MAX] {
+            assert_eq!(record_cmp(size, true, 1, 2, PC), Err(Errno::EINVAL));
+        }
+    };
+    refused();
+    assert!(pcs(refused).is_empty() && cmps(refused).is_empty());
+    assert!([TEXT_START, TEXT_END].map(record_pc).iter().all(Result::is_ok));
+}
+
+#[cfg(feature = "record")]
+mod on {
+    use super::*;
+    use kcov_proto::site::{ID_BASE, SITE_BASE, SITE_END, SPACING, index_of_pc};
+
+    #[test]
+    fn a_mode_records_its_own_kind_only() {
+        let both = || {
+            record_pc(PC).unwrap();
+            record_cmp(2, true, 7, 9, PC).unwrap();
+        };
+        assert_eq!(pcs(both), [PC]);
+        let kind = CmpKind { size: CmpSize::Two, constant: true };
+        assert_eq!(cmps(both), [CmpRecord { kind, arg1: 7, arg2: 9, pc: PC }]);
+    }
+
+    #[test]
+    fn operands_are_cut_to_their_size() {
+        let found = cmps(|| {
+            for size in [1, 2, 4, 8] {
+                record_cmp(size, false, u64::MAX, 0x1122_3344_5566_7788, PC).unwrap();
+            }
+            kcov_cmp!(4, true, -1_i32, -2_i64);
+        });
+        let operands: Vec<(u64, u64)> = found.iter().map(|record| (record.arg1, record.arg2)).collect();
+        let expected = [
+            (0xff, 0x88),
+            (0xffff, 0x7788),
+            (0xffff_ffff, 0x5566_7788),
+            (u64::MAX, 0x1122_3344_5566_7788),
+            (0xffff_ffff, 0xffff_fffe),
+        ];
+        assert_eq!(operands, expected);
+    }
+
+    #[test]
+    fn a_site_has_one_pc_of_its_own_in_the_text_range() {
+        let mut twice = || {
+            for _ in 0..2 {
+                kcov_edge!();
+                kcov_edge_site!("named");
+            }
+        };
+        let found = pcs(&mut twice);
+        assert_eq!(found[..2], found[2..]);
+        assert!(found[0].abs_diff(found[1]) >= SPACING);
+        assert!(found.iter().all(|pc| (SITE_BASE..SITE_END).contains(pc) && index_of_pc(*pc).is_some()));
+        assert_eq!(pcs(twice), found);
+    }
+
+    #[test]
+    fn explicit_ids_are_their_own_points() {
+        let found = pcs(|| {
+            kcov_edge!(0);
+            kcov_edge!(1);
+            kcov_edge!(kcov_hash64("state"));
+        });
+        assert_eq!(found[..2], [ID_BASE + 8, ID_BASE + 24]);
+        assert_eq!(found[2], pc_of_id(kcov_hash64("state")));
+    }
+
+    #[test]
+    fn comparisons_have_the_pc_of_their_site_or_the_given_one() {
+        let found = cmps(|| {
+            kcov_cmp!(8, true, 5_u8, 6_u16);
+            kcov_cmp!(1, false, 1, 2, PC);
+            kcov_cmp!(1, false, 1, 2, 77);
+            kcov_cmp_site!("named", 2, true, 3, 4);
+        });
+        assert_eq!(found.len(), 3);
+        assert_eq!(found[1].pc, PC);
+        assert!([&found[0], &found[2]].iter().all(|record| index_of_pc(record.pc).is_some()));
+        assert_ne!(found[0].pc, found[2].pc);
+        assert_eq!((found[0].kind.word(), found[2].kind.word()), (7, 3));
+    }
+
+    #[test]
+    fn scopes_nest_and_count_for_themselves() {
+        let (outer_words, inner_words) = (words(8), words(3));
+        let (outer, inner) = (Area::new(&outer_words).unwrap(), Area::new(&inner_words).unwrap());
+        let ((), recorded) = Scope::enter(outer, TraceMode::Pc, |scope| {
+            record_pc(PC).unwrap();
+            let ((), recorded) = Scope::enter(inner, TraceMode::Pc, |_| {
+                (1..=5).for_each(|n| record_pc(PC + 8 * n).unwrap());
+            });
+            assert_eq!(recorded, Recorded { stored: 2, lost: 3 });
+            let ((), recorded) = Scope::enter(inner, TraceMode::Cmp, |_| record_pc(PC).unwrap());
+            assert_eq!(recorded, Recorded::default());
+            assert_eq!(scope.recorded(), Recorded { stored: 1, lost: 0 });
+            record_pc(PC + 80).unwrap();
+        });
+        assert_eq!(recorded, Recorded { stored: 2, lost: 0 });
+        assert_eq!(outer.pcs(), [PC, PC + 80]);
+        assert_eq!(inner.pcs(), [PC + 8, PC + 16]);
+        record_pc(PC).unwrap();
+        assert_eq!(outer.count(), 2);
+    }
+
+    #[test]
+    fn a_panic_disarms() {
+        let words = words(8);
+        let area = Area::new(&words).unwrap();
+        let panicked = std::panic::catch_unwind(|| {
+            Scope::enter(area, TraceMode::Pc, |_| -> () { std::panic::resume_unwind(Box::new(())) })
+        });
+        assert!(panicked.is_err());
+        record_pc(PC).unwrap();
+        assert_eq!(area.count(), 0);
+    }
+
+    #[test]
+    fn another_thread_is_not_armed() {
+        let found = pcs(|| {
+            std::thread::scope(|threads| {
+                threads.spawn(|| record_pc(PC).unwrap());
+            });
+        });
+        assert!(found.is_empty());
+    }
+}
+
+#[cfg(not(feature = "record"))]
+#[test]
+fn without_the_feature_nothing_is_recorded_or_evaluated() {
+    let evaluated = || -> u64 { panic!("evaluated") };
+    let all = || {
+        record_pc(PC).unwrap();
+        kcov_edge!();
+        kcov_edge!(evaluated());
+        kcov_edge_site!("named");
+        kcov_cmp!(4, true, evaluated(), 2);
+        kcov_cmp!(4, true, 1, 2, evaluated());
+        kcov_cmp_site!("named", 4, true, 1, evaluated());
+    };
+    assert!(pcs(all).is_empty() && cmps(all).is_empty());
+}

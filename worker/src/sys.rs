@@ -1,0 +1,9 @@
+//! Where all of this crate's unsafe code is.
+
+pub mod bench;
+pub mod fork;
+pub mod jail;
+pub mod listener;
+pub mod recording;
+pub mod shared;
+pub mod socket;

@@ -1,0 +1,32 @@
+//! The limit of the recording benchmark: the kernel's append in C (`csrc/append_limit.c`).
+
+use kcov_proto::sync::AtomicU64;
+
+unsafe extern "C" {
+    fn kcov_limit_append_pcs(area: *mut u64, words: u64, records: u64, pc: u64);
+    fn kcov_limit_append_cmps(area: *mut u64, words: u64, records: u64, pc: u64);
+    safe fn kcov_limit_empty(pc: u64);
+}
+
+/// Appends `records` PCs, from `pc` upward, the kernel's way.
+pub fn append_pcs(words: &[AtomicU64], records: u64, pc: u64) {
+    // SAFETY: the pointer leads to as many words as are passed, which may be stored to through a shared reference, and
+    // the function stays below them. Nobody else knows the words: the benchmark has one thread and its own area.
+    unsafe { kcov_limit_append_pcs(pointer(words), words.len() as u64, records, pc) }
+}
+
+/// Appends `records` comparisons with `pc`, the kernel's way.
+pub fn append_cmps(words: &[AtomicU64], records: u64, pc: u64) {
+    // SAFETY: as in `append_pcs`.
+    unsafe { kcov_limit_append_cmps(pointer(words), words.len() as u64, records, pc) }
+}
+
+/// A call that does nothing, out of the compiler's sight.
+#[inline(always)]
+pub fn empty(pc: u64) {
+    kcov_limit_empty(pc);
+}
+
+fn pointer(words: &[AtomicU64]) -> *mut u64 {
+    words.as_ptr().cast::<u64>().cast_mut()
+}

@@ -1,0 +1,154 @@
+//! The area that is armed for a thread, and the addresses of the link section of sites.
+//!
+//! Invariant: a thread's pointer is null, or leads to a [`Scope`] on the stack of the [`Scope::enter`] that runs in
+//! this thread now. `enter` is the only writer, besides the drop of the scope that it made; it hands out a shared
+//! reference and keeps the scope itself, so that safe code can neither forget nor move it, and it outlives
+//! every call from within. No scope leaves its thread.
+
+use kcov_proto::abi::TraceMode;
+use kcov_proto::area::{Appended, Area, CmpRecord};
+use kcov_proto::site::{self, Site};
+use std::cell::Cell;
+use std::ptr;
+
+/// Records of one scope.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recorded {
+    /// In the area, as far as we know: a client resets when it likes.
+    pub stored: u64,
+    /// Dropped, as the area was full.
+    pub lost: u64,
+}
+
+/// An area that is armed for the current thread.
+///
+/// ```compile_fail
+/// fn is_send<T: Send>() {}
+/// is_send::<kcov_worker::record::Scope<'static>>();
+/// ```
+/// ```compile_fail
+/// fn is_sync<T: Sync>() {}
+/// is_sync::<kcov_worker::record::Scope<'static>>();
+/// ```
+#[derive(Debug)]
+pub struct Scope<'a> {
+    area: Area<'a>,
+    stored: Cell<u64>,
+    lost: Cell<u64>,
+    /// What was armed before: PC, CMP. Raw pointers, so that a scope is neither `Send` nor `Sync`.
+    previous: (*const Scope<'static>, *const Scope<'static>),
+}
+
+// One pointer a mode: to ask whether anything is armed, and whether the mode is right, is one comparison. Without a
+// destructor and with a constant to start from, such a variable is one load away.
+thread_local! {
+    static PC: Cell<*const Scope<'static>> = const { Cell::new(ptr::null()) };
+    static CMP: Cell<*const Scope<'static>> = const { Cell::new(ptr::null()) };
+}
+
+impl<'a> Scope<'a> {
+    /// Runs `body` with `area` armed for this thread, and arms what was armed before when `body` returns or unwinds.
+    /// The counts are of this scope alone: what an inner one records, into its own area, is not among them.
+    pub fn enter<R>(area: Area<'a>, mode: TraceMode, body: impl FnOnce(&Scope<'a>) -> R) -> (R, Recorded) {
+        let scope = Scope { area, stored: Cell::new(0), lost: Cell::new(0), previous: (PC.get(), CMP.get()) };
+        // The lifetime is dropped from the pointer's type; the invariant above stands in for it.
+        let armed = ptr::from_ref(&scope).cast::<Scope<'static>>();
+        let (pc, cmp) = match mode {
+            TraceMode::Pc => (armed, ptr::null()),
+            TraceMode::Cmp => (ptr::null(), armed),
+        };
+        PC.set(pc);
+        CMP.set(cmp);
+        let result = body(&scope);
+        (result, scope.recorded())
+    }
+
+    /// What it has recorded so far.
+    #[must_use]
+    pub fn recorded(&self) -> Recorded {
+        Recorded { stored: self.stored.get(), lost: self.lost.get() }
+    }
+
+    #[inline]
+    fn append_pc(&self, pc: u64) {
+        if self.area.append_pc_within(pc) {
+            self.count(Appended::Stored);
+        } else {
+            Scope::append_pc_beyond(pc, self);
+        }
+    }
+
+    /// Out of line, the last thing that the hot path does, and with `pc` first, where a callback has it already: so
+    /// that the hot path saves and moves no register.
+    #[cold]
+    #[inline(never)]
+    fn append_pc_beyond(pc: u64, scope: &Self) {
+        scope.count(scope.area.append_pc(pc));
+    }
+
+    #[inline]
+    fn count(&self, appended: Appended) {
+        let counter = match appended {
+            Appended::Stored => &self.stored,
+            Appended::Lost => &self.lost,
+        };
+        counter.set(counter.get() + 1);
+    }
+}
+
+impl Drop for Scope<'_> {
+    fn drop(&mut self) {
+        let Self { area: _, stored: _, lost: _, previous: (pc, cmp) } = self;
+        PC.set(*pc);
+        CMP.set(*cmp);
+    }
+}
+
+/// Tells the compiler which way to lay out as the straight one. A handler that nobody traces should hardly notice its
+/// recording calls; one that is traced pays a jump, and stays within the kernel's own cost.
+#[cold]
+#[inline]
+fn armed_is_rare() {}
+
+/// Appends the PC that `pc` gives, if PCs are collected.
+#[inline]
+pub fn store_pc(pc: impl FnOnce() -> u64) {
+    // SAFETY: null or, by the invariant of the module, a scope that `enter` keeps alive during this call.
+    if cfg!(feature = "record")
+        && let Some(scope) = unsafe { PC.get().as_ref() }
+    {
+        armed_is_rare();
+        scope.append_pc(pc());
+    }
+}
+
+/// Appends the comparison that `record` gives, if comparisons are collected.
+#[inline]
+pub fn store_cmp(record: impl FnOnce() -> CmpRecord) {
+    // SAFETY: as in `store_pc`.
+    if cfg!(feature = "record")
+        && let Some(scope) = unsafe { CMP.get().as_ref() }
+    {
+        scope.count(scope.area.append_cmp(record()));
+    }
+}
+
+// SAFETY: the linker defines this symbol at the start of the section, which is there because this file's callers hold
+// a `Site` in it. Only its address is taken.
+unsafe extern "C" {
+    #[link_name = "__start_kcov_sites"]
+    safe static SITES: Site;
+}
+
+/// The PC of a site in the link section, by the rule of [`kcov_proto::site`].
+#[inline]
+#[must_use]
+pub fn pc_of_site(site: &'static Site) -> u64 {
+    let bytes = ptr::from_ref(site).addr().wrapping_sub((&raw const SITES).addr());
+    // A site outside of the section, which no macro makes, has a wrong PC but one that clients accept.
+    site::pc_of_index((bytes / Site::BYTES) as u64 % SITES_MOST)
+}
+
+/// Sites that have a PC of their own: a power of two, so that the bound is one instruction.
+const SITES_MOST: u64 = 1 << 23;
+const _: () = assert!(site::pc_of_index(SITES_MOST) <= site::SITE_END);
