@@ -1,0 +1,124 @@
+//! One arena: the memfd behind an instance.
+//!
+//! The broker holds one read-write description of its own; workers map that one. Every open of the tenant gets a
+//! description of its own, made by re-opening the file, so that the last of them is seen to close: an inotify watch
+//! is the hint, and the lease question of [`memfd::is_sole`] the truth. As long as the broker's description is open
+//! for writing, no tenant can take a lease itself.
+
+use crate::sys::memfd;
+use crate::sys::process::file_facts;
+use kcov_proto::abi;
+use kcov_proto::message::FileId;
+use nix::errno::Errno;
+use nix::fcntl::{FallocateFlags, FcntlArg, OFlag, SealFlag, fallocate, fcntl};
+use nix::sys::stat::{Mode, fchmod, fstat};
+use nix::unistd::ftruncate;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// What an initialised area is sealed with: a truncated one would raise SIGBUS in the worker.
+const SEALS: SealFlag = SealFlag::F_SEAL_SHRINK.union(SealFlag::F_SEAL_GROW).union(SealFlag::F_SEAL_SEAL);
+/// `F_SEAL_EXEC` (Linux 6.3), which comes with `MFD_NOEXEC_SEAL`.
+const SEAL_EXEC: i32 = 0x20;
+/// Open flags that a description keeps.
+const KEPT: i32 =
+    libc::O_ACCMODE | libc::O_APPEND | libc::O_NONBLOCK | libc::O_SYNC | libc::O_DSYNC | libc::O_NOATIME;
+
+/// The memfd of an instance.
+#[derive(Debug)]
+pub struct Arena {
+    file: OwnedFd,
+    identity: FileId,
+    bytes: u64,
+    /// A description with access mode 3 is out, which counts neither as reader nor as writer.
+    uncounted: bool,
+}
+
+impl Arena {
+    /// A new, empty arena: mode 0600, owned by the broker's user, as the kernel's file is.
+    ///
+    /// # Errors
+    /// As `memfd_create(2)` and `open(2)`.
+    pub fn create() -> Result<Self, Errno> {
+        let original = memfd::create(c"kcov")?;
+        fchmod(&original, Mode::S_IRUSR | Mode::S_IWUSR)?;
+        let file = memfd::reopen(original.as_fd(), OFlag::O_RDWR)?;
+        let identity = file_facts(file.as_fd())?.id;
+        Ok(Arena { file, identity, bytes: 0, uncounted: false })
+    }
+
+    /// Which file it is.
+    #[must_use]
+    pub fn identity(&self) -> FileId {
+        self.identity
+    }
+
+    /// Bytes of the area, 0 before it is sized.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The description that workers map.
+    #[must_use]
+    pub fn file(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
+    /// A description for a caller that opened the device with `flags`.
+    ///
+    /// # Errors
+    /// `EINVAL` for `O_DIRECT`, which the kernel's device does not have either; else as `open(2)`.
+    pub fn open(&mut self, flags: i32) -> Result<OwnedFd, Errno> {
+        if flags & libc::O_DIRECT != 0 {
+            return Err(Errno::EINVAL);
+        }
+        self.uncounted = flags & libc::O_ACCMODE == libc::O_ACCMODE;
+        memfd::reopen(self.file.as_fd(), OFlag::from_bits_retain(flags & KEPT))
+    }
+
+    /// Makes the area: `words` zero words that nobody can resize.
+    ///
+    /// Until here the tenant may have written to the file, resized or sealed it; afterwards size and seals are
+    /// verified, whatever it does meanwhile.
+    ///
+    /// # Errors
+    /// `EPERM` if seals of the tenant's stand in the way; `ENOMEM` if the size cannot be had.
+    pub fn size(&mut self, words: u64) -> Result<(), Errno> {
+        let bytes = words * abi::WORD;
+        ftruncate(&self.file, 0)?;
+        match ftruncate(&self.file, bytes as libc::off_t) {
+            Err(Errno::EFBIG | Errno::EINVAL | Errno::ENOSPC) => return Err(Errno::ENOMEM),
+            other => other?,
+        }
+        fcntl(&self.file, FcntlArg::F_ADD_SEALS(SEALS))?;
+        let seals = fcntl(&self.file, FcntlArg::F_GET_SEALS)?;
+        let size = fstat(&self.file)?.st_size;
+        if seals & !SEAL_EXEC != SEALS.bits() || u64::try_from(size) != Ok(bytes) {
+            return Err(Errno::EPERM);
+        }
+        self.bytes = bytes;
+        Ok(())
+    }
+
+    /// A description of the tenant's was closed; `writable` tells which kind.
+    pub fn closed(&mut self, writable: bool) {
+        // The uncounted one closes as "not writable". Re-opens of an arena are instances of their own, so it is the
+        // only description of this file unless the tenant raced or went round the filter, which is its own loss.
+        self.uncounted &= writable;
+    }
+
+    /// Whether the tenant has no description and no mapping left.
+    ///
+    /// # Errors
+    /// As `fcntl(2)`.
+    pub fn is_released(&self) -> Result<bool, Errno> {
+        if self.uncounted { Ok(false) } else { memfd::is_sole(self.file.as_fd()) }
+    }
+
+    /// Gives the memory back although workers may still have it mapped.
+    pub fn empty(&self) {
+        let hole = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+        // A file that cannot be punched is freed when the last worker unmaps it.
+        let _ = fallocate(&self.file, hole, 0, self.bytes as libc::off_t);
+    }
+}

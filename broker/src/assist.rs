@@ -1,0 +1,313 @@
+//! What a worker asks of the broker, answered: the privileged half of the KCOV device.
+//!
+//! Every request is an allegation. It is held against the table of [`permit`](crate::permit), the identity of the
+//! descriptor is read from the caller's own table, and the notification is found valid after that read, before
+//! anything takes effect.
+
+use crate::permit::{Permit, Phase, permit};
+use crate::poller::Token;
+use crate::procfs;
+use crate::sys::listener::{self, Answer};
+use crate::sys::descriptor;
+use crate::tenant::Tenant;
+use crate::worker_process::Decision;
+use kcov_proto::Errno;
+use kcov_proto::abi::{self, RemoteArg};
+use kcov_proto::device::ArenaId;
+use kcov_proto::message::{Assist, AssistKind, AssistReply, FileId, Verdict};
+use nix::errno::Errno as SysErrno;
+use std::os::fd::{AsFd, OwnedFd};
+use tracing::{info, warn};
+
+/// The worker broke the rules; it is to be killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault(pub &'static str);
+
+/// A decision, before it is turned into a reply.
+struct Ruling {
+    verdict: Verdict,
+    /// The caller was enabled for its own calls.
+    armed: Option<(ArenaId, abi::TraceMode)>,
+    /// An arena that the worker is to have mapped.
+    arena: Option<ArenaId>,
+    /// It says that it has not, whatever it was given.
+    must_map: bool,
+    reset: Option<ArenaId>,
+}
+
+impl From<Verdict> for Ruling {
+    fn from(verdict: Verdict) -> Self {
+        Ruling { verdict, armed: None, arena: None, must_map: false, reset: None }
+    }
+}
+
+impl From<Result<(), Errno>> for Ruling {
+    fn from(result: Result<(), Errno>) -> Self {
+        match result {
+            Ok(()) => Verdict::Value(0).into(),
+            Err(errno) => Verdict::Fail(errno).into(),
+        }
+    }
+}
+
+/// What a dead worker's caller gets for a verdict that was already reached.
+fn answer(verdict: Verdict) -> Option<Answer> {
+    match verdict {
+        Verdict::Value(value) => Some(Answer::Value(value)),
+        Verdict::Fail(errno) => Some(Answer::Fail(errno)),
+        Verdict::Continue => Some(Answer::Continue),
+        Verdict::Answered => None,
+    }
+}
+
+impl Tenant {
+    /// Answers one request of worker `index`. Returns the reply with the descriptor that rides beside it.
+    ///
+    /// # Errors
+    /// [`Fault`] if the worker may not ask that.
+    pub fn assist(
+        &mut self,
+        index: u32,
+        assist: Assist,
+    ) -> Result<Option<(AssistReply, Option<OwnedFd>)>, Fault> {
+        let Assist { id, tid, what } = assist;
+        let worker = self.workers.get_mut(&index).ok_or(Fault("a request of an unknown worker"))?;
+        match permit(worker.phase, id, &what) {
+            Permit::Fatal => return Err(Fault("a request out of turn")),
+            Permit::Once => worker.phase = Phase::Serving { decided: Some(id) },
+            Permit::Allowed => {}
+        }
+        self.counters.assists += 1;
+        let mut beside = None;
+        let ruling = match what {
+            AssistKind::Ready => {
+                worker.phase = Phase::Serving { decided: None };
+                self.worker_is_ready(index);
+                return Ok(None);
+            }
+            AssistKind::Open { flags, reopened } => self.open(id, tid, flags as i32, reopened),
+            AssistKind::Ioctl { fd, request, arg, remote } => {
+                self.ioctl(id, tid, fd, Request { request, arg, remote })
+            }
+            AssistKind::Mmap { fd, length, offset, prot, flags } => {
+                self.mmap(id, tid, fd, Mapping { length, offset, prot, flags })
+            }
+            AssistKind::Exec => self.exec(id, tid),
+            AssistKind::Settle => {
+                self.registry.settle_caller(tid);
+                self.answer_released_execs();
+                self.watch_owner(tid);
+                Verdict::Continue.into()
+            }
+            AssistKind::Arena(arena) => {
+                Ruling { arena: Some(arena), must_map: true, ..Verdict::Continue.into() }
+            }
+            AssistKind::Reader => {
+                beside = self.replace_reader(index);
+                Verdict::Continue.into()
+            }
+        };
+        Ok(self.reply(index, id, ruling, beside))
+    }
+
+    fn reply(
+        &mut self,
+        index: u32,
+        id: u64,
+        ruling: Ruling,
+        mut beside: Option<OwnedFd>,
+    ) -> Option<(AssistReply, Option<OwnedFd>)> {
+        let Ruling { verdict, armed, arena, must_map, reset } = ruling;
+        let worker = self.workers.get_mut(&index)?;
+        if let (Phase::Serving { decided: Some(decided) }, Some(answer)) = (worker.phase, answer(verdict))
+            && decided == id
+        {
+            worker.decision = Some(Decision { id, answer });
+        }
+        worker.last_id = Some(id);
+        let mut sized = None;
+        if let Some(arena) = arena
+            && (must_map || !worker.has(arena))
+            && let (Some(words), Some(file)) = (self.registry.words(arena), self.registry.arenas().get(arena))
+            && let Ok(file) = file.file().try_clone_to_owned()
+        {
+            if worker.give(arena) {
+                info!(event = "attach", id = arena.number(), worker = worker.pid, "mapped by a worker");
+            }
+            sized = Some((arena, words));
+            beside = Some(file);
+        }
+        Some((AssistReply { id, verdict, arena: sized, armed, reset, drops: worker.take_drops() }, beside))
+    }
+
+    /// `open` of the device: an instance, and a descriptor for the caller in the same step as the answer.
+    fn open(&mut self, id: u64, tid: u32, flags: i32, reopened: Option<FileId>) -> Ruling {
+        if reopened.is_some_and(|file| self.registry.find(file).is_none()) {
+            return Verdict::Continue.into();
+        }
+        let errno = match self.registry.open(flags) {
+            Err(errno) => errno,
+            Ok((arena, description)) => {
+                let close_on_exec = flags & libc::O_CLOEXEC != 0;
+                match listener::add_fd_send(self.listener.as_fd(), id, description.as_fd(), close_on_exec) {
+                    Ok(fd) => {
+                        info!(event = "open", id = arena.number(), tid, fd, "opened");
+                        return Verdict::Answered.into();
+                    }
+                    Err(errno) => {
+                        drop(description);
+                        self.registry.abandon(arena);
+                        self.drop_gone();
+                        Errno(errno as i32)
+                    }
+                }
+            }
+        };
+        info!(event = "open", tid, %errno, "refused");
+        Verdict::Fail(errno).into()
+    }
+
+    /// The instance behind a descriptor of the caller: `None` if it is none, or the caller is gone.
+    fn instance(&mut self, id: u64, tid: u32, fd: i32) -> Option<ArenaId> {
+        let arena = self.registry.find(descriptor::identity(tid, fd).ok()?)?;
+        // The number `tid` may have changed hands while we looked.
+        match listener::id_valid(self.listener.as_fd(), id) {
+            Ok(true) => Some(arena),
+            Ok(false) | Err(_) => None,
+        }
+    }
+
+    fn ioctl(&mut self, id: u64, tid: u32, fd: i32, request: Request) -> Ruling {
+        let Some(arena) = self.instance(id, tid, fd) else { return Verdict::Continue.into() };
+        let Request { request, arg, remote } = request;
+        let ruling = match request {
+            abi::INIT_TRACE => self.registry.init_trace(arena, arg).into(),
+            abi::ENABLE => self.enable(arena, tid, arg),
+            abi::DISABLE => self.disable(arena, tid, arg),
+            abi::REMOTE_ENABLE => self.remote_enable(arena, tid, remote),
+            abi::RESET_TRACE => match self.registry.reset_trace(arena, tid, arg) {
+                Ok(()) => Ruling { arena: Some(arena), reset: Some(arena), ..Verdict::Value(0).into() },
+                Err(errno) => Verdict::Fail(errno).into(),
+            },
+            _ => Verdict::Fail(Errno::ENOTTY).into(),
+        };
+        let command = abi::request_name(request);
+        match ruling.verdict {
+            Verdict::Fail(errno) => info!(event = "ioctl", id = arena.number(), tid, command, %errno, "refused"),
+            _ => info!(event = "ioctl", id = arena.number(), tid, command, "done"),
+        }
+        self.drop_gone();
+        ruling
+    }
+
+    fn enable(&mut self, arena: ArenaId, tid: u32, arg: u64) -> Ruling {
+        let enabled = self.registry.enable(arena, tid, arg).and_then(|mode| {
+            self.registry.own(tid)?;
+            Ok(mode)
+        });
+        match enabled {
+            Ok(mode) => {
+                self.watch_owner(tid);
+                info!(event = "enable", id = arena.number(), tid, mode = mode.name(), "enabled");
+                Ruling { arena: Some(arena), armed: Some((arena, mode)), ..Verdict::Value(0).into() }
+            }
+            Err(errno) => Verdict::Fail(errno).into(),
+        }
+    }
+
+    fn disable(&mut self, arena: ArenaId, tid: u32, arg: u64) -> Ruling {
+        let result = self.registry.disable(arena, tid, arg);
+        if result.is_ok() {
+            info!(event = "disable", id = arena.number(), tid, "disabled");
+        }
+        result.into()
+    }
+
+    fn remote_enable(&mut self, arena: ArenaId, tid: u32, arg: Option<Result<RemoteArg, Errno>>) -> Ruling {
+        let enabled = arg.unwrap_or(Err(Errno::EFAULT)).and_then(|arg| {
+            let mode = self.registry.remote_enable(arena, tid, &arg)?;
+            self.registry.own(tid)?;
+            Ok(mode)
+        });
+        match enabled {
+            Ok(mode) => {
+                self.watch_owner(tid);
+                info!(event = "enable", id = arena.number(), tid, mode = mode.name(), remote = true, "enabled");
+                Verdict::Value(0).into()
+            }
+            Err(errno) => Verdict::Fail(errno).into(),
+        }
+    }
+
+    /// `mmap` of a descriptor: the kernel maps, unless the device would refuse.
+    fn mmap(&mut self, id: u64, tid: u32, fd: i32, mapping: Mapping) -> Ruling {
+        let Some(arena) = self.instance(id, tid, fd) else { return Verdict::Continue.into() };
+        let Mapping { length, offset, prot, flags } = mapping;
+        match self.registry.check_mmap(arena, length, offset) {
+            Err(errno) if !kernel_refuses_first(tid, fd, prot, flags) => Verdict::Fail(errno).into(),
+            // An offset that is no multiple of the page, a length of 0, ...: the kernel says so itself.
+            Ok(()) | Err(_) => Verdict::Continue.into(),
+        }
+    }
+
+    fn exec(&mut self, id: u64, tid: u32) -> Ruling {
+        let verdict = match self.registry.exec(tid, id) {
+            // Not now: the broker lets it go on once the other one's outcome is known.
+            Ok(false) => Verdict::Answered,
+            Ok(true) => Verdict::Continue,
+            Err(errno) => {
+                warn!(event = "exec_rebind", tid, %errno, "cannot follow this execve: what it owns may be lost");
+                Verdict::Continue
+            }
+        };
+        self.answer_released_execs();
+        verdict.into()
+    }
+
+    /// Lets `execve`s go on that had to wait for another one.
+    pub(crate) fn answer_released_execs(&mut self) {
+        for id in self.registry.take_released_execs() {
+            self.answer_caller(id, Answer::Continue);
+        }
+    }
+
+    /// Waits for the end of an owner.
+    fn watch_owner(&mut self, tid: u32) {
+        let Some(pidfd) = self.registry.owner_pidfd(tid) else { return };
+        match self.poller.add_once(pidfd, Token::Owner(tid)) {
+            Ok(()) | Err(SysErrno::EEXIST) => {}
+            // Unwatched, its exit is still seen by whoever asks for the instance next.
+            Err(errno) => warn!(%errno, tid, "cannot watch an owner"),
+        }
+    }
+}
+
+struct Request {
+    request: u32,
+    arg: u64,
+    remote: Option<Result<RemoteArg, Errno>>,
+}
+
+struct Mapping {
+    length: u64,
+    offset: u64,
+    prot: u32,
+    flags: u32,
+}
+
+/// Whether `do_mmap` (`mm/mmap.c`) refuses before it asks the device: by the type of the mapping and the access mode
+/// of the descriptor.
+fn kernel_refuses_first(tid: u32, fd: i32, prot: u32, flags: u32) -> bool {
+    const MAP_TYPE: u32 = 0x0f;
+    let Some(access) = procfs::descriptor_flags(tid, fd).map(|flags| flags & libc::O_ACCMODE) else { return true };
+    let readable = access == libc::O_RDONLY || access == libc::O_RDWR;
+    let writable = access == libc::O_WRONLY || access == libc::O_RDWR;
+    let shared = match (flags & MAP_TYPE) as i32 {
+        libc::MAP_SHARED => true,
+        libc::MAP_SHARED_VALIDATE if flags & libc::MAP_SYNC as u32 != 0 => return true,
+        libc::MAP_SHARED_VALIDATE => true,
+        libc::MAP_PRIVATE => false,
+        _ => return true,
+    };
+    !readable || shared && prot & libc::PROT_WRITE as u32 != 0 && !writable
+}

@@ -1,0 +1,102 @@
+//! The limit: the smallest supervisor that can serve a workload at all.
+//!
+//! One process with one thread, which receives, does what cannot be avoided, and answers. It checks nothing:
+//! its only client is this program.
+
+use super::client::SUBCOMMAND;
+use super::workload::Workload;
+use crate::sys::bench::listener::{self, Listener};
+use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::uio::{RemoteIoVec, process_vm_readv};
+use nix::unistd::Pid;
+use std::hint::black_box;
+use std::io::IoSliceMut;
+use std::os::fd::AsFd;
+use std::process::{Child, Command, ExitCode};
+
+/// Bytes that a path is looked for in: those up to the end of its page. One that goes on behind it does not occur
+/// here, and would only make the limit slower.
+const PAGE: u64 = 4096;
+
+/// Runs the client of `workload` under a bare supervisor and serves it to its end.
+///
+/// # Errors
+/// If it cannot be started, or fails.
+pub fn supervise(workload: Workload) -> Result<ExitCode> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg(SUBCOMMAND).arg(workload.word());
+    let (mut child, listener) = listener::spawn(command, notified(workload)).context("start the client")?;
+    while let Some(notification) = next(&listener, &mut child)? {
+        match serve(workload, &listener, &notification) {
+            // The caller is gone.
+            Ok(()) | Err(Errno::ENOENT) => {}
+            Err(errno) => return Err(errno).context("answer a notification"),
+        }
+    }
+    match child.wait()? {
+        status if status.success() => Ok(ExitCode::SUCCESS),
+        status => bail!("the client ended with {status}"),
+    }
+}
+
+/// The calls that the product must see for the same workload.
+fn notified(workload: Workload) -> &'static [libc::c_long] {
+    match workload {
+        Workload::Noop | Workload::Callers => &[libc::SYS_getppid],
+        Workload::Ioctl => &[libc::SYS_openat, libc::SYS_ioctl],
+        Workload::CycleSmall | Workload::CycleLarge => &[libc::SYS_openat, libc::SYS_ioctl, libc::SYS_mmap],
+        Workload::DeviceOpen | Workload::FileOpen => &[libc::SYS_openat],
+    }
+}
+
+/// The next notification; none when the client has ended.
+fn next(listener: &Listener, child: &mut Child) -> Result<Option<libc::seccomp_notif>> {
+    loop {
+        match listener.receive() {
+            Ok(notification) => return Ok(Some(notification)),
+            Err(Errno::EINTR) => {}
+            // A caller died, or the last one did.
+            Err(Errno::ENOENT) if child.try_wait()?.is_some() => return Ok(None),
+            Err(Errno::ENOENT) => {}
+            Err(errno) => return Err(errno).context("receive a notification"),
+        }
+    }
+}
+
+fn serve(workload: Workload, listener: &Listener, notification: &libc::seccomp_notif) -> nix::Result<()> {
+    let libc::seccomp_notif { id, pid, data, .. } = notification;
+    match libc::c_long::from(data.nr) {
+        libc::SYS_ioctl if is_kcov(data.args[1]) => {
+            if workload == Workload::Ioctl {
+                // A failure is as good a measure: the lookup was made.
+                let _ = black_box(listener::identity(*pid, data.args[0] as i32));
+            }
+            listener.answer(*id, 0)
+        }
+        // The client opens nothing but the device for writing.
+        libc::SYS_openat if data.args[2] as i32 & libc::O_ACCMODE == libc::O_RDWR => {
+            let file = memfd_create(c"kcov", MFdFlags::MFD_CLOEXEC)?;
+            listener.give(*id, file.as_fd())
+        }
+        libc::SYS_openat => {
+            // As above; the kernel itself reports the fault to the caller.
+            let _ = black_box(read_path(*pid, data.args[1]));
+            listener.resume(*id)
+        }
+        _ => listener.resume(*id),
+    }
+}
+
+/// Whether the type byte of an ioctl request is KCOV's.
+fn is_kcov(request: u64) -> bool {
+    request >> 8 & 0xff == u64::from(b'c')
+}
+
+fn read_path(tid: u32, address: u64) -> nix::Result<usize> {
+    let mut path = [0; PAGE as usize];
+    let length = (PAGE - address % PAGE) as usize;
+    let remote = [RemoteIoVec { base: address as usize, len: length }];
+    process_vm_readv(Pid::from_raw(tid.cast_signed()), &mut [IoSliceMut::new(&mut path[..length])], &remote)
+}

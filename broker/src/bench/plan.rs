@@ -1,0 +1,117 @@
+//! The measurements that are made, and the goal of each.
+
+use super::table::{Goal, Unit};
+use super::workload::Workload;
+
+/// A measurement of a client under the product and under the bare supervisor.
+#[derive(Clone, Copy, Debug)]
+pub struct Comparison {
+    /// What the client does; its word is the key of the row.
+    pub workload: Workload,
+    /// As the table says it.
+    pub what: &'static str,
+    /// What is printed.
+    pub unit: Unit,
+    /// To reach.
+    pub goal: Goal,
+    /// To strive for.
+    pub aim: Goal,
+}
+
+/// A measurement that the worker program makes in itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Recording {
+    /// Key of the row, as the worker says it.
+    pub key: &'static str,
+    /// As the table says it.
+    pub what: &'static str,
+    /// To reach.
+    pub goal: Goal,
+    /// To strive for.
+    pub aim: Goal,
+}
+
+/// In this order; the no-op notification is the yardstick of later goals, so it is first.
+pub const COMPARISONS: [Comparison; 7] = [
+    Comparison {
+        workload: Workload::Noop,
+        what: "no-op notification",
+        unit: Unit::Nanoseconds,
+        goal: Goal::AtMost(1.3),
+        aim: Goal::AtMost(1.15),
+    },
+    Comparison {
+        workload: Workload::Callers,
+        what: "no-op notification, 4 callers",
+        unit: Unit::PerSecond,
+        goal: Goal::AtLeast(0.95),
+        aim: Goal::AtLeast(0.99),
+    },
+    Comparison {
+        workload: Workload::Ioctl,
+        what: "KCOV_ENABLE or KCOV_DISABLE",
+        unit: Unit::Nanoseconds,
+        goal: Goal::AtMost(3.5),
+        aim: Goal::AtMost(2.5),
+    },
+    Comparison {
+        workload: Workload::CycleSmall,
+        what: "device, open to close, 4 KiB area",
+        unit: Unit::Nanoseconds,
+        // 90 us and 60 us where the yardstick is 2.5 us.
+        goal: Goal::Notifications(36.0),
+        aim: Goal::Notifications(24.0),
+    },
+    Comparison {
+        workload: Workload::CycleLarge,
+        what: "device, open to close, 4 MiB area",
+        unit: Unit::Nanoseconds,
+        // 300 us.
+        goal: Goal::Notifications(120.0),
+        aim: Goal::Notifications(36.0),
+    },
+    Comparison {
+        workload: Workload::DeviceOpen,
+        what: "open of the device",
+        unit: Unit::Nanoseconds,
+        goal: Goal::AtMost(2.0),
+        aim: Goal::AtMost(1.5),
+    },
+    Comparison {
+        workload: Workload::FileOpen,
+        what: "open of a plain file",
+        unit: Unit::Nanoseconds,
+        goal: Goal::AtMost(3.0),
+        // 10 us where the yardstick is 2.5 us.
+        aim: Goal::Notifications(4.0),
+    },
+];
+
+/// What `kcov-worker bench-record` answers, in its order.
+pub const RECORDINGS: [Recording; 5] = [
+    Recording { key: "pc", what: "PC record, by a handler", goal: Goal::AtMost(1.5), aim: Goal::AtMost(1.3) },
+    Recording {
+        key: "cmp",
+        what: "CMP record, by a handler",
+        goal: Goal::AtMost(1.3),
+        aim: Goal::AtMost(1.2),
+    },
+    Recording {
+        key: "area-pc",
+        what: "PC record, append alone",
+        goal: Goal::AtMost(1.3),
+        aim: Goal::AtMost(1.0),
+    },
+    Recording {
+        key: "area-cmp",
+        what: "CMP record, append alone",
+        goal: Goal::AtMost(1.3),
+        aim: Goal::AtMost(1.2),
+    },
+    Recording {
+        key: "unarmed",
+        what: "callback with nothing armed",
+        goal: Goal::AtMost(1.1),
+        aim: Goal::AtMost(1.0),
+    },
+];

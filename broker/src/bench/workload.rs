@@ -1,0 +1,175 @@
+//! What the benchmark times from inside a tenant. The same code runs under the product and under its limit.
+
+use crate::sys::bench::device::Device;
+use anyhow::{Context, Result};
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+use nix::unistd::getppid;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Where clients look for the device.
+const DEVICE: &str = "/sys/kernel/debug/kcov";
+/// Threads of [`Workload::Callers`].
+const CALLERS: u32 = 4;
+/// Bytes of the areas: the smallest that can be mapped, and syzkaller's.
+const SMALL_AREA: usize = 4 << 10;
+const LARGE_AREA: usize = 4 << 20;
+/// Devices that [`Workload::DeviceOpen`] holds open at once: few enough for any quota.
+const OPEN_AT_ONCE: u32 = 16;
+
+/// One thing to time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Workload {
+    /// One thread calls `getppid`, which is notified and continued.
+    Noop,
+    /// Four threads do.
+    Callers,
+    /// `KCOV_ENABLE` and `KCOV_DISABLE` in turn.
+    Ioctl,
+    /// open, `KCOV_INIT_TRACE`, mmap, `KCOV_ENABLE`, `KCOV_DISABLE`, munmap, close with a 4 KiB area.
+    CycleSmall,
+    /// The same with 4 MiB.
+    CycleLarge,
+    /// Opens of the device.
+    DeviceOpen,
+    /// Opens of a plain file.
+    FileOpen,
+}
+
+impl Workload {
+    /// Operations of one timed batch: 5 to 30 ms, long against the clock and the pipes, short against the drift
+    /// of a shared machine.
+    #[must_use]
+    pub fn batch(self) -> u32 {
+        match self {
+            Workload::Noop | Workload::Callers => 4000,
+            Workload::Ioctl => 2000,
+            Workload::CycleSmall => 250,
+            Workload::CycleLarge => 100,
+            Workload::DeviceOpen => 800,
+            Workload::FileOpen => 1600,
+        }
+    }
+
+    /// The command-line word of this workload.
+    #[must_use]
+    pub fn word(self) -> String {
+        clap::ValueEnum::to_possible_value(&self)
+            .map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+}
+
+/// A workload with what it needs set up.
+#[derive(Debug)]
+pub struct Session {
+    workload: Workload,
+    /// Held by [`Workload::Ioctl`]: initialised.
+    device: Option<Device>,
+    /// An existing plain file that is not the device.
+    file: PathBuf,
+}
+
+impl Session {
+    /// Sets `workload` up.
+    ///
+    /// # Errors
+    /// If the device refuses.
+    pub fn prepare(workload: Workload) -> Result<Session> {
+        let device = match workload {
+            Workload::Ioctl => Some(initialised(SMALL_AREA)?),
+            _ => None,
+        };
+        Ok(Session { workload, device, file: std::env::current_exe()? })
+    }
+
+    /// Does `operations` operations and says how long they took.
+    ///
+    /// # Errors
+    /// If one of them fails.
+    pub fn batch(&self, operations: u32) -> Result<Duration> {
+        match self.workload {
+            Workload::Noop => timed(|| call(operations)),
+            Workload::Callers => timed(|| callers(operations)),
+            Workload::Ioctl => timed(|| self.pairs(operations / 2)),
+            Workload::CycleSmall => timed(|| cycles(operations, SMALL_AREA)),
+            Workload::CycleLarge => timed(|| cycles(operations, LARGE_AREA)),
+            Workload::DeviceOpen => device_opens(operations),
+            Workload::FileOpen => timed(|| file_opens(&self.file, operations)),
+        }
+    }
+
+    fn pairs(&self, pairs: u32) -> Result<()> {
+        let device = self.device.as_ref().context("no device was prepared")?;
+        for _ in 0..pairs {
+            device.enable().context("KCOV_ENABLE")?;
+            device.disable().context("KCOV_DISABLE")?;
+        }
+        Ok(())
+    }
+}
+
+fn timed(work: impl FnOnce() -> Result<()>) -> Result<Duration> {
+    let start = Instant::now();
+    work()?;
+    Ok(start.elapsed())
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "one signature for every workload")]
+fn call(times: u32) -> Result<()> {
+    for _ in 0..times {
+        std::hint::black_box(getppid());
+    }
+    Ok(())
+}
+
+/// Starting and joining the threads is part of the time, equally under product and limit.
+fn callers(operations: u32) -> Result<()> {
+    std::thread::scope(|scope| {
+        for _ in 0..CALLERS {
+            scope.spawn(|| call(operations / CALLERS));
+        }
+    });
+    Ok(())
+}
+
+fn initialised(bytes: usize) -> Result<Device> {
+    let device = Device::open(Path::new(DEVICE)).with_context(|| format!("open {DEVICE}"))?;
+    device.init((bytes / 8) as u64).context("KCOV_INIT_TRACE")?;
+    Ok(device)
+}
+
+fn cycles(times: u32, bytes: usize) -> Result<()> {
+    let length = NonZeroUsize::new(bytes).context("an area has a size")?;
+    for _ in 0..times {
+        let device = initialised(bytes)?;
+        let mapping = device.map(length).context("mmap of the area")?;
+        device.enable().context("KCOV_ENABLE")?;
+        device.disable().context("KCOV_DISABLE")?;
+        drop(mapping);
+    }
+    Ok(())
+}
+
+/// Closing is not timed: what it sets off in the broker is not a cost of open.
+fn device_opens(times: u32) -> Result<Duration> {
+    let mut total = Duration::ZERO;
+    let mut held = Vec::with_capacity(OPEN_AT_ONCE as usize);
+    for _ in 0..times / OPEN_AT_ONCE {
+        let start = Instant::now();
+        for _ in 0..OPEN_AT_ONCE {
+            held.push(Device::open(Path::new(DEVICE)).with_context(|| format!("open {DEVICE}"))?);
+        }
+        total += start.elapsed();
+        held.clear();
+    }
+    Ok(total)
+}
+
+fn file_opens(path: &Path, times: u32) -> Result<()> {
+    for _ in 0..times {
+        open(path, OFlag::O_RDONLY, Mode::empty()).with_context(|| format!("open {}", path.display()))?;
+    }
+    Ok(())
+}

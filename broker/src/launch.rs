@@ -1,0 +1,144 @@
+//! What a tenant is started with; known before anything is forked and inherited by every process of the run.
+
+use crate::trace_set::TraceSet;
+use nix::sys::signal::SigSet;
+use nix::unistd::Pid;
+use std::ffi::{CString, OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The proposals to the kernel that this device can answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Extensions {
+    /// `KCOV_RESET_TRACE` by the collecting thread.
+    pub reset: bool,
+    /// `KCOV_RESET_TRACE` by any holder of the descriptor.
+    pub reset_by_any: bool,
+}
+
+/// Bounds on what a tenant may have, checked before anything is allocated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quotas {
+    /// Bytes of one area.
+    pub area: u64,
+    /// Bytes of all areas.
+    pub total: u64,
+    /// Instances that exist at a time.
+    pub instances: usize,
+}
+
+/// A command and how it is to run.
+#[derive(Debug)]
+pub struct Launch {
+    /// The file to execute, as found in `PATH`.
+    pub program: CString,
+    /// Its arguments, the name as given first.
+    pub argv: Vec<CString>,
+    /// Its environment.
+    pub environment: Vec<CString>,
+    /// Which calls go to the workers.
+    pub trace: TraceSet,
+    /// The worker program.
+    pub worker: CString,
+    /// Process group that the command joins.
+    pub group: Pid,
+    /// Signal mask that the command gets.
+    pub mask: SigSet,
+    /// Longest that a caller waits.
+    pub deadline: Duration,
+    /// Bounds.
+    pub quotas: Quotas,
+    /// Proposals that the device answers.
+    pub extensions: Extensions,
+    /// uid and gid of zygote and workers.
+    pub jail_id: u32,
+}
+
+/// Why a command cannot be run.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// No such file.
+    #[error("{}: command not found", .0.to_string_lossy())]
+    NotFound(OsString),
+    /// A file that cannot be executed.
+    #[error("{}: {reason}", .path.display())]
+    NotExecutable {
+        /// It.
+        path: PathBuf,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// A NUL byte where none can be.
+    #[error("{what} contains a NUL byte")]
+    Nul {
+        /// Where.
+        what: &'static str,
+    },
+}
+
+impl CommandError {
+    /// The exit status that shells give it.
+    #[must_use]
+    pub fn status(&self) -> u8 {
+        match self {
+            CommandError::NotFound(_) => 127,
+            CommandError::NotExecutable { .. } | CommandError::Nul { .. } => 126,
+        }
+    }
+}
+
+/// A C string of `bytes`.
+///
+/// # Errors
+/// [`CommandError::Nul`].
+pub fn c_string(bytes: &OsStr, what: &'static str) -> Result<CString, CommandError> {
+    CString::new(bytes.as_bytes()).map_err(|_| CommandError::Nul { what })
+}
+
+/// The environment of this process, for `execve`.
+#[must_use]
+pub fn environment() -> Vec<CString> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| {
+            let mut entry = name.into_vec();
+            entry.push(b'=');
+            entry.extend(value.into_vec());
+            CString::new(entry).ok()
+        })
+        .collect()
+}
+
+/// Finds the file that `execvp(3)` would execute for `command`.
+///
+/// # Errors
+/// [`CommandError`] as a shell would say it.
+pub fn find(command: &OsStr) -> Result<PathBuf, CommandError> {
+    if command.as_bytes().contains(&b'/') {
+        return executable(Path::new(command)).map(|()| PathBuf::from(command));
+    }
+    let path = std::env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into());
+    let mut refused = None;
+    for directory in std::env::split_paths(&path) {
+        // An empty element means the current directory.
+        let candidate = if directory.as_os_str().is_empty() { Path::new(".") } else { &directory }.join(command);
+        match executable(&candidate) {
+            Ok(()) => return Ok(candidate),
+            Err(CommandError::NotFound(_)) => {}
+            Err(error) => refused = refused.or(Some(error)),
+        }
+    }
+    Err(refused.unwrap_or_else(|| CommandError::NotFound(command.into())))
+}
+
+fn executable(path: &Path) -> Result<(), CommandError> {
+    let no = |reason| CommandError::NotExecutable { path: path.into(), reason };
+    match path.metadata() {
+        Ok(facts) if facts.is_dir() => Err(no("is a directory")),
+        Ok(facts) if facts.permissions().mode() & 0o111 == 0 => Err(no("not executable (chmod +x it)")),
+        Ok(_) => nix::unistd::access(path, nix::unistd::AccessFlags::X_OK).map_err(|_| no("permission denied")),
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Err(no("permission denied")),
+        Err(_) => Err(CommandError::NotFound(path.into())),
+    }
+}

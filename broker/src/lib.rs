@@ -1,0 +1,58 @@
+//! The privileged side of kcov-broker: it gives a command a KCOV device that user-space handlers feed.
+//!
+//! # Processes
+//! | process | module | privilege | holds |
+//! |---|---|---|---|
+//! | front | [`front`] | the user's | a socket to the broker, the terminal |
+//! | broker | [`broker`] | few capabilities, filtered | listener, registry, every arena |
+//! | spawner | [`spawner`] | the user's | a socket to the broker; starts the ones below |
+//! | tender | [`spawner::tender`] | the user's | the tenant's processes, as their subreaper |
+//! | reader, one a worker | [`reader`] | may read memory and resolve paths | the listener, a socket to its worker |
+//! | zygote and workers | crate `kcov-worker` | none, jailed | see there |
+//!
+//! # The way of one notification
+//! A worker receives it and asks, where it may not do a thing itself. [`broker`] is the event loop; [`assist`]
+//! answers, by the table of [`permit`] and the rules of [`kcov_proto::device`], through the [`registry`], which keeps
+//! device, arenas, threads and roster in step.
+//!
+//! # Invariants
+//! - The broker has one thread and one blocking point ([`poller`]). It never waits for a worker, a reader or a zygote,
+//!   and never touches a tenant's memory or file system: a reader does, and may get stuck in its stead.
+//! - Whatever a worker, zygote or tenant can write is an allegation: bounded, read once, checked, then used.
+//! - What took effect is remembered until its caller was told: a worker's death never turns a done call into another.
+//! - No caller waits longer than the deadline: whoever holds it up is killed, and the caller gets `EIO`.
+//! - Nothing outlives the tenant: processes end by their sockets, mounts by their namespace, arenas by their last
+//!   descriptor.
+//!
+//! # Not promised
+//! Handlers are no security policy (`seccomp_unotify(2)`): a worker that was taken over can let its own tenant's calls
+//! go on. Opens by io_uring never pass the filter.
+
+pub mod arena;
+pub mod arena_table;
+pub mod assist;
+pub mod bench;
+pub mod broker;
+pub mod call_name;
+pub mod cli;
+pub mod confine;
+pub mod filter;
+pub mod front;
+pub mod launch;
+pub mod logs;
+pub mod permit;
+pub mod placeholder;
+pub mod poller;
+pub mod procfs;
+pub mod reader;
+pub mod registry;
+pub mod report;
+pub mod run;
+pub mod spawner;
+pub mod spawner_client;
+pub mod symbolize;
+pub mod sys;
+pub mod tenant;
+pub mod threads;
+pub mod trace_set;
+pub mod worker_process;

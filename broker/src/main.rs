@@ -1,0 +1,5 @@
+//! The program `kcov-broker`.
+
+fn main() -> std::process::ExitCode {
+    kcov_broker::cli::main()
+}

@@ -1,0 +1,76 @@
+//! What a worker may ask, by its phase: one table, no request beside it.
+
+use kcov_proto::message::{AssistKind, NotificationId};
+
+/// Where a worker stands, as the broker has seen it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Forked, not heard of.
+    Starting,
+    /// Serving. `decided` is the last notification for which it was given a decision.
+    Serving {
+        /// That notification.
+        decided: Option<NotificationId>,
+    },
+}
+
+/// What the table says of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Permit {
+    /// Any number of times.
+    Allowed,
+    /// Once for a notification: it decides what becomes of it.
+    Once,
+    /// Never: the worker is at fault and ends.
+    Fatal,
+}
+
+/// The table.
+#[must_use]
+pub fn permit(phase: Phase, id: NotificationId, what: &AssistKind) -> Permit {
+    use Permit::{Allowed, Fatal, Once};
+    match (what, phase) {
+        (AssistKind::Ready, Phase::Starting) => Allowed,
+        (AssistKind::Ready, Phase::Serving { .. }) | (_, Phase::Starting) => Fatal,
+        (AssistKind::Settle | AssistKind::Arena(_) | AssistKind::Reader, Phase::Serving { .. }) => Allowed,
+        (
+            AssistKind::Open { .. } | AssistKind::Ioctl { .. } | AssistKind::Mmap { .. } | AssistKind::Exec,
+            Phase::Serving { decided },
+        ) => {
+            if decided == Some(id) { Fatal } else { Once }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kcov_proto::device::ArenaId;
+
+    #[test]
+    fn nothing_but_ready_before_ready_and_never_again() {
+        let kinds = [
+            AssistKind::Open { flags: 0, reopened: None },
+            AssistKind::Ioctl { fd: 0, request: 0, arg: 0, remote: None },
+            AssistKind::Mmap { fd: 0, length: 0, offset: 0, prot: 0, flags: 0 },
+            AssistKind::Exec,
+            AssistKind::Settle,
+            AssistKind::Arena(ArenaId { index: 0, generation: 0 }),
+            AssistKind::Reader,
+        ];
+        for kind in &kinds {
+            assert_eq!(permit(Phase::Starting, 1, kind), Permit::Fatal, "{kind:?}");
+            assert_ne!(permit(Phase::Serving { decided: None }, 1, kind), Permit::Fatal, "{kind:?}");
+        }
+        assert_eq!(permit(Phase::Starting, 0, &AssistKind::Ready), Permit::Allowed);
+        assert_eq!(permit(Phase::Serving { decided: None }, 0, &AssistKind::Ready), Permit::Fatal);
+    }
+
+    #[test]
+    fn one_decision_for_one_notification() {
+        let decided = Phase::Serving { decided: Some(7) };
+        assert_eq!(permit(decided, 7, &AssistKind::Exec), Permit::Fatal);
+        assert_eq!(permit(decided, 8, &AssistKind::Exec), Permit::Once);
+        assert_eq!(permit(decided, 7, &AssistKind::Settle), Permit::Allowed);
+    }
+}

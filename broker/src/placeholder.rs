@@ -1,0 +1,165 @@
+//! Files that stand where a KCOV device would be.
+//!
+//! A path that leads to the device must lead to *something*, or `stat`, `access`, directory listings and every
+//! unusual spelling of the path would tell a tenant that there is none. [`install`] runs in the process that is
+//! about to become the tenant and gives it a mount namespace of its own with an empty file at each of the
+//! device's places. Mounts of the host still arrive in it; nothing that is mounted here reaches the host, and
+//! no file is made in the host's devtmpfs.
+//!
+//! An open of such a file is recognised by its [`FileId`]; it never reaches the file.
+
+mod device_directory;
+#[cfg(test)]
+mod tests;
+
+use crate::sys::{mount, process};
+use kcov_proto::message::FileId;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open, openat};
+use nix::mount::{MntFlags, MsFlags, umount2};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::stat::{Mode, fchmod};
+use std::ffi::CStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+/// Directory of the device's usual place (`debugfs_create_file_unsafe` in `kernel/kcov.c`).
+const DEBUG_DIRECTORY: &str = "/sys/kernel/debug";
+/// Where some containers put a node for it.
+const DEVICE_DIRECTORY: &str = "/dev";
+/// Name of the device in both.
+const NAME: &CStr = c"kcov";
+/// Mode of the device: `kernel/kcov.c` registers it as 0600.
+const MODE: Mode = Mode::from_bits_truncate(0o600);
+/// Options of the file system that holds a placeholder and nothing else.
+const SMALL: &str = "mode=0755,size=64k,nr_inodes=16";
+
+/// What [`install`] achieved.
+#[derive(Debug, Default)]
+pub struct Placeholders {
+    /// The placeholders, at least one unless the notes say why not.
+    pub files: Vec<FileId>,
+    /// What was left out, and why: for the operator.
+    pub notes: Vec<String>,
+}
+
+/// Why there is no private mount namespace, hence no placeholder.
+#[derive(Debug, thiserror::Error)]
+#[error("{call}: {errno}")]
+pub struct PlaceholderError {
+    /// The system call that failed.
+    pub call: &'static str,
+    /// What it said.
+    pub errno: Errno,
+}
+
+/// A step that failed; it costs one placeholder or one entry of `/dev`.
+#[derive(Debug, thiserror::Error)]
+#[error("{step}: {errno}")]
+struct StepError {
+    step: &'static str,
+    errno: Errno,
+}
+
+/// Names the step that an errno comes from.
+fn step(step: &'static str) -> impl Fn(Errno) -> StepError {
+    move |errno| StepError { step, errno }
+}
+
+/// Gives this process a mount namespace with placeholders. To be called in the single-threaded child that
+/// becomes the tenant, before exec, with `CAP_SYS_ADMIN` in its user namespace.
+///
+/// # Errors
+/// If the namespace cannot be had; failures after that are [`Placeholders::notes`].
+pub fn install() -> Result<Placeholders, PlaceholderError> {
+    let directory = std::env::current_dir().ok();
+    let failed = |call| move |errno| PlaceholderError { call, errno };
+    unshare(CloneFlags::CLONE_NEWNS).map_err(failed("unshare(CLONE_NEWNS)"))?;
+    nix::mount::mount(None::<&str>, "/", None::<&str>, MsFlags::MS_SLAVE | MsFlags::MS_REC, None::<&str>)
+        .map_err(failed("mount(MS_SLAVE)"))?;
+
+    let mut done = Placeholders::default();
+    let debug = in_debug_directory();
+    done.record("/sys/kernel/debug/kcov", debug);
+    let device = in_device_directory(&mut done.notes);
+    done.record("/dev/kcov", device);
+    if let Some(directory) = directory {
+        done.enter_again(directory);
+    }
+    Ok(done)
+}
+
+impl Placeholders {
+    fn record(&mut self, place: &str, result: Result<FileId, StepError>) {
+        match result {
+            Ok(id) => self.files.push(id),
+            Err(error) => self.notes.push(format!("no placeholder at {place}: {error}")),
+        }
+    }
+
+    /// A working directory below a covered place is the covered one until it is entered by name again.
+    fn enter_again(&mut self, directory: PathBuf) {
+        if ![DEBUG_DIRECTORY, DEVICE_DIRECTORY].iter().any(|covered| directory.starts_with(covered)) {
+            return;
+        }
+        if let Err(errno) = nix::unistd::chdir(&directory) {
+            self.notes.push(format!("working directory stays below {}: {errno}", directory.display()));
+        }
+    }
+}
+
+/// A small file system on the debug directory, or, where a real device is, a file over just that.
+fn in_debug_directory() -> Result<FileId, StepError> {
+    let directory = open_directory(DEBUG_DIRECTORY)?;
+    if process::file_facts_at(directory.as_fd(), NAME).is_ok() {
+        return cover(DEBUG_DIRECTORY, directory.as_fd());
+    }
+    mount_small(DEBUG_DIRECTORY)?;
+    create(open_directory(DEBUG_DIRECTORY)?.as_fd())
+}
+
+/// A file over a node that is there, or a new `/dev` with one more file.
+fn in_device_directory(notes: &mut Vec<String>) -> Result<FileId, StepError> {
+    let directory = open_directory(DEVICE_DIRECTORY)?;
+    match process::file_facts_at(directory.as_fd(), NAME) {
+        Ok(facts) if facts.is_symlink() => Err(step("it is a symbolic link, left as it is")(Errno::EEXIST)),
+        Ok(_) => cover(DEVICE_DIRECTORY, directory.as_fd()),
+        Err(_) => device_directory::replace(directory.as_fd(), notes),
+    }
+}
+
+/// Binds a placeholder over the existing `NAME` in `directory`, which is at `path`.
+///
+/// The new file system is attached there for a moment, because kernels before 6.15 clone attached mounts only;
+/// the namespace is this process's own, so nobody sees it.
+fn cover(path: &str, directory: BorrowedFd<'_>) -> Result<FileId, StepError> {
+    mount_small(path)?;
+    let made = open_directory(path).and_then(|stage| {
+        let id = create(stage.as_fd())?;
+        let file = mount::clone_tree(stage.as_fd(), NAME, false).map_err(step("open_tree"))?;
+        Ok((id, file))
+    });
+    umount2(path, MntFlags::MNT_DETACH).map_err(step("umount"))?;
+    let (id, file) = made?;
+    mount::attach(file.as_fd(), directory, NAME).map_err(step("move_mount"))?;
+    Ok(id)
+}
+
+fn mount_small(path: &str) -> Result<(), StepError> {
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    nix::mount::mount(Some("kcov"), path, Some("tmpfs"), flags, Some(SMALL)).map_err(step("mount(tmpfs)"))
+}
+
+/// Makes the placeholder in `directory`. Its owner is the caller: root, or who runs a rootless broker.
+fn create(directory: BorrowedFd<'_>) -> Result<FileId, StepError> {
+    let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+    let file = openat(directory, NAME, flags, MODE).map_err(step("open(O_CREAT)"))?;
+    // The umask has cut the mode of open.
+    fchmod(&file, MODE).map_err(step("fchmod"))?;
+    process::file_facts(file.as_fd()).map(|facts| facts.id).map_err(step("statx"))
+}
+
+fn open_directory(path: impl AsRef<Path>) -> Result<OwnedFd, StepError> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    open(path.as_ref(), flags, Mode::empty()).map_err(step("open(O_DIRECTORY)"))
+}

@@ -1,0 +1,132 @@
+//! A private `/dev` with the entries of the old one and a placeholder.
+//!
+//! Nodes and sockets are bound from the old directory, so that their identity stays (`ttyname` compares it) and
+//! no `mknod` is needed, which a user namespace may not call. `/dev/ptmx` is the exception: it looks for the
+//! `pts` beside it, which a bind mount of a single file has not (`devpts_acquire` in `fs/devpts/inode.c`).
+
+use super::{DEVICE_DIRECTORY, StepError, create, open_directory, step};
+use crate::sys::mount;
+use kcov_proto::message::FileId;
+use nix::errno::Errno;
+use nix::fcntl::readlinkat;
+use nix::mount::{MntFlags, MsFlags, umount2};
+use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmodat, fstatat, makedev, mkdirat, mknodat};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, symlinkat, unlinkat};
+use nix::{fcntl::AtFlags, libc};
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+
+/// Where the whole old directory is bound if `ptmx` cannot be made anew. Terminals made there are the same as in
+/// `/dev/pts`, but the kernel spells them `/dev/.host/pts/N`, and so does `ttyname`.
+const OLD: &CStr = c".host";
+const PTMX: &CStr = c"ptmx";
+
+/// Mounts a new `/dev` over the old one, which `old` is a descriptor of, and puts a placeholder in it.
+/// Entries that cannot be had are noted; if the whole fails, the old `/dev` is back.
+pub(super) fn replace(old: BorrowedFd<'_>, notes: &mut Vec<String>) -> Result<FileId, StepError> {
+    // Read and cloned before the new file system hides them: a later clone would have it on top.
+    let names = names()?;
+    let whole = mount::clone_tree(old, c"", true).map_err(step("open_tree"))?;
+    let mode = fstatat(old, c"", AtFlags::AT_EMPTY_PATH).map_err(step("fstat"))?.st_mode & 0o7777;
+    let options = format!("mode={mode:o},size=4m");
+    nix::mount::mount(Some("dev"), DEVICE_DIRECTORY, Some("tmpfs"), MsFlags::MS_NOSUID, Some(&*options))
+        .map_err(step("mount(tmpfs)"))?;
+    let filled = open_directory(DEVICE_DIRECTORY).and_then(|new| {
+        let new = Populate { old, whole, new };
+        for name in &names {
+            if let Err(error) = new.entry(name) {
+                notes.push(format!("/dev/{} is left out: {error}", name.to_string_lossy()));
+            }
+        }
+        create(new.new.as_fd())
+    });
+    if filled.is_err() {
+        umount2(DEVICE_DIRECTORY, MntFlags::MNT_DETACH).map_err(step("umount"))?;
+    }
+    filled
+}
+
+fn names() -> Result<Vec<CString>, StepError> {
+    let failed = |error: std::io::Error| step("readdir")(Errno::from_raw(error.raw_os_error().unwrap_or(0)));
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(DEVICE_DIRECTORY).map_err(failed)? {
+        // A name that the kernel lists has no NUL.
+        names.extend(CString::new(entry.map_err(failed)?.file_name().into_vec()));
+    }
+    Ok(names)
+}
+
+/// The old directory and the new one that takes its place.
+struct Populate<'a> {
+    old: BorrowedFd<'a>,
+    /// All of the old directory, for [`OLD`].
+    whole: OwnedFd,
+    new: OwnedFd,
+}
+
+impl Populate<'_> {
+    fn entry(&self, name: &CStr) -> Result<(), StepError> {
+        let stat = fstatat(self.old, name, AtFlags::AT_SYMLINK_NOFOLLOW).map_err(step("stat"))?;
+        let kind = SFlag::from_bits_truncate(stat.st_mode & libc::S_IFMT);
+        match kind {
+            SFlag::S_IFLNK => self.link(name)?,
+            SFlag::S_IFDIR => return self.directory(name),
+            SFlag::S_IFCHR if name == PTMX && stat.st_rdev == makedev(5, 2) => return self.ptmx(&stat),
+            _ => return self.file(name),
+        }
+        self.own(name, &stat);
+        Ok(())
+    }
+
+    fn link(&self, name: &CStr) -> Result<(), StepError> {
+        let target = readlinkat(self.old, name).map_err(step("readlink"))?;
+        symlinkat(target.as_os_str(), &self.new, name).map_err(step("symlink"))
+    }
+
+    /// A directory, with what is mounted in it.
+    fn directory(&self, name: &CStr) -> Result<(), StepError> {
+        mkdirat(&self.new, name, Mode::S_IRWXU).map_err(step("mkdir"))?;
+        self.bind(name, name, true).inspect_err(|_| self.remove(name, UnlinkatFlags::RemoveDir))
+    }
+
+    /// A node, socket, fifo or file.
+    fn file(&self, name: &CStr) -> Result<(), StepError> {
+        mknodat(&self.new, name, SFlag::S_IFREG, Mode::empty(), 0).map_err(step("mknod"))?;
+        self.bind(name, name, false).inspect_err(|_| self.remove(name, UnlinkatFlags::NoRemoveDir))
+    }
+
+    /// Takes back the mount point of an entry that could not be bound.
+    fn remove(&self, name: &CStr, kind: UnlinkatFlags) {
+        // What stays if this fails is an empty file or directory of mode 0 or 0700.
+        let _ = unlinkat(&self.new, name, kind);
+    }
+
+    fn bind(&self, from: &CStr, to: &CStr, recursive: bool) -> Result<(), StepError> {
+        let tree = mount::clone_tree(self.old, from, recursive).map_err(step("open_tree"))?;
+        mount::attach(tree.as_fd(), self.new.as_fd(), to).map_err(step("move_mount"))
+    }
+
+    /// A node of its own where that is allowed; else a link to the old one, beside its own `pts`.
+    fn ptmx(&self, stat: &libc::stat) -> Result<(), StepError> {
+        let mode = Mode::from_bits_truncate(stat.st_mode);
+        match mknodat(&self.new, PTMX, SFlag::S_IFCHR, mode, stat.st_rdev) {
+            Ok(()) => {
+                self.own(PTMX, stat);
+                // The umask has cut the mode of mknod.
+                fchmodat(&self.new, PTMX, mode, FchmodatFlags::FollowSymlink).map_err(step("chmod"))
+            }
+            Err(_) => {
+                mkdirat(&self.new, OLD, Mode::S_IRWXU).map_err(step("mkdir"))?;
+                mount::attach(self.whole.as_fd(), self.new.as_fd(), OLD).map_err(step("move_mount"))?;
+                symlinkat(c".host/ptmx", &self.new, PTMX).map_err(step("symlink"))
+            }
+        }
+    }
+
+    /// Keeps the owner. A user namespace that does not map it shows the caller instead.
+    fn own(&self, name: &CStr, stat: &libc::stat) {
+        let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
+        let _ = fchownat(&self.new, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW);
+    }
+}

@@ -1,0 +1,150 @@
+//! Each case runs in a forked child, since a mount namespace is for ever. They need root.
+
+use super::*;
+use crate::sys::fork;
+use nix::fcntl::{AtFlags, OFlag, open};
+use nix::libc;
+use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
+use nix::sys::stat::{fstatat, stat};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{AccessFlags, access};
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Write;
+use std::time::Instant;
+
+const DEBUG: &str = "/sys/kernel/debug/kcov";
+const DEVICE: &str = "/dev/kcov";
+
+/// Runs `case` in a child and fails if it panics.
+fn in_child(case: impl FnOnce() + std::panic::UnwindSafe) {
+    let child = fork::child(|| i32::from(std::panic::catch_unwind(case).is_err())).expect("fork");
+    assert_eq!(waitpid(child, None).expect("waitpid"), WaitStatus::Exited(child, 0));
+}
+
+fn id_of(path: &str) -> FileId {
+    let file = open(path, OFlag::O_PATH, Mode::empty()).expect("open");
+    process::file_facts(file.as_fd()).expect("statx").id
+}
+
+fn names_in_dev() -> BTreeSet<std::ffi::OsString> {
+    fs::read_dir("/dev").expect("readdir").map(|entry| entry.expect("entry").file_name()).collect()
+}
+
+fn assert_terminals_work() {
+    let master = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY).expect("/dev/ptmx");
+    grantpt(&master).expect("grantpt");
+    unlockpt(&master).expect("unlockpt");
+    let name = ptsname_r(&master).expect("ptsname");
+    let slave = open(&*name, OFlag::O_RDWR | OFlag::O_NOCTTY, Mode::empty()).expect("slave");
+    assert_eq!(nix::unistd::ttyname(&slave).expect("ttyname").to_str(), Some(&*name));
+}
+
+#[test]
+fn both_places_look_like_the_device_and_the_host_has_neither() {
+    let before = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
+    let names = names_in_dev();
+    in_child(|| {
+        let started = Instant::now();
+        let done = install().expect("install");
+        println!("install took {:?}", started.elapsed());
+        assert_eq!(done.notes, Vec::<String>::new());
+        assert_eq!(done.files, [id_of(DEBUG), id_of(DEVICE)]);
+        for path in [DEBUG, DEVICE] {
+            let found = stat(path).expect("stat");
+            assert_eq!((found.st_mode, found.st_uid, found.st_gid), (libc::S_IFREG | 0o600, 0, 0));
+            access(path, AccessFlags::R_OK | AccessFlags::W_OK).expect("access");
+            open(path, OFlag::O_RDWR, Mode::empty()).expect("open");
+        }
+    });
+    assert_eq!(fs::read_to_string("/proc/self/mountinfo").expect("mountinfo"), before);
+    assert_eq!(names_in_dev(), names);
+}
+
+#[test]
+fn the_rest_of_dev_keeps_its_names_identities_and_use() {
+    in_child(|| {
+        let old = open_directory("/dev").expect("open");
+        let names = names_in_dev();
+        let tty = id_of("/dev/tty");
+        install().expect("install");
+
+        let mut with_device = names.clone();
+        with_device.insert("kcov".into());
+        assert_eq!(names_in_dev(), with_device);
+        assert_eq!(id_of("/dev/tty"), tty);
+        let new = open_directory("/dev").expect("open");
+        for name in &names {
+            let [was, is] = [&old, &new]
+                .map(|at| fstatat(at, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW).expect("stat"));
+            let facts = |s: libc::stat| (s.st_mode, s.st_uid, s.st_gid, s.st_rdev);
+            assert_eq!(facts(was), facts(is), "{name:?}");
+        }
+        fs::OpenOptions::new().write(true).open("/dev/null").expect("null").write_all(b"x").expect("write");
+        fs::write("/dev/shm/kcov-placeholder-test", "x").expect("shm");
+        fs::remove_file("/dev/shm/kcov-placeholder-test").expect("shm");
+        assert_terminals_work();
+    });
+}
+
+#[test]
+fn again_and_nested_the_last_ones_count() {
+    in_child(|| {
+        let first = install().expect("install");
+        let second = install().expect("install");
+        assert_eq!(second.notes, Vec::<String>::new());
+        assert_eq!(second.files, [id_of(DEBUG), id_of(DEVICE)]);
+        assert!(second.files.iter().all(|id| !first.files.contains(id)));
+        let kept = second.files.clone();
+        in_child(|| {
+            let inner = install().expect("install");
+            assert_eq!(inner.files, [id_of(DEBUG), id_of(DEVICE)]);
+            assert_terminals_work();
+        });
+        assert_eq!(kept, [id_of(DEBUG), id_of(DEVICE)]);
+    });
+}
+
+#[test]
+fn a_working_directory_below_dev_is_entered_again() {
+    in_child(|| {
+        nix::unistd::chdir("/dev").expect("chdir");
+        let done = install().expect("install");
+        assert_eq!(done.files[1], id_of("kcov"));
+        assert_eq!(std::env::current_dir().expect("getcwd"), Path::new("/dev"));
+    });
+}
+
+#[test]
+fn a_user_namespace_is_enough() {
+    in_child(|| {
+        unshare(CloneFlags::CLONE_NEWUSER).expect("unshare");
+        fs::write("/proc/self/setgroups", "deny").expect("setgroups");
+        fs::write("/proc/self/uid_map", "0 0 1").expect("uid_map");
+        fs::write("/proc/self/gid_map", "0 0 1").expect("gid_map");
+        let done = install().expect("install");
+        assert_eq!(done.notes, Vec::<String>::new());
+        assert_eq!(done.files, [id_of(DEBUG), id_of(DEVICE)]);
+        fs::write("/dev/null", "x").expect("null");
+        assert_terminals_work();
+    });
+}
+
+#[test]
+fn a_missing_debug_directory_is_noted() {
+    in_child(|| {
+        unshare(CloneFlags::CLONE_NEWNS).expect("unshare");
+        nix::mount::mount(None::<&str>, "/", None::<&str>, MsFlags::MS_SLAVE | MsFlags::MS_REC, None::<&str>)
+            .expect("slave");
+        nix::mount::mount(Some("x"), "/sys/kernel", Some("tmpfs"), MsFlags::empty(), None::<&str>)
+            .expect("tmpfs");
+        let done = install().expect("install");
+        assert_eq!(done.files, [id_of(DEVICE)]);
+        assert_eq!(
+            done.notes,
+            [
+                "no placeholder at /sys/kernel/debug/kcov: open(O_DIRECTORY): ENOENT: No such file or directory"
+            ]
+        );
+    });
+}

@@ -1,0 +1,117 @@
+//! The one blocking point of the broker: epoll, with names for what is waited for.
+
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+/// What became ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Token {
+    /// Orders of the front, or its end.
+    Front,
+    /// Events of the tender, or its end.
+    Tender,
+    /// Replies of the zygote, or its end.
+    Zygote,
+    /// The spawner's end.
+    Spawner,
+    /// A description of an arena was closed.
+    Closes,
+    /// A request of this worker.
+    Worker(u32),
+    /// The end of this worker.
+    WorkerEnd(u32),
+    /// The end of this owner thread.
+    Owner(u32),
+}
+
+const SHIFT: u32 = 32;
+
+impl Token {
+    fn encode(self) -> u64 {
+        let (kind, value) = match self {
+            Token::Front => (0, 0),
+            Token::Tender => (1, 0),
+            Token::Zygote => (2, 0),
+            Token::Spawner => (3, 0),
+            Token::Closes => (4, 0),
+            Token::Worker(index) => (5, index),
+            Token::WorkerEnd(index) => (6, index),
+            Token::Owner(tid) => (7, tid),
+        };
+        kind << SHIFT | u64::from(value)
+    }
+
+    fn decode(data: u64) -> Option<Self> {
+        let value = data as u32;
+        Some(match data >> SHIFT {
+            0 => Token::Front,
+            1 => Token::Tender,
+            2 => Token::Zygote,
+            3 => Token::Spawner,
+            4 => Token::Closes,
+            5 => Token::Worker(value),
+            6 => Token::WorkerEnd(value),
+            7 => Token::Owner(value),
+            _ => return None,
+        })
+    }
+}
+
+/// An epoll instance over tokens.
+#[derive(Debug)]
+pub struct Poller {
+    epoll: Epoll,
+}
+
+impl Poller {
+    /// An empty one.
+    ///
+    /// # Errors
+    /// As `epoll_create1(2)`.
+    pub fn new() -> Result<Self, Errno> {
+        Ok(Poller { epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)? })
+    }
+
+    /// Waits for `fd` to become readable or to end; closing it takes it out again.
+    ///
+    /// # Errors
+    /// As `epoll_ctl(2)`.
+    pub fn add(&self, fd: impl AsFd, token: Token) -> Result<(), Errno> {
+        self.epoll.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, token.encode()))
+    }
+
+    /// As [`add`](Self::add), for a pidfd that tells once.
+    ///
+    /// # Errors
+    /// As `epoll_ctl(2)`.
+    pub fn add_once(&self, fd: impl AsFd, token: Token) -> Result<(), Errno> {
+        self.epoll.add(fd, EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLONESHOT, token.encode()))
+    }
+
+    /// Waits no longer for `fd`.
+    pub fn remove(&self, fd: impl AsFd) {
+        // It may not be in: that is what is wanted.
+        let _ = self.epoll.delete(fd);
+    }
+
+    /// Waits at most `timeout` and appends what became ready.
+    ///
+    /// # Errors
+    /// As `epoll_wait(2)`; a signal is not one.
+    pub fn wait(&self, timeout: Duration, ready: &mut Vec<Token>) -> Result<(), Errno> {
+        let mut events = [EpollEvent::empty(); 64];
+        // Rounded up: a wait of less than a millisecond must not spin.
+        let milliseconds = u16::try_from(timeout.as_micros().div_ceil(1000)).unwrap_or(u16::MAX);
+        let timeout = EpollTimeout::from(milliseconds);
+        match self.epoll.wait(&mut events, timeout) {
+            Ok(count) => {
+                ready.extend(events[..count].iter().filter_map(|event| Token::decode(event.data())));
+                Ok(())
+            }
+            Err(Errno::EINTR) => Ok(()),
+            Err(errno) => Err(errno),
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! What procfs says of a thread.
+
+use std::fs;
+
+/// `PF_EXITING` (`include/linux/sched.h`): set at the very start of the exit.
+const PF_EXITING: u64 = 0x4;
+
+/// Facts from `/proc/TID/stat`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// Parent's thread group.
+    pub parent: u32,
+    /// Has begun to exit.
+    pub exiting: bool,
+    /// Start of the stack: another one after an `execve`.
+    pub start_stack: u64,
+    /// How it ended, as `wait(2)` would say it, while nobody has reaped it.
+    pub exit_code: i32,
+}
+
+/// Reads `/proc/TID/stat`; `None` if there is no such thread.
+#[must_use]
+pub fn stat(tid: u32) -> Option<Stat> {
+    parse_stat(&fs::read_to_string(format!("/proc/{tid}/stat")).ok()?)
+}
+
+fn parse_stat(text: &str) -> Option<Stat> {
+    // The name, in parentheses, may hold anything.
+    let (_, rest) = text.rsplit_once(')')?;
+    let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+    // proc(5) counts from 1; the state, behind the name, is field 3.
+    let field = |number: usize| fields.get(number - 3);
+    Some(Stat {
+        parent: field(4)?.parse().ok()?,
+        exiting: field(9)?.parse::<u64>().ok()? & PF_EXITING != 0,
+        start_stack: field(28)?.parse().ok()?,
+        // Field 52, of Linux 3.5 and later.
+        exit_code: field(52).and_then(|code| code.parse().ok()).unwrap_or(0),
+    })
+}
+
+/// The thread group of `tid`; `None` if there is no such thread.
+#[must_use]
+pub fn thread_group(tid: u32) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{tid}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("Tgid:"))?.trim().parse().ok()
+}
+
+/// Open flags of descriptor `fd` of `tid`.
+#[must_use]
+pub fn descriptor_flags(tid: u32, fd: i32) -> Option<i32> {
+    let info = fs::read_to_string(format!("/proc/{tid}/fdinfo/{fd}")).ok()?;
+    let flags = info.lines().find_map(|line| line.strip_prefix("flags:"))?;
+    i32::from_str_radix(flags.trim(), 8).ok()
+}
+
+/// The system call that `tid` is in, while it is in one.
+#[must_use]
+pub fn current_call(tid: u32) -> Option<i64> {
+    let text = fs::read_to_string(format!("/proc/{tid}/syscall")).ok()?;
+    text.split_ascii_whitespace().next()?.parse().ok()
+}
+
+/// Descriptors that this process has open.
+#[must_use]
+pub fn open_descriptors() -> usize {
+    // One of them is the directory itself.
+    fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count().saturating_sub(1))
+}
+
+/// Resident memory of this process, KiB.
+#[must_use]
+pub fn resident_kib() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|rest| rest.split_ascii_whitespace().next()?.parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_anything_in_it_does_not_confuse() {
+        let text = "7 (a) b (9 ) 4) S 1 7 7 0 -1 4194564 0 0 0 0 0 0 0 0 20 0 1 0 5 0 0 0 1 2 77 0";
+        let stat = parse_stat(text).expect("parses");
+        assert_eq!(stat, Stat { parent: 1, exiting: true, start_stack: 77, exit_code: 0 });
+        assert_eq!(parse_stat("7 (a"), None);
+        assert_eq!(parse_stat("7 (a) S 1"), None);
+    }
+
+    #[test]
+    fn this_thread_is_alive() {
+        let tid = nix::unistd::gettid().as_raw() as u32;
+        assert!(!stat(tid).expect("own stat").exiting);
+        assert_eq!(thread_group(tid), Some(std::process::id()));
+    }
+}

@@ -1,0 +1,202 @@
+//! The reader: reads one tenant's memory and resolves its paths, for that tenant's workers.
+//!
+//! Reading a tenant's memory, or walking its file systems, may block for ever: the page may be on a userfaultfd,
+//! the directory in the tenant's own FUSE mount. So this is a process of its own, which the broker kills at its
+//! deadline and replaces. It holds one socket, the tenant's listener, procfs, and the right to look into the
+//! tenant; it changes nothing.
+//!
+//! A request is an allegation of a worker that may be compromised. Two checks bound what it can learn:
+//! - the thread that it names descends from the tenant's first process ([`members`]), and is shown to be the
+//!   same task *after* the work was done by its number;
+//! - the notification that it names is still pending on the tenant's listener, also after the work. So the
+//!   caller was blocked in its call all the time, and what was read is what the call would have read.
+
+mod access;
+mod members;
+mod path;
+mod procfs;
+mod task;
+#[cfg(test)]
+mod tests;
+mod walk;
+
+use crate::sys::{listener, process};
+use kcov_proto::abi::{REMOTE_ARG_BYTES, REMOTE_MAX_HANDLES, REMOTE_NUM_HANDLES_OFFSET, RemoteArg};
+use kcov_proto::message::{self, FileId, MAX_PATH, MAX_READ, ReaderKind, ReaderReply, ReaderRequest};
+use members::Members;
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, recv, send};
+use path::Lookup;
+use procfs::Procfs;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+/// Most bytes of an encoded [`ReaderRequest`]: far above what one can have, and a longer one is refused.
+const MAX_REQUEST: usize = 128;
+/// How often a request is served again because its thread's number was found to have changed hands.
+const ATTEMPTS: usize = 2;
+
+/// The process that every process of a tenant descends from, and that is not of the tenant itself: a child
+/// subreaper, so that orphans come back to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TenantRoot {
+    /// Its process id, as this process's PID namespace numbers it.
+    pub pid: u32,
+}
+
+/// Serves requests until the peer hangs up or breaks the protocol, then ends the process.
+///
+/// `requests` is the reader's end of a `SOCK_SEQPACKET` pair. The exit status is 0 when the peer is gone, 1 if
+/// the tenant is gone or a system call failed, 2 if the peer sent what is no request.
+pub fn serve(requests: OwnedFd, listener: OwnedFd, tenant: TenantRoot, placeholders: Vec<FileId>) -> ! {
+    let status = match Reader::new(tenant, placeholders) {
+        Ok(mut reader) => reader.run(requests.as_fd(), listener.as_fd()),
+        Err(_) => End::Broken,
+    };
+    process::exit_now(status as i32)
+}
+
+/// Why a reader stops; the discriminant is its exit status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Closed = 0,
+    Broken = 1,
+    PeerAtFault = 2,
+}
+
+/// Everything that outlives a request.
+struct Reader {
+    procfs: Procfs,
+    members: Members,
+    placeholders: Vec<FileId>,
+    text: Box<[u8; MAX_PATH]>,
+}
+
+impl Reader {
+    fn new(tenant: TenantRoot, placeholders: Vec<FileId>) -> Result<Self, Errno> {
+        let procfs = Procfs::open()?;
+        let members = Members::of(&procfs, tenant)?;
+        Ok(Reader { procfs, members, placeholders, text: Box::new([0; MAX_PATH]) })
+    }
+
+    fn run(&mut self, requests: BorrowedFd<'_>, listener: BorrowedFd<'_>) -> End {
+        let mut bytes = Vec::new();
+        loop {
+            let request = match receive(requests) {
+                Ok(request) => request,
+                Err(end) => return end,
+            };
+            let reply = self.answer(&request);
+            let reply = match listener::id_valid(listener, request.id) {
+                Ok(true) => reply,
+                Ok(false) => ReaderReply::Gone,
+                Err(_) => return End::Broken,
+            };
+            if message::encode(&reply, &mut bytes).is_err() {
+                return End::Broken;
+            }
+            if let Err(end) = transmit(requests, &bytes) {
+                return end;
+            }
+        }
+    }
+
+    /// Serves one request; whether its notification is still valid is for the caller to ask.
+    fn answer(&mut self, request: &ReaderRequest) -> ReaderReply {
+        let tid = request.tid;
+        for _ in 0..ATTEMPTS {
+            match self.members.admit(&self.procfs, tid) {
+                Ok(()) => {}
+                Err(Errno::ESRCH) => return ReaderReply::Gone,
+                Err(errno) => return fail(errno),
+            }
+            let reply = self.perform(tid, &request.what).unwrap_or_else(fail);
+            if self.members.confirm(&self.procfs, tid) {
+                return reply;
+            }
+        }
+        ReaderReply::Gone
+    }
+
+    fn perform(&mut self, tid: u32, what: &ReaderKind) -> Result<ReaderReply, Errno> {
+        match *what {
+            ReaderKind::Memory { address, length } => memory(tid, address, length).map(ReaderReply::Memory),
+            ReaderKind::RemoteArg { address } => remote_arg(tid, address).map(ReaderReply::RemoteArg),
+            ReaderKind::Path { dirfd, address, follow, resolve } => {
+                let path = process::read_string(tid, address, &mut self.text[..])?;
+                let lookup = Lookup { dirfd, path, follow, resolve };
+                resolve_for(&self.procfs, &self.placeholders, tid, &lookup).map(ReaderReply::File)
+            }
+        }
+    }
+}
+
+/// The file that `lookup` leads to. A placeholder stands for a device of mode 0600, so who may not open that
+/// gets `EACCES`, as from the kernel; every other file is judged by the kernel itself when the call goes on.
+fn resolve_for(
+    procfs: &Procfs,
+    placeholders: &[FileId],
+    tid: u32,
+    lookup: &Lookup<'_>,
+) -> Result<FileId, Errno> {
+    let facts = path::resolve(procfs, tid, lookup)?;
+    if placeholders.contains(&facts.id) && !access::may_open(procfs, tid, facts.uid)? {
+        return Err(Errno::EACCES);
+    }
+    Ok(facts.id)
+}
+
+fn memory(tid: u32, address: u64, length: u32) -> Result<Vec<u8>, Errno> {
+    let length = usize::try_from(length).unwrap_or(usize::MAX);
+    if length > MAX_READ {
+        return Err(Errno::EINVAL);
+    }
+    let mut bytes = vec![0; length];
+    process::read_memory(tid, address, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// Reads in the order of `kcov_ioctl` (`kernel/kcov.c`, 6.12): the number of handles, its bound, the whole.
+fn remote_arg(tid: u32, address: u64) -> Result<RemoteArg, Errno> {
+    let mut number = [0; 4];
+    let at = address.checked_add(REMOTE_NUM_HANDLES_OFFSET as u64).ok_or(Errno::EFAULT)?;
+    process::read_memory(tid, at, &mut number)?;
+    let number = u32::from_ne_bytes(number);
+    if number > REMOTE_MAX_HANDLES {
+        return Err(Errno::EINVAL);
+    }
+    let mut bytes = vec![0; REMOTE_ARG_BYTES + 8 * number as usize];
+    process::read_memory(tid, address, &mut bytes)?;
+    RemoteArg::decode(&bytes, number).map_err(|errno| Errno::from_raw(errno.0))
+}
+
+fn fail(errno: Errno) -> ReaderReply {
+    ReaderReply::Fail(kcov_proto::errno::Errno(errno as i32))
+}
+
+/// The next request. Descriptors that ride along are dropped by the kernel: no room is given for them.
+fn receive(requests: BorrowedFd<'_>) -> Result<ReaderRequest, End> {
+    let mut bytes = [0; MAX_REQUEST];
+    loop {
+        // MSG_TRUNC makes the call return the length that was sent, also when it did not fit.
+        match recv(requests.as_raw_fd(), &mut bytes, MsgFlags::MSG_TRUNC) {
+            Ok(0) | Err(Errno::ECONNRESET) => return Err(End::Closed),
+            Ok(length) => {
+                let datagram = bytes.get(..length).ok_or(End::PeerAtFault)?;
+                return message::decode(datagram).map_err(|_| End::PeerAtFault);
+            }
+            Err(Errno::EINTR) => {}
+            Err(_) => return Err(End::Broken),
+        }
+    }
+}
+
+fn transmit(requests: BorrowedFd<'_>, bytes: &[u8]) -> Result<(), End> {
+    loop {
+        match send(requests.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL) {
+            Ok(_) => return Ok(()),
+            Err(Errno::EINTR) => {}
+            Err(Errno::EPIPE | Errno::ECONNRESET) => return Err(End::Closed),
+            Err(_) => return Err(End::Broken),
+        }
+    }
+}

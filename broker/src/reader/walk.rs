@@ -1,0 +1,188 @@
+//! A path look-up in user space, component by component, as `fs/namei.c` (Linux 6.12) does it for the caller.
+//!
+//! Only here do `self` and `thread-self` of a procfs mean the caller. Every component is opened as the file
+//! itself, never as what it links to, and links are expanded by these rules; the kernel is left to follow only
+//! the magic links, which lead to files and not to names.
+
+mod self_link;
+
+use super::path::{Rules, Scope, is_procfs};
+use super::procfs::Procfs;
+use crate::sys::process::{self, FileFacts};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
+use nix::sys::stat::Mode;
+use std::ffi::CStr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::rc::Rc;
+
+/// Most symbolic links of one look-up (`MAXSYMLINKS` in `include/linux/namei.h`).
+const MAX_LINKS: u32 = 40;
+/// Most bytes of a link's target (`PATH_MAX`).
+const MAX_TARGET: usize = 4096;
+
+/// Walks `path` from `start`. `root` is the caller's, or `None` where `start` bounds the walk.
+pub(super) fn walk(
+    procfs: &Procfs,
+    tid: u32,
+    start: OwnedFd,
+    root: Option<OwnedFd>,
+    path: &CStr,
+    rules: Rules,
+) -> Result<FileFacts, Errno> {
+    let at = Rc::new(Node::of(start)?);
+    let root = root.map(Node::of).transpose()?.map_or_else(|| Rc::clone(&at), Rc::new);
+    let root_is_set = rules.scope != Scope::Free || path.to_bytes().starts_with(b"/");
+    let mut walk = Walk { procfs, tid, rules, root, root_is_set, at, pending: Vec::new(), links: 0 };
+    walk.push(path.to_bytes());
+    while let Some(name) = walk.pending.pop() {
+        walk.step(&name)?;
+    }
+    Ok(walk.at.facts)
+}
+
+/// A file on the way.
+struct Node {
+    file: OwnedFd,
+    facts: FileFacts,
+}
+
+impl Node {
+    fn of(file: OwnedFd) -> Result<Self, Errno> {
+        let facts = process::file_facts(file.as_fd())?;
+        Ok(Node { file, facts })
+    }
+
+    /// The file `name` in this one, with what is mounted on it; `ENOTDIR` if this is no directory.
+    fn open(&self, name: &[u8], flags: OFlag) -> Result<Node, Errno> {
+        Node::of(openat(&self.file, name, flags | OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?)
+    }
+
+    /// Same file on the same mount: what the kernel compares to stop `..` at a root (`path_equal`).
+    fn is(&self, other: &Node) -> bool {
+        self.facts.id == other.facts.id && self.facts.mount == other.facts.mount
+    }
+}
+
+/// A look-up under way.
+struct Walk<'a> {
+    procfs: &'a Procfs,
+    tid: u32,
+    rules: Rules,
+    root: Rc<Node>,
+    /// The kernel looks up the root when it first needs it; `RESOLVE_NO_XDEV` lets no absolute link pass before
+    /// that, wherever it leads (`nd_jump_root`).
+    root_is_set: bool,
+    at: Rc<Node>,
+    /// Components still to go, the next one last.
+    pending: Vec<Vec<u8>>,
+    links: u32,
+}
+
+impl Walk<'_> {
+    /// Puts the components of `path` before those pending. A trailing slash is as good as a trailing `.`: both
+    /// follow a link and ask for a directory.
+    fn push(&mut self, path: &[u8]) {
+        if path.ends_with(b"/") {
+            self.pending.push(b".".to_vec());
+        }
+        let names = path.split(|&byte| byte == b'/').filter(|name| !name.is_empty());
+        self.pending.extend(names.rev().map(<[u8]>::to_vec));
+    }
+
+    fn step(&mut self, name: &[u8]) -> Result<(), Errno> {
+        if !self.at.facts.is_directory() {
+            return Err(Errno::ENOTDIR);
+        }
+        match name {
+            b"." => Ok(()),
+            b".." => self.up(),
+            name => {
+                let found = self.at.open(name, OFlag::O_NOFOLLOW)?;
+                let is_last = self.pending.is_empty();
+                if found.facts.is_symlink() && (self.rules.follow || !is_last) {
+                    self.link(&found, name)
+                } else {
+                    self.enter(found)
+                }
+            }
+        }
+    }
+
+    fn up(&mut self) -> Result<(), Errno> {
+        self.root_is_set = true;
+        if self.at.is(&self.root) {
+            return if self.rules.scope == Scope::Beneath { Err(Errno::EXDEV) } else { Ok(()) };
+        }
+        let parent = self.at.open(b"..", OFlag::O_DIRECTORY)?;
+        self.enter(parent)
+    }
+
+    fn enter(&mut self, node: Node) -> Result<(), Errno> {
+        self.may_reach(&node)?;
+        self.at = Rc::new(node);
+        Ok(())
+    }
+
+    fn may_reach(&self, node: &Node) -> Result<(), Errno> {
+        let stays = node.facts.mount == self.at.facts.mount;
+        if stays || self.rules.cross_mounts { Ok(()) } else { Err(Errno::EXDEV) }
+    }
+
+    /// Goes where the symbolic link `found`, called `name` here, points to.
+    fn link(&mut self, found: &Node, name: &[u8]) -> Result<(), Errno> {
+        if !self.rules.symlinks || self.links == MAX_LINKS {
+            return Err(Errno::ELOOP);
+        }
+        self.links += 1;
+        if is_procfs(found.file.as_fd()) {
+            if let Some(target) = self_link::target(self.procfs, self.tid, &self.at, name)? {
+                return self.expand(target.as_bytes());
+            }
+            if self.is_magic(name) {
+                return self.jump(name);
+            }
+        }
+        let target = readlinkat(&found.file, c"")?;
+        self.expand(target.as_bytes())
+    }
+
+    fn expand(&mut self, target: &[u8]) -> Result<(), Errno> {
+        match target {
+            [] => return Err(Errno::ENOENT),
+            [b'/', ..] => {
+                if self.rules.scope == Scope::Beneath || !self.rules.cross_mounts && !self.root_is_set {
+                    return Err(Errno::EXDEV);
+                }
+                self.may_reach(&self.root)?;
+                self.root_is_set = true;
+                self.at = Rc::clone(&self.root);
+            }
+            _ if target.len() >= MAX_TARGET => return Err(Errno::ENAMETOOLONG),
+            _ => {}
+        }
+        self.push(target);
+        Ok(())
+    }
+
+    /// Whether the link leads to a file rather than to a name: the kernel alone knows. Its other errors are of
+    /// what lies behind an ordinary link, and come up again when that is walked.
+    fn is_magic(&self, name: &[u8]) -> bool {
+        let how = OpenHow::new()
+            .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
+            .resolve(ResolveFlag::RESOLVE_NO_MAGICLINKS);
+        openat2(&self.at.file, name, how).err() == Some(Errno::ELOOP)
+    }
+
+    fn jump(&mut self, name: &[u8]) -> Result<(), Errno> {
+        if !self.rules.magic_links {
+            return Err(Errno::ELOOP);
+        }
+        if self.rules.scope != Scope::Free {
+            return Err(Errno::EXDEV);
+        }
+        let target = self.at.open(name, OFlag::empty())?;
+        self.enter(target)
+    }
+}

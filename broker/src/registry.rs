@@ -1,0 +1,417 @@
+//! The KCOV registry of one tenant: the pure [`Device`] with its arenas, its threads and the roster.
+//!
+//! Every change goes through here, so that the four never disagree: an owner has a pidfd, an armed thread has a line
+//! in the roster, an instance has an arena.
+
+use crate::arena::Arena;
+use crate::arena_table::ArenaTable;
+use crate::launch::{Extensions, Quotas};
+use crate::sys::shared::SharedWords;
+use crate::threads::{ExecOutcome, Threads};
+use kcov_proto::Errno;
+use kcov_proto::abi::{self, RemoteArg, TraceMode};
+use kcov_proto::device::{ArenaId, Device, Refusal, Tid};
+use kcov_proto::message::{FileId, NotificationId};
+use kcov_proto::roster::{self, Line, RosterWriter};
+use nix::errno::Errno as SysErrno;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::time::Instant;
+use tracing::info;
+
+/// The KCOV side of a tenant.
+#[derive(Debug)]
+pub struct Registry {
+    device: Device,
+    arenas: ArenaTable,
+    threads: Threads,
+    roster: RosterWriter<SharedWords>,
+    quotas: Quotas,
+    extensions: Extensions,
+    opened: u64,
+    gone: Vec<(ArenaId, Arena)>,
+    released_execs: Vec<NotificationId>,
+}
+
+fn from_system(errno: SysErrno) -> Errno {
+    Errno(errno as i32)
+}
+
+impl Registry {
+    /// An empty registry, with the roster's read-only descriptor for workers.
+    ///
+    /// # Errors
+    /// As `memfd_create(2)`, `inotify_init1(2)`.
+    pub fn new(quotas: Quotas, extensions: Extensions) -> Result<(Self, OwnedFd), SysErrno> {
+        let words = SharedWords::new(c"kcov-roster", roster::WORDS)?;
+        let read_only = words.read_only()?;
+        let registry = Registry {
+            device: Device::new(),
+            arenas: ArenaTable::new()?,
+            threads: Threads::default(),
+            roster: RosterWriter::new(words).ok_or(SysErrno::EINVAL)?,
+            quotas,
+            extensions,
+            opened: 0,
+            gone: Vec::new(),
+            released_execs: Vec::new(),
+        };
+        Ok((registry, read_only))
+    }
+
+    /// Instances that exist.
+    #[must_use]
+    pub fn instances(&self) -> usize {
+        self.device.live()
+    }
+
+    /// Instances ever opened.
+    #[must_use]
+    pub fn opened(&self) -> u64 {
+        self.opened
+    }
+
+    /// Remote handles taken.
+    #[must_use]
+    pub fn handles(&self) -> usize {
+        self.device.handles()
+    }
+
+    /// Threads that own an instance.
+    #[must_use]
+    pub fn owners(&self) -> usize {
+        self.device.owners()
+    }
+
+    /// Bytes of all areas.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.arenas.bytes()
+    }
+
+    /// Becomes readable when a description is closed.
+    #[must_use]
+    pub fn inotify(&self) -> BorrowedFd<'_> {
+        self.arenas.inotify()
+    }
+
+    /// The arenas themselves.
+    #[must_use]
+    pub fn arenas(&self) -> &ArenaTable {
+        &self.arenas
+    }
+
+    /// Instances that ended since this was last asked, with their arenas: workers must unmap them.
+    pub fn take_gone(&mut self) -> Vec<(ArenaId, Arena)> {
+        std::mem::take(&mut self.gone)
+    }
+
+    /// Notifications of `execve`s that waited for another one and may go on.
+    pub fn take_released_execs(&mut self) -> Vec<NotificationId> {
+        std::mem::take(&mut self.released_execs)
+    }
+
+    /// The instance behind a file.
+    #[must_use]
+    pub fn find(&self, file: FileId) -> Option<ArenaId> {
+        self.arenas.find(file)
+    }
+
+    /// Opens the device: an instance and a description of its arena for the caller.
+    ///
+    /// # Errors
+    /// `ENFILE` over the quota of instances; else as the system calls.
+    pub fn open(&mut self, flags: i32) -> Result<(ArenaId, OwnedFd), Errno> {
+        if self.device.live() >= self.quotas.instances {
+            return Err(Errno::ENFILE);
+        }
+        let mut arena = Arena::create().map_err(from_system)?;
+        let description = arena.open(flags).map_err(from_system)?;
+        let id = self.device.open();
+        if let Err(errno) = self.arenas.insert(id, arena) {
+            self.device.release(id);
+            return Err(from_system(errno));
+        }
+        self.opened += 1;
+        self.show_counts();
+        Ok((id, description))
+    }
+
+    /// The caller that `open` was for is gone, and nobody else has the description: forgets the instance.
+    pub fn abandon(&mut self, id: ArenaId) {
+        if self.device.release(id) {
+            self.forget(id);
+        }
+    }
+
+    /// `KCOV_INIT_TRACE`.
+    ///
+    /// # Errors
+    /// As [`Device::check_init`]; `ENOMEM` over a quota, before anything is allocated; `EPERM` if seals of the
+    /// tenant's stand in the way.
+    pub fn init_trace(&mut self, id: ArenaId, words: u64) -> Result<(), Errno> {
+        self.device.check_init(id, words).map_err(|refusal| refusal.errno)?;
+        let bytes = words * abi::WORD;
+        if bytes > self.quotas.area || self.arenas.bytes().saturating_add(bytes) > self.quotas.total {
+            return Err(Errno::ENOMEM);
+        }
+        self.arenas.size(id, words).map_err(from_system)?;
+        self.device.commit_init(id, words).map_err(|refusal| refusal.errno)
+    }
+
+    /// `KCOV_ENABLE`. The caller is then to be held on to: [`own`](Self::own).
+    ///
+    /// # Errors
+    /// As [`Device::enable`]; `ENOMEM` if the roster is full.
+    pub fn enable(&mut self, id: ArenaId, caller: Tid, arg: u64) -> Result<TraceMode, Errno> {
+        self.refresh(caller);
+        let armed = self.retry(|device| device.enable(id, caller, arg))?;
+        self.roster.set(caller, Line { armed: Some(armed), settle: self.roster.find(caller).settle }).map_err(
+            |_| {
+                self.device.exit(caller);
+                Errno::ENOMEM
+            },
+        )?;
+        Ok(armed.mode)
+    }
+
+    /// `KCOV_REMOTE_ENABLE`.
+    ///
+    /// # Errors
+    /// As [`Device::remote_enable`].
+    pub fn remote_enable(&mut self, id: ArenaId, caller: Tid, arg: &RemoteArg) -> Result<TraceMode, Errno> {
+        self.refresh(caller);
+        self.retry(|device| device.remote_enable(id, caller, arg))
+    }
+
+    /// Holds on to a new owner; on failure the owner gives the instance up.
+    ///
+    /// # Errors
+    /// As `pidfd_open(2)`.
+    pub fn own(&mut self, caller: Tid) -> Result<(), Errno> {
+        if let Err(errno) = self.threads.own(caller) {
+            self.release_owner(caller);
+            return Err(from_system(errno));
+        }
+        self.show_counts();
+        Ok(())
+    }
+
+    /// The pidfd of an owner, to be watched.
+    #[must_use]
+    pub fn owner_pidfd(&self, tid: Tid) -> Option<BorrowedFd<'_>> {
+        self.threads.pidfd(tid)
+    }
+
+    /// `KCOV_DISABLE`.
+    ///
+    /// # Errors
+    /// As [`Device::disable`].
+    pub fn disable(&mut self, id: ArenaId, caller: Tid, arg: u64) -> Result<(), Errno> {
+        self.refresh(caller);
+        self.device.disable(id, caller, arg).map_err(|refusal| refusal.errno)?;
+        self.let_go(caller, id);
+        Ok(())
+    }
+
+    /// `KCOV_RESET_TRACE`: whether the caller may.
+    ///
+    /// # Errors
+    /// `ENOTTY` if switched off; as [`Device::reset_trace`].
+    pub fn reset_trace(&mut self, id: ArenaId, caller: Tid, arg: u64) -> Result<(), Errno> {
+        if !self.extensions.reset {
+            return Err(Errno::ENOTTY);
+        }
+        self.refresh(caller);
+        let by_any = self.extensions.reset_by_any;
+        self.device.reset_trace(id, caller, arg, by_any).map_err(|refusal| refusal.errno)
+    }
+
+    /// The rules of `mmap`.
+    ///
+    /// # Errors
+    /// As [`Device::check_mmap`].
+    pub fn check_mmap(&self, id: ArenaId, length: u64, offset: u64) -> Result<(), Errno> {
+        let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten().unwrap_or(4096);
+        self.device.check_mmap(id, length, offset, page as u64).map_err(|refusal| refusal.errno)
+    }
+
+    /// Words of an initialised area.
+    #[must_use]
+    pub fn words(&self, id: ArenaId) -> Option<u64> {
+        self.device.words(id)
+    }
+
+    /// A caller is about to `execve`. `Ok(false)`: it has to wait for another one of its group.
+    ///
+    /// # Errors
+    /// As `pidfd_open(2)`.
+    pub fn exec(&mut self, caller: Tid, id: NotificationId) -> Result<bool, Errno> {
+        let Some(group) = crate::procfs::thread_group(caller) else { return Ok(true) };
+        self.settle(group, caller);
+        if group == caller {
+            return Ok(true);
+        }
+        // An exec hands on what the thread owns, and ends what the leader owns.
+        if self.device.owned_by(caller).is_none() && self.device.owned_by(group).is_none() {
+            return Ok(true);
+        }
+        let first = self.threads.exec(group, caller, id).map_err(from_system)?;
+        for tid in [caller, group] {
+            self.mark(tid, true);
+        }
+        Ok(first)
+    }
+
+    /// Settles who `caller` is, if an `execve` may have changed that.
+    pub fn settle_caller(&mut self, caller: Tid) {
+        let group = self.threads.group_of(caller).unwrap_or(caller);
+        self.settle(group, caller);
+    }
+
+    fn settle(&mut self, group: Tid, caller: Tid) {
+        match self.threads.outcome(group, caller) {
+            ExecOutcome::Open => {}
+            ExecOutcome::Failed => self.end_exec(group),
+            ExecOutcome::Done { old } => self.rebind(old, group),
+        }
+    }
+
+    fn end_exec(&mut self, group: Tid) {
+        let Some((tid, waiting)) = self.threads.settle(group) else { return };
+        for tid in [tid, group] {
+            self.mark(tid, false);
+        }
+        self.released_execs.extend(waiting);
+    }
+
+    /// `old`, which has exec'ed, is `group` now.
+    fn rebind(&mut self, old: Tid, group: Tid) {
+        let former = self.device.owned_by(group);
+        self.device.rebind(old, group);
+        self.threads.disown(group);
+        self.threads.disown(old);
+        let armed = self.device.armed(group);
+        let _ = self.roster.set(old, Line::default());
+        let _ = self.roster.set(group, Line { armed, settle: false });
+        if let Some(id) = former {
+            self.arenas.suspect(id, Instant::now());
+        }
+        if self.device.owned_by(group).is_some() && self.threads.own(group).is_err() {
+            self.release_owner(group);
+        }
+        info!(event = "exec_rebind", tid = group, old, "a thread became the leader of its group");
+        self.end_exec(group);
+        self.show_counts();
+    }
+
+    fn mark(&mut self, tid: Tid, settle: bool) {
+        let line = self.roster.find(tid);
+        // A full roster cannot list the mark; the exec then ends what the thread owns, which is the lesser evil.
+        let _ = self.roster.set(tid, Line { settle, ..line });
+    }
+
+    /// The pidfd of `tid` says that it is dead: an exit, or an `execve` that gave it another number.
+    pub fn owner_died(&mut self, tid: Tid) {
+        if let Some(group) = self.threads.group_of(tid) {
+            self.settle(group, 0);
+        }
+        if self.threads.is_dead(tid) {
+            self.owner_exit(tid);
+        }
+    }
+
+    /// If the number of `caller` belonged to an owner that is dead by now, that one's exit comes first.
+    fn refresh(&mut self, caller: Tid) {
+        if self.device.owned_by(caller).is_some() && self.threads.is_dead(caller) {
+            self.owner_died(caller);
+        }
+    }
+
+    /// Asks the device, and again for as long as the thread that it blames turns out to be exiting.
+    fn retry<T>(&mut self, ask: impl Fn(&mut Device) -> Result<T, Refusal>) -> Result<T, Errno> {
+        loop {
+            let refusal = match ask(&mut self.device) {
+                Ok(value) => return Ok(value),
+                Err(refusal) => refusal,
+            };
+            let Some(blamed) = refusal.blames else { return Err(refusal.errno) };
+            if let Some(group) = self.threads.group_of(blamed) {
+                self.settle(group, 0);
+            }
+            match self.device.owned_by(blamed) {
+                Some(_) if self.threads.is_exiting(blamed) => self.owner_exit(blamed),
+                Some(_) => return Err(refusal.errno),
+                // Settled: it is another thread's now, or nobody's.
+                None => {}
+            }
+        }
+    }
+
+    fn owner_exit(&mut self, tid: Tid) {
+        info!(event = "owner_exit", tid, "the owner of an instance exited");
+        self.release_owner(tid);
+    }
+
+    fn release_owner(&mut self, tid: Tid) {
+        if let Some(id) = self.device.exit(tid) {
+            self.let_go(tid, id);
+        }
+    }
+
+    /// After the device let `tid` go from `id`: the rest does too.
+    fn let_go(&mut self, tid: Tid, id: ArenaId) {
+        self.threads.disown(tid);
+        let settle = self.roster.find(tid).settle;
+        let _ = self.roster.set(tid, Line { armed: None, settle });
+        self.arenas.suspect(id, Instant::now());
+        self.show_counts();
+    }
+
+    /// Takes close events in.
+    pub fn read_closes(&mut self, now: Instant) {
+        self.arenas.read_events(now);
+    }
+
+    /// Lets go of the arenas that nobody has any more, and settles `execve`s that ended without a word.
+    pub fn sweep(&mut self, now: Instant) {
+        for id in self.arenas.due(now) {
+            match self.arenas.get(id).map(Arena::is_released) {
+                Some(Ok(true)) => {}
+                // In use, or unknown: the next look tells.
+                _ => continue,
+            }
+            if self.device.release(id) {
+                self.forget(id);
+            } else {
+                self.arenas.keep(id);
+            }
+        }
+    }
+
+    /// Settles `execve`s that ended without a traced call after them.
+    pub fn sweep_execs(&mut self) {
+        for group in self.threads.groups() {
+            match self.threads.gave_up(group) {
+                true => self.end_exec(group),
+                false => self.settle(group, 0),
+            }
+        }
+    }
+
+    /// How long until [`sweep`](Self::sweep) has something to do.
+    #[must_use]
+    pub fn next_look(&self, now: Instant) -> Option<std::time::Duration> {
+        self.arenas.next_look(now)
+    }
+
+    fn forget(&mut self, id: ArenaId) {
+        if let Some(arena) = self.arenas.remove(id) {
+            self.gone.push((id, arena));
+        }
+        self.show_counts();
+    }
+
+    fn show_counts(&mut self) {
+        self.roster.count(self.device.live(), self.device.owners());
+    }
+}

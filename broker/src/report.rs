@@ -1,0 +1,73 @@
+//! Counts of a run, for `--report` and for tests.
+
+use crate::procfs;
+use serde::Serialize;
+
+/// What is counted while a tenant runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Requests of workers.
+    pub assists: u64,
+    /// Workers forked.
+    pub workers_started: u64,
+    /// Workers that died while they served.
+    pub worker_crashes: u64,
+    /// Notifications that workers say they took.
+    pub notifications: u64,
+    /// Records that workers say they appended.
+    pub records: u64,
+    /// Records that workers say were lost, as the area was full.
+    pub records_lost: u64,
+}
+
+/// Descriptors and memory of this process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Open descriptors.
+    pub fds: usize,
+    /// Resident memory, KiB.
+    pub rss_kib: u64,
+}
+
+impl Usage {
+    /// As of now.
+    #[must_use]
+    pub fn now() -> Self {
+        Usage { fds: procfs::open_descriptors(), rss_kib: procfs::resident_kib() }
+    }
+}
+
+/// The end of a run, as `--report` writes it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Instances that exist still: 0 unless something leaked.
+    pub instances_live: usize,
+    /// Instances ever opened.
+    pub instances_opened: u64,
+    /// Remote handles taken still.
+    pub handles_live: usize,
+    /// Threads that own an instance still.
+    pub tasks_live: usize,
+    /// Bytes of all areas.
+    pub arena_bytes: u64,
+    /// As [`Counters`].
+    pub notifications: u64,
+    /// As [`Counters`].
+    pub assists: u64,
+    /// As [`Counters`].
+    pub records: u64,
+    /// As [`Counters`].
+    pub records_lost: u64,
+    /// As [`Counters`].
+    pub worker_crashes: u64,
+    /// As [`Counters`].
+    pub workers_started: u64,
+    /// Descriptors of the broker when the tenant started.
+    pub open_fds_start: usize,
+    /// Descriptors of the broker at the end.
+    pub open_fds_end: usize,
+    /// Resident memory of the broker when the tenant started, KiB.
+    pub rss_start_kib: u64,
+    /// Resident memory of the broker at the end, KiB.
+    pub rss_end_kib: u64,
+}

@@ -1,0 +1,263 @@
+//! `kcov-broker run`: from the command line to the processes.
+
+use crate::broker::{Broker, FrontEvent, StartError};
+use crate::front;
+use crate::launch::{self, CommandError, Extensions, Launch, Quotas};
+use crate::logs::{self, LogFormat};
+use crate::spawner;
+use crate::spawner_client::SpawnerClient;
+use crate::sys::fork;
+use crate::sys::socket::{self, Channel};
+use crate::trace_set::{self, TraceSet};
+use crate::{confine, sys};
+use anyhow::Context;
+use nix::sys::signal::{SigSet, Signal, SigmaskHow, sigprocmask};
+use nix::unistd::{Pid, getpgrp, setpgid};
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::Write;
+use nix::fcntl::{OFlag, open};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::stat::Mode;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Options of `kcov-broker run`.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = exit_status_help())]
+pub struct RunArgs {
+    /// Which calls go to the workers: kcov, syzkaller, all, or a list of names
+    #[arg(long, value_name = "SET", default_value = "kcov", long_help = trace_help())]
+    trace: TraceSet,
+
+    /// Longest that a call waits for its worker, in seconds or with a unit (500ms, 2s)
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_time)]
+    deadline: Duration,
+
+    /// Proposed KCOV requests to answer, which current kernels do not have; none switches them off
+    #[arg(long, value_name = "LIST", value_enum, value_delimiter = ',', default_value = "reset")]
+    extensions: Vec<Extension>,
+
+    /// Largest area of one instance, bytes (suffixes K, M, G); a larger INIT_TRACE gets ENOMEM
+    #[arg(long, value_name = "BYTES", default_value = "2G", value_parser = parse_bytes)]
+    max_area: u64,
+
+    /// Most bytes of all areas together
+    #[arg(long, value_name = "BYTES", default_value = "16G", value_parser = parse_bytes)]
+    max_total: u64,
+
+    /// Most instances at a time; a further open gets ENFILE
+    #[arg(long, value_name = "N", default_value_t = 65_536)]
+    max_instances: usize,
+
+    /// The worker program [default: kcov-worker beside this program]
+    #[arg(long, value_name = "PATH")]
+    worker: Option<PathBuf>,
+
+    /// Write counts of the run to FILE when it is over, as JSON
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+
+    /// Form of the log on standard error
+    #[arg(long, value_enum, default_value_t)]
+    log_format: LogFormat,
+
+    /// Log more: -v what the device does, -vv what the processes do
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    verbose: u8,
+
+    /// The command to run and its arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Extension {
+    /// ENOTTY for all of them, as current kernels say
+    None,
+    /// KCOV_RESET_TRACE by the collecting thread
+    Reset,
+    /// KCOV_RESET_TRACE by any holder of the descriptor
+    ResetByAny,
+}
+
+fn trace_help() -> String {
+    format!("Which calls go to the workers, and are recorded:\n\n{}", trace_set::explain())
+}
+
+fn exit_status_help() -> &'static str {
+    "Exit status:\n  That of COMMAND, or 128 and the number of the signal that ended it.\n  \
+     125 if kcov-broker fails, 126 if COMMAND cannot be executed, 127 if it is not found."
+}
+
+fn parse_time(text: &str) -> Result<Duration, String> {
+    let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let scale = match &text[number.len()..] {
+        "" | "s" => 1.0,
+        "ms" => 0.001,
+        "m" | "min" => 60.0,
+        unit => return Err(format!("unknown unit '{unit}': use ms, s or m")),
+    };
+    let value: f64 = number.parse().map_err(|_| format!("'{number}' is no number"))?;
+    let time = Duration::try_from_secs_f64(value * scale).map_err(|error| error.to_string())?;
+    let bounds = Duration::from_millis(10)..=Duration::from_secs(86_400);
+    if bounds.contains(&time) { Ok(time) } else { Err("must be between 10ms and a day".into()) }
+}
+
+fn parse_bytes(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let shift = match text[digits.len()..].to_ascii_uppercase().as_str() {
+        "" | "B" => 0,
+        "K" | "KIB" => 10,
+        "M" | "MIB" => 20,
+        "G" | "GIB" => 30,
+        unit => return Err(format!("unknown unit '{unit}': use K, M or G")),
+    };
+    let value: u64 = digits.parse().map_err(|_| format!("'{digits}' is no number"))?;
+    value.checked_mul(1 << shift).ok_or_else(|| "too large".into())
+}
+
+/// Runs a command. Returns its status.
+///
+/// # Errors
+/// If kcov-broker itself fails before the command runs.
+pub fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
+    logs::start(args.log_format, args.verbose);
+    sys::filter::check_kernel()?;
+    anyhow::ensure!(
+        nix::unistd::geteuid().is_root(),
+        "running as an ordinary user is not supported: start kcov-broker as root"
+    );
+    let report = match &args.report {
+        Some(path) => {
+            Some(File::create(path).with_context(|| format!("cannot write the report {}", path.display()))?)
+        }
+        None => None,
+    };
+    let launch = match launch(&args) {
+        Ok(launch) => launch,
+        Err(error) => match error.downcast_ref::<CommandError>() {
+            Some(command) => {
+                eprintln!("kcov-broker: {command}");
+                return Ok(ExitCode::from(command.status()));
+            }
+            None => return Err(error),
+        },
+    };
+    let (ours, theirs) = socket::pair()?;
+    let broker = fork::child(|| {
+        fork::close_copy(&ours);
+        be_broker(launch, theirs, report)
+    })?;
+    Ok(ExitCode::from(front::wait(ours, broker)))
+}
+
+fn launch(args: &RunArgs) -> anyhow::Result<Launch> {
+    let Some(name) = args.command.first() else { anyhow::bail!("no command given") };
+    let program = launch::find(name)?;
+    let argv = args.command.iter().map(|argument| launch::c_string(argument, "an argument"));
+    let mut mask = SigSet::empty();
+    sigprocmask(SigmaskHow::SIG_SETMASK, None, Some(&mut mask))?;
+    let reset_by_any = args.extensions.contains(&Extension::ResetByAny);
+    Ok(Launch {
+        program: launch::c_string(program.as_os_str(), "the command")?,
+        argv: argv.collect::<Result<_, _>>()?,
+        environment: launch::environment(),
+        trace: args.trace.clone(),
+        worker: launch::c_string(worker_program(args.worker.clone())?.as_os_str(), "the worker program")?,
+        group: getpgrp(),
+        mask,
+        deadline: args.deadline,
+        quotas: Quotas { area: args.max_area, total: args.max_total, instances: args.max_instances },
+        extensions: Extensions { reset: reset_by_any || args.extensions.contains(&Extension::Reset), reset_by_any },
+        jail_id: jail_id(),
+    })
+}
+
+fn worker_program(given: Option<PathBuf>) -> anyhow::Result<PathBuf> {
+    let path = match given {
+        Some(path) => path,
+        None => std::env::current_exe().context("cannot tell where this program is")?.with_file_name("kcov-worker"),
+    };
+    let shown = path.display();
+    let path = path.canonicalize().with_context(|| {
+        format!("the worker program {shown} is not there: build it (cargo build), or name it with --worker")
+    })?;
+    Ok(path)
+}
+
+/// A uid of this run's own, beyond what systems hand out to users, services (up to 65,534) and containers (from
+/// 524,288 to 1,879,048,191 with systemd): two runs share nothing.
+fn jail_id() -> u32 {
+    const FIRST: u32 = 0x7000_0000;
+    FIRST + std::process::id()
+}
+
+/// The broker's process. Returns the exit status.
+fn be_broker(launch: Launch, front: OwnedFd, report: Option<File>) -> i32 {
+    let _ = nix::sys::prctl::set_name(c"kcov-broker");
+    // Out of the terminal's job: what its keys send is for the command.
+    let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
+    match serve(launch, &front, report) {
+        Ok(()) => 0,
+        Err(error) => {
+            let failed = FrontEvent::Failed { message: format!("{error:#}"), status: front::BROKER_FAILED };
+            // A front that is gone needs no telling.
+            let _ = Channel::from(front).send(&failed, &[]);
+            1
+        }
+    }
+}
+
+fn serve(launch: Launch, front: &OwnedFd, report: Option<File>) -> anyhow::Result<()> {
+    let (ours, theirs) = socket::pair()?;
+    let launch = Rc::new(launch);
+    let inherited = launch.clone();
+    let spawner = fork::child(|| {
+        fork::close_copy(&ours);
+        fork::close_copy(front);
+        spawner::serve(theirs, &inherited)
+    })
+    .context("cannot fork the spawner")?;
+    // After the fork: the command must not inherit that these are ignored.
+    for signal in [Signal::SIGTTOU, Signal::SIGIO, Signal::SIGXFSZ, Signal::SIGHUP, Signal::SIGPIPE] {
+        fork::ignore(signal);
+    }
+    detach();
+    raise_descriptor_limit();
+    confine::broker().context("cannot give up privileges")?;
+    let mut broker = Broker::start(launch, SpawnerClient::new(ours, spawner), front.try_clone()?.into())
+        .map_err(|error| match error {
+            StartError::Step { .. } => anyhow::Error::from(error).context("the tenant cannot be set up"),
+            other => other.into(),
+        })?;
+    let result = broker.run();
+    if let Err(error) = &result {
+        broker.abort(error);
+    }
+    let counts = broker.finish();
+    if let Some(mut file) = report {
+        writeln!(file, "{}", serde_json::to_string_pretty(&counts)?).context("cannot write the report")?;
+    }
+    broker.say_farewell();
+    result.map_err(Into::into)
+}
+
+/// Each instance costs a descriptor, and each collecting thread another.
+fn raise_descriptor_limit() {
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        // As far as the hard limit: if not even that is granted, opens of the device fail cleanly earlier.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
+}
+
+/// Lets go of the job's pipes, which the command has now: a reader of its output must see the end of it.
+pub(crate) fn detach() {
+    let Ok(null) = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()) else { return };
+    for number in [0, 1] {
+        let _ = fork::place(&null, number);
+    }
+}

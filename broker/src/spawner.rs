@@ -1,0 +1,96 @@
+//! The process that starts the others: tender (and with it the tenant), zygote, reader.
+//!
+//! It is forked before the broker drops its privileges and holds nothing but a socket to the broker. It has one
+//! thread, no signal handler, and takes orders from the broker only. When the broker's end of the socket closes, it
+//! ends; so do its children, each by its own socket.
+
+pub mod message;
+pub mod tender;
+
+mod reader;
+mod zygote;
+
+use crate::launch::Launch;
+use crate::sys::fork;
+use crate::sys::process::pidfd_open;
+use crate::sys::socket::{Channel, ChannelError};
+use message::{Start, Started};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use std::os::fd::{AsFd, OwnedFd};
+
+/// How often the spawner reaps children that have ended, milliseconds.
+const REAP: u16 = 1000;
+
+/// Serves the broker until it is gone. Returns the exit status.
+pub fn serve(socket: OwnedFd, launch: &Launch) -> i32 {
+    // Children get no signal that the terminal sends to the foreground job.
+    let _ = nix::unistd::setpgid(nix::unistd::Pid::from_raw(0), nix::unistd::Pid::from_raw(0));
+    let _ = nix::sys::prctl::set_name(c"kcov-spawner");
+    // The workers of a zygote that died come here, and are reaped.
+    let _ = nix::sys::prctl::set_child_subreaper(true);
+    let mut channel = Channel::from(socket);
+    loop {
+        reap();
+        let mut fds = [PollFd::new(channel.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut fds, PollTimeout::from(REAP)) {
+            Ok(0) | Err(Errno::EINTR) => continue,
+            Ok(_) => {}
+            Err(_) => return 1,
+        }
+        match channel.receive::<Start>() {
+            Ok((order, descriptors)) => {
+                if start(order, descriptors, launch, &mut channel).is_err() {
+                    return 1;
+                }
+            }
+            Err(ChannelError::Closed) => {
+                outlive_children();
+                return 0;
+            }
+            Err(_) => return 1,
+        }
+    }
+}
+
+/// Waits for the children, which all end by themselves now, so that none is left to somebody else. One that cannot
+/// end, in a file system that does not answer, is left after a while.
+fn outlive_children() {
+    const ROUNDS: u32 = 2000;
+    for _ in 0..ROUNDS {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::StillAlive) => std::thread::sleep(std::time::Duration::from_millis(1)),
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(_) => return,
+        }
+    }
+}
+
+/// Reaps children that have ended; their ends are seen by pidfd.
+fn reap() {
+    while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+        if status == WaitStatus::StillAlive {
+            break;
+        }
+    }
+}
+
+/// Carries out one order and answers it.
+fn start(
+    order: Start,
+    descriptors: Vec<OwnedFd>,
+    launch: &Launch,
+    channel: &mut Channel,
+) -> Result<(), ChannelError> {
+    let forked = fork::child(|| match order {
+        Start::Tender => tender::serve(descriptors, launch),
+        Start::Zygote { placeholders } => zygote::exec(&descriptors, launch, &placeholders),
+        Start::Reader { tender, placeholders } => reader::serve(descriptors, tender, placeholders),
+    });
+    let started = forked.and_then(|pid| Ok((pid, pidfd_open(pid.as_raw() as u32, false)?)));
+    match started {
+        Ok((pid, pidfd)) => channel.send(&Started::Pid(pid.as_raw() as u32), &[&pidfd]),
+        Err(errno) => channel.send(&Started::Failed(errno as i32), &[]),
+    }
+}

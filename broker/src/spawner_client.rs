@@ -1,0 +1,99 @@
+//! The broker's end of the spawner: orders that are carried out at once.
+
+use crate::spawner::message::{Start, Started};
+use crate::sys::pidfd;
+use crate::sys::socket::{Channel, ChannelError};
+use nix::errno::Errno;
+use nix::unistd::Pid;
+use nix::sys::wait::waitpid;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// Longest that the spawner may take for a fork, milliseconds. It is trusted; this bounds a machine without memory.
+const PATIENCE: u16 = 10_000;
+
+/// Why nothing was started.
+#[derive(Debug, thiserror::Error)]
+pub enum SpawnError {
+    /// The spawner is gone or silent.
+    #[error("the spawner does not answer: {0}")]
+    Channel(#[from] ChannelError),
+    /// It could not fork.
+    #[error("the spawner cannot fork: {0}")]
+    Fork(Errno),
+}
+
+/// A process that was started.
+#[derive(Debug)]
+pub struct Spawned {
+    /// Its id.
+    pub pid: u32,
+    /// The process.
+    pub pidfd: OwnedFd,
+}
+
+/// The spawner.
+#[derive(Debug)]
+pub struct SpawnerClient {
+    channel: Channel,
+    pid: Pid,
+}
+
+impl AsFd for SpawnerClient {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.channel.as_fd()
+    }
+}
+
+impl SpawnerClient {
+    /// The spawner `pid`, a child of this process, over `socket`.
+    #[must_use]
+    pub fn new(socket: OwnedFd, pid: Pid) -> Self {
+        SpawnerClient { channel: socket.into(), pid }
+    }
+
+    /// Closes the socket, by which the spawner ends, and waits for that.
+    pub fn end(self) {
+        let SpawnerClient { channel, pid } = self;
+        drop(channel);
+        // It is reaped here or was before: either way it is gone.
+        let _ = waitpid(pid, None);
+    }
+
+    /// Has a process started.
+    ///
+    /// # Errors
+    /// If the spawner is gone, silent or cannot fork.
+    pub fn start(&mut self, order: &Start, descriptors: &[&dyn AsFd]) -> Result<Spawned, SpawnError> {
+        self.channel.send(order, descriptors)?;
+        match receive_within(&mut self.channel, PATIENCE)? {
+            (Started::Pid(pid), mut fds) => {
+                let pidfd = fds.pop().ok_or(ChannelError::Truncated)?;
+                Ok(Spawned { pid, pidfd })
+            }
+            (Started::Failed(errno), _) => Err(SpawnError::Fork(Errno::from_raw(errno))),
+        }
+    }
+}
+
+/// Waits for a message, at most `milliseconds`.
+///
+/// # Errors
+/// [`ChannelError::WouldBlock`] if none came; else as [`Channel::receive`].
+pub fn receive_within<T: serde::de::DeserializeOwned>(
+    channel: &mut Channel,
+    milliseconds: u16,
+) -> Result<(T, Vec<OwnedFd>), ChannelError> {
+    let mut fds = [PollFd::new(channel.as_fd(), PollFlags::POLLIN)];
+    match poll(&mut fds, PollTimeout::from(milliseconds)) {
+        Ok(0) => Err(ChannelError::WouldBlock),
+        Ok(_) | Err(Errno::EINTR) => channel.receive(),
+        Err(errno) => Err(ChannelError::System { call: "poll", errno }),
+    }
+}
+
+/// Ends a helper and waits a little for it to be gone.
+pub fn end(process: &Spawned) {
+    let _ = pidfd::send_signal(process.pidfd.as_fd(), nix::sys::signal::Signal::SIGKILL);
+    let _ = pidfd::wait_dead(process.pidfd.as_fd(), 1000);
+}

@@ -1,0 +1,109 @@
+//! `kcov-broker symbolize`: from PCs to file, line and function, out of the binary of the handlers.
+//!
+//! Nothing is executed, and no broker need run: a PC follows from the binary's link section of sites alone
+//! ([`kcov_proto::site`]). PCs of two binaries overlap, so one binary is asked at a time.
+
+mod symbolizer;
+
+pub use symbolizer::{Location, SymbolizeError, Symbolizer};
+
+use anyhow::Context;
+use std::io::{BufRead, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Arguments of `symbolize`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct SymbolizeArgs {
+    /// PCs: hexadecimal, with or without 0x, or decimal; from standard input if there are none
+    #[arg(value_name = "PC")]
+    pub pcs: Vec<String>,
+    /// Binary whose handlers recorded them; kcov-worker beside this program if not given
+    #[arg(long, value_name = "PATH")]
+    pub binary: Option<PathBuf>,
+    /// Print one JSON object a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Prints a line a PC. The exit code is 1 if one of them is no site of the binary.
+///
+/// # Errors
+/// If the binary cannot be read or has no sites, a PC is no number, or reading or printing fails.
+pub fn run(args: &SymbolizeArgs) -> anyhow::Result<ExitCode> {
+    let binary = match &args.binary {
+        Some(path) => path.clone(),
+        None => default_binary()?,
+    };
+    let symbolizer = Symbolizer::from_file(&binary)?;
+    let printer = Printer { symbolizer: &symbolizer, json: args.json };
+    let mut out = std::io::stdout().lock();
+    let all_known = if args.pcs.is_empty() {
+        printer.print_lines(std::io::stdin().lock(), &mut out)?
+    } else {
+        printer.print_words(args.pcs.iter().map(String::as_str), &mut out)?
+    };
+    Ok(if all_known { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn default_binary() -> anyhow::Result<PathBuf> {
+    let program =
+        std::env::current_exe().context("cannot find this program to look for kcov-worker beside it")?;
+    Ok(program.with_file_name("kcov-worker"))
+}
+
+struct Printer<'a> {
+    symbolizer: &'a Symbolizer,
+    json: bool,
+}
+
+impl Printer<'_> {
+    /// Prints the PCs of each line before it reads the next; whether all are known.
+    fn print_lines(&self, input: impl BufRead, out: &mut impl Write) -> anyhow::Result<bool> {
+        let mut all_known = true;
+        for line in input.lines() {
+            let line = line.context("cannot read PCs from standard input")?;
+            all_known &= self.print_words(line.split_whitespace(), out)?;
+        }
+        Ok(all_known)
+    }
+
+    fn print_words<'w>(
+        &self,
+        words: impl Iterator<Item = &'w str>,
+        out: &mut impl Write,
+    ) -> anyhow::Result<bool> {
+        let mut all_known = true;
+        for word in words {
+            let pc = parse_pc(word).with_context(|| format!("{word:?} is no PC"))?;
+            let location = self.symbolizer.resolve(pc);
+            all_known &= location.is_some();
+            self.print(pc, location, out).context("cannot print")?;
+        }
+        out.flush().context("cannot print")?;
+        Ok(all_known)
+    }
+
+    fn print(&self, pc: u64, location: Option<&Location>, out: &mut impl Write) -> std::io::Result<()> {
+        if self.json {
+            let object = serde_json::json!({ "pc": format!("{pc:#018x}"), "location": location });
+            return writeln!(out, "{object}");
+        }
+        match location {
+            Some(location) => writeln!(out, "{pc:#018x} {location}"),
+            None => writeln!(out, "{pc:#018x} ??"),
+        }
+    }
+}
+
+/// Digits alone are decimal: a PC of the text range that is written in hexadecimal has a letter.
+fn parse_pc(word: &str) -> Result<u64, std::num::ParseIntError> {
+    match word.strip_prefix("0x").or_else(|| word.strip_prefix("0X")) {
+        Some(digits) => u64::from_str_radix(digits, 16),
+        None if word.bytes().all(|byte| byte.is_ascii_digit()) => word.parse(),
+        None => u64::from_str_radix(word, 16),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,89 @@
+//! Over the test program itself, which has two sites for the purpose.
+
+use super::*;
+use kcov_proto::site::{Place, Site, SiteKind, pc_of_index};
+
+const LINE: u32 = line!() + 10;
+
+fn marked() -> [&'static Site; 2] {
+    macro_rules! site {
+        ($name:literal) => {{
+            #[used]
+            #[unsafe(link_section = "kcov_sites")]
+            static SITE: Site = Site::new(
+                SiteKind::Edge,
+                Place { file: file!(), line: LINE, column: 7, module: module_path!() },
+                $name,
+                concat!($name, "x"),
+            );
+            &SITE
+        }};
+    }
+    [site!(""), site!("named")]
+}
+
+fn symbolizer() -> Symbolizer {
+    assert!(marked().iter().all(|site| site.bytes().starts_with(b"KCs1")));
+    Symbolizer::from_file(&std::env::current_exe().unwrap()).expect("a program with sites")
+}
+
+fn printed(json: bool, input: &str) -> (bool, String) {
+    let symbolizer = symbolizer();
+    let mut out = Vec::new();
+    let printer = Printer { symbolizer: &symbolizer, json };
+    let known = printer.print_lines(input.as_bytes(), &mut out).expect("numbers");
+    (known, String::from_utf8(out).unwrap())
+}
+
+#[test]
+fn sites_are_found_with_function_file_and_line() {
+    let symbolizer = symbolizer();
+    let found: Vec<_> = symbolizer.sites().collect();
+    assert_eq!(found.len(), 2);
+    for (index, location) in found {
+        assert_eq!(location.function, concat!(module_path!(), "::marked"));
+        assert_eq!((location.line, location.column, location.kind), (LINE, 7, SiteKind::Edge));
+        assert!(location.file.ends_with("symbolize/tests.rs"));
+        let pc = pc_of_index(index);
+        assert_eq!([pc, pc - 4, pc - 5].map(|pc| symbolizer.resolve(pc)), [Some(location); 3]);
+    }
+    assert!(symbolizer.sites().any(|(_, site)| site.name.as_deref() == Some("named")));
+    assert_eq!([0, u64::MAX, pc_of_index(2)].map(|pc| symbolizer.resolve(pc)), [None; 3]);
+}
+
+#[test]
+fn a_line_a_pc() {
+    let (known, text) = printed(false, "0xffffffff81000008 ffffffff81000018\n\n18446744071578845192\n");
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(known && lines.len() == 3 && lines[0] == lines[2], "{text}");
+    assert!(lines[1].starts_with("0xffffffff81000018 kcov_broker::symbolize::tests::marked "));
+    assert!(lines[1].ends_with(&format!("symbolize/tests.rs:{LINE}:7")));
+}
+
+#[test]
+fn unknown_pcs_are_said_to_be() {
+    assert_eq!(printed(false, "0x10\n"), (false, "0x0000000000000010 ??\n".into()));
+    let (known, text) = printed(true, "0xffffffff81000008 0x10");
+    let objects: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(!known);
+    assert_eq!(objects[0]["location"]["line"], LINE);
+    assert_eq!(objects[0]["location"]["kind"], "edge");
+    assert_eq!(objects[1], serde_json::json!({ "pc": "0x0000000000000010", "location": null }));
+}
+
+#[test]
+fn what_is_no_number_is_an_error() {
+    for word in ["0x", "0xg", "main", "0x1ffffffffffffffff", "99999999999999999999999", "-1"] {
+        assert!(parse_pc(word).is_err(), "{word}");
+    }
+    assert_eq!(parse_pc("0X1f").ok(), Some(31));
+}
+
+#[test]
+fn what_has_no_sites_is_an_error() {
+    let error = |path: &str| Symbolizer::from_file(path.as_ref()).unwrap_err();
+    assert!(matches!(error("/nonexistent"), SymbolizeError::Read { .. }));
+    assert!(matches!(error("/proc/self/cmdline"), SymbolizeError::Parse { .. }));
+    assert!(matches!(error("/bin/true"), SymbolizeError::NoSites { .. }));
+}

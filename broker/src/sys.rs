@@ -1,0 +1,14 @@
+//! Where all of this crate's unsafe code is: system calls that no safe wrapper has, and shared memory.
+
+pub mod bench;
+pub mod descriptor;
+pub mod filter;
+pub mod fork;
+pub mod listener;
+pub mod memfd;
+pub mod mount;
+pub mod pidfd;
+pub mod process;
+pub mod shared;
+pub mod socket;
+pub mod privilege;

@@ -1,0 +1,42 @@
+//! Bind mounts by descriptor: `open_tree` and `move_mount` (Linux 5.2).
+
+use nix::errno::Errno;
+use std::ffi::CStr;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+/// `OPEN_TREE_CLONE` (`include/uapi/linux/mount.h`).
+const OPEN_TREE_CLONE: libc::c_uint = 1;
+/// `OPEN_TREE_CLOEXEC`.
+const OPEN_TREE_CLOEXEC: libc::c_uint = libc::O_CLOEXEC as libc::c_uint;
+/// `MOVE_MOUNT_F_EMPTY_PATH`: what is moved is the descriptor itself.
+const MOVE_MOUNT_F_EMPTY_PATH: libc::c_uint = 4;
+
+/// A detached copy of the mount at `name` in `directory` (the directory itself for an empty name), with the
+/// mounts below it if `recursive`. A symbolic link is not followed, an automount not triggered.
+///
+/// # Errors
+/// As `open_tree(2)`.
+pub fn clone_tree(directory: BorrowedFd<'_>, name: &CStr, recursive: bool) -> Result<OwnedFd, Errno> {
+    let below = if recursive { libc::AT_RECURSIVE } else { 0 };
+    let at = libc::AT_SYMLINK_NOFOLLOW | libc::AT_NO_AUTOMOUNT | libc::AT_EMPTY_PATH | below;
+    let flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | at as libc::c_uint;
+    // SAFETY: `name` is a NUL-terminated string that outlives the call; the rest are integers.
+    let fd = unsafe { libc::syscall(libc::SYS_open_tree, directory.as_raw_fd(), name.as_ptr(), flags) };
+    let fd = Errno::result(fd)?;
+    // SAFETY: the kernel has just made this descriptor for this process; nobody else knows its number.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// Attaches the detached `tree` over `name` in `directory`.
+///
+/// # Errors
+/// As `move_mount(2)`.
+pub fn attach(tree: BorrowedFd<'_>, directory: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
+    let (from, to) = (tree.as_raw_fd(), directory.as_raw_fd());
+    // SAFETY: both names are NUL-terminated strings that outlive the call; the rest are integers.
+    let result = unsafe {
+        let empty = c"".as_ptr();
+        libc::syscall(libc::SYS_move_mount, from, empty, to, name.as_ptr(), MOVE_MOUNT_F_EMPTY_PATH)
+    };
+    Errno::result(result).map(drop)
+}

@@ -1,0 +1,251 @@
+//! A tenant: its registry, its listener, and the workers that serve it.
+
+use crate::launch::Launch;
+use crate::poller::{Poller, Token};
+use crate::registry::Registry;
+use crate::report::Counters;
+use crate::spawner::message::Start;
+use crate::spawner_client::{SpawnError, Spawned, SpawnerClient};
+use crate::sys::listener::{self, Answer};
+use crate::sys::shared::SharedWords;
+use crate::sys::socket::{self, Channel, ChannelError};
+use crate::worker_process::WorkerProcess;
+use kcov_proto::message::{FileId, NotificationId, ZygoteRequest};
+use kcov_proto::{Errno, slot};
+use nix::errno::Errno as SysErrno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::collections::HashMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+use std::time::Instant;
+use tracing::{debug, error, warn};
+
+/// Why a tenant cannot be served (any longer).
+#[derive(Debug, thiserror::Error)]
+pub enum TenantError {
+    /// The spawner failed.
+    #[error(transparent)]
+    Spawn(#[from] SpawnError),
+    /// A socket failed.
+    #[error("a socket failed: {0}")]
+    Channel(#[from] ChannelError),
+    /// A system call failed.
+    #[error("{what}: {errno}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What the kernel said.
+        errno: SysErrno,
+    },
+    /// The zygote did not come up.
+    #[error("the worker program {0} does not start: {1}")]
+    Zygote(String, String),
+    /// The workers die before they serve.
+    #[error("the workers die before they serve: see the log for the signal")]
+    Workers,
+}
+
+pub(crate) fn system(what: &'static str) -> impl FnOnce(SysErrno) -> TenantError {
+    move |errno| TenantError::System { what, errno }
+}
+
+/// A worker that the zygote was asked for.
+pub(crate) struct Expected {
+    pub(crate) index: u32,
+    pub(crate) channel: Channel,
+    pub(crate) slot: SharedWords,
+    pub(crate) reader: OwnedFd,
+}
+
+/// One tenant.
+pub struct Tenant {
+    pub(crate) launch: Rc<Launch>,
+    pub(crate) poller: Rc<Poller>,
+    pub(crate) spawner: SpawnerClient,
+    pub(crate) tender: Spawned,
+    pub(crate) placeholders: Vec<FileId>,
+    pub(crate) listener: OwnedFd,
+    pub(crate) registry: Registry,
+    pub(crate) roster: OwnedFd,
+    pub(crate) zygote: Spawned,
+    pub(crate) zygote_channel: Channel,
+    pub(crate) workers: HashMap<u32, WorkerProcess>,
+    pub(crate) expected: Option<Expected>,
+    pub(crate) next_worker: u32,
+    /// Workers in a row that died before they served.
+    pub(crate) stillborn: u32,
+    pub(crate) counters: Counters,
+}
+
+impl Tenant {
+    /// Has the zygote fork one more worker, with a reader of its own.
+    ///
+    /// # Errors
+    /// If the spawner or the zygote is gone.
+    pub fn start_worker(&mut self) -> Result<(), TenantError> {
+        if self.expected.is_some() {
+            return Ok(());
+        }
+        let index = self.next_worker;
+        self.next_worker = self.next_worker.wrapping_add(1);
+        let (ours, theirs) = socket::pair()?;
+        let slot = SharedWords::new(c"kcov-slot", slot::WORDS).map_err(system("making a slot"))?;
+        let (reader, reader_socket) = self.start_reader()?;
+        let order = ZygoteRequest::Fork { index };
+        let descriptors: [&dyn AsFd; 5] =
+            [&self.listener, &theirs, &reader_socket, &slot.file(), &self.roster];
+        self.zygote_channel.try_send(&order, &descriptors)?;
+        self.expected = Some(Expected { index, channel: ours.into(), slot, reader });
+        Ok(())
+    }
+
+    /// A reader, and the worker's end of its socket.
+    fn start_reader(&mut self) -> Result<(OwnedFd, OwnedFd), TenantError> {
+        let (theirs, workers) = socket::pair()?;
+        let order = Start::Reader { tender: self.tender.pid, placeholders: self.placeholders.clone() };
+        let spawned = self.spawner.start(&order, &[&theirs, &self.listener])?;
+        Ok((spawned.pidfd, workers))
+    }
+
+    /// The reader of worker `index` is gone: another one.
+    pub(crate) fn replace_reader(&mut self, index: u32) -> Option<OwnedFd> {
+        match self.start_reader() {
+            Ok((reader, socket)) => {
+                self.workers.get_mut(&index)?.reader = reader;
+                Some(socket)
+            }
+            Err(error) => {
+                error!(%error, "no reader for a worker");
+                None
+            }
+        }
+    }
+
+    /// The zygote says that the worker is forked.
+    ///
+    /// # Errors
+    /// If it cannot be watched.
+    pub(crate) fn worker_forked(&mut self, pid: u32) -> Result<(), TenantError> {
+        let Some(Expected { index, channel, slot, reader }) = self.expected.take() else {
+            warn!(pid, "the zygote forked a worker that nobody asked for");
+            return Ok(());
+        };
+        let pidfd = match self.child_of_zygote(pid) {
+            Ok(pidfd) => pidfd,
+            // Dead already, or not what the zygote says: either way its exit report comes, or the zygote ends.
+            Err(errno) => {
+                warn!(pid, %errno, "the zygote's word for a worker does not hold");
+                return self.worker_failed_to_start();
+            }
+        };
+        self.poller.add(channel.as_fd(), Token::Worker(index)).map_err(system("watching a worker"))?;
+        self.poller.add_once(pidfd.as_fd(), Token::WorkerEnd(index)).map_err(system("watching a worker"))?;
+        self.counters.workers_started += 1;
+        let worker = WorkerProcess::new(pid, pidfd, channel, slot, reader, Instant::now());
+        self.workers.insert(index, worker);
+        debug!(event = "worker_start", pid, "worker forked");
+        Ok(())
+    }
+
+    /// A pidfd of `pid`, which the zygote alleges to be its child: the broker must not be made to kill another.
+    fn child_of_zygote(&self, pid: u32) -> Result<OwnedFd, SysErrno> {
+        let pidfd = crate::sys::process::pidfd_open(pid, false)?;
+        let parent = crate::procfs::stat(pid).map(|stat| stat.parent);
+        // Still alive after the look, so the look was at the process of this pidfd.
+        if parent == Some(self.zygote.pid) && !crate::sys::pidfd::is_dead(pidfd.as_fd()) {
+            Ok(pidfd)
+        } else {
+            Err(SysErrno::ESRCH)
+        }
+    }
+
+    /// The worker is up.
+    pub(crate) fn worker_is_ready(&mut self, index: u32) {
+        self.stillborn = 0;
+        debug!(event = "worker_ready", index, "worker serves");
+    }
+
+    /// A worker died before it served.
+    ///
+    /// # Errors
+    /// [`TenantError::Workers`] if that goes on.
+    pub(crate) fn worker_failed_to_start(&mut self) -> Result<(), TenantError> {
+        const STILLBORN: u32 = 8;
+        self.stillborn += 1;
+        if self.stillborn >= STILLBORN { Err(TenantError::Workers) } else { self.start_worker() }
+    }
+
+    /// Lets go of everything and waits for the spawner, which outlives the other helpers.
+    pub(crate) fn end(self) {
+        let Tenant { spawner, .. } = self;
+        spawner.end();
+    }
+
+    /// Whether a poll of the listener shows `event`.
+    pub(crate) fn listener_says(&self, event: PollFlags) -> bool {
+        let mut fds = [PollFd::new(self.listener.as_fd(), PollFlags::POLLIN)];
+        let polled = poll(&mut fds, PollTimeout::ZERO);
+        matches!(polled, Ok(1..)) && fds[0].revents().is_some_and(|events| events.contains(event))
+    }
+
+    /// Whether no process is left under the filter.
+    pub(crate) fn is_unused(&self) -> bool {
+        self.listener_says(PollFlags::POLLHUP)
+    }
+
+    /// Answers a caller in a worker's stead. Says whether there was one.
+    pub(crate) fn answer_caller(&mut self, id: NotificationId, answer: Answer) -> bool {
+        match listener::send(self.listener.as_fd(), id, answer) {
+            Ok(answered) => answered,
+            Err(errno) => {
+                error!(%errno, "cannot answer a caller");
+                false
+            }
+        }
+    }
+
+    /// Arenas that ended: workers unmap them with their next reply; their memory is given back now.
+    pub(crate) fn drop_gone(&mut self) {
+        for (id, arena) in self.registry.take_gone() {
+            let mut mapped = false;
+            for worker in self.workers.values_mut() {
+                mapped |= worker.drop_arena(id);
+            }
+            if mapped {
+                arena.empty();
+            }
+        }
+    }
+
+    /// Answers what a dead worker left unanswered.
+    pub(crate) fn answer_for_dead(&mut self, worker: &WorkerProcess) {
+        let alleged = worker.word(slot::ID);
+        if let Some(decision) = worker.decision {
+            self.answer_caller(decision.id, decision.answer);
+        }
+        if alleged != 0 && self.answer_caller(alleged, Answer::Fail(Errno::EIO)) {
+            return;
+        }
+        // The slot may lie. Ids are sequential: look upward from the last one that was seen to be true.
+        const PROBES: u64 = 1024;
+        let Some(last) = worker.last_id else { return };
+        let others: Vec<u64> = self.workers.values().map(|other| other.word(slot::ID)).collect();
+        for id in (last..last.saturating_add(PROBES)).filter(|id| !others.contains(id)) {
+            if listener::id_valid(self.listener.as_fd(), id) == Ok(true) {
+                self.answer_caller(id, Answer::Fail(Errno::EIO));
+            }
+        }
+    }
+
+    /// Adds up what a worker that ended says it did.
+    pub(crate) fn count(&mut self, worker: &WorkerProcess) {
+        let counters = &mut self.counters;
+        for (sum, word) in [
+            (&mut counters.notifications, slot::TAKEN),
+            (&mut counters.records, slot::RECORDS),
+            (&mut counters.records_lost, slot::LOST),
+        ] {
+            *sum = sum.saturating_add(worker.word(word));
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! A worker as the broker sees it: its sockets, its slot, what it was given and how it fares.
+
+use crate::permit::Phase;
+use crate::procfs;
+use crate::sys::listener::Answer;
+use crate::sys::pidfd;
+use crate::sys::shared::SharedWords;
+use crate::sys::socket::Channel;
+use kcov_proto::device::ArenaId;
+use kcov_proto::message::{MAX_DROPS, NotificationId};
+use kcov_proto::slot;
+use kcov_proto::sync::Ordering;
+use nix::sys::signal::Signal;
+use std::collections::HashSet;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+/// What the broker decided for the notification that the worker has in flight.
+#[derive(Clone, Copy, Debug)]
+pub struct Decision {
+    /// The notification.
+    pub id: NotificationId,
+    /// What the caller gets if the worker dies before it says so.
+    pub answer: Answer,
+}
+
+/// How far a worker had come when it was last looked at.
+#[derive(Clone, Copy, Debug)]
+struct Progress {
+    taken: u64,
+    phase: u64,
+    since: Instant,
+}
+
+/// One worker.
+#[derive(Debug)]
+pub struct WorkerProcess {
+    /// Process id; for the log only.
+    pub pid: u32,
+    /// The process.
+    pub pidfd: OwnedFd,
+    /// Its socket.
+    pub channel: Channel,
+    /// Its slot.
+    pub slot: SharedWords,
+    /// Its reader.
+    pub reader: OwnedFd,
+    /// Where it stands.
+    pub phase: Phase,
+    /// The last decision it was given.
+    pub decision: Option<Decision>,
+    /// Last id that was seen in its slot and found valid.
+    pub last_id: Option<NotificationId>,
+    /// Why the broker killed it, if it did.
+    pub killed: Option<&'static str>,
+    given: HashSet<ArenaId>,
+    drops: Vec<ArenaId>,
+    progress: Progress,
+}
+
+impl WorkerProcess {
+    /// A worker that was just forked.
+    #[must_use]
+    pub fn new(
+        pid: u32,
+        pidfd: OwnedFd,
+        channel: Channel,
+        slot: SharedWords,
+        reader: OwnedFd,
+        now: Instant,
+    ) -> Self {
+        WorkerProcess {
+            pid,
+            pidfd,
+            channel,
+            slot,
+            reader,
+            phase: Phase::Starting,
+            decision: None,
+            last_id: None,
+            killed: None,
+            given: HashSet::new(),
+            drops: Vec::new(),
+            progress: Progress { taken: 0, phase: 0, since: now },
+        }
+    }
+
+    /// A word of its slot, read once: an allegation.
+    #[must_use]
+    pub fn word(&self, index: usize) -> u64 {
+        self.slot[index].load(Ordering::Relaxed)
+    }
+
+    /// The call that the slot alleges: architecture and number.
+    #[must_use]
+    pub fn alleged_call(&self) -> (u32, i32) {
+        let word = self.word(slot::CALL);
+        ((word >> 32) as u32, word as i32)
+    }
+
+    /// Whether the worker was given `id` to map. It may have unmapped it since, to make room; it asks again then.
+    #[must_use]
+    pub fn has(&self, id: ArenaId) -> bool {
+        self.given.contains(&id)
+    }
+
+    /// Gives the worker `id` to map. Says whether that is new.
+    pub fn give(&mut self, id: ArenaId) -> bool {
+        self.given.insert(id)
+    }
+
+    /// `id` is gone. Says whether the worker may have it mapped.
+    pub fn drop_arena(&mut self, id: ArenaId) -> bool {
+        let had = self.given.remove(&id);
+        if had {
+            self.drops.push(id);
+        }
+        had
+    }
+
+    /// Arenas to unmap, as many as one reply holds.
+    pub fn take_drops(&mut self) -> Vec<ArenaId> {
+        let rest = self.drops.len().saturating_sub(MAX_DROPS);
+        self.drops.split_off(rest)
+    }
+
+    /// How long the worker has been at the same notification, or in the same wait.
+    pub fn stalled(&mut self, now: Instant) -> Duration {
+        let (taken, phase) = (self.word(slot::TAKEN), self.word(slot::PHASE));
+        if (taken, phase) != (self.progress.taken, self.progress.phase) {
+            self.progress = Progress { taken, phase, since: now };
+        }
+        now.saturating_duration_since(self.progress.since)
+    }
+
+    /// Its reader was killed: it has another deadline to get over that.
+    pub fn reader_killed(&mut self) {
+        self.progress.since = Instant::now();
+    }
+
+    /// The signal that ended it, 0 if none did: from procfs until its zygote reaps it, from the pidfd afterwards
+    /// (Linux 6.15).
+    #[must_use]
+    pub fn end_signal(&self) -> i32 {
+        let zombie = procfs::stat(self.pid).map(|stat| stat.exit_code);
+        let reaped = || pidfd::exit_status(self.pidfd.as_fd());
+        zombie.filter(|&code| code != 0).or_else(reaped).unwrap_or(0) & 0x7f
+    }
+
+    /// Ends the worker, for `reason`; its death is handled when the pidfd says so.
+    pub fn kill(&mut self, reason: &'static str) {
+        self.killed.get_or_insert(reason);
+        // ESRCH: it was quicker.
+        let _ = pidfd::send_signal(self.pidfd.as_fd(), Signal::SIGKILL);
+    }
+}
+
+impl Drop for WorkerProcess {
+    fn drop(&mut self) {
+        for process in [&self.pidfd, &self.reader] {
+            // ESRCH: it is gone already.
+            let _ = pidfd::send_signal(process.as_fd(), Signal::SIGKILL);
+        }
+    }
+}
