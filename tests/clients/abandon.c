@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+/*
+ * abandon N - N children, each of which enables an object and a remote handle
+ * and dies by SIGKILL without any clean-up.
+ */
+#include "kcov_client.h"
+#include <signal.h>
+#include <sys/wait.h>
+
+int main(int argc, char **argv)
+{
+	unsigned long children = argc > 1 ? strtoul(argv[1], NULL, 0) : 1;
+
+	for (unsigned long i = 0; i < children; i++) {
+		pid_t child = fork();
+
+		need(child >= 0, "fork");
+		if (!child) {
+			struct kcov_remote_arg remote = { .area_size = 512, .num_handles = 1, .common_handle = 7,
+							  .handles = { 1ull << 56 | 7 } };
+			uint64_t *area;
+			int fd = kcov_ready(512, &area);
+
+			/* The handles of the child before are free as soon as it was waited for. */
+			need(!ioctl(fd, KCOV_REMOTE_ENABLE, &remote), "REMOTE_ENABLE");
+			kill(getpid(), SIGKILL);
+		}
+		int status;
+		need(waitpid(child, &status, 0) == child, "waitpid");
+		need(WIFSIGNALED(status), "child that got as far as its end");
+	}
+	printf("%lu\n", children);
+	return 0;
+}

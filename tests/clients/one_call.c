@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+/*
+ * one_call CONTROL CALLS - makes a traced call each time the test raises go (1, 2, ...).
+ *   ready: calls made;  facts: 0 errno of the last one, 1 its milliseconds
+ */
+#include "control.h"
+#include "kcov_client.h"
+#include <sys/syscall.h>
+#include <time.h>
+
+static uint64_t milliseconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000ull + now.tv_nsec / 1000000;
+}
+
+int main(int argc, char **argv)
+{
+	need(argc == 3, "usage: one_call CONTROL CALLS");
+	volatile uint64_t *page = control_map(argv[1]);
+	uint64_t calls = strtoull(argv[2], NULL, 0);
+
+	control_set(page, CONTROL_READY, 1);
+	for (uint64_t call = 1; call <= calls; call++) {
+		control_wait(page, call);
+		uint64_t start = milliseconds();
+		long result = syscall(SYS_getppid);
+
+		control_set(page, CONTROL_FACTS, result < 0 ? errno : 0);
+		control_set(page, CONTROL_FACTS + 1, milliseconds() - start);
+		control_set(page, CONTROL_READY, 1 + call);
+	}
+	return 0;
+}

@@ -1,0 +1,91 @@
+//! The programs under test.
+//!
+//! `KCOV_BIN_DIR` names a directory that has them (`deploy/test` sets it); without it they are built here, in
+//! the profile and target directory of the running test program, because cargo builds the binaries of a package
+//! for the tests of that package only.
+
+use anyhow::{Context, Result, ensure};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// Names of the programs.
+pub const NAMES: [&str; 2] = ["kcov-broker", "kcov-worker"];
+
+/// The directory that holds the programs.
+///
+/// # Errors
+/// When they cannot be built, or are not where they ought to be.
+pub fn directory() -> Result<&'static Path> {
+    static DIRECTORY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    match DIRECTORY.get_or_init(|| find().map_err(|error| format!("{error:#}"))) {
+        Ok(path) => Ok(path),
+        Err(message) => anyhow::bail!("{message}"),
+    }
+}
+
+fn find() -> Result<PathBuf> {
+    let directory = match std::env::var_os("KCOV_BIN_DIR") {
+        Some(named) => std::path::absolute(named)?,
+        None => build()?,
+    };
+    for name in NAMES {
+        ensure!(directory.join(name).is_file(), "no {name} in {}", directory.display());
+    }
+    Ok(directory)
+}
+
+/// Builds the programs into the profile's directory of the running test program.
+fn build() -> Result<PathBuf> {
+    let directory = profile_directory()?;
+    let target = target_directory()?;
+    let profile = match directory.file_name().and_then(|name| name.to_str()) {
+        Some("debug") | None => "dev",
+        Some(name) => name,
+    };
+    let _building = lock()?;
+    let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(["build", "--package", "kcov-broker", "--package", "kcov-worker"])
+        .args(["--profile", profile, "--target-dir"])
+        .arg(&target)
+        .current_dir(workspace())
+        .output()
+        .context("cargo build of the programs under test")?;
+    ensure!(
+        output.status.success(),
+        "the programs under test do not build:\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(directory)
+}
+
+/// A test program stands in `TARGET/PROFILE/deps`.
+fn profile_directory() -> Result<PathBuf> {
+    let test = std::env::current_exe()?;
+    test.ancestors().nth(2).map(Path::to_path_buf).context("the test program stands in no target directory")
+}
+
+/// The target directory of the running test program.
+///
+/// # Errors
+/// When the program was started from elsewhere.
+pub fn target_directory() -> Result<PathBuf> {
+    profile_directory()?.parent().map(Path::to_path_buf).context("a profile stands in the target directory")
+}
+
+/// Held while something is built: some runners start test programs side by side.
+///
+/// # Errors
+/// When the lock file cannot be made.
+pub fn lock() -> Result<File> {
+    let file = File::create(target_directory()?.join("kcov-tests.lock"))?;
+    file.lock()?;
+    Ok(file)
+}
+
+/// Root of the source tree.
+#[must_use]
+pub fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("/"))
+}

@@ -1,0 +1,72 @@
+//! The C clients: compiled into the target directory when their source is newer, static so that they run in
+//! any root.
+
+use crate::binaries::{lock, target_directory, workspace};
+use anyhow::{Context, Result, ensure};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::SystemTime;
+
+/// Folders with the sources, relative to the root of the tree.
+const SOURCES: [&str; 2] = ["tests/clients", "tests/conformance"];
+const FLAGS: [&str; 8] = ["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-static", "-pthread"];
+
+/// The program built of `NAME.c`.
+///
+/// # Errors
+/// When there is no such source, no C compiler, or the source does not compile without a warning.
+pub fn client(name: &str) -> Result<PathBuf> {
+    let source = source(name)?;
+    let directory = target_directory()?.join("kcov-clients");
+    let program = directory.join(name);
+    let _building = lock()?;
+    if !is_newer(&program, &source)? {
+        fs::create_dir_all(&directory)?;
+        compile(&source, &program)?;
+    }
+    Ok(program)
+}
+
+fn source(name: &str) -> Result<PathBuf> {
+    let file = format!("{name}.c");
+    SOURCES
+        .iter()
+        .map(|folder| workspace().join(folder).join(&file))
+        .find(|path| path.is_file())
+        .with_context(|| format!("no client {file}"))
+}
+
+/// Whether `program` is newer than its source and every header beside that.
+fn is_newer(program: &Path, source: &Path) -> Result<bool> {
+    let Ok(built) = fs::metadata(program).and_then(|meta| meta.modified()) else { return Ok(false) };
+    let folder = source.parent().context("a source stands in a folder")?;
+    let mut newest = modified(source)?;
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "h") {
+            newest = newest.max(modified(&path)?);
+        }
+    }
+    Ok(built > newest)
+}
+
+fn modified(path: &Path) -> Result<SystemTime> {
+    Ok(fs::metadata(path)?.modified()?)
+}
+
+fn compile(source: &Path, program: &Path) -> Result<()> {
+    let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
+    let unfinished = program.with_extension("unfinished");
+    let output = Command::new(&compiler)
+        .args(FLAGS)
+        .arg("-o")
+        .arg(&unfinished)
+        .arg(source)
+        .output()
+        .with_context(|| format!("start of the C compiler {}", compiler.to_string_lossy()))?;
+    let text = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{} does not compile:\n{text}", source.display());
+    fs::rename(unfinished, program)?;
+    Ok(())
+}

@@ -1,0 +1,45 @@
+//! The log of a run, written with `--log-format json`: one object a line, between lines of the command's own.
+
+use serde_json::{Map, Value};
+
+/// One line of the log that has a field `event`.
+#[derive(Clone, Debug)]
+pub struct Event {
+    fields: Map<String, Value>,
+}
+
+impl Event {
+    /// The event of one line, or `None` for a line that is none.
+    #[must_use]
+    pub fn parse(line: &str) -> Option<Self> {
+        let Ok(Value::Object(mut line)) = serde_json::from_str(line) else { return None };
+        // The subscriber's own layout nests the fields, its flattened one does not.
+        let fields = match line.remove("fields") {
+            Some(Value::Object(fields)) => fields,
+            _ => line,
+        };
+        fields.contains_key("event").then_some(Event { fields })
+    }
+
+    /// All events in `log`, in order.
+    #[must_use]
+    pub fn all(log: &str) -> Vec<Self> {
+        log.lines().filter_map(Event::parse).collect()
+    }
+
+    /// What happened.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.fields.get("event").and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// A field as plain text: strings without quotes, numbers in decimal; `None` when it is absent or null.
+    #[must_use]
+    pub fn field(&self, name: &str) -> Option<String> {
+        match self.fields.get(name)? {
+            Value::Null => None,
+            Value::String(text) => Some(text.clone()),
+            other => Some(other.to_string()),
+        }
+    }
+}

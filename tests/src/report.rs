@@ -1,0 +1,52 @@
+//! The report that `kcov-broker run --report FILE` leaves at its end.
+
+use serde::Deserialize;
+
+/// Counters of one run, of the broker's own process where not said otherwise.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Report {
+    /// Registry entries at the end.
+    pub instances_live: u64,
+    /// Opens of the device.
+    pub instances_opened: u64,
+    /// Bytes of arenas at the end.
+    pub arena_bytes: u64,
+    /// Notifications served.
+    pub notifications: u64,
+    /// Requests of workers to the broker.
+    pub assists: u64,
+    /// Records written to areas.
+    pub records: u64,
+    /// Records dropped because an area was full.
+    pub records_lost: u64,
+    /// Workers that ended without being told to.
+    pub worker_crashes: u64,
+    /// Workers started, replacements among them.
+    pub workers_started: u64,
+    /// Remote handles registered at the end.
+    pub handles_live: u64,
+    /// Threads known to the registry at the end.
+    pub tasks_live: u64,
+    /// Descriptors open when the broker had started.
+    pub open_fds_start: u64,
+    /// Descriptors open at the end.
+    pub open_fds_end: u64,
+    /// Resident set when the broker had started, KiB.
+    pub rss_start_kib: u64,
+    /// Resident set at the end, KiB.
+    pub rss_end_kib: u64,
+}
+
+impl Report {
+    /// Asserts that nothing of the tenant is left in the broker.
+    ///
+    /// # Panics
+    /// When something is.
+    #[track_caller]
+    pub fn assert_nothing_left(&self) {
+        assert_eq!(self.instances_live, 0, "registry entries left: {self:?}");
+        assert_eq!(self.arena_bytes, 0, "arenas left: {self:?}");
+        assert_eq!(self.handles_live, 0, "remote handles left: {self:?}");
+        assert_eq!(self.tasks_live, 0, "tasks left: {self:?}");
+    }
+}

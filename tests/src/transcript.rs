@@ -1,0 +1,135 @@
+//! Transcripts of the conformance program: lines `group.point: result`.
+
+use anyhow::{Context, Result, bail};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Results by the names of their points.
+pub type Transcript = BTreeMap<String, String>;
+
+/// Groups that need a driver in a real kernel.
+const KERNEL_ONLY: [&str; 3] = ["rt.", "vhost.", "usb."];
+
+/// Parses a transcript.
+///
+/// # Errors
+/// For a line that is no point, and for a point that comes twice.
+pub fn parse(text: &str) -> Result<Transcript> {
+    let mut points = Transcript::new();
+    for line in text.lines() {
+        let (name, result) = line.split_once(": ").with_context(|| format!("not a point: {line}"))?;
+        if points.insert(name.to_owned(), result.to_owned()).is_some() {
+            bail!("point {name} comes twice");
+        }
+    }
+    Ok(points)
+}
+
+/// The kernel's transcript, without the groups that need a driver.
+///
+/// # Errors
+/// As [`parse`].
+pub fn kernel(text: &str) -> Result<Transcript> {
+    let mut points = parse(text)?;
+    points.retain(|name, _| !KERNEL_ONLY.iter().any(|group| name.starts_with(group)));
+    Ok(points)
+}
+
+/// Names of the points that may differ: lines `NAME<tab>REASON`, `#` starts a comment.
+///
+/// # Errors
+/// For a name without a reason.
+pub fn deviations(text: &str) -> Result<BTreeSet<String>> {
+    let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines
+        .map(|line| {
+            let (name, reason) = line.split_once('\t').with_context(|| format!("no reason: {line}"))?;
+            if reason.trim().is_empty() {
+                bail!("no reason: {line}");
+            }
+            Ok(name.to_owned())
+        })
+        .collect()
+}
+
+/// How a transcript differs from the kernel's, one line a point; empty when it does not. A point that may
+/// differ has to be there all the same.
+#[must_use]
+pub fn differences(kernel: &Transcript, ours: &Transcript, may_differ: &BTreeSet<String>) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (name, expected) in kernel {
+        match ours.get(name) {
+            None => lines.push(format!("{name}: missing, the kernel says {expected}")),
+            Some(_) if may_differ.contains(name) => {}
+            Some(found) if found == "skip" => lines.push(format!("{name}: skipped")),
+            Some(found) if found != expected => {
+                lines.push(format!("{name}: {found}, the kernel says {expected}"));
+            }
+            Some(_) => {}
+        }
+    }
+    let extra = ours.iter().filter(|(name, _)| !kernel.contains_key(*name));
+    lines.extend(extra.map(|(name, found)| format!("{name}: {found}, not a point of the kernel's")));
+    lines
+}
+
+/// Points that may differ and do not: the list can be shortened by them.
+#[must_use]
+pub fn met<'a>(kernel: &Transcript, ours: &Transcript, may_differ: &'a BTreeSet<String>) -> Vec<&'a str> {
+    let equal = |name: &&String| kernel.get(*name).is_some_and(|expected| ours.get(*name) == Some(expected));
+    may_differ.iter().filter(equal).map(String::as_str).collect()
+}
+
+/// The first lines in which two texts differ, with what led to it.
+#[must_use]
+pub fn first_difference(expected: &str, found: &str) -> Option<String> {
+    if expected == found {
+        return None;
+    }
+    let mut lines = expected.lines().zip(found.lines()).enumerate();
+    let Some((number, (expected, found))) = lines.find(|(_, (expected, found))| expected != found) else {
+        return Some(format!("{} lines, expected {}", found.lines().count(), expected.lines().count()));
+    };
+    Some(format!("line {}:\n  expected {expected}\n  found    {found}", number + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn points(text: &str) -> Transcript {
+        parse(text).unwrap()
+    }
+
+    #[test]
+    fn a_difference_is_a_wrong_missing_extra_or_skipped_point() {
+        let kernel = points("a.equal: ok\na.wrong: ok\na.missing: ok\na.skipped: ok\na.free: ok\n");
+        let ours = points("a.equal: ok\na.wrong: EIO\na.skipped: skip\na.free: EIO\na.extra: ok\n");
+        let found = differences(&kernel, &ours, &BTreeSet::from(["a.free".to_owned()]));
+        let names: Vec<_> = found.iter().filter_map(|line| line.split(':').next()).collect();
+        assert_eq!(names, ["a.missing", "a.skipped", "a.wrong", "a.extra"]);
+    }
+
+    #[test]
+    fn a_point_that_may_differ_has_to_be_there() {
+        let found = differences(&points("a.free: ok\n"), &points(""), &BTreeSet::from(["a.free".to_owned()]));
+        assert_eq!(found.len(), 1);
+    }
+
+    #[test]
+    fn groups_of_the_kernel_alone_are_left_out() {
+        let kernel = kernel("rt.x: ok\nusb.x: ok\nvhost.x: ok\nremote.x: ok\n").unwrap();
+        assert_eq!(kernel.into_keys().collect::<Vec<_>>(), ["remote.x"]);
+    }
+
+    #[test]
+    fn a_truncated_text_differs() {
+        assert!(first_difference("a\nb\n", "a\n").is_some());
+        assert!(first_difference("a\nb\n", "a\nb\n").is_none());
+    }
+
+    #[test]
+    fn a_deviation_needs_a_reason() {
+        assert!(deviations("a.point\n").is_err());
+        assert_eq!(deviations("# comment\na.point\tbecause\n").unwrap().len(), 1);
+    }
+}

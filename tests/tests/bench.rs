@@ -1,0 +1,56 @@
+//! The benchmark runs, and says what it measured. How fast anything was is not looked at.
+
+use anyhow::{Context, Result, ensure};
+use kcov_tests::binaries;
+use serde_json::Value;
+use std::process::Command;
+
+/// Every measurement, in the order of the report.
+const KEYS: [&str; 12] = [
+    "noop",
+    "callers",
+    "ioctl",
+    "cycle-small",
+    "cycle-large",
+    "device-open",
+    "file-open",
+    "pc",
+    "cmp",
+    "area-pc",
+    "area-cmp",
+    "unarmed",
+];
+
+fn bench(arguments: &[&str]) -> Result<String> {
+    let program = binaries::directory()?.join("kcov-broker");
+    let output = Command::new(&program).arg("bench").args(arguments).output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "bench {arguments:?} ended with {}: {said}", output.status);
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+#[test]
+fn every_measurement_stands_beside_its_limit() -> Result<()> {
+    let report: Value = serde_json::from_str(&bench(&["--quick", "--rounds", "1", "--json"])?)?;
+    assert_eq!(report["rounds"], 1);
+    let rows = report["rows"].as_array().context("rows")?;
+    let keys: Vec<_> = rows.iter().filter_map(|row| row["key"].as_str()).collect();
+    assert_eq!(keys, KEYS);
+    for row in rows {
+        assert_eq!(row["placement"], "one_cpu", "{row}");
+        for figure in ["limit", "ours", "ratio"] {
+            let value = row[figure].as_f64().with_context(|| format!("{figure} of {row}"))?;
+            assert!(value.is_finite() && value > 0.0, "{row}");
+        }
+        assert!(row["met"].is_boolean() && row["goal"].is_string() && row["aim"].is_string(), "{row}");
+    }
+    Ok(())
+}
+
+#[test]
+fn one_measurement_comes_with_the_yardstick_alone() -> Result<()> {
+    let table = bench(&["--rounds", "1", "--only", "file-open"])?;
+    assert!(table.contains("no-op notification") && table.contains("open of a plain file"), "{table}");
+    assert!(!table.contains("PC record") && !table.contains("4 callers"), "{table}");
+    Ok(())
+}

@@ -1,0 +1,165 @@
+//! A worker that dies or stops hurts nobody: callers get their answer, or EIO, and the next worker serves on.
+
+use anyhow::Result;
+use kcov_tests::event::Event;
+use kcov_tests::process::Process;
+use kcov_tests::{Control, Outcome, Run, Running, Session, client, until};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::collections::BTreeSet;
+use std::thread::sleep;
+use std::time::Duration;
+
+const WITHIN: Duration = Duration::from_secs(60);
+const GO: u64 = 0;
+const READY: u64 = 1;
+const FACTS: u64 = 2;
+const KILLS: usize = 50;
+/// No futex among them: to the C library an EIO of a futex is a reason to abort.
+const TRACED: &str = "kcov,getppid,read,dup";
+/// Far above any deadline; a call that takes this long was forgotten.
+const FORGOTTEN_MS: u64 = 20_000;
+
+fn start(name: &str, arguments: &[&str], options: &[&str]) -> Result<(Running, Control)> {
+    let session = Session::new()?;
+    let control = Control::new(session.path("control"))?;
+    let program = client(name)?;
+    let words = [program.as_os_str(), control.path().as_os_str()].into_iter();
+    let mut run = Run::new(words.chain(arguments.iter().map(AsRef::as_ref))).trace(TRACED).logged();
+    for option in options {
+        run = run.option(option);
+    }
+    let mut running = run.start_in(session)?;
+    running.reach(&control, READY, 1)?;
+    Ok((running, control))
+}
+
+fn one_named(running: &Running, name: &str) -> Result<Process> {
+    until(&format!("a process {name}"), WITHIN, || running.session.named(name).first().copied())
+}
+
+fn send(process: Process, signal: Signal) -> Result<()> {
+    Ok(kill(Pid::from_raw(process.0), signal)?)
+}
+
+fn crashes(outcome: &Outcome) -> Vec<Event> {
+    outcome.events().into_iter().filter(|event| event.name() == "worker_crash").collect()
+}
+
+#[track_caller]
+fn assert_killed(event: &Event) {
+    let signal = event.field("signal").unwrap_or_default();
+    assert!(["9", "SIGKILL"].contains(&signal.as_str()), "signal of {event:?}");
+}
+
+/// Kills a worker after the client got further since the last kill; returns its number.
+fn kill_one(running: &mut Running, control: &Control, round: usize) -> Result<Process> {
+    let rounds = control.get(FACTS)?;
+    running.reach(control, FACTS, rounds + 1)?;
+    // Spreads the kills over the steps of a call.
+    sleep(Duration::from_micros(500 + 137 * (round as u64 % 29)));
+    loop {
+        let worker = one_named(running, "kcov-worker")?;
+        if send(worker, Signal::SIGKILL).is_ok() {
+            return Ok(worker);
+        }
+    }
+}
+
+/// 50 workers killed under the calls of four threads: each result is right or EIO, an EIO took no effect, no
+/// call hangs, nothing leaks, and the log names signal and call.
+#[test]
+fn killed_workers_are_replaced() -> Result<()> {
+    let (mut running, control) = start("survivor", &[], &[])?;
+    let mut killed = BTreeSet::new();
+    for round in 0..KILLS {
+        killed.insert(kill_one(&mut running, &control, round)?);
+    }
+    let outcome = assert_serves_on(running, &control)?;
+    let report = outcome.report()?;
+    assert!(report.worker_crashes >= killed.len() as u64, "{} killed: {report:?}", killed.len());
+    let crashes = crashes(&outcome);
+    assert_eq!(crashes.len() as u64, report.worker_crashes);
+    crashes.iter().for_each(assert_killed);
+    let named = crashes.iter().filter(|event| event.field("call").is_some()).count();
+    println!("{} EIO, {named} of {} crashes within a call", control.get(FACTS + 1)?, crashes.len());
+    Ok(())
+}
+
+/// A caller of a worker that does nothing gets EIO when the deadline has passed, and the next call is served.
+#[test]
+fn a_stopped_worker_costs_one_deadline() -> Result<()> {
+    let (mut running, control) = start("one_call", &["3"], &["--deadline", "500ms"])?;
+    control.set(GO, 1)?;
+    running.reach(&control, READY, 2)?;
+    assert_eq!(control.get(FACTS)?, 0, "errno of a call before");
+
+    let worker = one_named(&running, "kcov-worker")?;
+    send(worker, Signal::SIGSTOP)?;
+    control.set(GO, 2)?;
+    running.reach(&control, READY, 3)?;
+    assert_eq!(control.get(FACTS)?, u64::from(libc::EIO.unsigned_abs()), "errno of the call");
+    let took = control.get(FACTS + 1)?;
+    assert!(took < FORGOTTEN_MS, "the call took {took} ms");
+
+    control.set(GO, 3)?;
+    running.reach(&control, READY, 4)?;
+    assert_eq!(control.get(FACTS)?, 0, "errno of a call after");
+    let outcome = running.finish()?;
+    let report = outcome.report()?;
+    assert_eq!(report.worker_crashes, 1, "{report:?}");
+    let crashes = crashes(&outcome);
+    assert_eq!(crashes.len(), 1, "{}", outcome.stderr);
+    assert_killed(&crashes[0]);
+    assert_eq!(crashes[0].field("call").as_deref(), Some("getppid"), "{:?}", crashes[0]);
+    Ok(())
+}
+
+/// Lets the client go on, and asserts that nothing went wrong in it and that nothing is left.
+fn assert_serves_on(mut running: Running, control: &Control) -> Result<Outcome> {
+    let rounds = control.get(FACTS)?;
+    running.reach(control, FACTS, rounds + 100)?;
+    control.set(GO, 1)?;
+    let outcome = running.finish()?;
+    assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
+    assert_eq!(control.get(FACTS + 2)?, 0, "wrong results:\n{}", outcome.stderr);
+    let slowest = control.get(FACTS + 3)?;
+    assert!(slowest < FORGOTTEN_MS, "a call took {slowest} ms");
+    assert_eq!(control.get(FACTS + 4)?, 0, "descriptors left over in the client");
+    outcome.report()?.assert_nothing_left();
+    Ok(outcome)
+}
+
+/// The death of the zygote ends neither the command nor its calls: the next worker has a parent again.
+#[test]
+fn a_killed_zygote_is_replaced() -> Result<()> {
+    let (mut running, control) = start("survivor", &[], &[])?;
+    send(one_named(&running, "kcov-zygote")?, Signal::SIGKILL)?;
+    for round in 0..3 {
+        kill_one(&mut running, &control, round)?;
+    }
+    assert_serves_on(running, &control)?;
+    Ok(())
+}
+
+/// Nor does that of the reader.
+#[test]
+fn a_killed_reader_is_replaced() -> Result<()> {
+    let (mut running, control) = start("survivor", &[], &[])?;
+    for _ in 0..5 {
+        send(one_named(&running, "kcov-reader")?, Signal::SIGKILL)?;
+        let rounds = control.get(FACTS)?;
+        running.reach(&control, FACTS, rounds + 10)?;
+    }
+    assert_serves_on(running, &control)?;
+    Ok(())
+}
+
+/// A reader that hangs, as in the memory or a path of a malicious tenant, costs one deadline.
+#[test]
+fn a_stopped_reader_is_replaced() -> Result<()> {
+    let (running, control) = start("survivor", &[], &["--deadline", "500ms"])?;
+    send(one_named(&running, "kcov-reader")?, Signal::SIGSTOP)?;
+    assert_serves_on(running, &control)?;
+    Ok(())
+}

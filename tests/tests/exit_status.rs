@@ -1,0 +1,193 @@
+//! COMMAND runs as it would without the broker: its status, streams, environment and signals are its own.
+
+use anyhow::Result;
+use kcov_tests::{Outcome, Run, Session, until};
+use nix::sys::signal::Signal;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+const WITHIN: Duration = Duration::from_secs(60);
+
+fn code(command: &[&str]) -> Result<i32> {
+    Ok(Run::new(command).output()?.code())
+}
+
+/// A file in a session of its own, with this mode.
+fn file(session: &Session, name: &str, text: &str, mode: u32) -> Result<PathBuf> {
+    let path = session.path(name);
+    fs::write(&path, text)?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
+    Ok(path)
+}
+
+/// Standard output of a bash script, with the broker and without it.
+fn both(run: Run) -> Result<(String, String)> {
+    let with = run.output()?;
+    assert_eq!(with.code(), 0, "{}", with.stderr);
+    Ok((with.stdout, run.bare().output()?.stdout))
+}
+
+/// The command's exit code is the front's.
+#[test]
+fn exit_codes_are_passed_on() -> Result<()> {
+    assert_eq!(code(&["true"])?, 0);
+    assert_eq!(code(&["false"])?, 1);
+    assert_eq!(code(&["sh", "-c", "exit 42"])?, 42);
+    assert_eq!(code(&["sh", "-c", "exit 255"])?, 255);
+    Ok(())
+}
+
+/// Death by signal n is 128 + n, as a shell would put it.
+#[test]
+fn death_by_a_signal_is_128_and_its_number() -> Result<()> {
+    for (name, number) in [("TERM", 15), ("KILL", 9), ("SEGV", 11), ("USR1", 10)] {
+        assert_eq!(code(&["sh", "-c", &format!("kill -{name} $$")])?, 128 + number, "SIG{name}");
+    }
+    Ok(())
+}
+
+/// What cannot be started is told apart as a shell tells it.
+#[test]
+fn commands_that_do_not_start() -> Result<()> {
+    let session = Session::new()?;
+    let plain = file(&session, "plain", "echo no\n", 0o644)?;
+    let garbage = file(&session, "garbage", "#!/no/such/interpreter\n", 0o755)?;
+    assert_eq!(code(&["no-such-command-anywhere"])?, 127, "not found in PATH");
+    assert_eq!(code(&["/no/such/path"])?, 127, "no such path");
+    assert_eq!(code(&["/tmp"])?, 126, "a directory");
+    assert_eq!(code(&[&plain.to_string_lossy()])?, 126, "not executable");
+    assert_eq!(code(&[&garbage.to_string_lossy()])?, 127, "interpreter not found");
+    Ok(())
+}
+
+#[track_caller]
+fn assert_own_error(outcome: &Outcome, what: &str) {
+    assert_eq!(outcome.code(), 125, "{what}: {}", outcome.stderr);
+    assert!(outcome.stderr.contains(what), "the message names {what}: {}", outcome.stderr);
+    assert!(!outcome.stderr.contains("panicked"), "{}", outcome.stderr);
+    assert_eq!(outcome.stdout, "", "the command did not run");
+}
+
+/// The broker's own errors are 125, say what is wrong, and the command does not run.
+#[test]
+fn own_errors_are_125() -> Result<()> {
+    let echo = || Run::new(["echo", "ran"]);
+    assert_own_error(&echo().option("--no-such-option").output()?, "--no-such-option");
+    assert_own_error(&echo().trace("no_such_call").output()?, "no_such_call");
+    assert_own_error(&echo().option("--deadline").option("soon").output()?, "soon");
+    assert_own_error(&echo().option("--worker").option("/no/such/worker").output()?, "/no/such/worker");
+    let nothing = Run::new(Vec::<String>::new()).output()?;
+    assert_eq!(nothing.code(), 125, "no command: {}", nothing.stderr);
+    Ok(())
+}
+
+/// A script without `#!` is run by the shell, as execvp does it.
+#[test]
+fn a_script_without_interpreter_is_run_by_the_shell() -> Result<()> {
+    let session = Session::new()?;
+    let script = file(&session, "script", "echo \"ran with $1\"\nexit 7\n", 0o755)?;
+    let outcome = Run::new([script.as_os_str(), "argument".as_ref()]).output()?;
+    assert_eq!((outcome.stdout.as_str(), outcome.code()), ("ran with argument\n", 7), "{}", outcome.stderr);
+    Ok(())
+}
+
+/// Standard input, output and error are the command's.
+#[test]
+fn standard_streams_are_the_commands() -> Result<()> {
+    let outcome = Run::bash("cat; echo wrong >&2").input(b"line one\nline two\n").output()?;
+    assert_eq!(outcome.stdout, "line one\nline two\n");
+    assert_eq!(outcome.stderr, "wrong\n");
+    Ok(())
+}
+
+/// No descriptor of the broker's reaches the command.
+#[test]
+fn no_descriptor_leaks_into_the_command() -> Result<()> {
+    let (with, without) = both(Run::new(["ls", "/proc/self/fd"]))?;
+    assert_eq!(with, without);
+    Ok(())
+}
+
+/// Environment, directory, umask, process group rules, signal mask and dispositions are inherited.
+#[test]
+fn what_a_process_inherits_is_inherited() -> Result<()> {
+    let script = "env | grep -v '^_=' | sort; pwd; umask; nice; ulimit -a; cat /proc/self/oom_score_adj; \
+                  grep -E '^(Sig(Blk|Ign|Cgt)|Cpus_allowed|Uid|Gid|Groups|Cap(Inh|Prm|Eff|Bnd|Amb)):' /proc/self/status";
+    let run = Run::bash(script).env("SOME_VARIABLE", "some value").directory("/usr");
+    // Each run has a session of its own: its mark is the one variable that differs.
+    let unmarked = |text: String| {
+        text.lines().filter(|line| !line.starts_with("KCOV_TESTS_SESSION=")).collect::<Vec<_>>().join("\n")
+    };
+    let (with, without) = both(run)?;
+    assert_eq!(unmarked(with), unmarked(without));
+    Ok(())
+}
+
+/// The command's name is as it was given, not the path that it was found at.
+#[test]
+fn the_commands_name_is_as_given() -> Result<()> {
+    let (with, without) = both(Run::new(["head", "-z", "-n1", "/proc/self/cmdline"]))?;
+    assert_eq!(with, without);
+    assert_eq!(with, "head\0");
+    Ok(())
+}
+
+/// A signal to the front reaches the command.
+#[test]
+fn signals_are_forwarded() -> Result<()> {
+    use Signal::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH};
+    for signal in [SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH, SIGCONT] {
+        let name = &signal.as_str()[3..];
+        let script =
+            format!("trap 'echo got {name}; exit 5' {name}; echo ready; while :; do sleep 0.05; done");
+        let mut running = Run::bash(&script).within(WITHIN).start()?;
+        until("the trap", WITHIN, || running.stdout().contains("ready").then_some(()))?;
+        running.signal(signal)?;
+        running.wait()?;
+        let outcome = running.finish()?;
+        assert_eq!((outcome.stdout, outcome.status.code()), (format!("ready\ngot {name}\n"), Some(5)));
+    }
+    Ok(())
+}
+
+/// A command that dies by the forwarded signal is reported so.
+#[test]
+fn a_forwarded_signal_may_end_the_command() -> Result<()> {
+    let running = Run::bash("echo ready; exec sleep 1000").within(WITHIN).start()?;
+    until("the command", WITHIN, || running.stdout().contains("ready").then_some(()))?;
+    running.signal(Signal::SIGTERM)?;
+    assert_eq!(running.finish()?.code(), 128 + 15);
+    Ok(())
+}
+
+/// None of the broker's processes outlives the last process of the command.
+#[test]
+fn nothing_outlives_the_last_process() -> Result<()> {
+    for _ in 0..10 {
+        // finish() waits for that, and fails when it does not come.
+        Run::new(["true"]).output()?.report()?.assert_nothing_left();
+    }
+    Ok(())
+}
+
+/// The front ends with the command; a process that the command left in the background is served on.
+#[test]
+fn the_background_is_served_after_the_command() -> Result<()> {
+    let session = Session::new()?;
+    let file = session.path("late");
+    let device = "/sys/kernel/debug/kcov";
+    let script = format!(
+        "(exec >/dev/null 2>&1; sleep 1; exec 7<{device} && cat /proc/self/stat >{}) & exit 3",
+        file.display()
+    );
+    let mut running = Run::bash(&script).trace("all").start_in(session)?;
+    assert_eq!(running.wait()?.code(), Some(3));
+    assert!(!file.exists(), "the front waited for the background");
+    until("the background's file", WITHIN, || {
+        fs::read_to_string(&file).ok().filter(|text| text.contains("(cat)"))
+    })?;
+    running.finish()?.report()?.assert_nothing_left();
+    Ok(())
+}

@@ -1,0 +1,78 @@
+//! The log tells an operator what happened, to whom, and to which object.
+
+use anyhow::Result;
+use kcov_tests::event::Event;
+use kcov_tests::{Outcome, Run, client};
+use std::collections::BTreeSet;
+
+fn names(outcome: &Outcome) -> BTreeSet<String> {
+    outcome.events().iter().map(|event| event.name().to_owned()).collect()
+}
+
+#[track_caller]
+fn assert_names(outcome: &Outcome, expected: &[&str]) {
+    let found = names(outcome);
+    for name in expected {
+        assert!(found.contains(*name), "no event {name} among {found:?}");
+    }
+}
+
+/// One life of an object, in the order in which it happened, with thread and command.
+#[test]
+fn the_life_of_an_object() -> Result<()> {
+    let words = [client("life_cycle")?.into_os_string(), "1".into()];
+    let outcome = Run::new(words).logged().option("-vv").output()?;
+    assert_names(&outcome, &["open", "ioctl", "enable", "disable"]);
+    let events = outcome.events();
+    let position = |name: &str| events.iter().position(|event| event.name() == name);
+    assert!(position("open") < position("enable") && position("enable") < position("disable"));
+    for event in events.iter().filter(|event| ["open", "enable", "disable"].contains(&event.name())) {
+        assert!(event.field("id").is_some(), "{event:?}");
+        assert!(
+            event.field("tid").is_some_and(|tid| tid.parse::<u32>().is_ok_and(|tid| tid > 0)),
+            "{event:?}"
+        );
+        assert_eq!(event.field("command").as_deref(), Some("life_cycle"), "{event:?}");
+    }
+    let enable = events.iter().find(|event| event.name() == "enable");
+    assert_eq!(enable.and_then(|event| event.field("mode")).as_deref(), Some("pc"));
+    Ok(())
+}
+
+/// The end of an owner that disabled nothing.
+#[test]
+fn the_exit_of_an_owner() -> Result<()> {
+    let words = [client("abandon")?.into_os_string(), "1".into()];
+    let outcome = Run::new(words).logged().option("-vv").output()?;
+    assert_names(&outcome, &["open", "owner_exit"]);
+    Ok(())
+}
+
+/// An exec by a thread that is not the leader, which takes the leader's number.
+#[test]
+fn an_exec_that_changes_the_owners_number() -> Result<()> {
+    let words = [client("kcov_conformance")?.into_os_string(), "-g".into(), "exec".into()];
+    let outcome = Run::new(words).trace("all").logged().option("-vv").output()?;
+    assert_names(&outcome, &["exec_rebind"]);
+    Ok(())
+}
+
+/// Without `-v`, a run in which nothing went wrong says nothing.
+#[test]
+fn quiet_when_all_is_well() -> Result<()> {
+    let words = [client("life_cycle")?.into_os_string(), "3".into()];
+    for run in [Run::new(words.clone()), Run::new(words).logged()] {
+        assert_eq!(run.output()?.stderr, "");
+    }
+    Ok(())
+}
+
+/// The text format is for people: a line an event, none of it JSON.
+#[test]
+fn text_is_no_json() -> Result<()> {
+    let words = [client("life_cycle")?.into_os_string(), "1".into()];
+    let outcome = Run::new(words).option("-vv").output()?;
+    assert!(outcome.stderr.contains("enable"), "{}", outcome.stderr);
+    assert!(outcome.stderr.lines().all(|line| Event::parse(line).is_none()), "{}", outcome.stderr);
+    Ok(())
+}

@@ -1,0 +1,165 @@
+//! What each process of a run may do, as `/proc` shows it.
+
+use anyhow::{Context, Result};
+use kcov_tests::process::Process;
+use kcov_tests::{Control, Run, Running, Session, client, until};
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::Duration;
+
+const WITHIN: Duration = Duration::from_secs(60);
+const GO: u64 = 0;
+const READY: u64 = 1;
+/// What a jailed process may hold: its sockets, the listener, the shared words, the areas in use, three streams.
+const DESCRIPTORS: usize = 12;
+const CAPABILITIES: [&str; 5] = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"];
+
+/// A run whose command has an object enabled, so that every process is there and has done its work.
+fn start() -> Result<(Running, Control)> {
+    let session = Session::new()?;
+    let control = Control::new(session.path("control"))?;
+    let words = [client("hold")?, control.path().to_path_buf()];
+    let mut running = Run::new(words).trace("kcov").start_in(session)?;
+    running.reach(&control, READY, 1)?;
+    Ok((running, control))
+}
+
+fn end(running: Running, control: &Control) -> Result<()> {
+    control.set(GO, 1)?;
+    running.finish()?.assert_sound()?;
+    Ok(())
+}
+
+fn status(process: Process) -> Result<HashMap<String, String>> {
+    process.status().with_context(|| format!("{process:?} is gone"))
+}
+
+fn jailed(running: &Running, name: &str) -> Result<Process> {
+    until(&format!("a process {name}"), WITHIN, || running.session.named(name).first().copied())
+}
+
+/// Whether `uids` (real, effective, saved, file system) are all those of one user that is not root.
+fn is_one_ordinary_user(uids: &str) -> bool {
+    let ids: Vec<_> = uids.split_whitespace().collect();
+    ids.len() == 4 && ids[0] != "0" && ids.iter().all(|id| *id == ids[0])
+}
+
+#[track_caller]
+fn assert_jailed(process: Process, name: &str) -> Result<()> {
+    let status = status(process)?;
+    let field = |field: &str| status.get(field).map_or("", String::as_str);
+    assert!(is_one_ordinary_user(field("Uid")), "{name}: Uid {}", field("Uid"));
+    assert!(is_one_ordinary_user(field("Gid")), "{name}: Gid {}", field("Gid"));
+    assert_eq!(field("Groups"), "", "{name}: supplementary groups");
+    for set in CAPABILITIES {
+        assert_eq!(u64::from_str_radix(field(set), 16)?, 0, "{name}: {set}");
+    }
+    assert_eq!(field("NoNewPrivs"), "1", "{name}: NoNewPrivs");
+    assert_eq!(field("Seccomp"), "2", "{name}: Seccomp");
+    assert_eq!(process.proc_owner(), Some(0), "{name} is dumpable: its files in /proc are its user's");
+    Ok(())
+}
+
+#[track_caller]
+fn assert_bounded(process: Process, name: &str) -> Result<()> {
+    let limits = process.limits().with_context(|| format!("{name} is gone"))?;
+    let limit = |limit: &str| limits.get(limit).and_then(|value| value.parse::<u64>().ok());
+    assert_eq!(limit("Max core file size"), Some(0), "{name}");
+    assert_eq!(limit("Max file size"), Some(0), "{name}");
+    assert!(limit("Max open files").is_some_and(|files| files <= 1024), "{name}: {limits:?}");
+    assert!(limit("Max processes").is_some(), "{name}: {limits:?}");
+    Ok(())
+}
+
+#[track_caller]
+fn assert_needed_descriptors_alone(process: Process, name: &str) -> Result<()> {
+    let descriptors = process.descriptors().with_context(|| format!("{name} is gone"))?;
+    assert!(descriptors.len() <= DESCRIPTORS, "{name}: {descriptors:?}");
+    for target in &descriptors {
+        let text = target.to_string_lossy();
+        let has_no_path =
+            ["socket:", "pipe:", "anon_inode:", "/memfd:"].iter().any(|kind| text.starts_with(kind));
+        assert!(has_no_path || target == Path::new("/dev/null"), "{name} holds {text}");
+    }
+    Ok(())
+}
+
+/// A worker is an ordinary user's process without a privilege to lose.
+#[test]
+fn a_worker_may_do_nothing_but_serve() -> Result<()> {
+    let (running, control) = start()?;
+    let worker = jailed(&running, "kcov-worker")?;
+    assert_jailed(worker, "worker")?;
+    assert_bounded(worker, "worker")?;
+    assert_needed_descriptors_alone(worker, "worker")?;
+    end(running, &control)
+}
+
+/// A zygote, which forks the workers, has no more than they have.
+#[test]
+fn a_zygote_may_do_nothing_but_fork() -> Result<()> {
+    let (running, control) = start()?;
+    let zygote = jailed(&running, "kcov-zygote")?;
+    assert_jailed(zygote, "zygote")?;
+    assert_bounded(zygote, "zygote")?;
+    assert_needed_descriptors_alone(zygote, "zygote")?;
+    end(running, &control)
+}
+
+/// Workers of two runs are different users: neither can signal or trace the other.
+#[test]
+fn workers_of_two_runs_are_different_users() -> Result<()> {
+    let (one, other) = (start()?, start()?);
+    let user = |running: &Running| -> Result<String> {
+        let worker = jailed(running, "kcov-worker")?;
+        status(worker)?.remove("Uid").context("Uid")
+    };
+    assert_ne!(user(&one.0)?, user(&other.0)?);
+    end(one.0, &one.1)?;
+    end(other.0, &other.1)
+}
+
+/// The command has one filter and no descriptor of the broker's: its listener is not among its own.
+#[test]
+fn the_command_holds_no_listener() -> Result<()> {
+    let (running, control) = start()?;
+    let program = client("hold")?;
+    let processes = running.session.processes();
+    let command = processes.into_iter().find(|process| process.executable().as_ref() == Some(&program));
+    let command = command.context("the command is not to be found")?;
+    let status = status(command)?;
+    assert_eq!(status.get("Seccomp").map(String::as_str), Some("2"));
+    assert_eq!(status.get("Seccomp_filters").map(String::as_str), Some("1"));
+    let descriptors = command.descriptors().context("the command is gone")?;
+    // What any command inherits here, and its device.
+    let bare = Run::new(["sleep", "1000"]).bare().start()?;
+    let inherits = || bare.front().executable().is_some_and(|path| path.ends_with("sleep"));
+    until("a bare command", WITHIN, || inherits().then_some(()))?;
+    let inherited = bare.front().descriptors().context("the bare command is gone")?;
+    assert_eq!(descriptors.len(), inherited.len() + 1, "{descriptors:?}");
+    assert!(
+        descriptors.iter().all(|target| !target.to_string_lossy().contains("seccomp")),
+        "{descriptors:?}"
+    );
+    end(running, &control)
+}
+
+/// No process that serves, after the start, has all of root's capabilities.
+#[test]
+fn the_broker_has_reduced_capabilities() -> Result<()> {
+    let (running, control) = start()?;
+    let effective =
+        |process: Process| -> Option<u64> { u64::from_str_radix(process.status()?.get("CapEff")?, 16).ok() };
+    let listener = |process: &Process| {
+        let descriptors = process.descriptors().unwrap_or_default();
+        descriptors.iter().any(|target| target.to_string_lossy().contains("seccomp notify"))
+    };
+    let all = effective(Process(1)).context("capabilities of the first process")?;
+    let holders: Vec<_> = running.session.own_processes().into_iter().filter(listener).collect();
+    assert!(!holders.is_empty(), "nobody holds the listener");
+    for holder in holders {
+        let capabilities = effective(holder).context("a holder of the listener is gone")?;
+        assert!(capabilities != all && capabilities.count_ones() < 10, "{holder:?} has {capabilities:#x}");
+    }
+    end(running, &control)
+}

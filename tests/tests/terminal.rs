@@ -1,0 +1,100 @@
+//! On a terminal the command is a job like any other.
+
+use anyhow::Result;
+use kcov_tests::terminal::Terminal;
+use kcov_tests::{Run, Session, until};
+use std::path::Path;
+use std::time::Duration;
+
+const WITHIN: Duration = Duration::from_secs(60);
+const PROMPT: &str = "prompt> ";
+
+/// A shell with job control on a terminal, and the line that runs `command` under the broker.
+fn shell(command: &[&str], profile: &str) -> Result<(Terminal, String)> {
+    let session = Session::new()?;
+    let line = Run::new(command.iter().copied()).trace(profile).line(&session)?;
+    let words = [line.get_program()].into_iter().chain(line.get_args());
+    let line = words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
+    let mut terminal = Terminal::start(session, &["bash", "--norc", "--noprofile", "-i"])?;
+    // The quotes keep the prompt from appearing in the echo of this line.
+    terminal.press("PS1='prompt''> '; bind 'set enable-bracketed-paste off'\n")?;
+    terminal.expect(PROMPT)?;
+    Ok((terminal, line))
+}
+
+/// Waits until the command runs: a process of this program that is not the shell's own.
+fn wait_for(terminal: &Terminal, program: &str) -> Result<()> {
+    let runs = |path: &Path| path.file_name().is_some_and(|name| name == program);
+    until(&format!("a process {program}"), WITHIN, || {
+        let processes = terminal.session.processes();
+        processes.iter().any(|process| process.executable().is_some_and(|path| runs(&path))).then_some(())
+    })
+}
+
+fn assert_last_status(terminal: &mut Terminal, status: i32) -> Result<()> {
+    terminal.press("echo \"status=\"$?\n")?;
+    terminal.expect(&format!("status={status}\r\n"))?;
+    terminal.expect(PROMPT)?;
+    Ok(())
+}
+
+/// The command has the terminal, and its streams are it.
+#[test]
+fn the_command_has_the_terminal() -> Result<()> {
+    let (mut terminal, line) =
+        shell(&["bash", "-c", "'tty; test -t 0 -a -t 1 -a -t 2 && stty size </dev/tty'"], "all")?;
+    terminal.press("stty rows 33 cols 77; echo \"here=\"$(tty)\n")?;
+    let shown = terminal.expect(PROMPT)?;
+    let here = shown.lines().find_map(|line| line.strip_prefix("here=")).unwrap_or("no terminal").to_owned();
+    terminal.press(&format!("{line}\n"))?;
+    terminal.expect(&format!("{here}\r\n33 77\r\n"))?;
+    terminal.expect(PROMPT)?;
+    assert_last_status(&mut terminal, 0)
+}
+
+/// Ctrl-C ends the command, not the shell.
+#[test]
+fn control_c_ends_the_command() -> Result<()> {
+    let (mut terminal, line) = shell(&["sleep", "1000"], "all")?;
+    terminal.press(&format!("{line}\n"))?;
+    wait_for(&terminal, "sleep")?;
+    terminal.press("\x03")?;
+    terminal.expect(PROMPT)?;
+    assert_last_status(&mut terminal, 130)?;
+    until("the end of the broker's processes", WITHIN, || {
+        terminal.session.own_processes().is_empty().then_some(())
+    })
+}
+
+/// Ctrl-Z stops the job, `fg` continues it, and it reads from the terminal again.
+#[test]
+fn control_z_stops_and_fg_continues() -> Result<()> {
+    let (mut terminal, line) = shell(&["cat"], "all")?;
+    terminal.press(&format!("{line}\n"))?;
+    wait_for(&terminal, "cat")?;
+    terminal.press("before\n")?;
+    terminal.expect("before\r\nbefore\r\n")?;
+    for round in 0..3 {
+        terminal.press("\x1a")?;
+        terminal.expect("Stopped")?;
+        terminal.expect(PROMPT)?;
+        terminal.press("fg\n")?;
+        terminal.expect("\r\n")?;
+        terminal.press(&format!("again {round}\n"))?;
+        terminal.expect(&format!("again {round}\r\nagain {round}\r\n"))?;
+    }
+    terminal.press("\x04")?;
+    terminal.expect(PROMPT)?;
+    assert_last_status(&mut terminal, 0)
+}
+
+/// A job that was started in the background, and stopped there, goes on with `bg` and is waited for.
+#[test]
+fn background_jobs() -> Result<()> {
+    let (mut terminal, line) = shell(&["sh", "-c", "'sleep 0.5; exit 6'"], "kcov")?;
+    terminal.press(&format!("{line} &\n"))?;
+    terminal.expect(PROMPT)?;
+    terminal.press("kill -STOP %1; sleep 0.2; bg %1; wait %1\n")?;
+    terminal.expect(PROMPT)?;
+    assert_last_status(&mut terminal, 6)
+}
