@@ -1,9 +1,8 @@
 //! One arena: the memfd behind an instance.
 //!
 //! The broker holds one read-write description of its own; workers map that one. Every open of the tenant gets a
-//! description of its own, made by re-opening the file, so that the last of them is seen to close: an inotify watch
-//! is the hint, and the lease question of [`memfd::is_sole`] the truth. As long as the broker's description is open
-//! for writing, no tenant can take a lease itself.
+//! description of its own, made by re-opening the file, so that it can be asked whether any of them is left
+//! ([`memfd::is_sole`]). As long as the broker's description is open for writing, no tenant can take a lease itself.
 
 use crate::sys::memfd;
 use crate::sys::process::file_facts;
@@ -85,26 +84,35 @@ impl Arena {
     /// `EPERM` if seals of the tenant's stand in the way; `ENOMEM` if the size cannot be had.
     pub fn size(&mut self, words: u64) -> Result<(), Errno> {
         let bytes = words * abi::WORD;
-        ftruncate(&self.file, 0)?;
         match ftruncate(&self.file, bytes as libc::off_t) {
             Err(Errno::EFBIG | Errno::EINVAL | Errno::ENOSPC) => return Err(Errno::ENOMEM),
             other => other?,
         }
         fcntl(&self.file, FcntlArg::F_ADD_SEALS(SEALS))?;
         let seals = fcntl(&self.file, FcntlArg::F_GET_SEALS)?;
-        let size = fstat(&self.file)?.st_size;
-        if seals & !SEAL_EXEC != SEALS.bits() || u64::try_from(size) != Ok(bytes) {
+        let facts = fstat(&self.file)?;
+        if seals & !SEAL_EXEC != SEALS.bits() || u64::try_from(facts.st_size) != Ok(bytes) {
             return Err(Errno::EPERM);
         }
         self.bytes = bytes;
+        if facts.st_blocks != 0 {
+            // The tenant wrote before the size was set: a hole is zero again, and seals do not stop it.
+            self.empty();
+        }
         Ok(())
     }
 
-    /// A description of the tenant's was closed; `writable` tells which kind.
-    pub fn closed(&mut self, writable: bool) {
-        // The uncounted one closes as "not writable". Re-opens of an arena are instances of their own, so it is the
-        // only description of this file unless the tenant raced or went round the filter, which is its own loss.
-        self.uncounted &= writable;
+    /// Whether a description with access mode 3 is out.
+    #[must_use]
+    pub fn is_uncounted(&self) -> bool {
+        self.uncounted
+    }
+
+    /// A description that cannot write was closed.
+    pub fn uncounted_closed(&mut self) {
+        // Re-opens of an arena are instances of their own, so this was the only description of this file, unless the
+        // tenant raced or went round the filter, which is its own loss.
+        self.uncounted = false;
     }
 
     /// Whether the tenant has no description and no mapping left.

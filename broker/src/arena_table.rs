@@ -1,49 +1,38 @@
-//! The arenas of a tenant: by instance, by file, by watch; and when they are let go.
+//! The arenas of a tenant, by instance and by file; and which of them nobody has open any more.
+//!
+//! The last close of an instance makes no call that the filter sees, so the arenas are swept: a bounded number each
+//! time, in turn, so that one is looked at every tenth of a second even among thousands. An inotify watch on each arena
+//! would tell at once, but costs three times what the look costs, counts against a limit that a tenant of the same user
+//! can exhaust, and still needs the look, as its event comes before the kernel's counts drop. It is kept for the one
+//! kind of description that the look cannot see.
 
 use crate::arena::Arena;
+use indexmap::IndexMap;
 use kcov_proto::device::ArenaId;
 use kcov_proto::message::FileId;
 use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 use std::collections::HashMap;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::time::{Duration, Instant};
+use std::os::fd::AsRawFd;
+use std::time::Duration;
 
-/// The close event comes just before the kernel's count drops: first re-check.
-const FIRST_LOOK: Duration = Duration::from_millis(1);
-/// An arena that somebody still has open is looked at this rarely; its next close starts anew.
-const LAST_LOOK: Duration = Duration::from_millis(64);
+/// Time between two sweeps.
+pub const SWEEP: Duration = Duration::from_millis(20);
+/// Every arena has its turn within this many sweeps,
+const ROUND: usize = 5;
+/// unless that were more than this many looks a sweep, of some 2 microseconds each.
+const MOST_LOOKS: usize = 1024;
 
-#[derive(Debug)]
-struct Entry {
-    arena: Arena,
-    watch: WatchDescriptor,
-    /// Nothing but an owner holds the instance.
-    kept: bool,
-}
-
-/// A description was closed; whether it was the last is to be seen.
-#[derive(Clone, Copy, Debug)]
-struct Closing {
-    due: Instant,
-    wait: Duration,
-}
-
-impl Closing {
-    fn at(now: Instant) -> Self {
-        Closing { due: now, wait: FIRST_LOOK }
-    }
-}
-
-/// Arenas of one tenant, with the inotify instance that watches them.
+/// Arenas of one tenant.
 #[derive(Debug)]
 pub struct ArenaTable {
-    inotify: Inotify,
-    entries: HashMap<ArenaId, Entry>,
+    arenas: IndexMap<ArenaId, Arena>,
     by_file: HashMap<FileId, ArenaId>,
-    by_watch: HashMap<WatchDescriptor, ArenaId>,
-    closing: HashMap<ArenaId, Closing>,
+    /// Where the next sweep starts.
+    cursor: usize,
     bytes: u64,
+    inotify: Inotify,
+    by_watch: HashMap<WatchDescriptor, ArenaId>,
 }
 
 impl ArenaTable {
@@ -53,19 +42,13 @@ impl ArenaTable {
     /// As `inotify_init1(2)`: `EMFILE` if this user has too many instances.
     pub fn new() -> Result<Self, Errno> {
         Ok(ArenaTable {
-            inotify: Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?,
-            entries: HashMap::new(),
+            arenas: IndexMap::new(),
             by_file: HashMap::new(),
-            by_watch: HashMap::new(),
-            closing: HashMap::new(),
+            cursor: 0,
             bytes: 0,
+            inotify: Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?,
+            by_watch: HashMap::new(),
         })
-    }
-
-    /// Becomes readable when a description is closed.
-    #[must_use]
-    pub fn inotify(&self) -> BorrowedFd<'_> {
-        self.inotify.as_fd()
     }
 
     /// Bytes of all areas.
@@ -83,28 +66,22 @@ impl ArenaTable {
     /// An arena.
     #[must_use]
     pub fn get(&self, id: ArenaId) -> Option<&Arena> {
-        self.entries.get(&id).map(|entry| &entry.arena)
+        self.arenas.get(&id)
     }
 
-    /// Takes in the arena of a new instance and watches it.
+    /// Takes in the arena of a new instance.
     ///
     /// # Errors
-    /// As `inotify_add_watch(2)`: `ENOSPC` if this user has too many watches.
+    /// As `inotify_add_watch(2)`, if it has a description that counts neither as reader nor as writer.
     pub fn insert(&mut self, id: ArenaId, arena: Arena) -> Result<(), Errno> {
-        let path = format!("/proc/self/fd/{}", arena.file().as_raw_fd());
-        let watch = self.inotify.add_watch(path.as_str(), AddWatchFlags::IN_CLOSE)?;
+        if arena.is_uncounted() {
+            let path = format!("/proc/self/fd/{}", arena.file().as_raw_fd());
+            let watch = self.inotify.add_watch(path.as_str(), AddWatchFlags::IN_CLOSE_NOWRITE)?;
+            self.by_watch.insert(watch, id);
+        }
         self.by_file.insert(arena.identity(), id);
-        self.by_watch.insert(watch, id);
-        self.entries.insert(id, Entry { arena, watch, kept: false });
+        self.arenas.insert(id, arena);
         Ok(())
-    }
-
-    /// A description of an arena for a caller.
-    ///
-    /// # Errors
-    /// As [`Arena::open`]; `ENOENT` if there is no such arena.
-    pub fn open(&mut self, id: ArenaId, flags: i32) -> Result<std::os::fd::OwnedFd, Errno> {
-        self.entries.get_mut(&id).ok_or(Errno::ENOENT)?.arena.open(flags)
     }
 
     /// Makes the area of an instance.
@@ -112,7 +89,7 @@ impl ArenaTable {
     /// # Errors
     /// As [`Arena::size`].
     pub fn size(&mut self, id: ArenaId, words: u64) -> Result<(), Errno> {
-        let arena = &mut self.entries.get_mut(&id).ok_or(Errno::ENOENT)?.arena;
+        let arena = self.arenas.get_mut(&id).ok_or(Errno::ENOENT)?;
         arena.size(words)?;
         self.bytes += arena.bytes();
         Ok(())
@@ -120,69 +97,57 @@ impl ArenaTable {
 
     /// Forgets an arena and hands it out.
     pub fn remove(&mut self, id: ArenaId) -> Option<Arena> {
-        let Entry { arena, watch, kept: _ } = self.entries.remove(&id)?;
+        let arena = self.arenas.swap_remove(&id)?;
         self.by_file.remove(&arena.identity());
-        self.by_watch.remove(&watch);
-        self.closing.remove(&id);
         self.bytes -= arena.bytes();
-        // The watch may be gone with the last link already.
-        let _ = self.inotify.rm_watch(watch);
         Some(arena)
     }
 
-    /// Takes the close events that have come; afterwards [`due`](Self::due) names their arenas.
-    pub fn read_events(&mut self, now: Instant) {
+    /// Takes the close events that have come.
+    fn read_events(&mut self) {
         while let Ok(events) = self.inotify.read_events() {
             for event in events {
-                if event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW) {
-                    self.look_at_all(now);
-                } else if event.mask.intersects(AddWatchFlags::IN_CLOSE)
-                    && let Some(&id) = self.by_watch.get(&event.wd)
-                    && let Some(entry) = self.entries.get_mut(&id)
-                {
-                    entry.arena.closed(event.mask.contains(AddWatchFlags::IN_CLOSE_WRITE));
-                    self.closing.insert(id, Closing::at(now));
+                let closed: Vec<ArenaId> = if event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW) {
+                    self.by_watch.values().copied().collect()
+                } else {
+                    self.by_watch.get(&event.wd).copied().into_iter().collect()
+                };
+                for id in closed {
+                    if let Some(arena) = self.arenas.get_mut(&id) {
+                        arena.uncounted_closed();
+                    }
+                }
+                if self.by_watch.remove(&event.wd).is_some() {
+                    // It is gone with the file if that is.
+                    let _ = self.inotify.rm_watch(event.wd);
                 }
             }
         }
     }
 
-    /// Events were lost: any arena may be closed.
-    fn look_at_all(&mut self, now: Instant) {
-        for (&id, entry) in &mut self.entries {
-            entry.arena.closed(false);
-            self.closing.insert(id, Closing::at(now));
+    /// The next arenas in turn that the tenant has no description and no mapping of. `all`: not in turn, but all.
+    pub fn released(&mut self, all: bool) -> Vec<ArenaId> {
+        if !self.by_watch.is_empty() {
+            self.read_events();
         }
-    }
-
-    /// A thread does not own `id` any more: if nothing else held it, it is up for a look.
-    pub fn suspect(&mut self, id: ArenaId, now: Instant) {
-        if self.entries.get(&id).is_some_and(|entry| entry.kept) {
-            self.closing.insert(id, Closing::at(now));
+        let count = self.arenas.len();
+        let looks = if all { count } else { count.div_ceil(ROUND).min(MOST_LOOKS) };
+        let mut released = Vec::new();
+        for _ in 0..looks {
+            self.cursor = if self.cursor + 1 < count { self.cursor + 1 } else { 0 };
+            if let Some((&id, arena)) = self.arenas.get_index(self.cursor)
+                // In use, or unknown: the next look tells.
+                && arena.is_released() == Ok(true)
+            {
+                released.push(id);
+            }
         }
+        released
     }
 
-    /// Arenas that are due for a look. Each gets a later turn, unless it is removed or kept.
-    pub fn due(&mut self, now: Instant) -> Vec<ArenaId> {
-        let due = self.closing.iter_mut().filter(|(_, closing)| closing.due <= now);
-        due.map(|(&id, closing)| {
-            *closing = Closing { due: now + closing.wait, wait: (closing.wait * 2).min(LAST_LOOK) };
-            id
-        })
-        .collect()
-    }
-
-    /// A look showed that a thread owns the instance: its exit will put the arena up again.
-    pub fn keep(&mut self, id: ArenaId) {
-        self.closing.remove(&id);
-        if let Some(entry) = self.entries.get_mut(&id) {
-            entry.kept = true;
-        }
-    }
-
-    /// How long until the next look is due.
+    /// Whether there is anything to sweep.
     #[must_use]
-    pub fn next_look(&self, now: Instant) -> Option<Duration> {
-        self.closing.values().map(|closing| closing.due.saturating_duration_since(now)).min()
+    pub fn is_empty(&self) -> bool {
+        self.arenas.is_empty()
     }
 }

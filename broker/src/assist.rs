@@ -202,12 +202,13 @@ impl Tenant {
 
     fn enable(&mut self, arena: ArenaId, tid: u32, arg: u64) -> Ruling {
         let enabled = self.registry.enable(arena, tid, arg).and_then(|mode| {
-            self.registry.own(tid)?;
-            Ok(mode)
+            Ok((mode, self.registry.own(tid)?))
         });
         match enabled {
-            Ok(mode) => {
-                self.watch_owner(tid);
+            Ok((mode, new)) => {
+                if new {
+                    self.watch_owner(tid);
+                }
                 info!(event = "enable", id = arena.number(), tid, mode = mode.name(), "enabled");
                 Ruling { arena: Some(arena), armed: Some((arena, mode)), ..Verdict::Value(0).into() }
             }
@@ -226,12 +227,13 @@ impl Tenant {
     fn remote_enable(&mut self, arena: ArenaId, tid: u32, arg: Option<Result<RemoteArg, Errno>>) -> Ruling {
         let enabled = arg.unwrap_or(Err(Errno::EFAULT)).and_then(|arg| {
             let mode = self.registry.remote_enable(arena, tid, &arg)?;
-            self.registry.own(tid)?;
-            Ok(mode)
+            Ok((mode, self.registry.own(tid)?))
         });
         match enabled {
-            Ok(mode) => {
-                self.watch_owner(tid);
+            Ok((mode, new)) => {
+                if new {
+                    self.watch_owner(tid);
+                }
                 info!(event = "enable", id = arena.number(), tid, mode = mode.name(), remote = true, "enabled");
                 Verdict::Value(0).into()
             }

@@ -1,5 +1,6 @@
 //! The broker: one thread, one event loop, for the tenant of one run.
 
+use crate::arena_table::SWEEP;
 use crate::launch::Launch;
 use crate::poller::{Poller, Token};
 use crate::registry::Registry;
@@ -83,6 +84,7 @@ pub struct Broker {
     start: Usage,
     deadline: Duration,
     last_tick: Instant,
+    last_sweep: Instant,
 }
 
 fn tender_event(tender: &mut Channel) -> Result<(TenderEvent, Vec<OwnedFd>), StartError> {
@@ -140,7 +142,6 @@ impl Broker {
         poller.add(&tender_channel, Token::Tender).map_err(system("watching the tender"))?;
         poller.add(&zygote_channel, Token::Zygote).map_err(system("watching the zygote"))?;
         poller.add(&spawner, Token::Spawner).map_err(system("watching the spawner"))?;
-        poller.add(registry.inotify(), Token::Closes).map_err(system("watching the arenas"))?;
         let deadline = launch.deadline;
         let mut tenant = Tenant {
             launch,
@@ -170,6 +171,7 @@ impl Broker {
             start: Usage::now(),
             deadline,
             last_tick: Instant::now(),
+            last_sweep: Instant::now(),
         })
     }
 
@@ -180,16 +182,17 @@ impl Broker {
     pub fn run(&mut self) -> Result<(), TenantError> {
         let mut ready = Vec::new();
         while !self.gone {
-            let now = Instant::now();
-            let wait = self.tenant.registry.next_look(now).unwrap_or(self.tick()).min(self.tick());
+            let wait = if self.tenant.registry.is_empty() { self.tick() } else { self.tick().min(SWEEP) };
             self.poller.wait(wait, &mut ready).map_err(system("epoll_wait"))?;
-            // Closes first: what they let go of, the requests may want.
             for token in ready.drain(..) {
                 self.handle(token)?;
             }
             let now = Instant::now();
-            self.tenant.registry.sweep(now);
-            self.tenant.drop_gone();
+            if now.duration_since(self.last_sweep) >= SWEEP {
+                self.last_sweep = now;
+                self.tenant.registry.sweep(false);
+                self.tenant.drop_gone();
+            }
             if now.duration_since(self.last_tick) >= self.tick() {
                 self.last_tick = now;
                 self.look_at_workers(now);
@@ -214,7 +217,6 @@ impl Broker {
                 self.poller.remove(&self.tenant.spawner);
                 error!("the spawner is gone: no worker can be replaced any more");
             }
-            Token::Closes => self.tenant.registry.read_closes(Instant::now()),
             Token::Worker(index) => self.worker_speaks(index),
             Token::WorkerEnd(index) => self.worker_ended(index)?,
             Token::Owner(tid) => {
@@ -334,17 +336,13 @@ impl Broker {
 
     fn worker_speaks(&mut self, index: u32) {
         let Some(worker) = self.tenant.workers.get_mut(&index) else { return };
-        let assist = match worker.channel.try_receive::<Assist>() {
-            Ok((assist, _)) => assist,
+        let assist = match worker.channel.try_receive_bare::<Assist>() {
+            Ok(assist) => assist,
             Err(ChannelError::WouldBlock) => return,
             Err(ChannelError::Closed) => {
-                // Until its end follows, the socket would be ready for ever.
+                // Its end follows, and is handled then; one that lives on is ended with the next look.
                 self.poller.remove(&worker.channel);
-                if !self.tenant.is_unused()
-                    && let Some(worker) = self.tenant.workers.get_mut(&index)
-                {
-                    worker.kill("it closed its socket");
-                }
+                worker.hung_up = true;
                 return;
             }
             Err(error) => {
@@ -358,8 +356,10 @@ impl Broker {
             Ok(Some((reply, beside))) => {
                 let Some(worker) = self.tenant.workers.get_mut(&index) else { return };
                 let fds: Vec<&dyn AsFd> = beside.iter().map(|fd| fd as &dyn AsFd).collect();
-                if worker.channel.try_send(&reply, &fds).is_err() {
-                    worker.kill("it does not take its replies");
+                match worker.channel.try_send(&reply, &fds) {
+                    Ok(()) => {}
+                    Err(ChannelError::Closed) => worker.hung_up = true,
+                    Err(_) => worker.kill("it does not take its replies"),
                 }
             }
             Err(fault) => {
@@ -374,17 +374,17 @@ impl Broker {
     fn worker_ended(&mut self, index: u32) -> Result<(), TenantError> {
         let Some(worker) = self.tenant.workers.remove(&index) else { return Ok(()) };
         self.poller.remove(&worker.channel);
-        self.tenant.answer_for_dead(&worker);
         self.tenant.count(&worker);
         if self.gone || self.tenant.is_unused() {
             // A worker ends by itself when nobody is left to serve.
             return Ok(());
         }
+        self.tenant.answer_for_dead(&worker);
         let in_flight = worker.word(slot::ID) != 0;
         let (arch, number) = worker.alleged_call();
         let call = if in_flight { crate::call_name::of(arch, number) } else { "none".to_owned() };
         let signal = worker.end_signal();
-        let reason = worker.killed.unwrap_or("it died");
+        let reason = worker.killed.unwrap_or("not by the broker");
         let tid = worker.word(slot::PID) as u32;
         warn!(event = "worker_crash", worker = worker.pid, tid, call, signal, reason, "a worker ended");
         self.tenant.counters.worker_crashes += 1;
@@ -398,6 +398,10 @@ impl Broker {
     fn look_at_workers(&mut self, now: Instant) {
         let waiting = self.tenant.listener_says(PollFlags::POLLIN);
         for worker in self.tenant.workers.values_mut() {
+            if worker.hung_up {
+                worker.kill("it closed its socket");
+                continue;
+            }
             if worker.stalled(now) < self.deadline {
                 continue;
             }
@@ -432,7 +436,7 @@ impl Broker {
 
     /// Lets go of the helpers and gives the front the last word.
     pub fn say_farewell(self) {
-        let Broker { tenant, poller: _, front, tender, status, gone: _, start: _, deadline: _, last_tick: _ } = self;
+        let Broker { tenant, front, tender, status, .. } = self;
         drop(tender);
         tenant.end();
         if let (Some(mut front), Some(status)) = (front, status) {
@@ -451,12 +455,11 @@ impl Broker {
                 return;
             }
             for token in ready.drain(..) {
-                if matches!(token, Token::Closes | Token::Owner(_)) {
-                    // Nothing is left that these could fail for.
-                    let _ = self.handle(token);
+                if let Token::Owner(tid) = token {
+                    self.tenant.registry.owner_died(tid);
                 }
             }
-            self.tenant.registry.sweep(Instant::now());
+            self.tenant.registry.sweep(true);
             self.tenant.drop_gone();
         }
     }

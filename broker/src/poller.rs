@@ -16,8 +16,6 @@ pub enum Token {
     Zygote,
     /// The spawner's end.
     Spawner,
-    /// A description of an arena was closed.
-    Closes,
     /// A request of this worker.
     Worker(u32),
     /// The end of this worker.
@@ -35,10 +33,9 @@ impl Token {
             Token::Tender => (1, 0),
             Token::Zygote => (2, 0),
             Token::Spawner => (3, 0),
-            Token::Closes => (4, 0),
-            Token::Worker(index) => (5, index),
-            Token::WorkerEnd(index) => (6, index),
-            Token::Owner(tid) => (7, tid),
+            Token::Worker(index) => (4, index),
+            Token::WorkerEnd(index) => (5, index),
+            Token::Owner(tid) => (6, tid),
         };
         kind << SHIFT | u64::from(value)
     }
@@ -50,10 +47,9 @@ impl Token {
             1 => Token::Tender,
             2 => Token::Zygote,
             3 => Token::Spawner,
-            4 => Token::Closes,
-            5 => Token::Worker(value),
-            6 => Token::WorkerEnd(value),
-            7 => Token::Owner(value),
+            4 => Token::Worker(value),
+            5 => Token::WorkerEnd(value),
+            6 => Token::Owner(value),
             _ => return None,
         })
     }

@@ -15,7 +15,6 @@ use kcov_proto::message::{FileId, NotificationId};
 use kcov_proto::roster::{self, Line, RosterWriter};
 use nix::errno::Errno as SysErrno;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::time::Instant;
 use tracing::info;
 
 /// The KCOV side of a tenant.
@@ -88,12 +87,6 @@ impl Registry {
         self.arenas.bytes()
     }
 
-    /// Becomes readable when a description is closed.
-    #[must_use]
-    pub fn inotify(&self) -> BorrowedFd<'_> {
-        self.arenas.inotify()
-    }
-
     /// The arenas themselves.
     #[must_use]
     pub fn arenas(&self) -> &ArenaTable {
@@ -122,7 +115,10 @@ impl Registry {
     /// `ENFILE` over the quota of instances; else as the system calls.
     pub fn open(&mut self, flags: i32) -> Result<(ArenaId, OwnedFd), Errno> {
         if self.device.live() >= self.quotas.instances {
-            return Err(Errno::ENFILE);
+            self.sweep(true);
+            if self.device.live() >= self.quotas.instances {
+                return Err(Errno::ENFILE);
+            }
         }
         let mut arena = Arena::create().map_err(from_system)?;
         let description = arena.open(flags).map_err(from_system)?;
@@ -136,7 +132,7 @@ impl Registry {
         Ok((id, description))
     }
 
-    /// The caller that `open` was for is gone, and nobody else has the description: forgets the instance.
+    /// Nobody has a description of the instance: forgets it, unless a thread owns it.
     pub fn abandon(&mut self, id: ArenaId) {
         if self.device.release(id) {
             self.forget(id);
@@ -151,11 +147,19 @@ impl Registry {
     pub fn init_trace(&mut self, id: ArenaId, words: u64) -> Result<(), Errno> {
         self.device.check_init(id, words).map_err(|refusal| refusal.errno)?;
         let bytes = words * abi::WORD;
-        if bytes > self.quotas.area || self.arenas.bytes().saturating_add(bytes) > self.quotas.total {
+        if bytes > self.quotas.area || !self.has_room(bytes) {
             return Err(Errno::ENOMEM);
         }
         self.arenas.size(id, words).map_err(from_system)?;
         self.device.commit_init(id, words).map_err(|refusal| refusal.errno)
+    }
+
+    /// Whether `bytes` more fit under the quota of all areas.
+    fn has_room(&mut self, bytes: u64) -> bool {
+        if self.arenas.bytes().saturating_add(bytes) > self.quotas.total {
+            self.sweep(true);
+        }
+        self.arenas.bytes().saturating_add(bytes) <= self.quotas.total
     }
 
     /// `KCOV_ENABLE`. The caller is then to be held on to: [`own`](Self::own).
@@ -183,17 +187,17 @@ impl Registry {
         self.retry(|device| device.remote_enable(id, caller, arg))
     }
 
-    /// Holds on to a new owner; on failure the owner gives the instance up.
+    /// Holds on to a new owner; on failure the owner gives the instance up. Says whether it is to be watched anew.
     ///
     /// # Errors
     /// As `pidfd_open(2)`.
-    pub fn own(&mut self, caller: Tid) -> Result<(), Errno> {
-        if let Err(errno) = self.threads.own(caller) {
+    pub fn own(&mut self, caller: Tid) -> Result<bool, Errno> {
+        let owned = self.threads.own(caller);
+        if owned.is_err() {
             self.release_owner(caller);
-            return Err(from_system(errno));
         }
         self.show_counts();
-        Ok(())
+        owned.map_err(from_system)
     }
 
     /// The pidfd of an owner, to be watched.
@@ -209,7 +213,7 @@ impl Registry {
     pub fn disable(&mut self, id: ArenaId, caller: Tid, arg: u64) -> Result<(), Errno> {
         self.refresh(caller);
         self.device.disable(id, caller, arg).map_err(|refusal| refusal.errno)?;
-        self.let_go(caller, id);
+        self.let_go(caller);
         Ok(())
     }
 
@@ -286,16 +290,12 @@ impl Registry {
 
     /// `old`, which has exec'ed, is `group` now.
     fn rebind(&mut self, old: Tid, group: Tid) {
-        let former = self.device.owned_by(group);
         self.device.rebind(old, group);
-        self.threads.disown(group);
-        self.threads.disown(old);
+        self.threads.forget(group);
+        self.threads.forget(old);
         let armed = self.device.armed(group);
         let _ = self.roster.set(old, Line::default());
         let _ = self.roster.set(group, Line { armed, settle: false });
-        if let Some(id) = former {
-            self.arenas.suspect(id, Instant::now());
-        }
         if self.device.owned_by(group).is_some() && self.threads.own(group).is_err() {
             self.release_owner(group);
         }
@@ -317,6 +317,9 @@ impl Registry {
         }
         if self.threads.is_dead(tid) {
             self.owner_exit(tid);
+        }
+        if self.device.owned_by(tid).is_none() {
+            self.threads.forget(tid);
         }
     }
 
@@ -350,41 +353,28 @@ impl Registry {
     fn owner_exit(&mut self, tid: Tid) {
         info!(event = "owner_exit", tid, "the owner of an instance exited");
         self.release_owner(tid);
+        self.threads.forget(tid);
     }
 
     fn release_owner(&mut self, tid: Tid) {
-        if let Some(id) = self.device.exit(tid) {
-            self.let_go(tid, id);
+        if self.device.exit(tid).is_some() {
+            self.let_go(tid);
         }
     }
 
-    /// After the device let `tid` go from `id`: the rest does too.
-    fn let_go(&mut self, tid: Tid, id: ArenaId) {
+    /// After the device let `tid` go: the rest does too.
+    fn let_go(&mut self, tid: Tid) {
         self.threads.disown(tid);
         let settle = self.roster.find(tid).settle;
         let _ = self.roster.set(tid, Line { armed: None, settle });
-        self.arenas.suspect(id, Instant::now());
         self.show_counts();
     }
 
-    /// Takes close events in.
-    pub fn read_closes(&mut self, now: Instant) {
-        self.arenas.read_events(now);
-    }
-
-    /// Lets go of the arenas that nobody has any more, and settles `execve`s that ended without a word.
-    pub fn sweep(&mut self, now: Instant) {
-        for id in self.arenas.due(now) {
-            match self.arenas.get(id).map(Arena::is_released) {
-                Some(Ok(true)) => {}
-                // In use, or unknown: the next look tells.
-                _ => continue,
-            }
-            if self.device.release(id) {
-                self.forget(id);
-            } else {
-                self.arenas.keep(id);
-            }
+    /// Lets go of arenas that nobody has any more: of the next in turn, or of `all`.
+    pub fn sweep(&mut self, all: bool) {
+        for id in self.arenas.released(all) {
+            // An instance that a thread owns stays until that thread lets go.
+            self.abandon(id);
         }
     }
 
@@ -398,10 +388,10 @@ impl Registry {
         }
     }
 
-    /// How long until [`sweep`](Self::sweep) has something to do.
+    /// Whether there is anything to sweep.
     #[must_use]
-    pub fn next_look(&self, now: Instant) -> Option<std::time::Duration> {
-        self.arenas.next_look(now)
+    pub fn is_empty(&self) -> bool {
+        self.arenas.is_empty()
     }
 
     fn forget(&mut self, id: ArenaId) {

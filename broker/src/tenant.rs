@@ -20,6 +20,9 @@ use std::rc::Rc;
 use std::time::Instant;
 use tracing::{debug, error, warn};
 
+/// Bytes of an arena that may wait for the worker to unmap it.
+const SMALL: u64 = 16 * 1024;
+
 /// Why a tenant cannot be served (any longer).
 #[derive(Debug, thiserror::Error)]
 pub enum TenantError {
@@ -211,7 +214,8 @@ impl Tenant {
             for worker in self.workers.values_mut() {
                 mapped |= worker.drop_arena(id);
             }
-            if mapped {
+            // A small one is worth less than the call; the worker unmaps it with its next reply.
+            if mapped && arena.bytes() > SMALL {
                 arena.empty();
             }
         }

@@ -6,6 +6,7 @@ use crate::sys::process::pidfd_open;
 use kcov_proto::device::Tid;
 use kcov_proto::message::NotificationId;
 use nix::errno::Errno;
+use indexmap::IndexMap;
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -34,38 +35,37 @@ pub enum ExecOutcome {
     },
 }
 
+/// Threads that own nothing any more whose pidfd is kept: most of them enable again soon.
+const MOST_IDLE: usize = 256;
+
 /// Owners by pidfd, and pending execs by thread group.
 #[derive(Debug, Default)]
 pub struct Threads {
     owners: HashMap<Tid, OwnedFd>,
+    /// Former owners, so that the next ENABLE of the thread costs no pidfd; the oldest goes first.
+    idle: IndexMap<Tid, OwnedFd>,
     execs: HashMap<Tid, PendingExec>,
 }
 
 impl Threads {
-    /// Descriptors held.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.owners.len() + self.execs.len()
-    }
-
-    /// Whether none is held.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Holds on to `tid`, which owns an instance from here on.
+    /// Holds on to `tid`, which owns an instance from here on. Says whether its pidfd is new, and to be watched.
     ///
     /// # Errors
     /// As `pidfd_open(2)`: `ESRCH` if it is gone, `EMFILE`.
-    pub fn own(&mut self, tid: Tid) -> Result<(), Errno> {
+    pub fn own(&mut self, tid: Tid) -> Result<bool, Errno> {
+        if let Some(pidfd) = self.idle.shift_remove(&tid)
+            && !pidfd::is_dead(pidfd.as_fd())
+        {
+            self.owners.insert(tid, pidfd);
+            return Ok(false);
+        }
         let pidfd = match pidfd_open(tid, true) {
             // Before Linux 6.9: the thread group's, and the scan of exiting threads does the rest.
             Err(Errno::EINVAL) => pidfd_open(procfs::thread_group(tid).ok_or(Errno::ESRCH)?, false)?,
             other => other?,
         };
         self.owners.insert(tid, pidfd);
-        Ok(())
+        Ok(true)
     }
 
     /// The pidfd of an owner.
@@ -74,9 +74,19 @@ impl Threads {
         self.owners.get(&tid).map(AsFd::as_fd)
     }
 
-    /// Lets go of `tid`.
+    /// `tid` owns nothing any more, but may again.
     pub fn disown(&mut self, tid: Tid) {
+        let Some(pidfd) = self.owners.remove(&tid) else { return };
+        if self.idle.len() >= MOST_IDLE {
+            self.idle.shift_remove_index(0);
+        }
+        self.idle.insert(tid, pidfd);
+    }
+
+    /// `tid` is gone.
+    pub fn forget(&mut self, tid: Tid) {
         self.owners.remove(&tid);
+        self.idle.shift_remove(&tid);
     }
 
     /// Whether the owner of that number is dead, so that another thread may have the number now.

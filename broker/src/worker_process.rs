@@ -51,6 +51,8 @@ pub struct WorkerProcess {
     pub decision: Option<Decision>,
     /// Last id that was seen in its slot and found valid.
     pub last_id: Option<NotificationId>,
+    /// It closed its socket.
+    pub hung_up: bool,
     /// Why the broker killed it, if it did.
     pub killed: Option<&'static str>,
     given: HashSet<ArenaId>,
@@ -78,6 +80,7 @@ impl WorkerProcess {
             phase: Phase::Starting,
             decision: None,
             last_id: None,
+            hung_up: false,
             killed: None,
             given: HashSet::new(),
             drops: Vec::new(),

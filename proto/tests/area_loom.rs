@@ -1,6 +1,9 @@
 //! One writer, and a client that reads and resets, under every interleaving and every reordering that the memory
 //! model permits.
 //!
+//! Loom does not reorder a load behind a later store, so that the Acquire load of the count, which forbids that, is not
+//! put to the test here.
+//!
 //! `RUSTFLAGS="--cfg loom" cargo test -p kcov-proto --release --test area_loom`
 #![cfg(loom)]
 
@@ -17,16 +20,16 @@ fn comparison(n: u64) -> CmpRecord {
     CmpRecord { kind: CmpKind { size: CmpSize::Eight, constant: true }, arg1: n, arg2: n + 100, pc: n + 200 }
 }
 
-/// Runs `write` in a thread of its own and `client` beside it, over an area of `number` words.
+/// Runs `write` and `client` side by side over an area of `number` words, in threads of their own: loom keeps only the
+/// last access to an atomic, and would not try to run a new thread before a load of the one that started it.
 fn beside(number: usize, write: fn(Area<'_>), client: fn(Area<'_>)) {
     loom::model(move || {
         let shared = words(number);
-        let writer = {
+        let threads = [write, client].map(|run| {
             let shared = Arc::clone(&shared);
-            thread::spawn(move || write(Area::new(&shared).unwrap()))
-        };
-        client(Area::new(&shared).unwrap());
-        writer.join().unwrap();
+            thread::spawn(move || run(Area::new(&shared).unwrap()))
+        });
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
     });
 }
 
@@ -53,24 +56,6 @@ fn a_reset_at_any_time_uncovers_nothing() {
             assert!(seen.iter().all(|pc| *pc != 0), "{seen:?}");
         },
     );
-}
-
-#[test]
-fn what_is_read_before_the_reset_is_of_the_old_trace() {
-    loom::model(|| {
-        let shared = words(2);
-        assert_eq!(Area::new(&shared).unwrap().append_pc(1), Appended::Stored);
-        let writer = {
-            let shared = Arc::clone(&shared);
-            // Full until the client resets.
-            thread::spawn(move || Area::new(&shared).unwrap().append_pc(2))
-        };
-        let area = Area::new(&shared).unwrap();
-        assert_eq!(area.pcs(), [1]);
-        area.reset();
-        let appended = writer.join().unwrap();
-        assert_eq!(area.pcs().len(), usize::from(appended == Appended::Stored));
-    });
 }
 
 #[test]

@@ -203,9 +203,12 @@ impl Running {
         });
         gone.with_context(|| self.state())?;
         let text = |name: &str| fs::read(self.session.path(name));
+        // Empty: made at the start, and the command did not run.
         let report = match text("report") {
-            Ok(bytes) => Some(serde_json::from_slice(&bytes).context("the report is no report")?),
-            Err(_) => None,
+            Ok(bytes) if !bytes.is_empty() => {
+                Some(serde_json::from_slice(&bytes).context("the report is no report")?)
+            }
+            _ => None,
         };
         Ok(Outcome {
             status,

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use kcov_tests::binaries::workspace;
-use kcov_tests::transcript::{deviations, differences, first_difference, kernel, met, parse};
+use kcov_tests::transcript::{Transcript, deviations, differences, first_difference, kernel, met, parse};
 use kcov_tests::{Outcome, Run, client};
 use std::fs;
 use std::time::Duration;
@@ -11,6 +11,8 @@ use std::time::Duration;
 const WITHIN: Duration = Duration::from_secs(600);
 /// Of the kernel's transcripts.
 const OPERATIONS: &str = "3000";
+/// A race that is lost once in five is not lost in so many with a probability of one in ten thousand.
+const EXECS: usize = 40;
 
 fn recorded(name: &str) -> Result<String> {
     Ok(fs::read_to_string(workspace().join("tests/conformance").join(name))?)
@@ -61,6 +63,23 @@ fn every_point_is_the_kernels() -> Result<()> {
 #[test]
 fn every_point_is_the_kernels_at_dev_kcov() -> Result<()> {
     assert_points(&["/dev/kcov"])
+}
+
+/// Exec by a thread that is not the leader races with its own threads' ends: it is followed every time.
+#[test]
+fn every_exec_is_followed() -> Result<()> {
+    let of_exec = |points: Transcript| -> Transcript {
+        points.into_iter().filter(|(name, _)| name.starts_with("exec.")).collect()
+    };
+    let kernel = of_exec(kernel(&recorded("kernel-transcript.txt")?)?);
+    let may_differ = deviations(&recorded("deviations.txt")?)?;
+    for round in 0..EXECS {
+        let outcome = conformance(&["-g", "exec"])?;
+        let differences = differences(&kernel, &of_exec(parse(&outcome.stdout)?), &may_differ);
+        assert!(differences.is_empty(), "round {round}:\n{}", differences.join("\n"));
+        outcome.assert_sound()?;
+    }
+    Ok(())
 }
 
 /// 3,000 random operations of two threads and their children give the kernel's bytes.

@@ -113,7 +113,9 @@ fn places_as_json() -> Result<()> {
         _ => text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?,
     };
     assert_eq!(values.len(), pcs.len(), "{text}");
-    for value in &values {
+    for (pc, value) in pcs.iter().zip(&values) {
+        assert_eq!(value["pc"].as_str(), Some(pc.as_str()), "{value}");
+        let value = &value["location"];
         assert!(value["function"].as_str().is_some_and(|name| !name.is_empty()), "{value}");
         assert!(value["file"].as_str().is_some_and(|name| !name.is_empty()), "{value}");
         assert!(value["line"].as_u64().is_some_and(|line| line > 0), "{value}");

@@ -5,6 +5,9 @@ use kcov_tests::event::Event;
 use kcov_tests::{Outcome, Run, client};
 use std::collections::BTreeSet;
 
+/// The client of one traced call a life.
+const TRACED: &str = "getppid";
+
 fn names(outcome: &Outcome) -> BTreeSet<String> {
     outcome.events().iter().map(|event| event.name().to_owned()).collect()
 }
@@ -21,7 +24,7 @@ fn assert_names(outcome: &Outcome, expected: &[&str]) {
 #[test]
 fn the_life_of_an_object() -> Result<()> {
     let words = [client("life_cycle")?.into_os_string(), "1".into()];
-    let outcome = Run::new(words).logged().option("-vv").output()?;
+    let outcome = Run::new(words).trace(TRACED).logged().option("-vv").output()?;
     assert_names(&outcome, &["open", "ioctl", "enable", "disable"]);
     let events = outcome.events();
     let position = |name: &str| events.iter().position(|event| event.name() == name);
@@ -62,7 +65,7 @@ fn an_exec_that_changes_the_owners_number() -> Result<()> {
 fn quiet_when_all_is_well() -> Result<()> {
     let words = [client("life_cycle")?.into_os_string(), "3".into()];
     for run in [Run::new(words.clone()), Run::new(words).logged()] {
-        assert_eq!(run.output()?.stderr, "");
+        assert_eq!(run.trace(TRACED).output()?.stderr, "");
     }
     Ok(())
 }
@@ -71,7 +74,7 @@ fn quiet_when_all_is_well() -> Result<()> {
 #[test]
 fn text_is_no_json() -> Result<()> {
     let words = [client("life_cycle")?.into_os_string(), "1".into()];
-    let outcome = Run::new(words).option("-vv").output()?;
+    let outcome = Run::new(words).trace(TRACED).option("-vv").output()?;
     assert!(outcome.stderr.contains("enable"), "{}", outcome.stderr);
     assert!(outcome.stderr.lines().all(|line| Event::parse(line).is_none()), "{}", outcome.stderr);
     Ok(())

@@ -17,6 +17,9 @@ pub fn program(arguments: Vec<String>) -> ExitCode {
             Some(config) => zygote::run(&config).map_err(|error| error.to_string()),
             None => Err(USAGE.to_owned()),
         },
+        Some((command, _)) if command == "bench-record" => {
+            crate::bench::run().map_err(|error| format!("{error:#}"))
+        }
         _ => Err(USAGE.to_owned()),
     };
     match result {

@@ -1,8 +1,8 @@
 //! What a call leaves that no handler claims: its edge, or comparisons of its arguments with the values that matter
 //! for it. The kernel then runs the call.
 //!
-//! - [`calls`] has a row a system call: its site, and a class an argument;
-//! - [`classes`] has the classes: what an argument is compared with.
+//! - `calls` has a row a system call: its site, and a class an argument;
+//! - `classes` has the classes: what an argument is compared with.
 //!
 //! A trace is a function of the call alone, as clients need (`syzkaller` mixes each PC with the one before). A
 //! number that no row has, and a call of a foreign table, leave nothing, as in the kernel. So do the numbers of calls

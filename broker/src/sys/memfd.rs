@@ -47,7 +47,8 @@ pub fn is_sole(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
         Err(Errno::EAGAIN | Errno::EBUSY) => return Ok(false),
         Err(errno) => return Err(errno),
     }
-    // The lease was only a question: give it back.
+    // The lease was only a question. It lapses with the close that follows in most cases, but an owner may keep the
+    // instance, and a lease would then hold up whoever opens the file.
     // SAFETY: as above.
     Errno::result(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETLEASE, libc::F_UNLCK) })?;
     Ok(true)

@@ -4,7 +4,7 @@ use kcov_proto::message::{self, MAX_BYTES, MessageError};
 use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg, socketpair,
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recv, recvmsg, sendmsg, socketpair,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use std::io::{IoSlice, IoSliceMut};
@@ -126,6 +126,27 @@ impl Channel {
     /// [`ChannelError::WouldBlock`] if none is; else as [`receive`](Self::receive).
     pub fn try_receive<T: DeserializeOwned>(&mut self) -> Result<(T, Vec<OwnedFd>), ChannelError> {
         self.receive_flags(MsgFlags::MSG_DONTWAIT)
+    }
+
+    /// A message that is already there, of a peer that may send no descriptors: any that ride beside are closed by
+    /// the kernel.
+    ///
+    /// # Errors
+    /// As [`try_receive`](Self::try_receive).
+    pub fn try_receive_bare<T: DeserializeOwned>(&mut self) -> Result<T, ChannelError> {
+        self.incoming.resize(MAX_BYTES, 0);
+        // MSG_TRUNC: the length of the datagram, even if it is longer than the buffer.
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_TRUNC;
+        let length = loop {
+            match recv(self.fd.as_raw_fd(), &mut self.incoming, flags) {
+                Ok(0) => return Err(ChannelError::Closed),
+                Ok(length) => break length,
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(system("recv", errno)),
+            }
+        };
+        let bytes = self.incoming.get(..length).ok_or(ChannelError::Truncated)?;
+        Ok(message::decode(bytes)?)
     }
 
     fn receive_flags<T: DeserializeOwned>(

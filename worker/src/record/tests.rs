@@ -91,13 +91,13 @@ mod on {
 
     #[test]
     fn a_site_has_one_pc_of_its_own_in_the_text_range() {
-        let mut twice = || {
+        let twice = || {
             for _ in 0..2 {
                 kcov_edge!();
                 kcov_edge_site!("named");
             }
         };
-        let found = pcs(&mut twice);
+        let found = pcs(twice);
         assert_eq!(found[..2], found[2..]);
         assert!(found[0].abs_diff(found[1]) >= SPACING);
         assert!(found.iter().all(|pc| (SITE_BASE..SITE_END).contains(pc) && index_of_pc(*pc).is_some()));

@@ -113,10 +113,11 @@ fn armed_is_rare() {}
 /// Appends the PC that `pc` gives, if PCs are collected.
 #[inline]
 pub fn store_pc(pc: impl FnOnce() -> u64) {
+    if cfg!(not(feature = "record")) {
+        return;
+    }
     // SAFETY: null or, by the invariant of the module, a scope that `enter` keeps alive during this call.
-    if cfg!(feature = "record")
-        && let Some(scope) = unsafe { PC.get().as_ref() }
-    {
+    if let Some(scope) = unsafe { PC.get().as_ref() } {
         armed_is_rare();
         scope.append_pc(pc());
     }
@@ -125,10 +126,11 @@ pub fn store_pc(pc: impl FnOnce() -> u64) {
 /// Appends the comparison that `record` gives, if comparisons are collected.
 #[inline]
 pub fn store_cmp(record: impl FnOnce() -> CmpRecord) {
+    if cfg!(not(feature = "record")) {
+        return;
+    }
     // SAFETY: as in `store_pc`.
-    if cfg!(feature = "record")
-        && let Some(scope) = unsafe { CMP.get().as_ref() }
-    {
+    if let Some(scope) = unsafe { CMP.get().as_ref() } {
         scope.count(scope.area.append_cmp(record()));
     }
 }

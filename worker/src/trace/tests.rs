@@ -4,7 +4,6 @@ use super::*;
 use kcov_proto::abi::TraceMode;
 use kcov_proto::area::{Area, CmpRecord};
 use kcov_proto::sync::AtomicU64;
-use proptest::prelude::*;
 use std::collections::HashSet;
 use std::sync::LazyLock;
 
@@ -31,25 +30,6 @@ fn read_cmps(area: &Area<'_>) -> Vec<CmpRecord> {
 
 fn cmps(call: &Call) -> Vec<CmpRecord> {
     traced(TraceMode::Cmp, read_cmps, || TRACER.record(call))
-}
-
-/// All that the tables of this machine know.
-fn known() -> Vec<Call> {
-    [(Abi::Native, 0), (Abi::I386, 0), (Abi::X32, X32_BIT)]
-        .into_iter()
-        .flat_map(|(abi, bit)| {
-            (0..600).map(move |number| Call { abi, ..call((number | bit).into(), [0; 6]) })
-        })
-        .filter(|call| TRACER.name(call).is_some())
-        .collect()
-}
-
-/// What syzkaller's executor keeps (`kcov_comparison_t::ignore`), and what the kernel's own records satisfy.
-fn is_usable(record: &CmpRecord) -> bool {
-    let CmpRecord { kind, arg1, arg2, pc } = *record;
-    let dropped = arg1 == arg2 || arg1 == 0 && (arg2 == 0 || kind.constant);
-    let fits = [arg1, arg2].iter().all(|operand| kind.size.truncate(*operand) == *operand);
-    !dropped && fits && pc != 0
 }
 
 #[test]
@@ -176,6 +156,26 @@ fn every_class_compares_with_what_clients_keep() {
 #[cfg(feature = "record")]
 mod on {
     use super::*;
+    use proptest::prelude::*;
+
+    /// All that the tables of this machine know.
+    fn known() -> Vec<Call> {
+        [(Abi::Native, 0), (Abi::I386, 0), (Abi::X32, X32_BIT)]
+            .into_iter()
+            .flat_map(|(abi, bit)| {
+                (0..600).map(move |number| Call { abi, ..call((number | bit).into(), [0; 6]) })
+            })
+            .filter(|call| TRACER.name(call).is_some())
+            .collect()
+    }
+
+    /// What syzkaller's executor keeps (`kcov_comparison_t::ignore`), and what the kernel's own records satisfy.
+    fn is_usable(record: &CmpRecord) -> bool {
+        let CmpRecord { kind, arg1, arg2, pc } = *record;
+        let dropped = arg1 == arg2 || arg1 == 0 && (arg2 == 0 || kind.constant);
+        let fits = [arg1, arg2].iter().all(|operand| kind.size.truncate(*operand) == *operand);
+        !dropped && fits && pc != 0
+    }
 
     #[test]
     fn every_call_leaves_one_pc_of_its_own() {
