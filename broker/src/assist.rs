@@ -23,9 +23,21 @@ use tracing::{info, warn};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault(pub &'static str);
 
-/// A decision, before it is turned into a reply.
+/// What rides beside a reply.
+#[derive(Debug)]
+pub enum Beside {
+    /// Nothing.
+    Nothing,
+    /// The arena that the worker is to map.
+    Arena(ArenaId),
+    /// The worker's end of a socket.
+    Socket(OwnedFd),
+}
+
+/// A decision, before it is turned into a reply or an answer.
 struct Ruling {
-    verdict: Verdict,
+    /// `None`: it was answered, or will be.
+    verdict: Option<Verdict>,
     /// The caller was enabled for its own calls.
     armed: Option<(ArenaId, abi::TraceMode)>,
     /// An arena that the worker is to have mapped.
@@ -37,7 +49,7 @@ struct Ruling {
 
 impl From<Verdict> for Ruling {
     fn from(verdict: Verdict) -> Self {
-        Ruling { verdict, armed: None, arena: None, must_map: false, reset: None }
+        Ruling { verdict: Some(verdict), armed: None, arena: None, must_map: false, reset: None }
     }
 }
 
@@ -50,26 +62,20 @@ impl From<Result<(), Errno>> for Ruling {
     }
 }
 
-/// What a dead worker's caller gets for a verdict that was already reached.
-fn answer(verdict: Verdict) -> Option<Answer> {
+fn answer(verdict: Verdict) -> Answer {
     match verdict {
-        Verdict::Value(value) => Some(Answer::Value(value)),
-        Verdict::Fail(errno) => Some(Answer::Fail(errno)),
-        Verdict::Continue => Some(Answer::Continue),
-        Verdict::Answered => None,
+        Verdict::Value(value) => Answer::Value(value),
+        Verdict::Fail(errno) => Answer::Fail(errno),
+        Verdict::Continue => Answer::Continue,
     }
 }
 
 impl Tenant {
-    /// Answers one request of worker `index`. Returns the reply with the descriptor that rides beside it.
+    /// Carries out one request of worker `index`. Returns the reply, if the request wants one, and what rides beside.
     ///
     /// # Errors
     /// [`Fault`] if the worker may not ask that.
-    pub fn assist(
-        &mut self,
-        index: u32,
-        assist: Assist,
-    ) -> Result<Option<(AssistReply, Option<OwnedFd>)>, Fault> {
+    pub fn assist(&mut self, index: u32, assist: Assist) -> Result<Option<(AssistReply, Beside)>, Fault> {
         let Assist { id, tid, what } = assist;
         let worker = self.workers.get_mut(&index).ok_or(Fault("a request of an unknown worker"))?;
         match permit(worker.phase, id, &what) {
@@ -77,8 +83,10 @@ impl Tenant {
             Permit::Once => worker.phase = Phase::Serving { decided: Some(id) },
             Permit::Allowed => {}
         }
+        worker.last_id = Some(id);
         self.counters.assists += 1;
-        let mut beside = None;
+        let wants_reply = what.wants_reply();
+        let mut beside = Beside::Nothing;
         let ruling = match what {
             AssistKind::Ready => {
                 worker.phase = Phase::Serving { decided: None };
@@ -103,11 +111,19 @@ impl Tenant {
                 Ruling { arena: Some(arena), must_map: true, ..Verdict::Continue.into() }
             }
             AssistKind::Reader => {
-                beside = self.replace_reader(index);
+                if let Some(socket) = self.replace_reader(index) {
+                    beside = Beside::Socket(socket);
+                }
                 Verdict::Continue.into()
             }
         };
-        Ok(self.reply(index, id, ruling, beside))
+        if wants_reply {
+            return Ok(self.reply(index, id, ruling, beside));
+        }
+        if let Some(verdict) = ruling.verdict {
+            self.answer_caller(id, answer(verdict));
+        }
+        Ok(None)
     }
 
     fn reply(
@@ -115,27 +131,24 @@ impl Tenant {
         index: u32,
         id: u64,
         ruling: Ruling,
-        mut beside: Option<OwnedFd>,
-    ) -> Option<(AssistReply, Option<OwnedFd>)> {
+        mut beside: Beside,
+    ) -> Option<(AssistReply, Beside)> {
         let Ruling { verdict, armed, arena, must_map, reset } = ruling;
+        let verdict = verdict?;
         let worker = self.workers.get_mut(&index)?;
-        if let (Phase::Serving { decided: Some(decided) }, Some(answer)) = (worker.phase, answer(verdict))
-            && decided == id
-        {
-            worker.decision = Some(Decision { id, answer });
+        if worker.phase == (Phase::Serving { decided: Some(id) }) {
+            worker.decision = Some(Decision { id, answer: answer(verdict) });
         }
-        worker.last_id = Some(id);
         let mut sized = None;
         if let Some(arena) = arena
             && (must_map || !worker.has(arena))
-            && let (Some(words), Some(file)) = (self.registry.words(arena), self.registry.arenas().get(arena))
-            && let Ok(file) = file.file().try_clone_to_owned()
+            && let Some(words) = self.registry.words(arena)
         {
             if worker.give(arena) {
                 info!(event = "attach", id = arena.number(), worker = worker.pid, "mapped by a worker");
             }
             sized = Some((arena, words));
-            beside = Some(file);
+            beside = Beside::Arena(arena);
         }
         Some((AssistReply { id, verdict, arena: sized, armed, reset, drops: worker.take_drops() }, beside))
     }
@@ -152,7 +165,7 @@ impl Tenant {
                 match listener::add_fd_send(self.listener.as_fd(), id, description.as_fd(), close_on_exec) {
                     Ok(fd) => {
                         info!(event = "open", id = arena.number(), tid, fd, "opened");
-                        return Verdict::Answered.into();
+                        return Ruling { verdict: None, ..Verdict::Value(0).into() };
                     }
                     Err(errno) => {
                         drop(description);
@@ -193,7 +206,7 @@ impl Tenant {
         };
         let command = abi::request_name(request);
         match ruling.verdict {
-            Verdict::Fail(errno) => info!(event = "ioctl", id = arena.number(), tid, command, %errno, "refused"),
+            Some(Verdict::Fail(errno)) => info!(event = "ioctl", id = arena.number(), tid, command, %errno, "refused"),
             _ => info!(event = "ioctl", id = arena.number(), tid, command, "done"),
         }
         self.drop_gone();
@@ -253,17 +266,13 @@ impl Tenant {
     }
 
     fn exec(&mut self, id: u64, tid: u32) -> Ruling {
-        let verdict = match self.registry.exec(tid, id) {
-            // Not now: the broker lets it go on once the other one's outcome is known.
-            Ok(false) => Verdict::Answered,
-            Ok(true) => Verdict::Continue,
-            Err(errno) => {
-                warn!(event = "exec_rebind", tid, %errno, "cannot follow this execve: what it owns may be lost");
-                Verdict::Continue
-            }
-        };
+        let first = self.registry.exec(tid, id).unwrap_or_else(|errno| {
+            warn!(event = "exec_rebind", tid, %errno, "cannot follow this execve: what it owns may be lost");
+            true
+        });
         self.answer_released_execs();
-        verdict.into()
+        // Another one of the group is under way: this one is answered once its outcome is known.
+        Ruling { verdict: first.then_some(Verdict::Continue), ..Verdict::Continue.into() }
     }
 
     /// Lets `execve`s go on that had to wait for another one.

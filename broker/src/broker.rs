@@ -1,6 +1,9 @@
 //! The broker: one thread, one event loop, for the tenant of one run.
 
+use crate::arena::Arena;
 use crate::arena_table::SWEEP;
+use crate::assist::Beside;
+use crate::clock::Clock;
 use crate::launch::Launch;
 use crate::poller::{Poller, Token};
 use crate::registry::Registry;
@@ -10,7 +13,7 @@ use crate::spawner_client::{SpawnerClient, end, receive_within};
 use crate::sys::pidfd;
 use crate::sys::socket::{self, Channel, ChannelError};
 use crate::tenant::{Tenant, TenantError, system};
-use kcov_proto::message::{Assist, ZygoteReply};
+use kcov_proto::message::{Assist, AssistReply, ZygoteReply};
 use kcov_proto::slot::{self, Phase};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
@@ -84,7 +87,7 @@ pub struct Broker {
     start: Usage,
     deadline: Duration,
     last_tick: Instant,
-    last_sweep: Instant,
+    clock: Clock,
 }
 
 fn tender_event(tender: &mut Channel) -> Result<(TenderEvent, Vec<OwnedFd>), StartError> {
@@ -142,6 +145,8 @@ impl Broker {
         poller.add(&tender_channel, Token::Tender).map_err(system("watching the tender"))?;
         poller.add(&zygote_channel, Token::Zygote).map_err(system("watching the zygote"))?;
         poller.add(&spawner, Token::Spawner).map_err(system("watching the spawner"))?;
+        let clock = Clock::new().map_err(system("timerfd_create"))?;
+        poller.add(&clock, Token::Clock).map_err(system("watching the clock"))?;
         let deadline = launch.deadline;
         let mut tenant = Tenant {
             launch,
@@ -171,7 +176,7 @@ impl Broker {
             start: Usage::now(),
             deadline,
             last_tick: Instant::now(),
-            last_sweep: Instant::now(),
+            clock,
         })
     }
 
@@ -182,22 +187,11 @@ impl Broker {
     pub fn run(&mut self) -> Result<(), TenantError> {
         let mut ready = Vec::new();
         while !self.gone {
-            let wait = if self.tenant.registry.is_empty() { self.tick() } else { self.tick().min(SWEEP) };
-            self.poller.wait(wait, &mut ready).map_err(system("epoll_wait"))?;
+            let pace = if self.tenant.registry.is_empty() { self.tick() } else { self.tick().min(SWEEP) };
+            self.clock.pace(pace).map_err(system("timerfd_settime"))?;
+            self.poller.wait(None, &mut ready).map_err(system("epoll_wait"))?;
             for token in ready.drain(..) {
                 self.handle(token)?;
-            }
-            let now = Instant::now();
-            if now.duration_since(self.last_sweep) >= SWEEP {
-                self.last_sweep = now;
-                self.tenant.registry.sweep(false);
-                self.tenant.drop_gone();
-            }
-            if now.duration_since(self.last_tick) >= self.tick() {
-                self.last_tick = now;
-                self.look_at_workers(now);
-                self.tenant.registry.sweep_execs();
-                self.tenant.answer_released_execs();
             }
         }
         Ok(())
@@ -206,6 +200,20 @@ impl Broker {
     /// How often workers are looked at.
     fn tick(&self) -> Duration {
         (self.deadline / 8).clamp(Duration::from_millis(5), Duration::from_millis(100))
+    }
+
+    /// The clock ticks: looks at what nobody reports.
+    fn clock_ticks(&mut self) {
+        self.clock.take();
+        self.tenant.registry.sweep(false);
+        self.tenant.drop_gone();
+        let now = Instant::now();
+        if now.duration_since(self.last_tick) >= self.tick() {
+            self.last_tick = now;
+            self.look_at_workers(now);
+            self.tenant.registry.sweep_execs();
+            self.tenant.answer_released_execs();
+        }
     }
 
     fn handle(&mut self, token: Token) -> Result<(), TenantError> {
@@ -217,7 +225,8 @@ impl Broker {
                 self.poller.remove(&self.tenant.spawner);
                 error!("the spawner is gone: no worker can be replaced any more");
             }
-            Token::Worker(index) => self.worker_speaks(index),
+            Token::Clock => self.clock_ticks(),
+            Token::Worker(index) => drop(self.worker_speaks(index)),
             Token::WorkerEnd(index) => self.worker_ended(index)?,
             Token::Owner(tid) => {
                 self.tenant.registry.owner_died(tid);
@@ -334,34 +343,27 @@ impl Broker {
         Ok(())
     }
 
-    fn worker_speaks(&mut self, index: u32) {
-        let Some(worker) = self.tenant.workers.get_mut(&index) else { return };
+    /// Takes one request of a worker. Says whether there was one.
+    fn worker_speaks(&mut self, index: u32) -> bool {
+        let Some(worker) = self.tenant.workers.get_mut(&index) else { return false };
         let assist = match worker.channel.try_receive_bare::<Assist>() {
             Ok(assist) => assist,
-            Err(ChannelError::WouldBlock) => return,
+            Err(ChannelError::WouldBlock) => return false,
             Err(ChannelError::Closed) => {
                 // Its end follows, and is handled then; one that lives on is ended with the next look.
                 self.poller.remove(&worker.channel);
                 worker.hung_up = true;
-                return;
+                return false;
             }
             Err(error) => {
                 warn!(%error, "a worker sent what is no request");
                 worker.kill("it sent what is no request");
-                return;
+                return false;
             }
         };
         match self.tenant.assist(index, assist) {
             Ok(None) => {}
-            Ok(Some((reply, beside))) => {
-                let Some(worker) = self.tenant.workers.get_mut(&index) else { return };
-                let fds: Vec<&dyn AsFd> = beside.iter().map(|fd| fd as &dyn AsFd).collect();
-                match worker.channel.try_send(&reply, &fds) {
-                    Ok(()) => {}
-                    Err(ChannelError::Closed) => worker.hung_up = true,
-                    Err(_) => worker.kill("it does not take its replies"),
-                }
-            }
+            Ok(Some((reply, beside))) => self.reply(index, &reply, &beside),
             Err(fault) => {
                 warn!(fault = fault.0, "a worker broke the rules");
                 if let Some(worker) = self.tenant.workers.get_mut(&index) {
@@ -369,9 +371,31 @@ impl Broker {
                 }
             }
         }
+        true
+    }
+
+    fn reply(&mut self, index: u32, reply: &AssistReply, beside: &Beside) {
+        let Tenant { workers, registry, .. } = &mut self.tenant;
+        let Some(worker) = workers.get_mut(&index) else { return };
+        let file = match beside {
+            Beside::Nothing => None,
+            Beside::Arena(id) => registry.arenas().get(*id).map(Arena::file),
+            Beside::Socket(socket) => Some(socket.as_fd()),
+        };
+        let sent = match &file {
+            None => worker.channel.try_send_bare(reply),
+            Some(file) => worker.channel.try_send(reply, &[file]),
+        };
+        match sent {
+            Ok(()) => {}
+            Err(ChannelError::Closed) => worker.hung_up = true,
+            Err(_) => worker.kill("it does not take its replies"),
+        }
     }
 
     fn worker_ended(&mut self, index: u32) -> Result<(), TenantError> {
+        // What it asked for before it died is still to be done, and its callers to be answered.
+        while self.worker_speaks(index) {}
         let Some(worker) = self.tenant.workers.remove(&index) else { return Ok(()) };
         self.poller.remove(&worker.channel);
         self.tenant.count(&worker);
@@ -451,7 +475,7 @@ impl Broker {
         let until = Instant::now() + PATIENCE;
         let mut ready = Vec::new();
         while self.tenant.registry.instances() > 0 && Instant::now() < until {
-            if self.poller.wait(Duration::from_millis(1), &mut ready).is_err() {
+            if self.poller.wait(Some(Duration::from_millis(1)), &mut ready).is_err() {
                 return;
             }
             for token in ready.drain(..) {

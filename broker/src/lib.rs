@@ -35,6 +35,7 @@ pub mod bench;
 pub mod broker;
 pub mod call_name;
 pub mod cli;
+pub mod clock;
 pub mod confine;
 pub mod filter;
 pub mod front;

@@ -16,6 +16,8 @@ pub enum Token {
     Zygote,
     /// The spawner's end.
     Spawner,
+    /// The clock.
+    Clock,
     /// A request of this worker.
     Worker(u32),
     /// The end of this worker.
@@ -33,6 +35,7 @@ impl Token {
             Token::Tender => (1, 0),
             Token::Zygote => (2, 0),
             Token::Spawner => (3, 0),
+            Token::Clock => (7, 0),
             Token::Worker(index) => (4, index),
             Token::WorkerEnd(index) => (5, index),
             Token::Owner(tid) => (6, tid),
@@ -50,6 +53,7 @@ impl Token {
             4 => Token::Worker(value),
             5 => Token::WorkerEnd(value),
             6 => Token::Owner(value),
+            7 => Token::Clock,
             _ => return None,
         })
     }
@@ -92,15 +96,16 @@ impl Poller {
         let _ = self.epoll.delete(fd);
     }
 
-    /// Waits at most `timeout` and appends what became ready.
+    /// Waits, at most `timeout` if there is one, and appends what became ready.
     ///
     /// # Errors
     /// As `epoll_wait(2)`; a signal is not one.
-    pub fn wait(&self, timeout: Duration, ready: &mut Vec<Token>) -> Result<(), Errno> {
+    pub fn wait(&self, timeout: Option<Duration>, ready: &mut Vec<Token>) -> Result<(), Errno> {
         let mut events = [EpollEvent::empty(); 64];
         // Rounded up: a wait of less than a millisecond must not spin.
-        let milliseconds = u16::try_from(timeout.as_micros().div_ceil(1000)).unwrap_or(u16::MAX);
-        let timeout = EpollTimeout::from(milliseconds);
+        let timeout = timeout.map_or(EpollTimeout::NONE, |timeout| {
+            EpollTimeout::from(u16::try_from(timeout.as_micros().div_ceil(1000)).unwrap_or(u16::MAX))
+        });
         match self.epoll.wait(&mut events, timeout) {
             Ok(count) => {
                 ready.extend(events[..count].iter().filter_map(|event| Token::decode(event.data())));

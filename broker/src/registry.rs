@@ -275,17 +275,25 @@ impl Registry {
     fn settle(&mut self, group: Tid, caller: Tid) {
         match self.threads.outcome(group, caller) {
             ExecOutcome::Open => {}
-            ExecOutcome::Failed => self.end_exec(group),
+            ExecOutcome::Failed => {
+                if let Some(tid) = self.end_exec(group)
+                    && self.threads.is_dead(tid)
+                {
+                    self.owner_exit(tid);
+                }
+            }
             ExecOutcome::Done { old } => self.rebind(old, group),
         }
     }
 
-    fn end_exec(&mut self, group: Tid) {
-        let Some((tid, waiting)) = self.threads.settle(group) else { return };
+    /// Forgets the pending `execve` of `group`, and lets those go on that waited for it. Returns whose it was.
+    fn end_exec(&mut self, group: Tid) -> Option<Tid> {
+        let (tid, waiting) = self.threads.settle(group)?;
         for tid in [tid, group] {
             self.mark(tid, false);
         }
         self.released_execs.extend(waiting);
+        Some(tid)
     }
 
     /// `old`, which has exec'ed, is `group` now.
@@ -312,8 +320,9 @@ impl Registry {
 
     /// The pidfd of `tid` says that it is dead: an exit, or an `execve` that gave it another number.
     pub fn owner_died(&mut self, tid: Tid) {
-        if let Some(group) = self.threads.group_of(tid) {
-            self.settle(group, 0);
+        if self.is_in_exec(tid) {
+            // Dead under this number only: the outcome tells who has the instance.
+            return;
         }
         if self.threads.is_dead(tid) {
             self.owner_exit(tid);
@@ -321,6 +330,14 @@ impl Registry {
         if self.device.owned_by(tid).is_none() {
             self.threads.forget(tid);
         }
+    }
+
+    /// Whether `tid` is in the middle of an `execve` that may give it another number.
+    fn is_in_exec(&mut self, tid: Tid) -> bool {
+        if let Some(group) = self.threads.group_of(tid) {
+            self.settle(group, 0);
+        }
+        self.threads.group_of(tid).is_some()
     }
 
     /// If the number of `caller` belonged to an owner that is dead by now, that one's exit comes first.
@@ -338,8 +355,8 @@ impl Registry {
                 Err(refusal) => refusal,
             };
             let Some(blamed) = refusal.blames else { return Err(refusal.errno) };
-            if let Some(group) = self.threads.group_of(blamed) {
-                self.settle(group, 0);
+            if self.is_in_exec(blamed) {
+                return Err(refusal.errno);
             }
             match self.device.owned_by(blamed) {
                 Some(_) if self.threads.is_exiting(blamed) => self.owner_exit(blamed),
@@ -382,7 +399,7 @@ impl Registry {
     pub fn sweep_execs(&mut self) {
         for group in self.threads.groups() {
             match self.threads.gave_up(group) {
-                true => self.end_exec(group),
+                true => drop(self.end_exec(group)),
                 false => self.settle(group, 0),
             }
         }

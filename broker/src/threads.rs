@@ -9,6 +9,10 @@ use nix::errno::Errno;
 use indexmap::IndexMap;
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+/// A thread that died over its `execve` although no new image appears was killed, or left for good.
+const EXEC_PATIENCE: Duration = Duration::from_secs(2);
 
 /// An `execve` of a thread that is not the leader of its group, which the kernel was let to run.
 #[derive(Debug)]
@@ -17,6 +21,7 @@ struct PendingExec {
     pidfd: OwnedFd,
     /// The leader's start of the stack before: another one afterwards means that the exec happened.
     start_stack: u64,
+    since: Instant,
     /// Further `execve`s of the group: not let to run before the outcome of this one is known.
     waiting: Vec<NotificationId>,
 }
@@ -116,7 +121,7 @@ impl Threads {
         }
         let pidfd = pidfd_open(tid, true)?;
         let start_stack = procfs::stat(group).map_or(0, |stat| stat.start_stack);
-        self.execs.insert(group, PendingExec { tid, pidfd, start_stack, waiting: Vec::new() });
+        self.execs.insert(group, PendingExec { tid, pidfd, start_stack, since: Instant::now(), waiting: Vec::new() });
         Ok(true)
     }
 
@@ -139,13 +144,16 @@ impl Threads {
         if caller == pending.tid {
             return ExecOutcome::Failed;
         }
-        if pidfd::is_dead(pending.pidfd.as_fd()) {
-            return match procfs::stat(group) {
-                Some(stat) if stat.start_stack != pending.start_stack => ExecOutcome::Done { old: pending.tid },
-                _ => ExecOutcome::Failed,
-            };
+        if !pidfd::is_dead(pending.pidfd.as_fd()) {
+            return ExecOutcome::Open;
         }
-        ExecOutcome::Open
+        match procfs::stat(group) {
+            Some(stat) if stat.start_stack != pending.start_stack => ExecOutcome::Done { old: pending.tid },
+            // The thread has its new id before it has its new stack: only a call of the leader's own shows that
+            // nothing of that is under way.
+            Some(_) if caller != group && pending.since.elapsed() < EXEC_PATIENCE => ExecOutcome::Open,
+            _ => ExecOutcome::Failed,
+        }
     }
 
     /// Whether the thread has left its `execve` without a word: it failed and made no traced call since.
@@ -159,6 +167,6 @@ impl Threads {
 
     /// Forgets the pending `execve` of `group`: who had it, and which others waited for it.
     pub fn settle(&mut self, group: Tid) -> Option<(Tid, Vec<NotificationId>)> {
-        self.execs.remove(&group).map(|PendingExec { tid, pidfd: _, start_stack: _, waiting }| (tid, waiting))
+        self.execs.remove(&group).map(|PendingExec { tid, waiting, .. }| (tid, waiting))
     }
 }

@@ -12,7 +12,7 @@
 //!
 //! The sockets to the spawner are private to the broker crate.
 
-use crate::abi::{RemoteArg, TraceMode};
+use crate::abi::{self, RemoteArg, TraceMode};
 use crate::device::ArenaId;
 use crate::errno::Errno;
 use serde::{Serialize, de::DeserializeOwned};
@@ -54,7 +54,7 @@ pub struct Assist {
 pub enum AssistKind {
     /// The worker is up and about to serve.
     Ready,
-    /// Open the KCOV device and give the caller its descriptor: the broker answers the notification itself.
+    /// Open the KCOV device and give the caller its descriptor.
     Open {
         /// Open flags of the caller.
         flags: u32,
@@ -95,7 +95,21 @@ pub enum AssistKind {
     Reader,
 }
 
-/// What the broker answers to an [`Assist`].
+impl AssistKind {
+    /// Whether the broker replies to the worker. To the others it answers the notification itself, and the worker is
+    /// free for the next one at once.
+    #[must_use]
+    pub fn wants_reply(&self) -> bool {
+        match self {
+            AssistKind::Ready | AssistKind::Open { .. } | AssistKind::Mmap { .. } | AssistKind::Exec => false,
+            // These two have an effect on the area, which only a worker has mapped.
+            AssistKind::Ioctl { request, .. } => matches!(*request, abi::ENABLE | abi::RESET_TRACE),
+            AssistKind::Settle | AssistKind::Arena(_) | AssistKind::Reader => true,
+        }
+    }
+}
+
+/// What the broker answers to an [`Assist`] that wants a reply.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct AssistReply {
     /// Repeats the request's.
@@ -121,8 +135,6 @@ pub enum Verdict {
     Fail(Errno),
     /// Not the broker's business: let the kernel run the call.
     Continue,
-    /// The broker has answered it.
-    Answered,
 }
 
 /// What a worker asks of its tenant's reader.

@@ -17,6 +17,8 @@ const FACTS: u64 = 2;
 const KILLS: usize = 50;
 /// No futex among them: to the C library an EIO of a futex is a reason to abort.
 const TRACED: &str = "kcov,getppid,read,dup";
+/// What the client does that is traced.
+const CALLS: [&str; 6] = ["getppid", "read", "dup", "openat", "ioctl", "mmap"];
 /// Far above any deadline; a call that takes this long was forgotten.
 const FORGOTTEN_MS: u64 = 20_000;
 
@@ -81,12 +83,16 @@ fn killed_workers_are_replaced() -> Result<()> {
     let crashes = crashes(&outcome);
     assert_eq!(crashes.len() as u64, report.worker_crashes);
     crashes.iter().for_each(assert_killed);
-    let named = crashes.iter().filter(|event| event.field("call").is_some()).count();
-    println!("{} EIO, {named} of {} crashes within a call", control.get(FACTS + 1)?, crashes.len());
+    let calls: Vec<_> =
+        crashes.iter().filter_map(|event| event.field("call")).filter(|call| call != "none").collect();
+    println!("{} EIO, {} of {} crashes within a call", control.get(FACTS + 1)?, calls.len(), crashes.len());
+    assert!(!calls.is_empty(), "no crash names its call");
+    assert!(calls.iter().all(|call| CALLS.contains(&call.as_str())), "{calls:?}");
     Ok(())
 }
 
-/// A caller of a worker that does nothing gets EIO when the deadline has passed, and the next call is served.
+/// A caller of a worker that does nothing is not kept longer than the deadline: it gets EIO if the worker had taken
+/// its call, or the result from the next worker. So do later callers.
 #[test]
 fn a_stopped_worker_costs_one_deadline() -> Result<()> {
     let (mut running, control) = start("one_call", &["3"], &["--deadline", "500ms"])?;
@@ -98,7 +104,8 @@ fn a_stopped_worker_costs_one_deadline() -> Result<()> {
     send(worker, Signal::SIGSTOP)?;
     control.set(GO, 2)?;
     running.reach(&control, READY, 3)?;
-    assert_eq!(control.get(FACTS)?, u64::from(libc::EIO.unsigned_abs()), "errno of the call");
+    let errno = control.get(FACTS)?;
+    assert!([0, u64::from(libc::EIO.unsigned_abs())].contains(&errno), "errno {errno} of the call");
     let took = control.get(FACTS + 1)?;
     assert!(took < FORGOTTEN_MS, "the call took {took} ms");
 
@@ -111,7 +118,6 @@ fn a_stopped_worker_costs_one_deadline() -> Result<()> {
     let crashes = crashes(&outcome);
     assert_eq!(crashes.len(), 1, "{}", outcome.stderr);
     assert_killed(&crashes[0]);
-    assert_eq!(crashes[0].field("call").as_deref(), Some("getppid"), "{:?}", crashes[0]);
     Ok(())
 }
 

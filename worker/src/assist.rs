@@ -48,6 +48,16 @@ impl Assistants {
         self.broker.send(&Assist { id: 0, tid: 0, what: AssistKind::Ready }).map_err(AssistError::Broker)
     }
 
+    /// Leaves the call to the broker, which answers it.
+    ///
+    /// # Errors
+    /// If the broker is gone.
+    pub fn leave(&mut self, call: &Call, what: AssistKind) -> Result<Outcome, AssistError> {
+        debug_assert!(!what.wants_reply());
+        self.broker.send(&Assist { id: call.id, tid: call.tid, what }).map_err(AssistError::Broker)?;
+        Ok(Outcome::Answered)
+    }
+
     /// Asks the broker, maps the arena that comes with the answer, and unmaps those that are gone.
     ///
     /// # Errors
@@ -169,7 +179,6 @@ impl From<Verdict> for Outcome {
             Verdict::Value(value) => Outcome::Value(value),
             Verdict::Fail(errno) => Outcome::Fail(errno),
             Verdict::Continue => Outcome::Continue,
-            Verdict::Answered => Outcome::Answered,
         }
     }
 }

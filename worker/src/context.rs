@@ -3,11 +3,12 @@
 use crate::arenas::Arenas;
 use crate::assist::{AssistError, Assistants};
 use crate::call::Call;
+use crate::handler::Outcome;
 use crate::record::{Recorded, Scope};
 use crate::sys::shared::SharedWords;
 use kcov_proto::area::Area;
 use kcov_proto::abi::{RemoteArg, TraceMode};
-use kcov_proto::device::{ArenaId, Armed};
+use kcov_proto::device::ArenaId;
 use kcov_proto::message::{AssistKind, AssistReply, FileId, ReaderKind};
 use kcov_proto::roster::{Line, Roster};
 use kcov_proto::slot;
@@ -61,12 +62,6 @@ impl Context {
         self.roster().map(|roster| roster.find(tid)).unwrap_or_default()
     }
 
-    /// Whether the roster still says that the caller is armed like this.
-    #[must_use]
-    pub fn is_armed(&self, call: &Call, armed: Armed) -> bool {
-        self.find(call.tid).armed == Some(armed)
-    }
-
     /// The words of an area, mapped; `None` if it is gone already.
     ///
     /// # Errors
@@ -115,6 +110,14 @@ impl Context {
             area.reset();
         }
         Ok(())
+    }
+
+    /// Leaves the call to the broker, which answers it.
+    ///
+    /// # Errors
+    /// If it is gone.
+    pub fn leave(&mut self, call: &Call, what: AssistKind) -> Result<Outcome, AssistError> {
+        self.assistants.leave(call, what)
     }
 
     /// Asks the broker.

@@ -130,8 +130,7 @@ impl Device {
             false if file.device == self.memfd_device => Some(file),
             false => return Ok(Outcome::Continue),
         };
-        let reply = context.ask(call, AssistKind::Open { flags: flags as u32, reopened })?;
-        Ok(reply.verdict.into())
+        context.leave(call, AssistKind::Open { flags: flags as u32, reopened })
     }
 
     /// `openat2`: flags and resolve bits are in memory (`struct open_how`).
@@ -162,7 +161,11 @@ impl Device {
             abi::REMOTE_ENABLE => Some(context.remote_arg(call, arg)?),
             _ => None,
         };
-        let reply = context.ask(call, AssistKind::Ioctl { fd, request, arg, remote })?;
+        let what = AssistKind::Ioctl { fd, request, arg, remote };
+        if !what.wants_reply() {
+            return context.leave(call, what);
+        }
+        let reply = context.ask(call, what)?;
         if let Some(id) = reply.reset {
             context.reset(call, id)?;
         }
@@ -180,8 +183,7 @@ impl Device {
         if flags & libc::MAP_ANONYMOUS as u32 != 0 || fd < 0 || !has_instances(context) {
             return Ok(Outcome::Continue);
         }
-        let reply = context.ask(call, AssistKind::Mmap { fd, length, offset, prot, flags })?;
-        Ok(reply.verdict.into())
+        context.leave(call, AssistKind::Mmap { fd, length, offset, prot, flags })
     }
 
     fn old_mmap(call: &Call, context: &mut Context) -> Result<Outcome, AssistError> {
@@ -198,7 +200,7 @@ impl Device {
         if !context.roster().is_some_and(|roster| roster.has_owners()) {
             return Ok(Outcome::Continue);
         }
-        Ok(context.ask(call, AssistKind::Exec)?.verdict.into())
+        context.leave(call, AssistKind::Exec)
     }
 }
 

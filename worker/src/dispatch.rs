@@ -33,8 +33,9 @@ impl Dispatch {
         let (outcome, recorded) = Scope::enter(area, armed.mode, |_| {
             let outcome = self.claimed(call, context);
             // A handler without coverage of its own still leaves the heartbeat that clients look for after a reset;
-            // but not into an area that this very call disabled, and not for a number that is no call.
-            if area.count() == 0 && self.tracer.name(call).is_some() && context.is_armed(call, armed) {
+            // but not for a number that is no call, nor once the broker may have let the caller go on.
+            let answered = matches!(outcome, Ok(Outcome::Answered));
+            if !answered && area.count() == 0 && self.tracer.name(call).is_some() {
                 trace::heartbeat();
             }
             outcome
