@@ -1,8 +1,8 @@
 //! One arena: the memfd behind an instance.
 //!
-//! The broker holds one read-write description of its own; workers map that one. Every open of the tenant gets a
-//! description of its own, made by re-opening the file, so that it can be asked whether any of them is left
-//! ([`memfd::is_sole`]). As long as the broker's description is open for writing, no tenant can take a lease itself.
+//! The broker holds the description that `memfd_create` made; workers map that one. Every open of the tenant gets a
+//! description of its own, made by re-opening the file, so that the kernel can be asked whether any of them is left: by
+//! the lease that it grants or refuses ([`memfd`]).
 
 use crate::sys::memfd;
 use crate::sys::process::file_facts;
@@ -28,8 +28,18 @@ pub struct Arena {
     file: OwnedFd,
     identity: FileId,
     bytes: u64,
-    /// A description with access mode 3 is out, which counts neither as reader nor as writer.
-    uncounted: bool,
+    handed_out: HandedOut,
+}
+
+/// What kind of description the tenant has, by which the question is put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum HandedOut {
+    /// One that counts as a writer, or none.
+    Writer,
+    /// One that counts as a reader; `file` is a counted writer then.
+    Reader,
+    /// One with access mode 3, which counts as neither, and is not closed yet.
+    Uncounted,
 }
 
 impl Arena {
@@ -38,11 +48,10 @@ impl Arena {
     /// # Errors
     /// As `memfd_create(2)` and `open(2)`.
     pub fn create() -> Result<Self, Errno> {
-        let original = memfd::create(c"kcov")?;
-        fchmod(&original, Mode::S_IRUSR | Mode::S_IWUSR)?;
-        let file = memfd::reopen(original.as_fd(), OFlag::O_RDWR)?;
+        let file = memfd::create(c"kcov")?;
+        fchmod(&file, Mode::S_IRUSR | Mode::S_IWUSR)?;
         let identity = file_facts(file.as_fd())?.id;
-        Ok(Arena { file, identity, bytes: 0, uncounted: false })
+        Ok(Arena { file, identity, bytes: 0, handed_out: HandedOut::Writer })
     }
 
     /// Which file it is.
@@ -71,7 +80,14 @@ impl Arena {
         if flags & libc::O_DIRECT != 0 {
             return Err(Errno::EINVAL);
         }
-        self.uncounted = flags & libc::O_ACCMODE == libc::O_ACCMODE;
+        self.handed_out = match flags & libc::O_ACCMODE {
+            libc::O_RDWR | libc::O_WRONLY => HandedOut::Writer,
+            libc::O_RDONLY => {
+                self.file = memfd::reopen(self.file.as_fd(), OFlag::O_RDWR)?;
+                HandedOut::Reader
+            }
+            _ => HandedOut::Uncounted,
+        };
         memfd::reopen(self.file.as_fd(), OFlag::from_bits_retain(flags & KEPT))
     }
 
@@ -105,14 +121,14 @@ impl Arena {
     /// Whether a description with access mode 3 is out.
     #[must_use]
     pub fn is_uncounted(&self) -> bool {
-        self.uncounted
+        self.handed_out == HandedOut::Uncounted
     }
 
     /// A description that cannot write was closed.
     pub fn uncounted_closed(&mut self) {
         // Re-opens of an arena are instances of their own, so this was the only description of this file, unless the
         // tenant raced or went round the filter, which is its own loss.
-        self.uncounted = false;
+        self.handed_out = HandedOut::Writer;
     }
 
     /// Whether the tenant has no description and no mapping left.
@@ -120,7 +136,11 @@ impl Arena {
     /// # Errors
     /// As `fcntl(2)`.
     pub fn is_released(&self) -> Result<bool, Errno> {
-        if self.uncounted { Ok(false) } else { memfd::is_sole(self.file.as_fd()) }
+        match self.handed_out {
+            HandedOut::Writer => memfd::has_no_writer(self.file.as_fd()),
+            HandedOut::Reader => memfd::is_sole(self.file.as_fd()),
+            HandedOut::Uncounted => Ok(false),
+        }
     }
 
     /// Gives the memory back although workers may still have it mapped.

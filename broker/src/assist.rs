@@ -103,8 +103,6 @@ impl Tenant {
             AssistKind::Exec => self.exec(id, tid),
             AssistKind::Settle => {
                 self.registry.settle_caller(tid);
-                self.answer_released_execs();
-                self.watch_owner(tid);
                 Verdict::Continue.into()
             }
             AssistKind::Arena(arena) => {
@@ -117,6 +115,7 @@ impl Tenant {
                 Verdict::Continue.into()
             }
         };
+        self.settle_up();
         if wants_reply {
             return Ok(self.reply(index, id, ruling, beside));
         }
@@ -164,19 +163,18 @@ impl Tenant {
                 let close_on_exec = flags & libc::O_CLOEXEC != 0;
                 match listener::add_fd_send(self.listener.as_fd(), id, description.as_fd(), close_on_exec) {
                     Ok(fd) => {
-                        info!(event = "open", id = arena.number(), tid, fd, "opened");
+                        info!(event = "open", id = arena.number(), tid, command = "open", fd, "opened");
                         return Ruling { verdict: None, ..Verdict::Value(0).into() };
                     }
                     Err(errno) => {
                         drop(description);
                         self.registry.abandon(arena);
-                        self.drop_gone();
                         Errno(errno as i32)
                     }
                 }
             }
         };
-        info!(event = "open", tid, %errno, "refused");
+        info!(event = "open", tid, command = "open", %errno, "refused");
         Verdict::Fail(errno).into()
     }
 
@@ -209,20 +207,17 @@ impl Tenant {
             Some(Verdict::Fail(errno)) => info!(event = "ioctl", id = arena.number(), tid, command, %errno, "refused"),
             _ => info!(event = "ioctl", id = arena.number(), tid, command, "done"),
         }
-        self.drop_gone();
         ruling
     }
 
     fn enable(&mut self, arena: ArenaId, tid: u32, arg: u64) -> Ruling {
         let enabled = self.registry.enable(arena, tid, arg).and_then(|mode| {
-            Ok((mode, self.registry.own(tid)?))
+            self.registry.own(tid)?;
+            Ok(mode)
         });
         match enabled {
-            Ok((mode, new)) => {
-                if new {
-                    self.watch_owner(tid);
-                }
-                info!(event = "enable", id = arena.number(), tid, mode = mode.name(), "enabled");
+            Ok(mode) => {
+                info!(event = "enable", id = arena.number(), tid, command = "ENABLE", mode = mode.name(), "enabled");
                 Ruling { arena: Some(arena), armed: Some((arena, mode)), ..Verdict::Value(0).into() }
             }
             Err(errno) => Verdict::Fail(errno).into(),
@@ -232,7 +227,7 @@ impl Tenant {
     fn disable(&mut self, arena: ArenaId, tid: u32, arg: u64) -> Ruling {
         let result = self.registry.disable(arena, tid, arg);
         if result.is_ok() {
-            info!(event = "disable", id = arena.number(), tid, "disabled");
+            info!(event = "disable", id = arena.number(), tid, command = "DISABLE", "disabled");
         }
         result.into()
     }
@@ -240,14 +235,13 @@ impl Tenant {
     fn remote_enable(&mut self, arena: ArenaId, tid: u32, arg: Option<Result<RemoteArg, Errno>>) -> Ruling {
         let enabled = arg.unwrap_or(Err(Errno::EFAULT)).and_then(|arg| {
             let mode = self.registry.remote_enable(arena, tid, &arg)?;
-            Ok((mode, self.registry.own(tid)?))
+            self.registry.own(tid)?;
+            Ok(mode)
         });
         match enabled {
-            Ok((mode, new)) => {
-                if new {
-                    self.watch_owner(tid);
-                }
-                info!(event = "enable", id = arena.number(), tid, mode = mode.name(), remote = true, "enabled");
+            Ok(mode) => {
+                let command = "REMOTE_ENABLE";
+                info!(event = "enable", id = arena.number(), tid, command, mode = mode.name(), "enabled");
                 Verdict::Value(0).into()
             }
             Err(errno) => Verdict::Fail(errno).into(),
@@ -270,16 +264,20 @@ impl Tenant {
             warn!(event = "exec_rebind", tid, %errno, "cannot follow this execve: what it owns may be lost");
             true
         });
-        self.answer_released_execs();
         // Another one of the group is under way: this one is answered once its outcome is known.
         Ruling { verdict: first.then_some(Verdict::Continue), ..Verdict::Continue.into() }
     }
 
-    /// Lets `execve`s go on that had to wait for another one.
-    pub(crate) fn answer_released_execs(&mut self) {
+    /// Does what a change of the registry leaves to do: `execve`s that waited for another one go on, new owners are
+    /// watched, arenas that ended are let go of.
+    pub(crate) fn settle_up(&mut self) {
         for id in self.registry.take_released_execs() {
             self.answer_caller(id, Answer::Continue);
         }
+        for tid in self.registry.take_unwatched() {
+            self.watch_owner(tid);
+        }
+        self.drop_gone();
     }
 
     /// Waits for the end of an owner.

@@ -81,6 +81,7 @@ pub struct Broker {
     tenant: Tenant,
     poller: Rc<Poller>,
     front: Option<Channel>,
+    front_process: OwnedFd,
     tender: Channel,
     status: Option<u8>,
     gone: bool,
@@ -106,7 +107,12 @@ impl Broker {
     ///
     /// # Errors
     /// If any step fails; nothing of it is left then, once this process ends.
-    pub fn start(launch: Rc<Launch>, mut spawner: SpawnerClient, front: Channel) -> Result<Self, StartError> {
+    pub fn start(
+        launch: Rc<Launch>,
+        mut spawner: SpawnerClient,
+        front: Channel,
+        front_process: OwnedFd,
+    ) -> Result<Self, StartError> {
         let poller = Rc::new(Poller::new().map_err(system("making an epoll instance"))?);
         let (ours, theirs) = socket::pair().map_err(TenantError::from)?;
         let tender = spawner.start(&Start::Tender, &[&theirs]).map_err(TenantError::from)?;
@@ -170,6 +176,7 @@ impl Broker {
             tenant,
             poller,
             front: Some(front),
+            front_process,
             tender: tender_channel,
             status: None,
             gone: false,
@@ -212,7 +219,7 @@ impl Broker {
             self.last_tick = now;
             self.look_at_workers(now);
             self.tenant.registry.sweep_execs();
-            self.tenant.answer_released_execs();
+            self.tenant.settle_up();
         }
     }
 
@@ -230,7 +237,7 @@ impl Broker {
             Token::WorkerEnd(index) => self.worker_ended(index)?,
             Token::Owner(tid) => {
                 self.tenant.registry.owner_died(tid);
-                self.tenant.answer_released_execs();
+                self.tenant.settle_up();
             }
         }
         Ok(())
@@ -268,6 +275,11 @@ impl Broker {
             Ok((TenderEvent::Stopped(signal), _)) => {
                 debug!(signal, "the command stopped");
                 self.tell_front(&FrontEvent::Stopped);
+            }
+            // The front cannot be told: it is stopped. The shell, or whoever continued the command, need not have
+            // continued it as well.
+            Ok((TenderEvent::Continued, _)) => {
+                let _ = pidfd::send_signal(self.front_process.as_fd(), Signal::SIGCONT);
             }
             Ok((TenderEvent::Ended { status }, _)) => {
                 self.status = Some(status);

@@ -21,7 +21,7 @@ use crate::sys::{filter, privilege};
 use libseccomp::{ScmpAction, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall};
 use nix::errno::Errno;
 use rules::{RULES, Rule, Who};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// Capabilities of a broker that runs as root, by their numbers in `include/uapi/linux/capability.h`.
 const BROKER_CAPABILITIES: u64 = LOOK | KILL | LEASE;
@@ -80,7 +80,7 @@ pub fn reader() -> Result<(), ConfineError> {
 ///
 /// # Errors
 /// [`ConfineError::Step`].
-pub fn keep_only(keep: &[&OwnedFd]) -> Result<(), ConfineError> {
+pub fn keep_only(keep: &[BorrowedFd<'_>]) -> Result<(), ConfineError> {
     let keep: Vec<_> = keep.iter().map(|fd| fd.as_raw_fd()).chain([libc::STDERR_FILENO]).collect();
     privilege::close_others(&keep).map_err(step("close descriptors"))
 }

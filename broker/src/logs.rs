@@ -2,10 +2,10 @@
 //!
 //! | event | when | fields |
 //! |---|---|---|
-//! | `open` | the device was opened, or refused | id, tid, fd, errno |
+//! | `open` | the device was opened, or refused | id, tid, command, fd, errno |
 //! | `ioctl` | a KCOV request was answered | id, tid, command, errno |
-//! | `enable` | a thread collects | id, tid, mode, remote |
-//! | `disable` | a thread stopped collecting | id, tid |
+//! | `enable` | a thread collects | id, tid, command, mode |
+//! | `disable` | a thread stopped collecting | id, tid, command |
 //! | `attach` | a worker maps an area | id, worker |
 //! | `exec_rebind` | a thread became the leader of its group by `execve` | tid, old |
 //! | `owner_exit` | a thread exited while it collected | tid |

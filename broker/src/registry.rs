@@ -29,6 +29,7 @@ pub struct Registry {
     opened: u64,
     gone: Vec<(ArenaId, Arena)>,
     released_execs: Vec<NotificationId>,
+    unwatched: Vec<Tid>,
 }
 
 fn from_system(errno: SysErrno) -> Errno {
@@ -53,6 +54,7 @@ impl Registry {
             opened: 0,
             gone: Vec::new(),
             released_execs: Vec::new(),
+            unwatched: Vec::new(),
         };
         Ok((registry, read_only))
     }
@@ -101,6 +103,12 @@ impl Registry {
     /// Notifications of `execve`s that waited for another one and may go on.
     pub fn take_released_execs(&mut self) -> Vec<NotificationId> {
         std::mem::take(&mut self.released_execs)
+    }
+
+    /// Owners whose end is to be watched from now on.
+    #[must_use]
+    pub fn take_unwatched(&mut self) -> Vec<Tid> {
+        std::mem::take(&mut self.unwatched)
     }
 
     /// The instance behind a file.
@@ -187,17 +195,21 @@ impl Registry {
         self.retry(|device| device.remote_enable(id, caller, arg))
     }
 
-    /// Holds on to a new owner; on failure the owner gives the instance up. Says whether it is to be watched anew.
+    /// Holds on to a new owner; on failure the owner gives the instance up.
     ///
     /// # Errors
     /// As `pidfd_open(2)`.
-    pub fn own(&mut self, caller: Tid) -> Result<bool, Errno> {
-        let owned = self.threads.own(caller);
-        if owned.is_err() {
-            self.release_owner(caller);
+    pub fn own(&mut self, caller: Tid) -> Result<(), Errno> {
+        match self.threads.own(caller) {
+            Ok(true) => self.unwatched.push(caller),
+            Ok(false) => {}
+            Err(errno) => {
+                self.release_owner(caller);
+                return Err(from_system(errno));
+            }
         }
         self.show_counts();
-        owned.map_err(from_system)
+        Ok(())
     }
 
     /// The pidfd of an owner, to be watched.
@@ -304,8 +316,10 @@ impl Registry {
         let armed = self.device.armed(group);
         let _ = self.roster.set(old, Line::default());
         let _ = self.roster.set(group, Line { armed, settle: false });
-        if self.device.owned_by(group).is_some() && self.threads.own(group).is_err() {
-            self.release_owner(group);
+        if self.device.owned_by(group).is_some()
+            && let Err(errno) = self.own(group)
+        {
+            info!(event = "owner_exit", tid = group, %errno, "an owner cannot be held on to");
         }
         info!(event = "exec_rebind", tid = group, old, "a thread became the leader of its group");
         self.end_exec(group);

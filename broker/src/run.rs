@@ -12,14 +12,13 @@ use crate::trace_set::{self, TraceSet};
 use crate::{confine, sys};
 use anyhow::Context;
 use nix::sys::signal::{SigSet, Signal, SigmaskHow, sigprocmask};
-use nix::unistd::{Pid, getpgrp, setpgid};
+use crate::sys::process::pidfd_open;
+use nix::unistd::{Pid, getpgrp, getppid, setpgid};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write;
-use nix::fcntl::{OFlag, open};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::stat::Mode;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -70,7 +69,7 @@ pub struct RunArgs {
     verbose: u8,
 
     /// The command to run and its arguments
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
 
@@ -131,12 +130,6 @@ pub fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         nix::unistd::geteuid().is_root(),
         "running as an ordinary user is not supported: start kcov-broker as root"
     );
-    let report = match &args.report {
-        Some(path) => {
-            Some(File::create(path).with_context(|| format!("cannot write the report {}", path.display()))?)
-        }
-        None => None,
-    };
     let launch = match launch(&args) {
         Ok(launch) => launch,
         Err(error) => match error.downcast_ref::<CommandError>() {
@@ -147,6 +140,10 @@ pub fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
             None => return Err(error),
         },
     };
+    let create = |path: &PathBuf| {
+        File::create(path).with_context(|| format!("cannot write the report {}", path.display()))
+    };
+    let report = args.report.as_ref().map(create).transpose()?;
     let (ours, theirs) = socket::pair()?;
     let broker = fork::child(|| {
         fork::close_copy(&ours);
@@ -226,10 +223,14 @@ fn serve(launch: Launch, front: &OwnedFd, report: Option<File>) -> anyhow::Resul
     for signal in [Signal::SIGTTOU, Signal::SIGIO, Signal::SIGXFSZ, Signal::SIGHUP, Signal::SIGPIPE] {
         fork::ignore(signal);
     }
-    detach();
+    // The command has the job's terminal and pipes now: a reader of its output must see the end of it.
+    let report_file = report.as_ref().map(AsFd::as_fd);
+    let keep: Vec<_> = [ours.as_fd(), front.as_fd()].into_iter().chain(report_file).collect();
+    confine::keep_only(&keep)?;
     raise_descriptor_limit();
     confine::broker().context("cannot give up privileges")?;
-    let mut broker = Broker::start(launch, SpawnerClient::new(ours, spawner), front.try_clone()?.into())
+    let shell_side = pidfd_open(getppid().as_raw() as u32, false).context("cannot hold on to the front")?;
+    let mut broker = Broker::start(launch, SpawnerClient::new(ours, spawner), front.try_clone()?.into(), shell_side)
         .map_err(|error| match error {
             StartError::Step { .. } => anyhow::Error::from(error).context("the tenant cannot be set up"),
             other => other.into(),
@@ -251,13 +252,5 @@ fn raise_descriptor_limit() {
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
         // As far as the hard limit: if not even that is granted, opens of the device fail cleanly earlier.
         let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
-    }
-}
-
-/// Lets go of the job's pipes, which the command has now: a reader of its output must see the end of it.
-pub(crate) fn detach() {
-    let Ok(null) = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()) else { return };
-    for number in [0, 1] {
-        let _ = fork::place(&null, number);
     }
 }

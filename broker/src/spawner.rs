@@ -10,6 +10,7 @@ pub mod tender;
 mod reader;
 mod zygote;
 
+use crate::confine;
 use crate::launch::Launch;
 use crate::sys::fork;
 use crate::sys::process::pidfd_open;
@@ -41,7 +42,12 @@ pub fn serve(socket: OwnedFd, launch: &Launch) -> i32 {
         }
         match channel.receive::<Start>() {
             Ok((order, descriptors)) => {
+                let for_tender = matches!(order, Start::Tender);
                 if start(order, descriptors, launch, &mut channel).is_err() {
+                    return 1;
+                }
+                // The user's descriptors were for the command.
+                if for_tender && confine::keep_only(&[channel.as_fd()]).is_err() {
                     return 1;
                 }
             }

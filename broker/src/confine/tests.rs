@@ -190,7 +190,7 @@ fn tenant() -> (Pid, i32) {
     let (ours, theirs) = pair();
     let pid = child(|| {
         // Not the sockets of the tests that run beside this one: they wait for each other's ends.
-        let alone = keep_only(&[&file, &theirs]);
+        let alone = keep_only(&[file.as_fd(), theirs.as_fd()]);
         let (uid, gid) = (Uid::from_raw(54_321), Gid::from_raw(54_321));
         let become_other =
             setgroups(&[]).and_then(|()| setresgid(gid, gid, gid)).and_then(|()| setresuid(uid, uid, uid));
@@ -297,7 +297,7 @@ fn only_what_is_kept_stays_open() {
     let (ours, theirs) = pair();
     let kept = theirs.as_raw_fd();
     let end = end_of(|| {
-        if keep_only(&[&theirs]).is_err() {
+        if keep_only(&[theirs.as_fd()]).is_err() {
             return UNCONFINED;
         }
         // Descriptors of this test's process are below 1024 by its limit.

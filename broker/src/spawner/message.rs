@@ -54,6 +54,8 @@ pub enum TenderEvent {
     },
     /// The command stopped on this signal.
     Stopped(i32),
+    /// The command goes on.
+    Continued,
     /// The command ended: its status, or 128 and the signal.
     Ended {
         /// As shells give it.

@@ -11,7 +11,7 @@ use crate::sys::pidfd;
 use crate::sys::process::pidfd_open;
 use crate::sys::shared::SharedWords;
 use crate::sys::socket::{Channel, ChannelError};
-use crate::{filter, placeholder};
+use crate::{confine, filter, placeholder};
 use kcov_proto::sync::Ordering;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags};
@@ -78,7 +78,9 @@ impl Tender {
             Command { launch, words: &words, tender: theirs.into() }.run()
         })
         .map_err(step("fork"))?;
-        crate::run::detach();
+        // Its terminal, pipes and other descriptors are the command's now: a reader of its output must see the end.
+        confine::keep_only(&[broker.as_fd(), ours.as_fd(), words.file()])
+            .map_err(|error| StartError::Step { step: error.to_string(), errno: Errno::EIO })?;
         let mut child = Channel::from(ours);
         let (placed, _) = child.receive::<TenderEvent>()?;
         broker.send(&placed, &[])?;
@@ -134,13 +136,14 @@ impl Tender {
     /// Reaps children and reports on the command. Says whether none is left.
     fn reap(&self, broker: &mut Channel) -> bool {
         loop {
-            let flags = WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED;
+            let flags = WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED | WaitPidFlag::WCONTINUED;
             let (pid, event) = match waitpid(None, Some(flags)) {
                 Ok(WaitStatus::Exited(pid, status)) => (pid, TenderEvent::Ended { status: status as u8 }),
                 Ok(WaitStatus::Signaled(pid, signal, _)) => {
                     (pid, TenderEvent::Ended { status: 128 + signal as u8 })
                 }
                 Ok(WaitStatus::Stopped(pid, signal)) => (pid, TenderEvent::Stopped(signal as i32)),
+                Ok(WaitStatus::Continued(pid)) => (pid, TenderEvent::Continued),
                 Ok(WaitStatus::StillAlive) => return false,
                 Ok(_) | Err(Errno::EINTR) => continue,
                 Err(_) => return true,

@@ -1,4 +1,4 @@
-//! memfds: made, re-opened, and asked whether anybody else holds them open.
+//! memfds: made, re-opened, and asked who holds them open.
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
@@ -31,24 +31,34 @@ pub fn reopen(fd: BorrowedFd<'_>, flags: OFlag) -> Result<OwnedFd, Errno> {
     open(path.as_str(), flags | OFlag::O_CLOEXEC, Mode::empty())
 }
 
-/// Whether `fd`, a re-opened read-write description, is the only one of its file that is open for reading or writing.
+/// Whether no description of the file is open for writing, besides those that `memfd_create` returned: the kernel counts
+/// those as no writers. It grants a read lease exactly then (`check_conflicting_open`, `fs/locks.c`, Linux 6.18).
+/// A mapping counts as the description that it was made from.
 ///
-/// The kernel grants a write lease exactly then (`check_conflicting_open`, `fs/locks.c`, Linux 6.18): it compares the
-/// file's counts of readers and writers with what this description alone contributes. Mappings count as the
-/// description that they were made from. A description that `memfd_create` itself returned is not counted as a
-/// writer, so `fd` must come from [`reopen`].
+/// # Errors
+/// Anything but "somebody writes".
+pub fn has_no_writer(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
+    is_granted(fd, libc::F_RDLCK)
+}
+
+/// Whether `fd`, a re-opened read-write description, is the only one of its file that is open for reading or writing.
+/// The kernel grants a write lease exactly then: it compares the file's counts of readers and writers with what this
+/// description alone contributes.
 ///
 /// # Errors
 /// Anything but "others have it open".
 pub fn is_sole(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
+    is_granted(fd, libc::F_WRLCK)
+}
+
+/// Asks for a lease and gives it back: an owner may keep the instance, and a lease would hold up whoever opens the file.
+fn is_granted(fd: BorrowedFd<'_>, lease: libc::c_int) -> Result<bool, Errno> {
     // SAFETY: a plain fcntl with an integer argument.
-    match Errno::result(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETLEASE, libc::F_WRLCK) }) {
+    match Errno::result(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETLEASE, lease) }) {
         Ok(_) => {}
         Err(Errno::EAGAIN | Errno::EBUSY) => return Ok(false),
         Err(errno) => return Err(errno),
     }
-    // The lease was only a question. It lapses with the close that follows in most cases, but an owner may keep the
-    // instance, and a lease would then hold up whoever opens the file.
     // SAFETY: as above.
     Errno::result(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETLEASE, libc::F_UNLCK) })?;
     Ok(true)

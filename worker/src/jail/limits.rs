@@ -3,12 +3,13 @@
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, setrlimit};
 
-/// Limits, soft and hard alike, with the reason for each number. Not among them: `FSIZE` (nothing but the panic
-/// message can write, and that may go to a log file), `AS` (handlers differ; a memory cgroup is the better bound),
+/// Limits, soft and hard alike, with the reason for each number. Not among them: `AS` (handlers differ; a memory cgroup is the better bound),
 /// `CPU` (the broker's deadline is per call).
 const LIMITS: &[(Resource, u64)] = &[
     // A core file would hold what the handlers know of the tenant, and takes longer than a caller may wait.
     (Resource::RLIMIT_CORE, 0),
+    // No file grows: panic messages lead to /dev/null, and areas are mapped.
+    (Resource::RLIMIT_FSIZE, 0),
     // Listener, two sockets, slot, roster, standard streams, and an arena's descriptor until it is mapped.
     (Resource::RLIMIT_NOFILE, 64),
     // Nothing locks memory, queues messages or asks for a better place on the CPU.
