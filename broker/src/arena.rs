@@ -4,13 +4,12 @@
 //! description of its own, made by re-opening the file, so that the kernel can be asked whether any of them is left: by
 //! the lease that it grants or refuses ([`memfd`]).
 
-use crate::sys::memfd;
-use crate::sys::process::file_facts;
+use crate::sys::memfd::{self, Reopener};
 use kcov_proto::abi;
 use kcov_proto::message::FileId;
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, FcntlArg, OFlag, SealFlag, fallocate, fcntl};
-use nix::sys::stat::{Mode, fchmod, fstat};
+use nix::sys::stat::{Mode, fchmod, fstat, major, minor};
 use nix::unistd::ftruncate;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -50,7 +49,9 @@ impl Arena {
     pub fn create() -> Result<Self, Errno> {
         let file = memfd::create(c"kcov")?;
         fchmod(&file, Mode::S_IRUSR | Mode::S_IWUSR)?;
-        let identity = file_facts(file.as_fd())?.id;
+        let facts = fstat(&file)?;
+        let device = major(facts.st_dev) << 32 | minor(facts.st_dev);
+        let identity = FileId { device, inode: facts.st_ino };
         Ok(Arena { file, identity, bytes: 0, handed_out: HandedOut::Writer })
     }
 
@@ -76,19 +77,19 @@ impl Arena {
     ///
     /// # Errors
     /// `EINVAL` for `O_DIRECT`, which the kernel's device does not have either; else as `open(2)`.
-    pub fn open(&mut self, flags: i32) -> Result<OwnedFd, Errno> {
+    pub fn open(&mut self, flags: i32, reopener: &Reopener) -> Result<OwnedFd, Errno> {
         if flags & libc::O_DIRECT != 0 {
             return Err(Errno::EINVAL);
         }
         self.handed_out = match flags & libc::O_ACCMODE {
             libc::O_RDWR | libc::O_WRONLY => HandedOut::Writer,
             libc::O_RDONLY => {
-                self.file = memfd::reopen(self.file.as_fd(), OFlag::O_RDWR)?;
+                self.file = reopener.reopen(self.file.as_fd(), OFlag::O_RDWR)?;
                 HandedOut::Reader
             }
             _ => HandedOut::Uncounted,
         };
-        memfd::reopen(self.file.as_fd(), OFlag::from_bits_retain(flags & KEPT))
+        reopener.reopen(self.file.as_fd(), OFlag::from_bits_retain(flags & KEPT))
     }
 
     /// Makes the area: `words` zero words that nobody can resize.
@@ -131,7 +132,8 @@ impl Arena {
         self.handed_out = HandedOut::Writer;
     }
 
-    /// Whether the tenant has no description and no mapping left.
+    /// Whether the tenant has no description and no mapping left. After a yes the arena is to be dropped, or
+    /// [kept](Self::keep).
     ///
     /// # Errors
     /// As `fcntl(2)`.
@@ -141,6 +143,12 @@ impl Arena {
             HandedOut::Reader => memfd::is_sole(self.file.as_fd()),
             HandedOut::Uncounted => Ok(false),
         }
+    }
+
+    /// The arena is to stay although the tenant has no description left: a thread owns the instance.
+    pub fn keep(&self) {
+        // A lease that stays would hold up who opens the file through procfs, as the tenant itself can.
+        let _ = memfd::give_back(self.file.as_fd());
     }
 
     /// Gives the memory back although workers may still have it mapped.

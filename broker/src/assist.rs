@@ -8,7 +8,7 @@ use crate::permit::{Permit, Phase, permit};
 use crate::poller::Token;
 use crate::procfs;
 use crate::sys::listener::{self, Answer};
-use crate::sys::descriptor;
+use crate::sys::socket::ChannelError;
 use crate::tenant::Tenant;
 use crate::worker_process::Decision;
 use kcov_proto::Errno;
@@ -93,7 +93,7 @@ impl Tenant {
                 self.worker_is_ready(index);
                 return Ok(None);
             }
-            AssistKind::Open { flags, reopened } => self.open(id, tid, flags as i32, reopened),
+            AssistKind::Open { .. } => return Err(Fault("an open that no reader has seen")),
             AssistKind::Ioctl { fd, request, arg, remote } => {
                 self.ioctl(id, tid, fd, Request { request, arg, remote })
             }
@@ -109,7 +109,7 @@ impl Tenant {
                 Ruling { arena: Some(arena), must_map: true, ..Verdict::Continue.into() }
             }
             AssistKind::Reader => {
-                if let Some(socket) = self.replace_reader(index) {
+                if let Some(socket) = self.next_reader_of(index) {
                     beside = Beside::Socket(socket);
                 }
                 Verdict::Continue.into()
@@ -123,6 +123,29 @@ impl Tenant {
             self.answer_caller(id, answer(verdict));
         }
         Ok(None)
+    }
+
+    /// Takes one open that reader `index` passes on. Says whether there was one.
+    pub(crate) fn reader_speaks(&mut self, index: u32) -> bool {
+        let Some(reader) = self.readers.get_mut(&index) else { return false };
+        match reader.channel.try_receive_bare::<Assist>() {
+            Ok(Assist { id, tid, what: AssistKind::Open { flags, reopened } }) => {
+                self.counters.assists += 1;
+                let ruling = self.open(id, tid, flags as i32, reopened);
+                self.settle_up();
+                if let Some(verdict) = ruling.verdict {
+                    self.answer_caller(id, answer(verdict));
+                }
+                true
+            }
+            Err(ChannelError::WouldBlock) => false,
+            Ok(_) | Err(_) => {
+                // Its end follows, or is brought about; until then the socket would be ready for ever.
+                self.poller.remove(&reader.channel);
+                reader.kill();
+                false
+            }
+        }
     }
 
     fn reply(
@@ -180,7 +203,7 @@ impl Tenant {
 
     /// The instance behind a descriptor of the caller: `None` if it is none, or the caller is gone.
     fn instance(&mut self, id: u64, tid: u32, fd: i32) -> Option<ArenaId> {
-        let arena = self.registry.find(descriptor::identity(tid, fd).ok()?)?;
+        let arena = self.registry.find(self.tables.identity(tid, fd).ok()?)?;
         // The number `tid` may have changed hands while we looked.
         match listener::id_valid(self.listener.as_fd(), id) {
             Ok(true) => Some(arena),
@@ -204,7 +227,9 @@ impl Tenant {
         };
         let command = abi::request_name(request);
         match ruling.verdict {
-            Some(Verdict::Fail(errno)) => info!(event = "ioctl", id = arena.number(), tid, command, %errno, "refused"),
+            Some(Verdict::Fail(errno)) => {
+                info!(event = "ioctl", id = arena.number(), tid, command, %errno, "refused")
+            }
             _ => info!(event = "ioctl", id = arena.number(), tid, command, "done"),
         }
         ruling
@@ -217,7 +242,14 @@ impl Tenant {
         });
         match enabled {
             Ok(mode) => {
-                info!(event = "enable", id = arena.number(), tid, command = "ENABLE", mode = mode.name(), "enabled");
+                info!(
+                    event = "enable",
+                    id = arena.number(),
+                    tid,
+                    command = "ENABLE",
+                    mode = mode.name(),
+                    "enabled"
+                );
                 Ruling { arena: Some(arena), armed: Some((arena, mode)), ..Verdict::Value(0).into() }
             }
             Err(errno) => Verdict::Fail(errno).into(),
@@ -308,7 +340,9 @@ struct Mapping {
 /// of the descriptor.
 fn kernel_refuses_first(tid: u32, fd: i32, prot: u32, flags: u32) -> bool {
     const MAP_TYPE: u32 = 0x0f;
-    let Some(access) = procfs::descriptor_flags(tid, fd).map(|flags| flags & libc::O_ACCMODE) else { return true };
+    let Some(access) = procfs::descriptor_flags(tid, fd).map(|flags| flags & libc::O_ACCMODE) else {
+        return true;
+    };
     let readable = access == libc::O_RDONLY || access == libc::O_RDWR;
     let writable = access == libc::O_WRONLY || access == libc::O_RDWR;
     let shared = match (flags & MAP_TYPE) as i32 {

@@ -10,6 +10,7 @@ use crate::registry::Registry;
 use crate::report::{Counters, Report, Usage};
 use crate::spawner::message::{Start, TenderEvent, TenderOrder};
 use crate::spawner_client::{SpawnerClient, end, receive_within};
+use crate::sys::descriptor::Tables;
 use crate::sys::pidfd;
 use crate::sys::socket::{self, Channel, ChannelError};
 use crate::tenant::{Tenant, TenantError, system};
@@ -125,8 +126,7 @@ impl Broker {
         }
 
         let (ours, theirs) = socket::pair().map_err(TenantError::from)?;
-        let order = Start::Zygote { placeholders: placeholders.clone() };
-        let zygote = spawner.start(&order, &[&theirs]).map_err(TenantError::from)?;
+        let zygote = spawner.start(&Start::Zygote, &[&theirs]).map_err(TenantError::from)?;
         drop(theirs);
         let mut zygote_channel = Channel::from(ours);
         let program = launch.worker.to_string_lossy().into_owned();
@@ -168,8 +168,11 @@ impl Broker {
             workers: Default::default(),
             expected: None,
             next_worker: 0,
+            readers: Default::default(),
+            next_reader: 0,
             stillborn: 0,
             counters: Counters::default(),
+            tables: Tables::default(),
         };
         tenant.start_worker()?;
         Ok(Broker {
@@ -235,6 +238,8 @@ impl Broker {
             Token::Clock => self.clock_ticks(),
             Token::Worker(index) => drop(self.worker_speaks(index)),
             Token::WorkerEnd(index) => self.worker_ended(index)?,
+            Token::Reader(index) => drop(self.tenant.reader_speaks(index)),
+            Token::ReaderEnd(index) => self.tenant.reader_ended(index),
             Token::Owner(tid) => {
                 self.tenant.registry.owner_died(tid);
                 self.tenant.settle_up();
@@ -292,8 +297,7 @@ impl Broker {
             Ok((TenderEvent::Failed { errno, exec, step }, _)) => {
                 let command = self.tenant.launch.program.to_string_lossy().into_owned();
                 let reason = nix::errno::Errno::from_raw(errno).desc();
-                let message =
-                    if exec { format!("{command}: {reason}") } else { format!("{step}: {reason}") };
+                let message = if exec { format!("{command}: {reason}") } else { format!("{step}: {reason}") };
                 let status = if errno == libc::ENOENT { 127 } else { 126 };
                 self.status = Some(status);
                 self.tell_front(&FrontEvent::Failed { message, status });
@@ -343,8 +347,7 @@ impl Broker {
         self.poller.remove(&tenant.zygote_channel);
         let _ = pidfd::send_signal(tenant.zygote.pidfd.as_fd(), Signal::SIGKILL);
         let (ours, theirs) = socket::pair()?;
-        let order = Start::Zygote { placeholders: tenant.placeholders.clone() };
-        tenant.zygote = tenant.spawner.start(&order, &[&theirs])?;
+        tenant.zygote = tenant.spawner.start(&Start::Zygote, &[&theirs])?;
         drop(theirs);
         tenant.zygote_channel = Channel::from(ours);
         self.poller.add(&tenant.zygote_channel, Token::Zygote).map_err(system("watching the zygote"))?;
@@ -432,6 +435,15 @@ impl Broker {
 
     /// Ends what is stuck: a reader first, as the worker may only be waiting for it.
     fn look_at_workers(&mut self, now: Instant) {
+        let deadline = self.deadline;
+        let mut reader_killed = false;
+        for reader in self.tenant.readers.values_mut() {
+            if reader.stalled(now) >= deadline {
+                warn!(event = "reader_stuck", "a reader is past its deadline");
+                reader.kill();
+                reader_killed = true;
+            }
+        }
         let waiting = self.tenant.listener_says(PollFlags::POLLIN);
         for worker in self.tenant.workers.values_mut() {
             if worker.hung_up {
@@ -444,11 +456,8 @@ impl Broker {
             match Phase::from_word(worker.word(slot::PHASE)) {
                 // Idle, unless callers wait that it does not take.
                 Some(Phase::Waiting) if !waiting => {}
-                Some(Phase::Reading) if !pidfd::is_dead(worker.reader.as_fd()) => {
-                    warn!(event = "reader_stuck", worker = worker.pid, "a reader is past its deadline");
-                    let _ = pidfd::send_signal(worker.reader.as_fd(), Signal::SIGKILL);
-                    worker.reader_killed();
-                }
+                // Its reader was just ended: the worker has to get over that.
+                Some(Phase::Reading) if reader_killed => worker.reader_killed(),
                 _ => worker.kill("it was past its deadline"),
             }
         }

@@ -15,8 +15,7 @@ use signal_hook::low_level::siginfo::{Cause, Origin};
 use std::os::fd::OwnedFd;
 
 /// Signals that go on to the command.
-const FORWARDED: [i32; 9] =
-    [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGCONT, SIGTSTP, SIGWINCH];
+const FORWARDED: [i32; 9] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGCONT, SIGTSTP, SIGWINCH];
 /// Exit status when the broker itself fails.
 pub const BROKER_FAILED: u8 = 125;
 
@@ -73,4 +72,3 @@ fn reaches_command(origin: &Origin) -> bool {
     // SIGCONT continues a command in a job of its own too, and twice is as good as once.
     origin.signal != SIGCONT && matches!(origin.cause, Cause::Kernel)
 }
-

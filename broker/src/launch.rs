@@ -122,7 +122,8 @@ pub fn find(command: &OsStr) -> Result<PathBuf, CommandError> {
     let mut refused = None;
     for directory in std::env::split_paths(&path) {
         // An empty element means the current directory.
-        let candidate = if directory.as_os_str().is_empty() { Path::new(".") } else { &directory }.join(command);
+        let candidate =
+            if directory.as_os_str().is_empty() { Path::new(".") } else { &directory }.join(command);
         match executable(&candidate) {
             Ok(()) => return Ok(candidate),
             Err(CommandError::NotFound(_)) => {}
@@ -137,7 +138,9 @@ fn executable(path: &Path) -> Result<(), CommandError> {
     match path.metadata() {
         Ok(facts) if facts.is_dir() => Err(no("is a directory")),
         Ok(facts) if facts.permissions().mode() & 0o111 == 0 => Err(no("not executable (chmod +x it)")),
-        Ok(_) => nix::unistd::access(path, nix::unistd::AccessFlags::X_OK).map_err(|_| no("permission denied")),
+        Ok(_) => {
+            nix::unistd::access(path, nix::unistd::AccessFlags::X_OK).map_err(|_| no("permission denied"))
+        }
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Err(no("permission denied")),
         Err(_) => Err(CommandError::NotFound(path.into())),
     }

@@ -46,6 +46,7 @@ pub mod placeholder;
 pub mod poller;
 pub mod procfs;
 pub mod reader;
+pub mod reader_process;
 pub mod registry;
 pub mod report;
 pub mod run;

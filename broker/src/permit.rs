@@ -33,11 +33,17 @@ pub fn permit(phase: Phase, id: NotificationId, what: &AssistKind) -> Permit {
         (AssistKind::Ready, Phase::Starting) => Allowed,
         (AssistKind::Ready, Phase::Serving { .. }) | (_, Phase::Starting) => Fatal,
         (AssistKind::Settle | AssistKind::Arena(_) | AssistKind::Reader, Phase::Serving { .. }) => Allowed,
+        // Opens come from the reader, which has seen the path.
+        (AssistKind::Open { .. }, _) => Fatal,
         (
-            AssistKind::Open { .. } | AssistKind::Ioctl { .. } | AssistKind::Mmap { .. } | AssistKind::Exec,
+            AssistKind::Ioctl { .. } | AssistKind::Mmap { .. } | AssistKind::Exec,
             Phase::Serving { decided },
         ) => {
-            if decided == Some(id) { Fatal } else { Once }
+            if decided == Some(id) {
+                Fatal
+            } else {
+                Once
+            }
         }
     }
 }
@@ -49,8 +55,9 @@ mod tests {
 
     #[test]
     fn nothing_but_ready_before_ready_and_never_again() {
+        let open = AssistKind::Open { flags: 0, reopened: None };
+        assert_eq!(permit(Phase::Serving { decided: None }, 1, &open), Permit::Fatal);
         let kinds = [
-            AssistKind::Open { flags: 0, reopened: None },
             AssistKind::Ioctl { fd: 0, request: 0, arg: 0, remote: None },
             AssistKind::Mmap { fd: 0, length: 0, offset: 0, prot: 0, flags: 0 },
             AssistKind::Exec,

@@ -7,8 +7,11 @@
 //! no file is made in the host's devtmpfs.
 //!
 //! An open of such a file is recognised by its [`FileId`]; it never reaches the file.
+//!
+//! [`install_kallsyms`] adds a file of another kind, for tenants that ask for it: one that is read.
 
 mod device_directory;
+mod kallsyms;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +25,8 @@ use nix::sys::stat::{Mode, fchmod};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+
+pub use kallsyms::install_kallsyms;
 
 /// Directory of the device's usual place (`debugfs_create_file_unsafe` in `kernel/kcov.c`).
 const DEBUG_DIRECTORY: &str = "/sys/kernel/debug";
@@ -129,20 +134,31 @@ fn in_device_directory(notes: &mut Vec<String>) -> Result<FileId, StepError> {
 }
 
 /// Binds a placeholder over the existing `NAME` in `directory`, which is at `path`.
+fn cover(path: &str, directory: BorrowedFd<'_>) -> Result<FileId, StepError> {
+    cover_by(path, directory, NAME, create)
+}
+
+/// Binds what `create` makes under `name`, in a file system of its own, over the existing `name` in `directory`,
+/// which is at `path`.
 ///
 /// The new file system is attached there for a moment, because kernels before 6.15 clone attached mounts only;
 /// the namespace is this process's own, so nobody sees it.
-fn cover(path: &str, directory: BorrowedFd<'_>) -> Result<FileId, StepError> {
+fn cover_by<T>(
+    path: &str,
+    directory: BorrowedFd<'_>,
+    name: &CStr,
+    create: impl FnOnce(BorrowedFd<'_>) -> Result<T, StepError>,
+) -> Result<T, StepError> {
     mount_small(path)?;
     let made = open_directory(path).and_then(|stage| {
-        let id = create(stage.as_fd())?;
-        let file = mount::clone_tree(stage.as_fd(), NAME, false).map_err(step("open_tree"))?;
-        Ok((id, file))
+        let made = create(stage.as_fd())?;
+        let file = mount::clone_tree(stage.as_fd(), name, false).map_err(step("open_tree"))?;
+        Ok((made, file))
     });
     umount2(path, MntFlags::MNT_DETACH).map_err(step("umount"))?;
-    let (id, file) = made?;
-    mount::attach(file.as_fd(), directory, NAME).map_err(step("move_mount"))?;
-    Ok(id)
+    let (made, file) = made?;
+    mount::attach(file.as_fd(), directory, name).map_err(step("move_mount"))?;
+    Ok(made)
 }
 
 fn mount_small(path: &str) -> Result<(), StepError> {
@@ -152,11 +168,17 @@ fn mount_small(path: &str) -> Result<(), StepError> {
 
 /// Makes the placeholder in `directory`. Its owner is the caller: root, or who runs a rootless broker.
 fn create(directory: BorrowedFd<'_>) -> Result<FileId, StepError> {
-    let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
-    let file = openat(directory, NAME, flags, MODE).map_err(step("open(O_CREAT)"))?;
-    // The umask has cut the mode of open.
-    fchmod(&file, MODE).map_err(step("fchmod"))?;
+    let file = new_file(directory, NAME, MODE)?;
     process::file_facts(file.as_fd()).map(|facts| facts.id).map_err(step("statx"))
+}
+
+/// A new file, open for writing, of exactly this mode.
+fn new_file(directory: BorrowedFd<'_>, name: &CStr, mode: Mode) -> Result<OwnedFd, StepError> {
+    let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+    let file = openat(directory, name, flags, mode).map_err(step("open(O_CREAT)"))?;
+    // The umask has cut the mode of open.
+    fchmod(&file, mode).map_err(step("fchmod"))?;
+    Ok(file)
 }
 
 fn open_directory(path: impl AsRef<Path>) -> Result<OwnedFd, StepError> {

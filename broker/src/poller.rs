@@ -20,6 +20,10 @@ pub enum Token {
     Clock,
     /// A request of this worker.
     Worker(u32),
+    /// An open that this reader passes on.
+    Reader(u32),
+    /// The end of this reader.
+    ReaderEnd(u32),
     /// The end of this worker.
     WorkerEnd(u32),
     /// The end of this owner thread.
@@ -39,6 +43,8 @@ impl Token {
             Token::Worker(index) => (4, index),
             Token::WorkerEnd(index) => (5, index),
             Token::Owner(tid) => (6, tid),
+            Token::Reader(index) => (8, index),
+            Token::ReaderEnd(index) => (9, index),
         };
         kind << SHIFT | u64::from(value)
     }
@@ -54,6 +60,8 @@ impl Token {
             5 => Token::WorkerEnd(value),
             6 => Token::Owner(value),
             7 => Token::Clock,
+            8 => Token::Reader(value),
+            9 => Token::ReaderEnd(value),
             _ => return None,
         })
     }

@@ -6,7 +6,7 @@
 //! tenant; it changes nothing.
 //!
 //! A request is an allegation of a worker that may be compromised. Two checks bound what it can learn:
-//! - the thread that it names descends from the tenant's first process ([`members`]), and is shown to be the
+//! - the thread that it names descends from the tenant's first process (`members`), and is shown to be the
 //!   same task *after* the work was done by its number;
 //! - the notification that it names is still pending on the tenant's listener, also after the work. So the
 //!   caller was blocked in its call all the time, and what was read is what the call would have read.
@@ -20,9 +20,14 @@ mod task;
 mod tests;
 mod walk;
 
-use crate::sys::{listener, process};
+use crate::sys::listener::{self, Answer};
+use crate::sys::process;
+use crate::sys::shared::SharedWords;
 use kcov_proto::abi::{REMOTE_ARG_BYTES, REMOTE_MAX_HANDLES, REMOTE_NUM_HANDLES_OFFSET, RemoteArg};
-use kcov_proto::message::{self, FileId, MAX_PATH, MAX_READ, ReaderKind, ReaderReply, ReaderRequest};
+use kcov_proto::message::{
+    self, Assist, AssistKind, FileId, MAX_PATH, MAX_READ, ReaderKind, ReaderReply, ReaderRequest,
+};
+use kcov_proto::sync::Ordering;
 use members::Members;
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv, send};
@@ -47,9 +52,9 @@ pub struct TenantRoot {
 ///
 /// `requests` is the reader's end of a `SOCK_SEQPACKET` pair. The exit status is 0 when the peer is gone, 1 if
 /// the tenant is gone or a system call failed, 2 if the peer sent what is no request.
-pub fn serve(requests: OwnedFd, listener: OwnedFd, tenant: TenantRoot, placeholders: Vec<FileId>) -> ! {
-    let status = match Reader::new(tenant, placeholders) {
-        Ok(mut reader) => reader.run(requests.as_fd(), listener.as_fd()),
+pub fn serve(sockets: Sockets, tenant: TenantRoot, device: DeviceFiles) -> ! {
+    let status = match Reader::new(tenant, device) {
+        Ok(mut reader) => reader.run(&sockets),
         Err(_) => End::Broken,
     };
     process::exit_now(status as i32)
@@ -63,41 +68,87 @@ enum End {
     PeerAtFault = 2,
 }
 
+/// What a reader speaks with.
+#[derive(Debug)]
+pub struct Sockets {
+    /// The reader's end of a `SOCK_SEQPACKET` pair, for the worker's requests.
+    pub requests: OwnedFd,
+    /// The same, for opens that are passed on to the broker.
+    pub broker: OwnedFd,
+    /// The tenant's listener.
+    pub listener: OwnedFd,
+    /// Shared with the broker: its first word is the id of the notification at work, or 0.
+    pub busy: SharedWords,
+}
+
+/// Files that stand for the KCOV device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceFiles {
+    /// The device itself, wherever it is mounted.
+    pub placeholders: Vec<FileId>,
+    /// Device number of memfds: a file there may be an arena, opened anew through procfs.
+    pub memfd_device: u64,
+}
+
 /// Everything that outlives a request.
 struct Reader {
     procfs: Procfs,
     members: Members,
-    placeholders: Vec<FileId>,
+    device: DeviceFiles,
     text: Box<[u8; MAX_PATH]>,
+    bytes: Vec<u8>,
 }
 
 impl Reader {
-    fn new(tenant: TenantRoot, placeholders: Vec<FileId>) -> Result<Self, Errno> {
+    fn new(tenant: TenantRoot, device: DeviceFiles) -> Result<Self, Errno> {
         let procfs = Procfs::open()?;
         let members = Members::of(&procfs, tenant)?;
-        Ok(Reader { procfs, members, placeholders, text: Box::new([0; MAX_PATH]) })
+        Ok(Reader { procfs, members, device, text: Box::new([0; MAX_PATH]), bytes: Vec::new() })
     }
 
-    fn run(&mut self, requests: BorrowedFd<'_>, listener: BorrowedFd<'_>) -> End {
-        let mut bytes = Vec::new();
+    fn run(&mut self, sockets: &Sockets) -> End {
         loop {
-            let request = match receive(requests) {
+            let request = match receive(sockets.requests.as_fd()) {
                 Ok(request) => request,
                 Err(end) => return end,
             };
-            let reply = self.answer(&request);
-            let reply = match listener::id_valid(listener, request.id) {
-                Ok(true) => reply,
-                Ok(false) => ReaderReply::Gone,
-                Err(_) => return End::Broken,
+            sockets.busy[0].store(request.id, Ordering::Relaxed);
+            let served = match request.what {
+                ReaderKind::Open { .. } => self.open(&request, sockets),
+                ReaderKind::Memory { .. } | ReaderKind::RemoteArg { .. } => self.reply(&request, sockets),
             };
-            if message::encode(&reply, &mut bytes).is_err() {
-                return End::Broken;
-            }
-            if let Err(end) = transmit(requests, &bytes) {
+            sockets.busy[0].store(0, Ordering::Relaxed);
+            if let Err(end) = served {
                 return end;
             }
         }
+    }
+
+    fn reply(&mut self, request: &ReaderRequest, sockets: &Sockets) -> Result<(), End> {
+        let reply = self.answer(request);
+        let valid = listener::id_valid(sockets.listener.as_fd(), request.id).map_err(|_| End::Broken)?;
+        let reply = if valid { reply } else { ReaderReply::Gone };
+        message::encode(&reply, &mut self.bytes).map_err(|_| End::Broken)?;
+        transmit(sockets.requests.as_fd(), &self.bytes)
+    }
+
+    /// Passes an open of the device on to the broker, and lets all others go on.
+    fn open(&mut self, request: &ReaderRequest, sockets: &Sockets) -> Result<(), End> {
+        let &ReaderKind::Open { flags, .. } = &request.what else { return Err(End::PeerAtFault) };
+        let reopened = match self.answer(request) {
+            ReaderReply::File(file) if self.device.placeholders.contains(&file) => None,
+            ReaderReply::File(file) if file.device == self.device.memfd_device => Some(file),
+            ReaderReply::Gone => return Ok(()),
+            // Another file, none at all, an unreadable path: the kernel says it best.
+            _ => {
+                let sent = listener::send(sockets.listener.as_fd(), request.id, Answer::Continue);
+                return sent.map(drop).map_err(|_| End::Broken);
+            }
+        };
+        let what = AssistKind::Open { flags: flags.cast_unsigned(), reopened };
+        let assist = Assist { id: request.id, tid: request.tid, what };
+        message::encode(&assist, &mut self.bytes).map_err(|_| End::Broken)?;
+        transmit(sockets.broker.as_fd(), &self.bytes)
     }
 
     /// Serves one request; whether its notification is still valid is for the caller to ask.
@@ -121,10 +172,10 @@ impl Reader {
         match *what {
             ReaderKind::Memory { address, length } => memory(tid, address, length).map(ReaderReply::Memory),
             ReaderKind::RemoteArg { address } => remote_arg(tid, address).map(ReaderReply::RemoteArg),
-            ReaderKind::Path { dirfd, address, follow, resolve } => {
+            ReaderKind::Open { flags, dirfd, address, resolve } => {
                 let path = process::read_string(tid, address, &mut self.text[..])?;
-                let lookup = Lookup { dirfd, path, follow, resolve };
-                resolve_for(&self.procfs, &self.placeholders, tid, &lookup).map(ReaderReply::File)
+                let lookup = Lookup { dirfd, path, follow: flags & libc::O_NOFOLLOW == 0, resolve };
+                resolve_for(&self.procfs, &self.device.placeholders, tid, &lookup).map(ReaderReply::File)
             }
         }
     }

@@ -6,6 +6,7 @@
 use crate::arena::Arena;
 use crate::arena_table::ArenaTable;
 use crate::launch::{Extensions, Quotas};
+use crate::sys::memfd::Reopener;
 use crate::sys::shared::SharedWords;
 use crate::threads::{ExecOutcome, Threads};
 use kcov_proto::Errno;
@@ -26,6 +27,7 @@ pub struct Registry {
     roster: RosterWriter<SharedWords>,
     quotas: Quotas,
     extensions: Extensions,
+    reopener: Reopener,
     opened: u64,
     gone: Vec<(ArenaId, Arena)>,
     released_execs: Vec<NotificationId>,
@@ -51,6 +53,7 @@ impl Registry {
             roster: RosterWriter::new(words).ok_or(SysErrno::EINVAL)?,
             quotas,
             extensions,
+            reopener: Reopener::new()?,
             opened: 0,
             gone: Vec::new(),
             released_execs: Vec::new(),
@@ -129,7 +132,7 @@ impl Registry {
             }
         }
         let mut arena = Arena::create().map_err(from_system)?;
-        let description = arena.open(flags).map_err(from_system)?;
+        let description = arena.open(flags, &self.reopener).map_err(from_system)?;
         let id = self.device.open();
         if let Err(errno) = self.arenas.insert(id, arena) {
             self.device.release(id);
@@ -175,14 +178,13 @@ impl Registry {
     /// # Errors
     /// As [`Device::enable`]; `ENOMEM` if the roster is full.
     pub fn enable(&mut self, id: ArenaId, caller: Tid, arg: u64) -> Result<TraceMode, Errno> {
-        self.refresh(caller);
         let armed = self.retry(|device| device.enable(id, caller, arg))?;
-        self.roster.set(caller, Line { armed: Some(armed), settle: self.roster.find(caller).settle }).map_err(
-            |_| {
+        self.roster
+            .set(caller, Line { armed: Some(armed), settle: self.roster.find(caller).settle })
+            .map_err(|_| {
                 self.device.exit(caller);
                 Errno::ENOMEM
-            },
-        )?;
+            })?;
         Ok(armed.mode)
     }
 
@@ -191,7 +193,6 @@ impl Registry {
     /// # Errors
     /// As [`Device::remote_enable`].
     pub fn remote_enable(&mut self, id: ArenaId, caller: Tid, arg: &RemoteArg) -> Result<TraceMode, Errno> {
-        self.refresh(caller);
         self.retry(|device| device.remote_enable(id, caller, arg))
     }
 
@@ -223,7 +224,6 @@ impl Registry {
     /// # Errors
     /// As [`Device::disable`].
     pub fn disable(&mut self, id: ArenaId, caller: Tid, arg: u64) -> Result<(), Errno> {
-        self.refresh(caller);
         self.device.disable(id, caller, arg).map_err(|refusal| refusal.errno)?;
         self.let_go(caller);
         Ok(())
@@ -237,7 +237,6 @@ impl Registry {
         if !self.extensions.reset {
             return Err(Errno::ENOTTY);
         }
-        self.refresh(caller);
         let by_any = self.extensions.reset_by_any;
         self.device.reset_trace(id, caller, arg, by_any).map_err(|refusal| refusal.errno)
     }
@@ -354,13 +353,6 @@ impl Registry {
         self.threads.group_of(tid).is_some()
     }
 
-    /// If the number of `caller` belonged to an owner that is dead by now, that one's exit comes first.
-    fn refresh(&mut self, caller: Tid) {
-        if self.device.owned_by(caller).is_some() && self.threads.is_dead(caller) {
-            self.owner_died(caller);
-        }
-    }
-
     /// Asks the device, and again for as long as the thread that it blames turns out to be exiting.
     fn retry<T>(&mut self, ask: impl Fn(&mut Device) -> Result<T, Refusal>) -> Result<T, Errno> {
         loop {
@@ -404,8 +396,11 @@ impl Registry {
     /// Lets go of arenas that nobody has any more: of the next in turn, or of `all`.
     pub fn sweep(&mut self, all: bool) {
         for id in self.arenas.released(all) {
-            // An instance that a thread owns stays until that thread lets go.
             self.abandon(id);
+            // An instance that a thread owns stays until that thread lets go.
+            if let Some(arena) = self.arenas.get(id) {
+                arena.keep();
+            }
         }
     }
 

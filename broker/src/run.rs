@@ -7,21 +7,21 @@ use crate::logs::{self, LogFormat};
 use crate::spawner;
 use crate::spawner_client::SpawnerClient;
 use crate::sys::fork;
+use crate::sys::process::pidfd_open;
 use crate::sys::socket::{self, Channel};
 use crate::trace_set::{self, TraceSet};
 use crate::{confine, sys};
 use anyhow::Context;
-use nix::sys::signal::{SigSet, Signal, SigmaskHow, sigprocmask};
-use crate::sys::process::pidfd_open;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::unistd::{Pid, getpgrp, getppid, setpgid};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::os::fd::{AsFd, OwnedFd};
-use std::rc::Rc;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// Options of `kcov-broker run`.
@@ -169,7 +169,10 @@ fn launch(args: &RunArgs) -> anyhow::Result<Launch> {
         mask,
         deadline: args.deadline,
         quotas: Quotas { area: args.max_area, total: args.max_total, instances: args.max_instances },
-        extensions: Extensions { reset: reset_by_any || args.extensions.contains(&Extension::Reset), reset_by_any },
+        extensions: Extensions {
+            reset: reset_by_any || args.extensions.contains(&Extension::Reset),
+            reset_by_any,
+        },
         jail_id: jail_id(),
     })
 }
@@ -177,7 +180,9 @@ fn launch(args: &RunArgs) -> anyhow::Result<Launch> {
 fn worker_program(given: Option<PathBuf>) -> anyhow::Result<PathBuf> {
     let path = match given {
         Some(path) => path,
-        None => std::env::current_exe().context("cannot tell where this program is")?.with_file_name("kcov-worker"),
+        None => std::env::current_exe()
+            .context("cannot tell where this program is")?
+            .with_file_name("kcov-worker"),
     };
     let shown = path.display();
     let path = path.canonicalize().with_context(|| {
@@ -230,11 +235,12 @@ fn serve(launch: Launch, front: &OwnedFd, report: Option<File>) -> anyhow::Resul
     raise_descriptor_limit();
     confine::broker().context("cannot give up privileges")?;
     let shell_side = pidfd_open(getppid().as_raw() as u32, false).context("cannot hold on to the front")?;
-    let mut broker = Broker::start(launch, SpawnerClient::new(ours, spawner), front.try_clone()?.into(), shell_side)
-        .map_err(|error| match error {
-            StartError::Step { .. } => anyhow::Error::from(error).context("the tenant cannot be set up"),
-            other => other.into(),
-        })?;
+    let mut broker =
+        Broker::start(launch, SpawnerClient::new(ours, spawner), front.try_clone()?.into(), shell_side)
+            .map_err(|error| match error {
+                StartError::Step { .. } => anyhow::Error::from(error).context("the tenant cannot be set up"),
+                other => other.into(),
+            })?;
     let result = broker.run();
     if let Err(error) = &result {
         broker.abort(error);

@@ -91,7 +91,7 @@ fn start(
 ) -> Result<(), ChannelError> {
     let forked = fork::child(|| match order {
         Start::Tender => tender::serve(descriptors, launch),
-        Start::Zygote { placeholders } => zygote::exec(&descriptors, launch, &placeholders),
+        Start::Zygote => zygote::exec(&descriptors, launch),
         Start::Reader { tender, placeholders } => reader::serve(descriptors, tender, placeholders),
     });
     let started = forked.and_then(|pid| Ok((pid, pidfd_open(pid.as_raw() as u32, false)?)));

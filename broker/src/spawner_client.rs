@@ -4,9 +4,9 @@ use crate::spawner::message::{Start, Started};
 use crate::sys::pidfd;
 use crate::sys::socket::{Channel, ChannelError};
 use nix::errno::Errno;
-use nix::unistd::Pid;
-use nix::sys::wait::waitpid;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::wait::waitpid;
+use nix::unistd::Pid;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Longest that the spawner may take for a fork, milliseconds. It is trusted; this bounds a machine without memory.

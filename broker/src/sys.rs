@@ -8,7 +8,7 @@ pub mod listener;
 pub mod memfd;
 pub mod mount;
 pub mod pidfd;
+pub mod privilege;
 pub mod process;
 pub mod shared;
 pub mod socket;
-pub mod privilege;

@@ -2,10 +2,11 @@
 
 use crate::launch::Launch;
 use crate::poller::{Poller, Token};
+use crate::reader_process::ReaderProcess;
 use crate::registry::Registry;
 use crate::report::Counters;
-use crate::spawner::message::Start;
 use crate::spawner_client::{SpawnError, Spawned, SpawnerClient};
+use crate::sys::descriptor::Tables;
 use crate::sys::listener::{self, Answer};
 use crate::sys::shared::SharedWords;
 use crate::sys::socket::{self, Channel, ChannelError};
@@ -57,7 +58,6 @@ pub(crate) struct Expected {
     pub(crate) index: u32,
     pub(crate) channel: Channel,
     pub(crate) slot: SharedWords,
-    pub(crate) reader: OwnedFd,
 }
 
 /// One tenant.
@@ -75,9 +75,12 @@ pub struct Tenant {
     pub(crate) workers: HashMap<u32, WorkerProcess>,
     pub(crate) expected: Option<Expected>,
     pub(crate) next_worker: u32,
+    pub(crate) readers: HashMap<u32, ReaderProcess>,
+    pub(crate) next_reader: u32,
     /// Workers in a row that died before they served.
     pub(crate) stillborn: u32,
     pub(crate) counters: Counters,
+    pub(crate) tables: Tables,
 }
 
 impl Tenant {
@@ -93,35 +96,13 @@ impl Tenant {
         self.next_worker = self.next_worker.wrapping_add(1);
         let (ours, theirs) = socket::pair()?;
         let slot = SharedWords::new(c"kcov-slot", slot::WORDS).map_err(system("making a slot"))?;
-        let (reader, reader_socket) = self.start_reader()?;
+        let reader_socket = self.start_reader(index)?;
         let order = ZygoteRequest::Fork { index };
         let descriptors: [&dyn AsFd; 5] =
             [&self.listener, &theirs, &reader_socket, &slot.file(), &self.roster];
         self.zygote_channel.try_send(&order, &descriptors)?;
-        self.expected = Some(Expected { index, channel: ours.into(), slot, reader });
+        self.expected = Some(Expected { index, channel: ours.into(), slot });
         Ok(())
-    }
-
-    /// A reader, and the worker's end of its socket.
-    fn start_reader(&mut self) -> Result<(OwnedFd, OwnedFd), TenantError> {
-        let (theirs, workers) = socket::pair()?;
-        let order = Start::Reader { tender: self.tender.pid, placeholders: self.placeholders.clone() };
-        let spawned = self.spawner.start(&order, &[&theirs, &self.listener])?;
-        Ok((spawned.pidfd, workers))
-    }
-
-    /// The reader of worker `index` is gone: another one.
-    pub(crate) fn replace_reader(&mut self, index: u32) -> Option<OwnedFd> {
-        match self.start_reader() {
-            Ok((reader, socket)) => {
-                self.workers.get_mut(&index)?.reader = reader;
-                Some(socket)
-            }
-            Err(error) => {
-                error!(%error, "no reader for a worker");
-                None
-            }
-        }
     }
 
     /// The zygote says that the worker is forked.
@@ -129,7 +110,7 @@ impl Tenant {
     /// # Errors
     /// If it cannot be watched.
     pub(crate) fn worker_forked(&mut self, pid: u32) -> Result<(), TenantError> {
-        let Some(Expected { index, channel, slot, reader }) = self.expected.take() else {
+        let Some(Expected { index, channel, slot }) = self.expected.take() else {
             warn!(pid, "the zygote forked a worker that nobody asked for");
             return Ok(());
         };
@@ -144,7 +125,7 @@ impl Tenant {
         self.poller.add(channel.as_fd(), Token::Worker(index)).map_err(system("watching a worker"))?;
         self.poller.add_once(pidfd.as_fd(), Token::WorkerEnd(index)).map_err(system("watching a worker"))?;
         self.counters.workers_started += 1;
-        let worker = WorkerProcess::new(pid, pidfd, channel, slot, reader, Instant::now());
+        let worker = WorkerProcess::new(pid, pidfd, channel, slot, Instant::now());
         self.workers.insert(index, worker);
         debug!(event = "worker_start", pid, "worker forked");
         Ok(())

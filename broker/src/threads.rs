@@ -3,10 +3,10 @@
 use crate::procfs;
 use crate::sys::pidfd;
 use crate::sys::process::pidfd_open;
+use indexmap::IndexMap;
 use kcov_proto::device::Tid;
 use kcov_proto::message::NotificationId;
 use nix::errno::Errno;
-use indexmap::IndexMap;
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -58,9 +58,9 @@ impl Threads {
     /// # Errors
     /// As `pidfd_open(2)`: `ESRCH` if it is gone, `EMFILE`.
     pub fn own(&mut self, tid: Tid) -> Result<bool, Errno> {
-        if let Some(pidfd) = self.idle.shift_remove(&tid)
-            && !pidfd::is_dead(pidfd.as_fd())
-        {
+        // A thread that died is forgotten when its pidfd says so, which comes before any call of a later thread of that
+        // number.
+        if let Some(pidfd) = self.idle.shift_remove(&tid) {
             self.owners.insert(tid, pidfd);
             return Ok(false);
         }
@@ -121,7 +121,10 @@ impl Threads {
         }
         let pidfd = pidfd_open(tid, true)?;
         let start_stack = procfs::stat(group).map_or(0, |stat| stat.start_stack);
-        self.execs.insert(group, PendingExec { tid, pidfd, start_stack, since: Instant::now(), waiting: Vec::new() });
+        self.execs.insert(
+            group,
+            PendingExec { tid, pidfd, start_stack, since: Instant::now(), waiting: Vec::new() },
+        );
         Ok(true)
     }
 
@@ -159,7 +162,8 @@ impl Threads {
     /// Whether the thread has left its `execve` without a word: it failed and made no traced call since.
     #[must_use]
     pub fn gave_up(&self, group: Tid) -> bool {
-        let execs = [libc::SYS_execve, libc::SYS_execveat, 11 /* i386 execve */, 358 /* i386 execveat */];
+        let execs =
+            [libc::SYS_execve, libc::SYS_execveat, 11 /* i386 execve */, 358 /* i386 execveat */];
         self.execs.get(&group).is_some_and(|pending| {
             procfs::current_call(pending.tid).is_some_and(|call| !execs.contains(&call))
         })

@@ -43,8 +43,8 @@ pub struct WorkerProcess {
     pub channel: Channel,
     /// Its slot.
     pub slot: SharedWords,
-    /// Its reader.
-    pub reader: OwnedFd,
+    /// The socket to its next reader, once the last one is gone.
+    pub fresh_reader: Option<OwnedFd>,
     /// Where it stands.
     pub phase: Phase,
     /// The last decision it was given.
@@ -63,20 +63,13 @@ pub struct WorkerProcess {
 impl WorkerProcess {
     /// A worker that was just forked.
     #[must_use]
-    pub fn new(
-        pid: u32,
-        pidfd: OwnedFd,
-        channel: Channel,
-        slot: SharedWords,
-        reader: OwnedFd,
-        now: Instant,
-    ) -> Self {
+    pub fn new(pid: u32, pidfd: OwnedFd, channel: Channel, slot: SharedWords, now: Instant) -> Self {
         WorkerProcess {
             pid,
             pidfd,
             channel,
             slot,
-            reader,
+            fresh_reader: None,
             phase: Phase::Starting,
             decision: None,
             last_id: None,
@@ -160,9 +153,7 @@ impl WorkerProcess {
 
 impl Drop for WorkerProcess {
     fn drop(&mut self) {
-        for process in [&self.pidfd, &self.reader] {
-            // ESRCH: it is gone already.
-            let _ = pidfd::send_signal(process.as_fd(), Signal::SIGKILL);
-        }
+        // ESRCH: it is gone already.
+        let _ = pidfd::send_signal(self.pidfd.as_fd(), Signal::SIGKILL);
     }
 }

@@ -122,8 +122,10 @@ impl RemoteArg {
     /// `EINVAL` if `num_handles` changed between the reads (`kcov_ioctl`), or the bytes are not
     /// as many as it says.
     pub fn decode(bytes: &[u8], expected: u32) -> Result<Self, Errno> {
-        let u32_at = |at: usize| bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map(u32::from_ne_bytes);
-        let u64_at = |at: usize| bytes.get(at..at + 8).and_then(|b| b.try_into().ok()).map(u64::from_ne_bytes);
+        let u32_at =
+            |at: usize| bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map(u32::from_ne_bytes);
+        let u64_at =
+            |at: usize| bytes.get(at..at + 8).and_then(|b| b.try_into().ok()).map(u64::from_ne_bytes);
         let number = u32_at(REMOTE_NUM_HANDLES_OFFSET).ok_or(Errno::EINVAL)?;
         let length = REMOTE_ARG_BYTES + 8 * expected as usize;
         if number != expected || number > REMOTE_MAX_HANDLES || bytes.len() != length {

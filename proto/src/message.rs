@@ -158,14 +158,15 @@ pub enum ReaderKind {
         /// Bytes.
         length: u32,
     },
-    /// Read the path at `address` and say to which file it leads.
-    Path {
+    /// Read the path at `address`, and see that the notification is answered: by the broker if it leads to the
+    /// device, else by the kernel. There is no reply.
+    Open {
+        /// Open flags of the caller.
+        flags: i32,
         /// Descriptor that a relative path starts at, or `AT_FDCWD`.
         dirfd: i32,
         /// Address of the NUL-terminated path in the caller.
         address: u64,
-        /// Whether a symbolic link at the end is followed.
-        follow: bool,
         /// `RESOLVE_*` of `openat2`, 0 for the other calls.
         resolve: u64,
     },
@@ -181,7 +182,7 @@ pub enum ReaderKind {
 pub enum ReaderReply {
     /// The bytes asked for.
     Memory(Vec<u8>),
-    /// The file that the path leads to.
+    /// The file that the path of an open leads to; it stays within the reader.
     File(FileId),
     /// The remote argument.
     RemoteArg(RemoteArg),

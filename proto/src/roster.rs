@@ -139,7 +139,7 @@ impl<'a> Roster<'a> {
         for _ in 0..PATIENCE {
             // Acquire: partner of the Release at the end of `RosterWriter::change`.
             let before = self.words[SEQUENCE].load(Ordering::Acquire);
-            if before % 2 == 0 {
+            if before.is_multiple_of(2) {
                 let line = self.scan(tid);
                 // Partner of the Release fence at the start of `RosterWriter::change`.
                 fence(Ordering::Acquire);
@@ -299,9 +299,9 @@ mod tests {
 
     fn line(seed: u64) -> Line {
         let arena = ArenaId { index: seed as u32, generation: (seed >> 7) as u32 };
-        let mode = if seed % 2 == 0 { TraceMode::Pc } else { TraceMode::Cmp };
-        let armed = (seed % 5 != 0).then_some(Armed { arena, mode, words: seed });
-        Line { armed, settle: seed % 3 == 0 }
+        let mode = if seed.is_multiple_of(2) { TraceMode::Pc } else { TraceMode::Cmp };
+        let armed = (!seed.is_multiple_of(5)).then_some(Armed { arena, mode, words: seed });
+        Line { armed, settle: seed.is_multiple_of(3) }
     }
 
     proptest! {
@@ -313,7 +313,7 @@ mod tests {
             let mut model = HashMap::new();
             for (low, high, seed) in edits {
                 let tid = low + high * ENTRIES as u32;
-                let new = if seed % 4 == 0 { Line::default() } else { line(seed) };
+                let new = if seed.is_multiple_of(4) { Line::default() } else { line(seed) };
                 writer.set(tid, new).expect("room");
                 if new.is_empty() { model.remove(&tid); } else { model.insert(tid, new); }
                 prop_assert_eq!(writer.len(), model.len());

@@ -46,6 +46,8 @@ impl Phase {
     /// The phase that a word of a slot alleges.
     #[must_use]
     pub fn from_word(word: u64) -> Option<Self> {
-        [Phase::Waiting, Phase::Handling, Phase::Reading, Phase::Asking].into_iter().find(|p| *p as u64 == word)
+        [Phase::Waiting, Phase::Handling, Phase::Reading, Phase::Asking]
+            .into_iter()
+            .find(|p| *p as u64 == word)
     }
 }

@@ -9,6 +9,7 @@
 //! | [`session`] | a directory with links to the programs: by them the processes of one run are known |
 //! | [`run`], [`outcome`] | starts a run, waits with a deadline, and what it left behind |
 //! | [`process`] | processes as `/proc` shows them |
+//! | [`steps`] | a process driven from one system call to the next, and killed there |
 //! | [`control`] | words shared with a client, so that both act in an agreed order |
 //! | [`report`], [`event`] | the report at the end of a run, and its log |
 //! | [`terminal`] | a pseudo-terminal with a session on it |
@@ -29,6 +30,7 @@ pub mod process;
 pub mod report;
 pub mod run;
 pub mod session;
+pub mod steps;
 pub mod terminal;
 pub mod transcript;
 pub mod wait;

@@ -6,9 +6,7 @@ use crate::handler::Outcome;
 use crate::sys::socket::{Channel, ChannelError};
 use kcov_proto::Errno;
 use kcov_proto::abi::RemoteArg;
-use kcov_proto::message::{
-    Assist, AssistKind, AssistReply, FileId, ReaderKind, ReaderReply, ReaderRequest, Verdict,
-};
+use kcov_proto::message::{Assist, AssistKind, AssistReply, ReaderKind, ReaderReply, ReaderRequest, Verdict};
 use kcov_proto::slot::{self, Phase};
 use kcov_proto::sync::Ordering;
 use std::os::fd::OwnedFd;
@@ -93,12 +91,43 @@ impl Assistants {
         if reply.id == call.id { Ok((reply, fds)) } else { Err(AssistError::OutOfTurn) }
     }
 
+    /// Leaves an open to the reader, which sees that it is answered.
+    ///
+    /// # Errors
+    /// If the broker is gone.
+    pub fn leave_to_reader(
+        &mut self,
+        call: &Call,
+        what: ReaderKind,
+        slot: &SharedWords,
+    ) -> Result<Outcome, AssistError> {
+        let request = ReaderRequest { id: call.id, tid: call.tid, what };
+        if self.reader.send(&request).is_err() {
+            self.take_new_reader(call, slot)?;
+            if self.reader.send(&request).is_err() {
+                return Ok(Outcome::Fail(Errno::EIO));
+            }
+        }
+        Ok(Outcome::Answered)
+    }
+
+    fn take_new_reader(&mut self, call: &Call, slot: &SharedWords) -> Result<(), AssistError> {
+        let (_, mut fds) = self.exchange(call, AssistKind::Reader, slot)?;
+        self.reader = fds.pop().ok_or(AssistError::OutOfTurn)?.into();
+        Ok(())
+    }
+
     /// Asks the reader. A reader that dies over the request (it was stuck past its deadline) is replaced, and the
     /// call fails with `EIO`.
     ///
     /// # Errors
     /// If the broker, which sends the replacement, is gone.
-    fn read(&mut self, call: &Call, what: ReaderKind, slot: &SharedWords) -> Result<ReaderReply, AssistError> {
+    fn read(
+        &mut self,
+        call: &Call,
+        what: ReaderKind,
+        slot: &SharedWords,
+    ) -> Result<ReaderReply, AssistError> {
         slot[slot::PHASE].store(Phase::Reading as u64, Ordering::Relaxed);
         let answer = self
             .reader
@@ -108,8 +137,7 @@ impl Assistants {
         match answer {
             Ok((reply, _)) => Ok(reply),
             Err(_) => {
-                let (_, mut fds) = self.exchange(call, AssistKind::Reader, slot)?;
-                self.reader = fds.pop().ok_or(AssistError::OutOfTurn)?.into();
+                self.take_new_reader(call, slot)?;
                 Ok(ReaderReply::Fail(Errno::EIO))
             }
         }
@@ -128,22 +156,6 @@ impl Assistants {
     ) -> Result<Result<Vec<u8>, Errno>, AssistError> {
         Ok(match self.read(call, ReaderKind::Memory { address, length }, slot)? {
             ReaderReply::Memory(bytes) if bytes.len() == length as usize => Ok(bytes),
-            other => Err(failure(&other)),
-        })
-    }
-
-    /// The file that a path of the caller leads to.
-    ///
-    /// # Errors
-    /// As [`memory`](Self::memory).
-    pub fn path(
-        &mut self,
-        call: &Call,
-        what: ReaderKind,
-        slot: &SharedWords,
-    ) -> Result<Result<FileId, Errno>, AssistError> {
-        Ok(match self.read(call, what, slot)? {
-            ReaderReply::File(file) => Ok(file),
             other => Err(failure(&other)),
         })
     }

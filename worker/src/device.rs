@@ -8,9 +8,8 @@ use crate::call::{Abi, Call};
 use crate::context::Context;
 use crate::handler::{Handler, Outcome};
 use crate::trace::{self, Tracer};
-use kcov_proto::Errno;
 use kcov_proto::abi;
-use kcov_proto::message::{AssistKind, FileId, ReaderKind};
+use kcov_proto::message::{AssistKind, ReaderKind};
 use libseccomp::ScmpSyscall;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -39,9 +38,6 @@ const NOT_THE_DEVICE: i32 = libc::O_PATH | libc::O_DIRECTORY;
 pub struct Device {
     calls: HashMap<(Abi, i32), DeviceCall>,
     tracer: Rc<Tracer>,
-    /// Device number of memfds: only such a file can be an arena.
-    memfd_device: u64,
-    placeholders: Vec<FileId>,
 }
 
 fn numbers() -> HashMap<(Abi, i32), DeviceCall> {
@@ -75,10 +71,10 @@ fn numbers() -> HashMap<(Abi, i32), DeviceCall> {
 }
 
 impl Device {
-    /// The handler for these placeholders of the device.
+    /// The handler, with the tracer that leaves the edges of its calls.
     #[must_use]
-    pub fn new(tracer: Rc<Tracer>, memfd_device: u64, placeholders: Vec<FileId>) -> Self {
-        Device { calls: numbers(), tracer, memfd_device, placeholders }
+    pub fn new(tracer: Rc<Tracer>) -> Self {
+        Device { calls: numbers(), tracer }
     }
 
     fn what(&self, call: &Call) -> Option<DeviceCall> {
@@ -89,11 +85,11 @@ impl Device {
         let [a0, a1, a2, a3, a4, a5] = call.args;
         let at_cwd = libc::AT_FDCWD;
         match self.what(call) {
-            Some(DeviceCall::Open) => self.open(call, context, at_cwd, a0, a1 as i32, 0),
-            Some(DeviceCall::Openat) => self.open(call, context, a0 as i32, a1, a2 as i32, 0),
-            Some(DeviceCall::Openat2) => self.openat2(call, context),
+            Some(DeviceCall::Open) => Self::open(call, context, at_cwd, a0, a1 as i32, 0),
+            Some(DeviceCall::Openat) => Self::open(call, context, a0 as i32, a1, a2 as i32, 0),
+            Some(DeviceCall::Openat2) => Self::openat2(call, context),
             Some(DeviceCall::Creat) => {
-                self.open(call, context, at_cwd, a0, libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC, 0)
+                Self::open(call, context, at_cwd, a0, libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC, 0)
             }
             Some(DeviceCall::Ioctl) => Self::ioctl(call, context),
             Some(DeviceCall::Mmap) => Self::mmap(call, context, [a1, a2, a3, a4, a5]),
@@ -104,8 +100,8 @@ impl Device {
         }
     }
 
+    /// An open: who has the path decides.
     fn open(
-        &self,
         call: &Call,
         context: &mut Context,
         dirfd: i32,
@@ -117,24 +113,11 @@ impl Device {
         if excluded {
             return Ok(Outcome::Continue);
         }
-        let follow = flags & libc::O_NOFOLLOW == 0;
-        let file = match context.path(call, ReaderKind::Path { dirfd, address, follow, resolve })? {
-            Ok(file) => file,
-            // The reader was stuck and is gone: the call gets what a dead handler gives.
-            Err(Errno::EIO) => return Ok(Outcome::Fail(Errno::EIO)),
-            // No such file, unreadable path, ...: the kernel says it best.
-            Err(_) => return Ok(Outcome::Continue),
-        };
-        let reopened = match self.placeholders.contains(&file) {
-            true => None,
-            false if file.device == self.memfd_device => Some(file),
-            false => return Ok(Outcome::Continue),
-        };
-        context.leave(call, AssistKind::Open { flags: flags as u32, reopened })
+        context.leave_to_reader(call, ReaderKind::Open { flags, dirfd, address, resolve })
     }
 
     /// `openat2`: flags and resolve bits are in memory (`struct open_how`).
-    fn openat2(&self, call: &Call, context: &mut Context) -> Result<Outcome, AssistError> {
+    fn openat2(call: &Call, context: &mut Context) -> Result<Outcome, AssistError> {
         const OPEN_HOW_BYTES: u32 = 24;
         let [dirfd, path, how, size, ..] = call.args;
         if size < u64::from(OPEN_HOW_BYTES) {
@@ -145,7 +128,7 @@ impl Device {
             bytes.get(at..at + 8).and_then(|b| b.try_into().ok()).map_or(u64::MAX, u64::from_ne_bytes)
         };
         match i32::try_from(word(0)) {
-            Ok(flags) => self.open(call, context, dirfd as i32, path, flags, word(16)),
+            Ok(flags) => Self::open(call, context, dirfd as i32, path, flags, word(16)),
             Err(_) => Ok(Outcome::Continue),
         }
     }

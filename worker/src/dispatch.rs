@@ -6,8 +6,8 @@ use crate::context::Context;
 use crate::handler::{Handler, Outcome};
 use crate::record::Scope;
 use crate::trace::{self, Tracer};
-use std::rc::Rc;
 use kcov_proto::area::Area;
+use std::rc::Rc;
 
 /// The handlers of a worker, in the order in which they are asked.
 pub struct Dispatch {

@@ -1,12 +1,11 @@
 //! The command line of the worker program, which the broker writes and users do not.
 
 use crate::zygote::{self, ZygoteConfig};
-use kcov_proto::message::FileId;
 use std::process::ExitCode;
 
 const USAGE: &str = "\
 kcov-worker is started by kcov-broker and is of no use by itself.
-usage: kcov-worker zygote --uid=N --parent=PID --memfd-device=N [--placeholder=DEVICE:INODE]...
+usage: kcov-worker zygote --uid=N --parent=PID
        kcov-worker bench-record [--json]";
 
 /// Runs the program with `arguments`, its name left out.
@@ -37,12 +36,6 @@ fn config(arguments: &[String]) -> Option<ZygoteConfig> {
         match argument.split_once('=')? {
             ("--uid", value) => config.uid = value.parse().ok()?,
             ("--parent", value) => config.parent = value.parse().ok()?,
-            ("--memfd-device", value) => config.memfd_device = value.parse().ok()?,
-            ("--placeholder", value) => {
-                let (device, inode) = value.split_once(':')?;
-                let file = FileId { device: device.parse().ok()?, inode: inode.parse().ok()? };
-                config.placeholders.push(file);
-            }
             _ => return None,
         }
     }

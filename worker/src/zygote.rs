@@ -13,7 +13,7 @@ use crate::sys::fork;
 use crate::sys::shared::SharedWords;
 use crate::sys::socket::{Channel, ChannelError, inherited};
 use crate::trace::Tracer;
-use kcov_proto::message::{FileId, ZygoteReply, ZygoteRequest};
+use kcov_proto::message::{ZygoteReply, ZygoteRequest};
 use kcov_proto::{Errno, roster, slot};
 use nix::errno::Errno as SysErrno;
 use nix::poll::{PollFd, PollFlags, ppoll};
@@ -27,16 +27,12 @@ use std::sync::Arc;
 const SOCKET: i32 = 3;
 
 /// What the spawner tells a zygote.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ZygoteConfig {
     /// uid and gid to become.
     pub uid: u32,
     /// Process that started it.
     pub parent: u32,
-    /// Device number of memfds.
-    pub memfd_device: u64,
-    /// Files that stand for the KCOV device.
-    pub placeholders: Vec<FileId>,
 }
 
 /// Why a zygote ends before its broker does.
@@ -92,7 +88,7 @@ pub fn run(config: &ZygoteConfig) -> Result<(), ZygoteError> {
         }
         match broker.receive::<ZygoteRequest>() {
             Ok((ZygoteRequest::Fork { index: _ }, descriptors)) => {
-                let reply = fork_worker(descriptors, config, &tracer, &jail);
+                let reply = fork_worker(descriptors, &tracer, &jail);
                 broker.send(&reply)?;
             }
             Err(ChannelError::Closed) => return Ok(()),
@@ -114,23 +110,18 @@ fn report_ended(broker: &mut Channel) -> Result<(), ChannelError> {
     }
 }
 
-fn fork_worker(
-    descriptors: Vec<OwnedFd>,
-    config: &ZygoteConfig,
-    tracer: &Rc<Tracer>,
-    jail: &WorkerJail,
-) -> ZygoteReply {
+fn fork_worker(descriptors: Vec<OwnedFd>, tracer: &Rc<Tracer>, jail: &WorkerJail) -> ZygoteReply {
     let Ok(descriptors) = <[OwnedFd; 5]>::try_from(descriptors) else {
         return ZygoteReply::Failed(Errno::EPROTO);
     };
-    match fork::child(|| work(descriptors, config, tracer.clone(), jail)) {
+    match fork::child(|| work(descriptors, tracer.clone(), jail)) {
         Ok(pid) => ZygoteReply::Forked { pid: pid.as_raw() as u32 },
         Err(errno) => ZygoteReply::Failed(Errno(errno as i32)),
     }
 }
 
 /// Runs as a worker. Returns the exit status.
-fn work(descriptors: [OwnedFd; 5], config: &ZygoteConfig, tracer: Rc<Tracer>, jail: &WorkerJail) -> i32 {
+fn work(descriptors: [OwnedFd; 5], tracer: Rc<Tracer>, jail: &WorkerJail) -> i32 {
     let [listener, broker, reader, slot_file, roster_file] = descriptors;
     let _ = nix::sys::prctl::set_name(c"kcov-worker");
     fork::close(SOCKET);
@@ -148,7 +139,7 @@ fn work(descriptors: [OwnedFd; 5], config: &ZygoteConfig, tracer: Rc<Tracer>, ja
     if assistants.ready().is_err() {
         return 5;
     }
-    let device = Device::new(tracer.clone(), config.memfd_device, config.placeholders.clone());
+    let device = Device::new(tracer.clone());
     let dispatch = Dispatch::new(vec![Box::new(device), Box::new(Trace(tracer.clone()))], tracer);
     match serve(&listener, dispatch, Context::new(slot, roster, assistants)) {
         Ok(never) => match never {},

@@ -95,7 +95,11 @@ const PIDFD_GET_INFO: Argument = masked(1, 0xffff, 0xff0b);
 pub const RULES: &[Rule] = &[
     // Listeners and tasks.
     both("ioctl", &[int(1, SECCOMP_IOCTL_NOTIF_ID_VALID as i32)], "whether a notification is still pending"),
-    broker("ioctl", &[int(1, SECCOMP_IOCTL_NOTIF_SEND as i32)], "answering for a dead worker"),
+    both(
+        "ioctl",
+        &[int(1, SECCOMP_IOCTL_NOTIF_SEND as i32)],
+        "answering for a dead worker; letting an open go on",
+    ),
     broker("ioctl", &[int(1, SECCOMP_IOCTL_NOTIF_ADDFD as i32)], "giving the caller its descriptor"),
     broker(
         "ioctl",

@@ -9,6 +9,7 @@ use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, 
 use nix::sys::stat::{Mode, stat};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{Gid, Pid, Uid, setgroups, setresgid, setresuid};
+use std::os::fd::{AsFd, OwnedFd};
 
 /// One past the highest number that is tried: above the last of Linux 6.18.
 const NUMBERS: i64 = 480;

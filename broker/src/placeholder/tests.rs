@@ -131,6 +131,36 @@ fn a_user_namespace_is_enough() {
 }
 
 #[test]
+fn kallsyms_names_the_range_of_pcs_and_the_host_keeps_its_own() {
+    const PATH: &str = "/proc/kallsyms";
+    let before = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
+    in_child(|| {
+        install().expect("install");
+        install_kallsyms().expect("kallsyms");
+        let text = fs::read_to_string(PATH).expect("read");
+        assert_eq!(text, "ffffffff80000000 T _stext\nffffffffff000000 T _etext\n");
+        assert_eq!(stat(PATH).expect("stat").st_mode, libc::S_IFREG | 0o444);
+        assert_eq!(open(PATH, OFlag::O_WRONLY, Mode::empty()).err(), Some(Errno::EROFS));
+        fs::read_to_string("/proc/self/status").expect("the rest of /proc");
+        // Again, as for a command under a broker under a broker.
+        install_kallsyms().expect("kallsyms");
+        assert_eq!(fs::read_to_string(PATH).expect("read"), text);
+    });
+    assert_eq!(fs::read_to_string("/proc/self/mountinfo").expect("mountinfo"), before);
+}
+
+#[test]
+fn without_a_kallsyms_nothing_is_mounted() {
+    in_child(|| {
+        install().expect("install");
+        nix::mount::mount(Some("x"), "/proc", Some("tmpfs"), MsFlags::empty(), None::<&str>).expect("tmpfs");
+        let error = install_kallsyms().expect_err("nothing to cover");
+        assert_eq!((error.call, error.errno), ("move_mount", Errno::ENOENT));
+        assert_eq!(fs::read_dir("/proc").expect("readdir").count(), 0);
+    });
+}
+
+#[test]
 fn a_missing_debug_directory_is_noted() {
     in_child(|| {
         unshare(CloneFlags::CLONE_NEWNS).expect("unshare");

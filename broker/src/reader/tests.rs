@@ -10,8 +10,13 @@ use super::*;
 use subject::Subject;
 
 /// A reader whose tenant is below this test process.
+/// The device is where `placeholders` say, and no memfd is one.
+fn files(placeholders: Vec<FileId>) -> DeviceFiles {
+    DeviceFiles { placeholders, memfd_device: u64::MAX }
+}
+
 fn reader() -> Reader {
-    Reader::new(TenantRoot { pid: std::process::id() }, Vec::new()).expect("reader")
+    Reader::new(TenantRoot { pid: std::process::id() }, files(Vec::new())).expect("reader")
 }
 
 fn ask(reader: &mut Reader, tid: u32, what: ReaderKind) -> ReaderReply {

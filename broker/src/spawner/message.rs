@@ -9,11 +9,9 @@ pub enum Start {
     /// The tender, with one descriptor: its socket.
     Tender,
     /// The zygote, with one descriptor: its socket.
-    Zygote {
-        /// Files that stand for the device.
-        placeholders: Vec<FileId>,
-    },
-    /// A reader, with two descriptors: its socket and the listener.
+    Zygote,
+    /// A reader, with four descriptors: its sockets to worker and broker, the listener, the page that shows what it
+    /// is at.
     Reader {
         /// Process that all of the tenant descends from.
         tender: u32,

@@ -1,16 +1,33 @@
 //! Becoming a reader.
 
 use crate::confine;
-use crate::reader::{self, TenantRoot};
+use crate::reader::{self, DeviceFiles, Sockets, TenantRoot};
+use crate::sys::memfd;
+use crate::sys::process::file_facts;
+use crate::sys::shared::SharedWords;
 use kcov_proto::message::FileId;
+use kcov_proto::slot;
+use nix::errno::Errno;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// Serves as the reader of the tenant below `tender`. Returns the exit status if it cannot.
 pub fn serve(descriptors: Vec<OwnedFd>, tender: u32, placeholders: Vec<FileId>) -> i32 {
-    let Ok([socket, listener]) = <[OwnedFd; 2]>::try_from(descriptors) else { return 1 };
+    let Ok([requests, broker, listener, busy]) = <[OwnedFd; 4]>::try_from(descriptors) else { return 1 };
     let _ = nix::sys::prctl::set_name(c"kcov-reader");
-    if confine::keep_only(&[socket.as_fd(), listener.as_fd()]).and_then(|()| confine::reader()).is_err() {
+    let (Ok(busy), Ok(memfd_device)) = (SharedWords::open(busy, slot::WORDS), memfd_device()) else {
+        return 1;
+    };
+    let sockets = Sockets { requests, broker, listener, busy };
+    let Sockets { requests, broker, listener, busy } = &sockets;
+    let keep = [requests.as_fd(), broker.as_fd(), listener.as_fd(), busy.file()];
+    if confine::keep_only(&keep).and_then(|()| confine::reader()).is_err() {
         return 1;
     }
-    reader::serve(socket, listener, TenantRoot { pid: tender }, placeholders)
+    reader::serve(sockets, TenantRoot { pid: tender }, DeviceFiles { placeholders, memfd_device })
+}
+
+/// Device number that every memfd of this machine has.
+fn memfd_device() -> Result<u64, Errno> {
+    let probe = memfd::create(c"kcov-probe")?;
+    Ok(file_facts(probe.as_fd())?.id.device)
 }

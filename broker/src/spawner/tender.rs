@@ -39,7 +39,7 @@ pub fn serve(descriptors: Vec<OwnedFd>, launch: &Launch) -> i32 {
         // The broker is gone: there is nobody to tell.
         Err(StartError::Channel) => 1,
         Err(StartError::Step { step, errno }) => {
-            let failed = TenderEvent::Failed { step: step.into(), errno: errno as i32, exec: false };
+            let failed = TenderEvent::Failed { step, errno: errno as i32, exec: false };
             let _ = broker.send(&failed, &[]);
             1
         }
@@ -189,9 +189,10 @@ fn take_listener(command: Pid, words: &SharedWords) -> Result<OwnedFd, StartErro
             return pidfd::get_fd(child.as_fd(), number as i32).map_err(step("pidfd_getfd"));
         }
         if pidfd::is_dead(child.as_fd()) {
-            let errno = words[EXEC].load(Ordering::Acquire).checked_sub(1).map_or(Errno::ESRCH, |errno| {
-                Errno::from_raw(errno as i32)
-            });
+            let errno = words[EXEC]
+                .load(Ordering::Acquire)
+                .checked_sub(1)
+                .map_or(Errno::ESRCH, |errno| Errno::from_raw(errno as i32));
             return Err(StartError::Step { step: "installing the filter".into(), errno });
         }
         std::thread::sleep(LOOK);
@@ -239,7 +240,8 @@ impl Command<'_> {
             fork::default_action(signal);
         }
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&launch.mask), None).map_err(step("sigprocmask"))?;
-        let listener = crate::sys::filter::install(&bpf).map_err(|error| StartError::Step { step: error.to_string(), errno: Errno::EINVAL })?;
+        let listener = crate::sys::filter::install(&bpf)
+            .map_err(|error| StartError::Step { step: error.to_string(), errno: Errno::EINVAL })?;
         // From here on every call may be trapped: no allocation, nothing but stores until the exec. The listener
         // itself is close-on-exec.
         self.words[LISTENER].store(listener as u64 + 1, Ordering::Release);

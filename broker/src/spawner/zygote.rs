@@ -2,47 +2,32 @@
 
 use crate::launch::Launch;
 use crate::sys::fork::{self, Pointers};
-use crate::sys::memfd;
-use crate::sys::process::file_facts;
-use kcov_proto::message::FileId;
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use std::ffi::CString;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 /// Descriptor number of the zygote's socket.
 const SOCKET: i32 = 3;
 
 /// Execs the worker program as the zygote. Returns the exit status if that fails.
-pub fn exec(descriptors: &[OwnedFd], launch: &Launch, placeholders: &[FileId]) -> i32 {
-    match try_exec(descriptors, launch, placeholders) {
+pub fn exec(descriptors: &[OwnedFd], launch: &Launch) -> i32 {
+    match try_exec(descriptors, launch) {
         Ok(never) => match never {},
         Err(_) => 126,
     }
 }
 
-fn try_exec(
-    descriptors: &[OwnedFd],
-    launch: &Launch,
-    placeholders: &[FileId],
-) -> Result<std::convert::Infallible, Errno> {
+fn try_exec(descriptors: &[OwnedFd], launch: &Launch) -> Result<std::convert::Infallible, Errno> {
     let socket = descriptors.first().ok_or(Errno::EBADF)?;
-    let mut argv = vec![
+    let argv = [
         "kcov-worker".to_owned(),
         "zygote".to_owned(),
         format!("--uid={}", launch.jail_id),
         format!("--parent={}", nix::unistd::getppid()),
-        format!("--memfd-device={}", memfd_device()?),
     ];
-    argv.extend(placeholders.iter().map(|file| format!("--placeholder={}:{}", file.device, file.inode)));
     let argv: Vec<CString> = argv.into_iter().filter_map(|argument| CString::new(argument).ok()).collect();
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
     fork::place(socket, SOCKET)?;
     Err(fork::exec(&launch.worker, &Pointers::from(argv), &Pointers::from(Vec::new())))
-}
-
-/// Device number that every memfd of this machine has.
-fn memfd_device() -> Result<u64, Errno> {
-    let probe = memfd::create(c"kcov-probe")?;
-    Ok(file_facts(probe.as_fd())?.id.device)
 }

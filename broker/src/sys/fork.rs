@@ -68,11 +68,7 @@ pub fn close_copy(fd: &impl std::os::fd::AsRawFd) {
 pub fn place(fd: &impl std::os::fd::AsRawFd, to: std::os::fd::RawFd) -> Result<(), Errno> {
     // SAFETY: integers only; the caller is about to exec, so nobody owns the number `to` any more.
     let done = unsafe {
-        if fd.as_raw_fd() == to {
-            libc::fcntl(to, libc::F_SETFD, 0)
-        } else {
-            libc::dup2(fd.as_raw_fd(), to)
-        }
+        if fd.as_raw_fd() == to { libc::fcntl(to, libc::F_SETFD, 0) } else { libc::dup2(fd.as_raw_fd(), to) }
     };
     Errno::result(done).map(drop)
 }

@@ -1,7 +1,7 @@
 //! memfds: made, re-opened, and asked who holds them open.
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::{OFlag, open, openat};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::Mode;
 use std::ffi::CStr;
@@ -22,13 +22,31 @@ pub fn create(name: &CStr) -> Result<OwnedFd, Errno> {
     }
 }
 
-/// A new description of the file behind `fd`, by way of procfs.
-///
-/// # Errors
-/// As `open(2)`.
-pub fn reopen(fd: BorrowedFd<'_>, flags: OFlag) -> Result<OwnedFd, Errno> {
-    let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
-    open(path.as_str(), flags | OFlag::O_CLOEXEC, Mode::empty())
+/// The way to new descriptions of this process's files: its own `/proc/self/fd`, kept open, as the path there is a third
+/// of the cost. It stands for the process that opened it.
+#[derive(Debug)]
+pub struct Reopener {
+    directory: OwnedFd,
+}
+
+impl Reopener {
+    /// For this process.
+    ///
+    /// # Errors
+    /// As `open(2)`: procfs is not mounted.
+    pub fn new() -> Result<Self, Errno> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        Ok(Reopener { directory: open("/proc/self/fd", flags, Mode::empty())? })
+    }
+
+    /// A new description of the file behind `fd`.
+    ///
+    /// # Errors
+    /// As `open(2)`.
+    pub fn reopen(&self, fd: BorrowedFd<'_>, flags: OFlag) -> Result<OwnedFd, Errno> {
+        let name = fd.as_raw_fd().to_string();
+        openat(&self.directory, name.as_str(), flags | OFlag::O_CLOEXEC, Mode::empty())
+    }
 }
 
 /// Whether no description of the file is open for writing, besides those that `memfd_create` returned: the kernel counts
@@ -51,15 +69,21 @@ pub fn is_sole(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
     is_granted(fd, libc::F_WRLCK)
 }
 
-/// Asks for a lease and gives it back: an owner may keep the instance, and a lease would hold up whoever opens the file.
+/// Gives back the lease that a granted question left: it would hold up whoever opens the file.
+///
+/// # Errors
+/// As `fcntl(2)`.
+pub fn give_back(fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    // SAFETY: a plain fcntl with an integer argument.
+    Errno::result(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETLEASE, libc::F_UNLCK) }).map(drop)
+}
+
+/// Asks for a lease. One that is granted stays until it is given back, or the file is closed.
 fn is_granted(fd: BorrowedFd<'_>, lease: libc::c_int) -> Result<bool, Errno> {
     // SAFETY: a plain fcntl with an integer argument.
     match Errno::result(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETLEASE, lease) }) {
-        Ok(_) => {}
-        Err(Errno::EAGAIN | Errno::EBUSY) => return Ok(false),
-        Err(errno) => return Err(errno),
+        Ok(_) => Ok(true),
+        Err(Errno::EAGAIN | Errno::EBUSY) => Ok(false),
+        Err(errno) => Err(errno),
     }
-    // SAFETY: as above.
-    Errno::result(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETLEASE, libc::F_UNLCK) })?;
-    Ok(true)
 }

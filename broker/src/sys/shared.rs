@@ -37,6 +37,15 @@ impl SharedWords {
         ftruncate(&file, length.get() as libc::off_t)?;
         let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
         fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;
+        Self::open(file, words)
+    }
+
+    /// The first `words` words of a memfd that [`new`](Self::new) made, in another process.
+    ///
+    /// # Errors
+    /// As `mmap(2)`.
+    pub fn open(file: OwnedFd, words: usize) -> Result<Self, Errno> {
+        let length = words.checked_mul(8).and_then(NonZeroUsize::new).ok_or(Errno::EINVAL)?;
         let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // SAFETY: a new mapping at an address of the kernel's choice disturbs no other object.
         let start = unsafe { mmap(None, length, protection, MapFlags::MAP_SHARED, &file, 0)? };
@@ -54,7 +63,7 @@ impl SharedWords {
     /// # Errors
     /// As `open(2)`.
     pub fn read_only(&self) -> Result<OwnedFd, Errno> {
-        memfd::reopen(self.file.as_fd(), nix::fcntl::OFlag::O_RDONLY)
+        memfd::Reopener::new()?.reopen(self.file.as_fd(), nix::fcntl::OFlag::O_RDONLY)
     }
 }
 

@@ -97,7 +97,7 @@ pub fn clear_ambient_set() -> Result<(), Errno> {
     prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL as c_ulong)
 }
 
-/// Sets and locks [`SECUREBITS`].
+/// Sets and locks the securebits: root has no capabilities of its own, and no change of ids gives any.
 ///
 /// # Errors
 /// `EPERM` without `CAP_SETPCAP`, or where they are locked otherwise.

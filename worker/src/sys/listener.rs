@@ -33,13 +33,7 @@ pub fn receive(listener: BorrowedFd<'_>, slot: &[AtomicU64]) -> Result<(), Errno
 ///
 /// # Errors
 /// Anything but that.
-pub fn send(
-    listener: BorrowedFd<'_>,
-    id: u64,
-    value: i64,
-    error: i32,
-    go_on: bool,
-) -> Result<bool, Errno> {
+pub fn send(listener: BorrowedFd<'_>, id: u64, value: i64, error: i32, go_on: bool) -> Result<bool, Errno> {
     let flags = if go_on { libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32 } else { 0 };
     let mut response = libc::seccomp_notif_resp { id, val: value, error, flags };
     // SAFETY: the kernel reads and writes a `seccomp_notif_resp`, which is a live one of this frame.

@@ -3,8 +3,9 @@
 use super::super::procfs::Procfs;
 use super::super::task::Task;
 use super::subject::{Setting, Subject};
-use super::{Reader, TenantRoot, ask, failed, reader};
+use super::{Reader, Sockets, TenantRoot, ask, failed, files, reader};
 use crate::sys::fork;
+use crate::sys::shared::SharedWords;
 use kcov_proto::message::{self, ReaderKind, ReaderReply, ReaderRequest};
 use nix::errno::Errno;
 use nix::sys::prctl::set_child_subreaper;
@@ -40,7 +41,7 @@ fn descendants_are_members_and_nobody_else_is() {
 #[test]
 fn a_tenant_is_not_its_neighbour() {
     let (first, second) = (subject(None), subject(None));
-    let mut reader = Reader::new(TenantRoot { pid: first.tid }, Vec::new()).expect("reader");
+    let mut reader = Reader::new(TenantRoot { pid: first.tid }, files(Vec::new())).expect("reader");
     assert_eq!(ask(&mut reader, first.tid, NOTHING), failed(Errno::EPERM));
     assert_eq!(ask(&mut reader, second.tid, NOTHING), failed(Errno::EPERM));
 }
@@ -80,8 +81,10 @@ fn end_after(bytes: Option<&[u8]>) -> WaitStatus {
     let tenant = TenantRoot { pid: std::process::id() };
     let child = fork::child(|| {
         nix::unistd::close(keep).expect("close");
-        let listener = theirs.try_clone().expect("dup");
-        super::super::serve(theirs.try_clone().expect("dup"), listener, tenant, Vec::new())
+        let copy = || theirs.try_clone().expect("dup");
+        let busy = SharedWords::new(c"busy", 512).expect("page");
+        let sockets = Sockets { requests: copy(), broker: copy(), listener: copy(), busy };
+        super::super::serve(sockets, tenant, files(Vec::new()))
     })
     .expect("fork");
     drop(theirs);
@@ -149,7 +152,7 @@ fn prices_are_printed() {
             resolve: 0,
         };
         let address = member.look_up(&spelling).address;
-        let what = ReaderKind::Path { dirfd: nix::libc::AT_FDCWD, address, follow: true, resolve: 0 };
+        let what = ReaderKind::Open { flags: 0, dirfd: nix::libc::AT_FDCWD, address, resolve: 0 };
         println!("{name}: {:?}", best(|| drop(ask(&mut reader, member.tid, what.clone()))));
     };
     price("absolute path", b"/etc/ld.so.cache");

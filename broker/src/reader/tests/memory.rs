@@ -43,7 +43,7 @@ fn memory_comes_whole_or_not_at_all() {
 fn a_string_may_end_where_its_mapping_ends() {
     let (subject, mut reader) = (subject(), reader());
     let mut look_up = |address| {
-        let what = ReaderKind::Path { dirfd: nix::libc::AT_FDCWD, address, follow: true, resolve: 0 };
+        let what = ReaderKind::Open { flags: 0, dirfd: nix::libc::AT_FDCWD, address, resolve: 0 };
         ask(&mut reader, subject.tid, what)
     };
     let end = end_of_stack();
@@ -66,7 +66,7 @@ fn a_string_without_end_is_too_long() {
     let text = vec![b'/'; 8192];
     let (subject, mut reader) = (subject(), reader());
     let address = text.as_ptr() as u64;
-    let what = ReaderKind::Path { dirfd: 0, address, follow: true, resolve: 0 };
+    let what = ReaderKind::Open { flags: 0, dirfd: 0, address, resolve: 0 };
     assert_eq!(ask(&mut reader, subject.tid, what), failed(Errno::ENAMETOOLONG));
 }
 

@@ -1,7 +1,7 @@
 //! Every spelling of a path leads the reader to where it leads the caller.
 
 use super::subject::{Setting, Spelling, Start};
-use super::{Reader, Subject, TenantRoot, ask, failed, reader};
+use super::{Reader, Subject, TenantRoot, ask, failed, files, reader};
 use crate::sys::process;
 use kcov_proto::message::{ReaderKind, ReaderReply};
 use nix::errno::Errno;
@@ -67,10 +67,10 @@ fn enter_chroot(tree: &Path) {
 /// Compares one look-up.
 fn check(reader: &mut Reader, subject: &Subject, spelling: &Spelling) {
     let own = subject.look_up(spelling);
-    let what = ReaderKind::Path {
+    let what = ReaderKind::Open {
+        flags: if spelling.follow { 0 } else { nix::libc::O_NOFOLLOW },
         dirfd: subject.dirfd(spelling.start),
         address: own.address,
-        follow: spelling.follow,
         resolve: spelling.resolve,
     };
     let expected = match own.result {
@@ -302,12 +302,12 @@ fn placeholder_for(owner: u32, enter: &dyn Fn()) -> ReaderReply {
         file: Path::new("/dev/null"),
         thread: None,
     });
-    let mut reader = Reader::new(TenantRoot { pid: std::process::id() }, vec![id]).expect("reader");
+    let mut reader = Reader::new(TenantRoot { pid: std::process::id() }, files(vec![id])).expect("reader");
     let path = path.into_os_string().into_vec();
     let own = subject.look_up(&Spelling { start: Start::Cwd, path, follow: true, resolve: 0 });
     assert_eq!(own.result, Ok(id));
     let (dirfd, address) = (libc::AT_FDCWD, own.address);
-    match ask(&mut reader, subject.tid, ReaderKind::Path { dirfd, address, follow: true, resolve: 0 }) {
+    match ask(&mut reader, subject.tid, ReaderKind::Open { flags: 0, dirfd, address, resolve: 0 }) {
         ReaderReply::File(found) if found == id => ReaderReply::Memory(Vec::new()),
         other => other,
     }
@@ -366,10 +366,10 @@ fn limits_are_those_of_the_kernel() {
     let slashes = Spelling { start: Start::Cwd, path: vec![b'/'; 4095], follow: true, resolve: 0 };
     check(&mut reader, &subject, &slashes);
     check(&mut reader, &subject, &Spelling { path: vec![b'/'; 4096], ..slashes.clone() });
-    let bad = ReaderKind::Path {
+    let bad = ReaderKind::Open {
+        flags: 0,
         dirfd: 9999,
         address: subject.look_up(&Spelling { path: b"x".into(), ..slashes }).address,
-        follow: true,
         resolve: 0,
     };
     assert_eq!(ask(&mut reader, subject.tid, bad), failed(Errno::EBADF));

@@ -1,0 +1,152 @@
+//! A reader as the broker sees it: whom it reads for, what it is at, and what waits for it.
+
+use crate::poller::Token;
+use crate::spawner::message::Start;
+use crate::sys::listener::Answer;
+use crate::sys::pidfd;
+use crate::sys::shared::SharedWords;
+use crate::sys::socket;
+use crate::sys::socket::Channel;
+use crate::tenant::Tenant;
+use crate::tenant::{TenantError, system};
+use kcov_proto::Errno;
+use kcov_proto::message::{MAX_BYTES, ReaderKind, ReaderRequest, decode};
+use kcov_proto::slot;
+use kcov_proto::sync::Ordering;
+use nix::sys::signal::Signal;
+use nix::sys::socket::{MsgFlags, Shutdown, recv, send, shutdown};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+use tracing::error;
+
+/// One reader.
+#[derive(Debug)]
+pub struct ReaderProcess {
+    pidfd: OwnedFd,
+    /// Opens of the device come here.
+    pub channel: Channel,
+    /// Its own end of the socket from the worker: what it did not come to is taken from there.
+    requests: OwnedFd,
+    busy: SharedWords,
+    /// The worker that it reads for.
+    worker: u32,
+    /// What it was at when it was last looked at, and since when.
+    seen: (u64, Instant),
+}
+
+impl ReaderProcess {
+    /// The notification that it is at, 0 for none.
+    #[must_use]
+    pub fn busy(&self) -> u64 {
+        self.busy[0].load(Ordering::Relaxed)
+    }
+
+    /// How long it has been at the same notification.
+    pub fn stalled(&mut self, now: Instant) -> Duration {
+        let id = self.busy();
+        if id == 0 || id != self.seen.0 {
+            self.seen = (id, now);
+        }
+        now.saturating_duration_since(self.seen.1)
+    }
+
+    /// Ends it; its death is handled when the pidfd says so.
+    pub fn kill(&self) {
+        // ESRCH: it was quicker.
+        let _ = pidfd::send_signal(self.pidfd.as_fd(), Signal::SIGKILL);
+    }
+
+    /// Opens that wait for it, each as it was sent; nothing can follow them.
+    fn take_waiting(&self) -> Vec<(ReaderRequest, Vec<u8>)> {
+        // From here on the worker's sends fail, and it asks for another reader.
+        let _ = shutdown(self.requests.as_raw_fd(), Shutdown::Both);
+        let mut waiting = Vec::new();
+        let mut buffer = vec![0; MAX_BYTES];
+        while let Ok(length @ 1..) = recv(self.requests.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
+            let bytes = &buffer[..length];
+            // Of the others the worker waits for a reply, and gives up when its end of the socket says so.
+            if let Ok(request) = decode::<ReaderRequest>(bytes)
+                && matches!(request.what, ReaderKind::Open { .. })
+            {
+                waiting.push((request, bytes.to_vec()));
+            }
+        }
+        waiting
+    }
+}
+
+impl Drop for ReaderProcess {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+impl Tenant {
+    /// Starts a reader for worker `worker`. Returns the worker's end of its socket.
+    pub(crate) fn start_reader(&mut self, worker: u32) -> Result<OwnedFd, TenantError> {
+        let (requests, workers_end) = socket::pair()?;
+        let (ours, theirs) = socket::pair()?;
+        let busy = SharedWords::new(c"kcov-busy", slot::WORDS).map_err(system("making a slot"))?;
+        let order = Start::Reader { tender: self.tender.pid, placeholders: self.placeholders.clone() };
+        let spawned = self.spawner.start(&order, &[&requests, &theirs, &self.listener, &busy.file()])?;
+        let index = self.next_reader;
+        self.next_reader = self.next_reader.wrapping_add(1);
+        let channel = Channel::from(ours);
+        self.poller.add(&channel, Token::Reader(index)).map_err(system("watching a reader"))?;
+        self.poller.add_once(&spawned.pidfd, Token::ReaderEnd(index)).map_err(system("watching a reader"))?;
+        let seen = (0, Instant::now());
+        let reader = ReaderProcess { pidfd: spawned.pidfd, channel, requests, busy, worker, seen };
+        self.readers.insert(index, reader);
+        Ok(workers_end)
+    }
+
+    /// The worker says that its reader is gone: the socket to the next one.
+    pub(crate) fn next_reader_of(&mut self, worker: u32) -> Option<OwnedFd> {
+        let current: Vec<u32> = self
+            .readers
+            .iter()
+            .filter(|(_, reader)| reader.worker == worker)
+            .map(|(&index, _)| index)
+            .collect();
+        if self.workers.get(&worker)?.fresh_reader.is_none() {
+            // It saw the end before we did.
+            for index in current {
+                self.reader_ended(index);
+            }
+        }
+        self.workers.get_mut(&worker)?.fresh_reader.take()
+    }
+
+    /// A reader ended: whom it was reading for gets `EIO`, and a new one takes over what waits.
+    pub(crate) fn reader_ended(&mut self, index: u32) {
+        while self.reader_speaks(index) {}
+        let Some(reader) = self.readers.remove(&index) else { return };
+        self.poller.remove(&reader.channel);
+        if reader.busy() != 0 {
+            self.answer_caller(reader.busy(), Answer::Fail(Errno::EIO));
+        }
+        let waiting = reader.take_waiting();
+        let worker = reader.worker;
+        drop(reader);
+        let next = self.workers.contains_key(&worker).then(|| self.start_reader(worker));
+        let socket = match next {
+            Some(Ok(socket)) => Some(socket),
+            Some(Err(error)) => {
+                error!(%error, "no reader for a worker");
+                None
+            }
+            None => None,
+        };
+        for (request, bytes) in waiting {
+            let passed_on = socket
+                .as_ref()
+                .is_some_and(|socket| send(socket.as_raw_fd(), &bytes, MsgFlags::MSG_DONTWAIT).is_ok());
+            if !passed_on {
+                self.answer_caller(request.id, Answer::Fail(Errno::EIO));
+            }
+        }
+        if let Some(worker) = self.workers.get_mut(&worker) {
+            worker.fresh_reader = socket;
+        }
+    }
+}

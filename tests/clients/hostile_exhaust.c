@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+/*
+ * hostile_exhaust fds           - opens until its own limit says EMFILE
+ * hostile_exhaust maps          - maps until there is no more room for mappings
+ * hostile_exhaust pids GROUP    - forks until the pids cgroup at GROUP says EAGAIN
+ * hostile_exhaust memory GROUP  - writes to files of the device until the memory cgroup at GROUP kills it
+ * hostile_exhaust opens N MOST  - holds N opens at a time, of which MOST are granted and the others ENFILE
+ * hostile_exhaust area          - asks for the largest area under a limit: ENOMEM, and nothing is allocated
+ * hostile_exhaust total WORDS N - asks for N areas of WORDS words: the last one is too much, until another is gone
+ * hostile_exhaust any           - opens until anything says no
+ *
+ * Afterwards the device works.
+ */
+#include "hostile_kit.h"
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+static int try_open(void)
+{
+	return open(KCOV_DEVICE, O_RDWR | O_CLOEXEC);
+}
+
+static void limit_descriptors(rlim_t most)
+{
+	struct rlimit limit = { most, most };
+
+	need(!setrlimit(RLIMIT_NOFILE, &limit), "RLIMIT_NOFILE");
+}
+
+static void exhaust_descriptors(void)
+{
+	int fds[64], count = 0, got = 0;
+
+	limit_descriptors(NUMBER_OF(fds));
+	while (count < 64 && (fds[count] = try_open()) >= 0)
+		count++;
+	got = errno;
+	expect("open without a free descriptor", got, EMFILE);
+	for (int i = 0; i < 1000; i++)
+		expect("open without a free descriptor", outcome(try_open()), EMFILE);
+	while (count)
+		close(fds[--count]);
+}
+
+static void exhaust_mappings(void)
+{
+	enum { MOST = 200000 };
+	static char *pages[MOST];
+	int count = 0, fd = try_open();
+
+	need(fd >= 0 && !ioctl(fd, KCOV_INIT_TRACE, KIT_WORDS), "an object");
+	/* Neighbours of different protection do not merge. */
+	while (count < MOST) {
+		void *page = mmap(NULL, 4096, count % 2 ? PROT_READ : PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+		if (page == MAP_FAILED)
+			break;
+		pages[count++] = page;
+	}
+	void *area = mmap(NULL, KIT_BYTES, PROT_READ, MAP_SHARED, fd, 0);
+	expect("mmap of an area without room", area == MAP_FAILED ? errno : 0, ENOMEM);
+	expect("ENABLE without room for a mapping", outcome(ioctl(fd, KCOV_ENABLE, KCOV_TRACE_PC)), 0);
+	syscall(SYS_getppid);
+	expect("DISABLE without room for a mapping", outcome(ioctl(fd, KCOV_DISABLE, 0)), 0);
+	while (count)
+		munmap(pages[--count], 4096);
+	close(fd);
+}
+
+static void enter_group(const char *group)
+{
+	char path[512];
+
+	snprintf(path, sizeof(path), "%s/cgroup.procs", group);
+	FILE *file = fopen(path, "w");
+	need(file && fprintf(file, "0\n") > 0 && !fclose(file), path);
+}
+
+static int in_a_child(void (*act)(const char *), const char *group)
+{
+	pid_t pid = fork();
+
+	need(pid >= 0, "fork");
+	if (pid == 0) {
+		act(group);
+		_exit(verdict());
+	}
+	return wait_for(pid);
+}
+
+static void exhaust_processes(const char *group)
+{
+	pid_t children[256];
+	int count = 0;
+
+	enter_group(group);
+	while (count < 256) {
+		children[count] = fork();
+		if (children[count] < 0)
+			break;
+		if (children[count] == 0) {
+			cycle("among as many processes as there may be");
+			pause();
+			_exit(0);
+		}
+		count++;
+	}
+	expect("fork beyond the limit", count < 256 ? errno : 0, EAGAIN);
+	cycle("with no process left");
+	while (count) {
+		kill(children[--count], SIGKILL);
+		wait_for(children[count]);
+	}
+}
+
+static void exhaust_memory(const char *group)
+{
+	enum { MANY = 16 << 20 };
+	uint64_t *area;
+
+	enter_group(group);
+	int sparse = try_open(), fd = kcov_ready(MANY, &area);
+	need(sparse >= 0 && !ftruncate(sparse, MANY * 8ll), "a sparse file");
+	expect("ENABLE", outcome(ioctl(fd, KCOV_ENABLE, KCOV_TRACE_PC)), 0);
+	for (size_t i = 0; i < MANY; i += 512) {
+		area[i] = 0;
+		need(pwrite(sparse, &area[i], 8, i * 8) == 8, "pwrite");
+		if (i % (1 << 16) == 0)
+			syscall(SYS_getppid);
+	}
+	wrong("no limit of memory held");
+}
+
+static void hold_opens(long wanted, long most)
+{
+	int *fds = calloc(wanted, sizeof(*fds));
+	long count = 0;
+
+	limit_descriptors(wanted + 64);
+	for (long i = 0; i < wanted; i++) {
+		int fd = try_open();
+
+		if (fd >= 0)
+			fds[count++] = fd;
+		else if (errno != ENFILE) {
+			wrong("open %ld: %m, expected ENFILE above %ld", i, most);
+			break;
+		}
+	}
+	printf("%ld of %ld opens granted\n", count, wanted);
+	if (count != most)
+		wrong("%ld opens granted, expected %ld", count, most);
+	/* One goes: another one finds its place at once. */
+	if (count) {
+		close(fds[--count]);
+		int fd = try_open();
+		expect("open after a close", outcome(fd), 0);
+		close(fd);
+	}
+	while (count)
+		close(fds[--count]);
+	free(fds);
+}
+
+static void ask_for_area(void)
+{
+	struct stat facts;
+	int fd = try_open();
+
+	need(fd >= 0, "open");
+	expect("INIT_TRACE of 2 GiB", outcome(ioctl(fd, KCOV_INIT_TRACE, 0x0ffffffful)), ENOMEM);
+	need(!fstat(fd, &facts), "fstat");
+	if (facts.st_size || facts.st_blocks)
+		wrong("%ld bytes, %ld blocks after ENOMEM", (long)facts.st_size, (long)facts.st_blocks);
+	expect("ENABLE after ENOMEM", outcome(ioctl(fd, KCOV_ENABLE, KCOV_TRACE_PC)), EINVAL);
+	expect("smaller INIT_TRACE", outcome(ioctl(fd, KCOV_INIT_TRACE, KIT_WORDS)), 0);
+	close(fd);
+}
+
+static void ask_for_all(unsigned long words, int number)
+{
+	int fds[64];
+
+	for (int i = 0; i < number; i++) {
+		fds[i] = try_open();
+		need(fds[i] >= 0, "open");
+		expect("INIT_TRACE", outcome(ioctl(fds[i], KCOV_INIT_TRACE, words)), i < number - 1 ? 0 : ENOMEM);
+	}
+	close(fds[0]);
+	expect("INIT_TRACE when there is room again", outcome(ioctl(fds[number - 1], KCOV_INIT_TRACE, words)), 0);
+	for (int i = 1; i < number; i++)
+		close(fds[i]);
+}
+
+/* As many as there are: some clean refusal, and all is as before when they are closed. */
+static void open_any(void)
+{
+	enum { MOST = 5000 };
+	static int fds[MOST];
+	int count = 0;
+
+	limit_descriptors(MOST + 64);
+	while (count < MOST && (fds[count] = try_open()) >= 0)
+		count++;
+	expect_one_of("open beyond what there is", count < MOST ? errno : 0, EMFILE, ENFILE);
+	printf("%d opens\n", count);
+	/* The descriptors that are left must do for owners and helpers. */
+	expect("INIT_TRACE", outcome(ioctl(fds[0], KCOV_INIT_TRACE, KIT_WORDS)), 0);
+	expect("ENABLE", outcome(ioctl(fds[0], KCOV_ENABLE, KCOV_TRACE_PC)), 0);
+	syscall(SYS_getppid);
+	expect("DISABLE", outcome(ioctl(fds[0], KCOV_DISABLE, 0)), 0);
+	while (count)
+		close(fds[--count]);
+	usleep(300000);
+}
+
+int main(int argc, char **argv)
+{
+	const char *what = argc > 1 ? argv[1] : "", *group = argc > 2 ? argv[2] : "";
+
+	if (!strcmp(what, "fds"))
+		exhaust_descriptors();
+	else if (!strcmp(what, "maps"))
+		exhaust_mappings();
+	else if (!strcmp(what, "pids"))
+		expect("the child", in_a_child(exhaust_processes, group), 0);
+	else if (!strcmp(what, "memory")) {
+		int status = in_a_child(exhaust_memory, group);
+
+		if (status != 128 + SIGKILL)
+			wrong("the child ended with %d", status);
+	} else if (!strcmp(what, "opens") && argc > 3)
+		hold_opens(atol(argv[2]), atol(argv[3]));
+	else if (!strcmp(what, "area"))
+		ask_for_area();
+	else if (!strcmp(what, "total") && argc > 3)
+		ask_for_all(strtoul(argv[2], NULL, 0), atoi(argv[3]));
+	else if (!strcmp(what, "any"))
+		open_any();
+	else
+		need(0, "usage");
+	cycle("after exhaustion");
+	return verdict();
+}

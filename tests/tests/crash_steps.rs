@@ -1,0 +1,233 @@
+//! What serves a tenant is killed at every step of the life of a KCOV object: at each entry into a system call and
+//! each return from one. The client sees right results or `EIO`, an `EIO` took no effect, no call hangs, and the next
+//! life is whole; or, where nobody could serve it any more, the tenant ends and nothing of it stays.
+//!
+//! By default some of the steps are tried, with `KCOV_LONG=1` all.
+
+use anyhow::{Context, Result};
+use kcov_tests::process::Process;
+use kcov_tests::steps::{Driven, Steps};
+use kcov_tests::{Control, Outcome, Run, Running, Session, client, long, until};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::time::Duration;
+
+const GO: u64 = 0;
+const READY: u64 = 1;
+const EIOS: u64 = 2;
+const WRONGS: u64 = 3;
+const LATE: u64 = 4;
+const SLOWEST: u64 = 5;
+const LEFT_OVER: u64 = 6;
+const END: u64 = 1 << 32;
+
+const DEADLINE: &str = "1s";
+/// No call hangs: far above the deadline, for a machine that does other work meanwhile.
+const MOST_MS: u64 = 10_000;
+const WITHIN: Duration = Duration::from_secs(30);
+
+/// A run whose client goes through one life cycle at a time.
+struct Cycles {
+    running: Running,
+    control: Control,
+    turn: u64,
+}
+
+impl Cycles {
+    /// Up to the first whole cycle: everything runs then.
+    fn start() -> Result<Self> {
+        let session = Session::new()?;
+        let control = Control::new(session.path("control"))?;
+        // A process of the tenant that left its session and its parent is the tenant's all the same.
+        let script = "setsid sleep 1000 & exec \"$0\" \"$1\"";
+        let words = ["bash".into(), "-c".into(), script.into(), client("cycles")?, control.path().to_owned()];
+        let run = Run::new(words).trace("kcov,getppid").option("--deadline").option(DEADLINE).logged();
+        let mut running = run.start_in(session)?;
+        running.reach(&control, READY, 1)?;
+        let mut cycles = Cycles { running, control, turn: 0 };
+        cycles.whole()?;
+        Ok(cycles)
+    }
+
+    /// Lets the client go through its next cycle.
+    fn go(&mut self) -> Result<()> {
+        self.turn += 1;
+        self.control.set(GO, self.turn)
+    }
+
+    /// Whether the client is through.
+    fn is_done(&self) -> Result<bool> {
+        Ok(self.control.get(READY)? > self.turn)
+    }
+
+    /// Waits until the client is through. Returns how many calls gave EIO since the start.
+    fn done(&mut self) -> Result<u64> {
+        self.running.reach(&self.control, READY, 1 + self.turn)?;
+        self.control.get(EIOS)
+    }
+
+    /// One more cycle, in which nothing fails.
+    fn whole(&mut self) -> Result<()> {
+        let before = self.control.get(EIOS)?;
+        self.go()?;
+        assert_eq!(self.done()?, before, "EIO in a cycle in which nobody was killed");
+        Ok(())
+    }
+
+    /// The one process of that name.
+    fn one(&self, name: &str) -> Result<Process> {
+        let session = &self.running.session;
+        until(&format!("one {name}"), WITHIN, || match session.named(name)[..] {
+            [process] => Some(process),
+            _ => None,
+        })
+    }
+
+    /// The broker: it has the name of the front.
+    fn broker(&self) -> Result<Process> {
+        let front = self.running.front();
+        let named = self.running.session.named("kcov-broker").into_iter();
+        named.into_iter().find(|process| process.parent() == Some(front)).context("no broker")
+    }
+
+    /// What the client found wrong so far.
+    #[track_caller]
+    fn assert_right(&self, when: &str) -> Result<()> {
+        assert_eq!(self.control.get(WRONGS)?, 0, "wrong results {when}");
+        assert_eq!(self.control.get(LATE)?, 0, "calls that gave EIO and took effect {when}");
+        assert_eq!(self.control.get(LEFT_OVER)?, 0, "descriptors left over {when}");
+        let slowest = self.control.get(SLOWEST)?;
+        assert!(slowest < MOST_MS, "a call took {slowest} ms {when}");
+        Ok(())
+    }
+
+    /// Ends the client, and asserts that nothing is left.
+    fn end(self) -> Result<Outcome> {
+        self.control.set(GO, END)?;
+        // It holds on to nothing, but to the run.
+        for process in self.running.session.processes() {
+            if process.name().is_some_and(|name| name == "sleep") {
+                send(process)?;
+            }
+        }
+        let outcome = self.running.finish()?;
+        assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
+        outcome.report()?.assert_nothing_left();
+        Ok(outcome)
+    }
+
+    /// The tenant ends, and no process of the run stays.
+    fn ends_whole(mut self) -> Result<i32> {
+        let status = self.running.wait()?;
+        let session = &self.running.session;
+        let gone = || session.processes().is_empty().then_some(());
+        until("the end of all processes", WITHIN, gone).with_context(|| {
+            let left: Vec<_> =
+                session.processes().into_iter().map(|process| (process, process.name())).collect();
+            format!("left: {left:?}")
+        })?;
+        Ok(status.code().unwrap_or(-1))
+    }
+}
+
+fn send(process: Process) -> Result<()> {
+    Ok(kill(Pid::from_raw(process.0), Signal::SIGKILL)?)
+}
+
+/// The steps to be tried, from 1 on: all of them, or some, the closer the earlier.
+fn steps() -> impl Iterator<Item = usize> {
+    std::iter::successors(Some(1), |&step| Some(step + if long() { 1 } else { 1 + step / 4 }))
+}
+
+/// Kills the process `name` at every step of a cycle; `before` prepares each. Returns how many steps were tried.
+fn at_every_step(name: &str, mut before: impl FnMut(&mut Cycles) -> Result<()>) -> Result<(usize, u64)> {
+    let mut cycles = Cycles::start()?;
+    for (tried, number) in steps().enumerate() {
+        let steps = Steps::attach(cycles.one(name)?)?;
+        before(&mut cycles)?;
+        cycles.go()?;
+        let driven = steps.kill_at(number, || cycles.is_done())?;
+        let when = format!("after {name} was killed at step {number} ({driven:?})");
+        cycles.done().with_context(|| when.clone())?;
+        cycles.assert_right(&when)?;
+        cycles.whole().with_context(|| when.clone())?;
+        cycles.assert_right(&when)?;
+        if driven == Driven::Done {
+            let eios = cycles.control.get(EIOS)?;
+            cycles.end()?;
+            return Ok((tried, eios));
+        }
+    }
+    unreachable!("a cycle has an end")
+}
+
+#[test]
+fn a_worker_at_every_step() -> Result<()> {
+    let (tried, eios) = at_every_step("kcov-worker", |_| Ok(()))?;
+    println!("worker: {tried} steps, {eios} EIO");
+    assert!(tried > 5);
+    Ok(())
+}
+
+#[test]
+fn a_reader_at_every_step() -> Result<()> {
+    let (tried, eios) = at_every_step("kcov-reader", |_| Ok(()))?;
+    println!("reader: {tried} steps, {eios} EIO");
+    assert!(tried > 5);
+    Ok(())
+}
+
+/// While it makes a new worker, which the client waits for.
+#[test]
+fn a_zygote_at_every_step() -> Result<()> {
+    let (tried, eios) = at_every_step("kcov-zygote", |cycles| send(cycles.one("kcov-worker")?))?;
+    println!("zygote: {tried} steps, {eios} EIO");
+    assert!(tried > 5);
+    Ok(())
+}
+
+/// Without it the tenant's processes have nobody to answer their calls.
+#[test]
+fn a_broker_at_every_step() -> Result<()> {
+    for number in steps() {
+        let mut cycles = Cycles::start()?;
+        let steps = Steps::attach(cycles.broker()?)?;
+        cycles.go()?;
+        match steps.kill_at(number, || cycles.is_done())? {
+            Driven::Killed(_) => assert_eq!(cycles.ends_whole()?, 125),
+            Driven::Done | Driven::Ended => {
+                cycles.done()?;
+                cycles.assert_right("at the end")?;
+                cycles.end()?;
+                println!("broker: up to {number} steps");
+                return Ok(());
+            }
+        }
+    }
+    unreachable!("a cycle has an end")
+}
+
+/// A run of which process `which` is killed while it does nothing ends whole. Returns the exit status.
+fn without(which: impl FnOnce(&Cycles) -> Result<Process>) -> Result<i32> {
+    let mut cycles = Cycles::start()?;
+    send(which(&cycles)?)?;
+    cycles.go()?;
+    cycles.ends_whole()
+}
+
+#[test]
+fn a_run_ends_with_its_front() -> Result<()> {
+    without(|cycles| Ok(cycles.running.front())).map(drop)
+}
+
+#[test]
+fn a_run_ends_with_its_tender() -> Result<()> {
+    assert_eq!(without(|cycles| cycles.one("kcov-tender"))?, 125);
+    Ok(())
+}
+
+#[test]
+fn a_run_ends_with_its_spawner() -> Result<()> {
+    assert_eq!(without(|cycles| cycles.one("kcov-spawner"))?, 125);
+    Ok(())
+}
