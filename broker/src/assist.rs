@@ -129,9 +129,19 @@ impl Tenant {
     pub(crate) fn reader_speaks(&mut self, index: u32) -> bool {
         let Some(reader) = self.readers.get_mut(&index) else { return false };
         match reader.channel.try_receive_bare::<Assist>() {
-            Ok(Assist { id, tid, what: AssistKind::Open { flags, reopened } }) => {
+            Ok(Assist { id, tid, what }) => {
                 self.counters.assists += 1;
-                let ruling = self.open(id, tid, flags as i32, reopened);
+                let ruling = match what {
+                    AssistKind::Open { flags, reopened } => self.open(id, tid, flags as i32, reopened),
+                    AssistKind::Ioctl { fd, request, arg, remote } => {
+                        self.ioctl(id, tid, fd, Request { request, arg, remote })
+                    }
+                    AssistKind::Mmap { fd, length, offset, prot, flags } => {
+                        self.mmap(id, tid, fd, Mapping { length, offset, prot, flags })
+                    }
+                    // Nothing else passes through a reader.
+                    _ => Verdict::Fail(Errno::EIO).into(),
+                };
                 self.settle_up();
                 if let Some(verdict) = ruling.verdict {
                     self.answer_caller(id, answer(verdict));
@@ -139,7 +149,7 @@ impl Tenant {
                 true
             }
             Err(ChannelError::WouldBlock) => false,
-            Ok(_) | Err(_) => {
+            Err(_) => {
                 // Its end follows, or is brought about; until then the socket would be ready for ever.
                 self.poller.remove(&reader.channel);
                 reader.kill();

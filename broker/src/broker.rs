@@ -436,14 +436,7 @@ impl Broker {
     /// Ends what is stuck: a reader first, as the worker may only be waiting for it.
     fn look_at_workers(&mut self, now: Instant) {
         let deadline = self.deadline;
-        let mut reader_killed = false;
-        for reader in self.tenant.readers.values_mut() {
-            if reader.stalled(now) >= deadline {
-                warn!(event = "reader_stuck", "a reader is past its deadline");
-                reader.kill();
-                reader_killed = true;
-            }
-        }
+        let reader_killed = self.tenant.look_at_readers(now, deadline, self.tick());
         let waiting = self.tenant.listener_says(PollFlags::POLLIN);
         for worker in self.tenant.workers.values_mut() {
             if worker.hung_up {

@@ -1,5 +1,6 @@
 //! What a tenant is started with; known before anything is forked and inherited by every process of the run.
 
+use crate::rootless::Shown;
 use crate::trace_set::TraceSet;
 use nix::sys::signal::SigSet;
 use nix::unistd::Pid;
@@ -52,8 +53,10 @@ pub struct Launch {
     pub quotas: Quotas,
     /// Proposals that the device answers.
     pub extensions: Extensions,
-    /// uid and gid of zygote and workers.
+    /// uid and gid of zygote and workers; of a rootless run, the user's own.
     pub jail_id: u32,
+    /// Of a rootless run: which ids the command sees as its own.
+    pub rootless: Option<Shown>,
 }
 
 /// Why a command cannot be run.

@@ -49,6 +49,7 @@ pub mod reader;
 pub mod reader_process;
 pub mod registry;
 pub mod report;
+pub mod rootless;
 pub mod run;
 pub mod spawner;
 pub mod spawner_client;

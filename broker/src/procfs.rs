@@ -54,6 +54,18 @@ pub fn descriptor_flags(tid: u32, fd: i32) -> Option<i32> {
     i32::from_str_radix(flags.trim(), 8).ok()
 }
 
+/// Mount and inode of descriptor `fd` of `tid` (Linux 5.14).
+#[must_use]
+pub fn descriptor_place(tid: u32, fd: i32) -> Option<(u64, u64)> {
+    parse_place(&fs::read_to_string(format!("/proc/{tid}/fdinfo/{fd}")).ok()?)
+}
+
+fn parse_place(fdinfo: &str) -> Option<(u64, u64)> {
+    // The first of each: what a file's own operations print comes behind.
+    let value = |key| fdinfo.lines().find_map(|line| line.strip_prefix(key))?.trim().parse().ok();
+    Some((value("mnt_id:")?, value("ino:")?))
+}
+
 /// The system call that `tid` is in, while it is in one.
 #[must_use]
 pub fn current_call(tid: u32) -> Option<i64> {
@@ -87,6 +99,17 @@ mod tests {
         assert_eq!(stat, Stat { parent: 1, exiting: true, start_stack: 77, exit_code: 0 });
         assert_eq!(parse_stat("7 (a"), None);
         assert_eq!(parse_stat("7 (a) S 1"), None);
+    }
+
+    #[test]
+    fn a_descriptor_is_where_statx_says() {
+        use std::os::fd::{AsFd, AsRawFd};
+        let file = fs::File::open("/proc/self/exe").expect("own program");
+        let facts = crate::sys::process::file_facts(file.as_fd()).expect("statx");
+        let tid = nix::unistd::gettid().as_raw() as u32;
+        assert_eq!(descriptor_place(tid, file.as_raw_fd()), Some((facts.mount, facts.id.inode)));
+        assert_eq!(parse_place("pos:\t0\nflags:\t02\nmnt_id:\t4\nino:\t9\nino:\t8\n"), Some((4, 9)));
+        assert_eq!(parse_place("pos:\t0\nmnt_id:\t4\n"), None);
     }
 
     #[test]

@@ -23,7 +23,7 @@ mod walk;
 use crate::sys::listener::{self, Answer};
 use crate::sys::process;
 use crate::sys::shared::SharedWords;
-use kcov_proto::abi::{REMOTE_ARG_BYTES, REMOTE_MAX_HANDLES, REMOTE_NUM_HANDLES_OFFSET, RemoteArg};
+use kcov_proto::abi::{self, REMOTE_ARG_BYTES, REMOTE_MAX_HANDLES, REMOTE_NUM_HANDLES_OFFSET, RemoteArg};
 use kcov_proto::message::{
     self, Assist, AssistKind, FileId, MAX_PATH, MAX_READ, ReaderKind, ReaderReply, ReaderRequest,
 };
@@ -113,9 +113,10 @@ impl Reader {
                 Err(end) => return end,
             };
             sockets.busy[0].store(request.id, Ordering::Relaxed);
-            let served = match request.what {
-                ReaderKind::Open { .. } => self.open(&request, sockets),
-                ReaderKind::Memory { .. } | ReaderKind::RemoteArg { .. } => self.reply(&request, sockets),
+            let served = if request.what.wants_reply() {
+                self.reply(&request, sockets)
+            } else {
+                self.pass_on(&request, sockets)
             };
             sockets.busy[0].store(0, Ordering::Relaxed);
             if let Err(end) = served {
@@ -132,53 +133,111 @@ impl Reader {
         transmit(sockets.requests.as_fd(), &self.bytes)
     }
 
-    /// Passes an open of the device on to the broker, and lets all others go on.
-    fn open(&mut self, request: &ReaderRequest, sockets: &Sockets) -> Result<(), End> {
-        let &ReaderKind::Open { flags, .. } = &request.what else { return Err(End::PeerAtFault) };
-        let reopened = match self.answer(request) {
-            ReaderReply::File(file) if self.device.placeholders.contains(&file) => None,
-            ReaderReply::File(file) if file.device == self.device.memfd_device => Some(file),
-            ReaderReply::Gone => return Ok(()),
+    /// Passes a call that concerns the device on to the broker, and lets all others go on.
+    fn pass_on(&mut self, request: &ReaderRequest, sockets: &Sockets) -> Result<(), End> {
+        let tid = request.tid;
+        let what = match self.work_for(tid, |reader| Ok(reader.translate(tid, &request.what))) {
+            Ok(Some(what)) => what,
+            Err(Errno::ESRCH) => return Ok(()),
             // Another file, none at all, an unreadable path: the kernel says it best.
-            _ => {
+            Ok(None) | Err(_) => {
                 let sent = listener::send(sockets.listener.as_fd(), request.id, Answer::Continue);
                 return sent.map(drop).map_err(|_| End::Broken);
             }
         };
-        let what = AssistKind::Open { flags: flags.cast_unsigned(), reopened };
-        let assist = Assist { id: request.id, tid: request.tid, what };
+        let assist = Assist { id: request.id, tid, what };
         message::encode(&assist, &mut self.bytes).map_err(|_| End::Broken)?;
         transmit(sockets.broker.as_fd(), &self.bytes)
     }
 
-    /// Serves one request; whether its notification is still valid is for the caller to ask.
-    fn answer(&mut self, request: &ReaderRequest) -> ReaderReply {
-        let tid = request.tid;
-        for _ in 0..ATTEMPTS {
-            match self.members.admit(&self.procfs, tid) {
-                Ok(()) => {}
-                Err(Errno::ESRCH) => return ReaderReply::Gone,
-                Err(errno) => return fail(errno),
+    /// What the broker is to do; `None` if the call does not concern the device.
+    fn translate(&mut self, tid: u32, what: &ReaderKind) -> Option<AssistKind> {
+        match *what {
+            ReaderKind::Memory { .. } => None,
+            ReaderKind::Open { flags, dirfd, address, resolve } => self.open(tid, flags, dirfd, address, resolve),
+            ReaderKind::Openat2 { dirfd, address, how } => {
+                let [flags, _, resolve] = words(tid, how).ok()?;
+                self.open(tid, i32::try_from(flags).ok()?, dirfd, address, resolve)
             }
-            let reply = self.perform(tid, &request.what).unwrap_or_else(fail);
-            if self.members.confirm(&self.procfs, tid) {
-                return reply;
+            ReaderKind::RemoteEnable { fd, address } => {
+                let remote = remote_arg(tid, address).map_err(|errno| kcov_proto::Errno(errno as i32));
+                Some(AssistKind::Ioctl { fd, request: abi::REMOTE_ENABLE, arg: address, remote: Some(remote) })
+            }
+            ReaderKind::OldMmap { address } => {
+                // Six 32-bit words: address, length, protection, flags, descriptor, offset.
+                let [first, second, third] = words(tid, address).ok()?;
+                let high = |word: u64| word >> 32;
+                let low = |word: u64| word & 0xffff_ffff;
+                let (length, prot, flags) = (high(first), low(second) as u32, high(second) as u32);
+                let (fd, offset) = (low(third) as u32 as i32, high(third));
+                let of_a_file = flags & libc::MAP_ANONYMOUS as u32 == 0 && fd >= 0;
+                of_a_file.then_some(AssistKind::Mmap { fd, length, offset, prot, flags })
             }
         }
-        ReaderReply::Gone
     }
 
-    fn perform(&mut self, tid: u32, what: &ReaderKind) -> Result<ReaderReply, Errno> {
-        match *what {
-            ReaderKind::Memory { address, length } => memory(tid, address, length).map(ReaderReply::Memory),
-            ReaderKind::RemoteArg { address } => remote_arg(tid, address).map(ReaderReply::RemoteArg),
-            ReaderKind::Open { flags, dirfd, address, resolve } => {
-                let path = process::read_string(tid, address, &mut self.text[..])?;
-                let lookup = Lookup { dirfd, path, follow: flags & libc::O_NOFOLLOW == 0, resolve };
-                resolve_for(&self.procfs, &self.device.placeholders, tid, &lookup).map(ReaderReply::File)
-            }
+    fn open(&mut self, tid: u32, flags: i32, dirfd: i32, address: u64, resolve: u64) -> Option<AssistKind> {
+        if never_the_device(flags) {
+            return None;
+        }
+        let file = self.find(tid, flags, dirfd, address, resolve).ok()?;
+        let reopened = match self.device.placeholders.contains(&file) {
+            true => None,
+            false if file.device == self.device.memfd_device => Some(file),
+            false => return None,
+        };
+        Some(AssistKind::Open { flags: flags.cast_unsigned(), reopened })
+    }
+
+    /// The file that a path of the caller leads to.
+    fn find(&mut self, tid: u32, flags: i32, dirfd: i32, address: u64, resolve: u64) -> Result<FileId, Errno> {
+        let path = process::read_string(tid, address, &mut self.text[..])?;
+        let lookup = Lookup { dirfd, path, follow: flags & libc::O_NOFOLLOW == 0, resolve };
+        resolve_for(&self.procfs, &self.device.placeholders, tid, &lookup)
+    }
+
+    /// Serves one request; whether its notification is still valid is for the caller to ask.
+    fn answer(&mut self, request: &ReaderRequest) -> ReaderReply {
+        let done = self.work_for(request.tid, |_| match request.what {
+            ReaderKind::Memory { address, length } => memory(request.tid, address, length),
+            _ => Err(Errno::EINVAL),
+        });
+        match done {
+            Ok(bytes) => ReaderReply::Memory(bytes),
+            Err(Errno::ESRCH) => ReaderReply::Gone,
+            Err(errno) => ReaderReply::Fail(kcov_proto::Errno(errno as i32)),
         }
     }
+
+    /// Does `work` for a thread that is shown to be the tenant's before, and to have its number still afterwards.
+    fn work_for<T>(
+        &mut self,
+        tid: u32,
+        work: impl Fn(&mut Self) -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        for _ in 0..ATTEMPTS {
+            self.members.admit(&self.procfs, tid)?;
+            let done = work(self);
+            if self.members.confirm(&self.procfs, tid) {
+                return done;
+            }
+        }
+        Err(Errno::ESRCH)
+    }
+}
+
+/// Flags with which an open never yields the device: the placeholder gives the kernel's answer.
+fn never_the_device(flags: i32) -> bool {
+    const EXCLUSIVE: i32 = libc::O_CREAT | libc::O_EXCL;
+    flags & (libc::O_PATH | libc::O_DIRECTORY) != 0 || flags & EXCLUSIVE == EXCLUSIVE
+}
+
+/// Three words of the caller's memory.
+fn words(tid: u32, address: u64) -> Result<[u64; 3], Errno> {
+    let mut bytes = [0; 24];
+    process::read_memory(tid, address, &mut bytes)?;
+    let word = |i: usize| std::array::from_fn(|byte| bytes[8 * i + byte]);
+    Ok([0, 1, 2].map(|i| u64::from_ne_bytes(word(i))))
 }
 
 /// The file that `lookup` leads to. A placeholder stands for a device of mode 0600, so who may not open that
@@ -218,10 +277,6 @@ fn remote_arg(tid: u32, address: u64) -> Result<RemoteArg, Errno> {
     let mut bytes = vec![0; REMOTE_ARG_BYTES + 8 * number as usize];
     process::read_memory(tid, address, &mut bytes)?;
     RemoteArg::decode(&bytes, number).map_err(|errno| Errno::from_raw(errno.0))
-}
-
-fn fail(errno: Errno) -> ReaderReply {
-    ReaderReply::Fail(kcov_proto::errno::Errno(errno as i32))
 }
 
 /// The next request. Descriptors that ride along are dropped by the kernel: no room is given for them.

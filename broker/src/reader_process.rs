@@ -10,14 +10,17 @@ use crate::sys::socket::Channel;
 use crate::tenant::Tenant;
 use crate::tenant::{TenantError, system};
 use kcov_proto::Errno;
-use kcov_proto::message::{MAX_BYTES, ReaderKind, ReaderRequest, decode};
+use kcov_proto::message::{MAX_BYTES, ReaderRequest, decode};
 use kcov_proto::slot;
 use kcov_proto::sync::Ordering;
 use nix::sys::signal::Signal;
 use nix::sys::socket::{MsgFlags, Shutdown, recv, send, shutdown};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
-use tracing::error;
+use tracing::{error, warn};
+
+/// Most slow readers of a tenant that others stand in for.
+const MOST_RELIEVED: usize = 16;
 
 /// One reader.
 #[derive(Debug)]
@@ -32,6 +35,8 @@ pub struct ReaderProcess {
     worker: u32,
     /// What it was at when it was last looked at, and since when.
     seen: (u64, Instant),
+    /// It is slow over one call, and another reader has taken its place.
+    relieved: bool,
 }
 
 impl ReaderProcess {
@@ -56,7 +61,7 @@ impl ReaderProcess {
         let _ = pidfd::send_signal(self.pidfd.as_fd(), Signal::SIGKILL);
     }
 
-    /// Opens that wait for it, each as it was sent; nothing can follow them.
+    /// Calls that wait for it, each as it was sent; nothing can follow them.
     fn take_waiting(&self) -> Vec<(ReaderRequest, Vec<u8>)> {
         // From here on the worker's sends fail, and it asks for another reader.
         let _ = shutdown(self.requests.as_raw_fd(), Shutdown::Both);
@@ -66,7 +71,7 @@ impl ReaderProcess {
             let bytes = &buffer[..length];
             // Of the others the worker waits for a reply, and gives up when its end of the socket says so.
             if let Ok(request) = decode::<ReaderRequest>(bytes)
-                && matches!(request.what, ReaderKind::Open { .. })
+                && !request.what.wants_reply()
             {
                 waiting.push((request, bytes.to_vec()));
             }
@@ -95,19 +100,16 @@ impl Tenant {
         self.poller.add(&channel, Token::Reader(index)).map_err(system("watching a reader"))?;
         self.poller.add_once(&spawned.pidfd, Token::ReaderEnd(index)).map_err(system("watching a reader"))?;
         let seen = (0, Instant::now());
-        let reader = ReaderProcess { pidfd: spawned.pidfd, channel, requests, busy, worker, seen };
+        let pidfd = spawned.pidfd;
+        let reader = ReaderProcess { pidfd, channel, requests, busy, worker, seen, relieved: false };
         self.readers.insert(index, reader);
         Ok(workers_end)
     }
 
     /// The worker says that its reader is gone: the socket to the next one.
     pub(crate) fn next_reader_of(&mut self, worker: u32) -> Option<OwnedFd> {
-        let current: Vec<u32> = self
-            .readers
-            .iter()
-            .filter(|(_, reader)| reader.worker == worker)
-            .map(|(&index, _)| index)
-            .collect();
+        let current = self.readers.iter().filter(|(_, reader)| reader.worker == worker && !reader.relieved);
+        let current: Vec<u32> = current.map(|(&index, _)| index).collect();
         if self.workers.get(&worker)?.fresh_reader.is_none() {
             // It saw the end before we did.
             for index in current {
@@ -125,18 +127,44 @@ impl Tenant {
         if reader.busy() != 0 {
             self.answer_caller(reader.busy(), Answer::Fail(Errno::EIO));
         }
-        let waiting = reader.take_waiting();
-        let worker = reader.worker;
-        drop(reader);
-        let next = self.workers.contains_key(&worker).then(|| self.start_reader(worker));
-        let socket = match next {
-            Some(Ok(socket)) => Some(socket),
-            Some(Err(error)) => {
-                error!(%error, "no reader for a worker");
-                None
+        if !reader.relieved {
+            let waiting = reader.take_waiting();
+            self.succeed(reader.worker, waiting);
+        }
+    }
+
+    /// Readers that are slow over one call keep that; what waits for them is taken over by others. Those past the
+    /// deadline are ended. Says whether one was.
+    pub(crate) fn look_at_readers(&mut self, now: Instant, deadline: Duration, patience: Duration) -> bool {
+        let mut ended = false;
+        let mut slow = Vec::new();
+        for (&index, reader) in &mut self.readers {
+            let stalled = reader.stalled(now);
+            if stalled >= deadline {
+                warn!(event = "reader_stuck", "a reader is past its deadline");
+                reader.kill();
+                ended = true;
+            } else if stalled >= patience && !reader.relieved {
+                slow.push(index);
             }
-            None => None,
-        };
+        }
+        // Each costs a process: a tenant that blocks them all waits for itself.
+        let relieved = self.readers.values().filter(|reader| reader.relieved).count();
+        for index in slow.into_iter().take(MOST_RELIEVED.saturating_sub(relieved)) {
+            let Some(reader) = self.readers.get_mut(&index) else { continue };
+            reader.relieved = true;
+            let (worker, waiting) = (reader.worker, reader.take_waiting());
+            self.succeed(worker, waiting);
+        }
+        ended
+    }
+
+    /// Gives `worker` a new reader, which serves `waiting` first.
+    fn succeed(&mut self, worker: u32, waiting: Vec<(ReaderRequest, Vec<u8>)>) {
+        let next = self.workers.contains_key(&worker).then(|| self.start_reader(worker));
+        let socket = next.and_then(|started| {
+            started.inspect_err(|error| error!(%error, "no reader for a worker")).ok()
+        });
         for (request, bytes) in waiting {
             let passed_on = socket
                 .as_ref()

@@ -4,6 +4,7 @@ use crate::broker::{Broker, FrontEvent, StartError};
 use crate::front;
 use crate::launch::{self, CommandError, Extensions, Launch, Quotas};
 use crate::logs::{self, LogFormat};
+use crate::rootless::{Shown, Standing};
 use crate::spawner;
 use crate::spawner_client::SpawnerClient;
 use crate::sys::fork;
@@ -14,7 +15,7 @@ use crate::{confine, sys};
 use anyhow::Context;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
-use nix::unistd::{Pid, getpgrp, getppid, setpgid};
+use nix::unistd::{Pid, geteuid, getpgrp, getppid, setpgid};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write;
@@ -55,6 +56,11 @@ pub struct RunArgs {
     /// The worker program [default: kcov-worker beside this program]
     #[arg(long, value_name = "PATH")]
     worker: Option<PathBuf>,
+
+    /// Show COMMAND uid and gid 0, with capabilities over its own namespaces alone; for an ordinary user, no change
+    /// for root
+    #[arg(long)]
+    map_root: bool,
 
     /// Write counts of the run to FILE when it is over, as JSON
     #[arg(long, value_name = "FILE")]
@@ -126,10 +132,6 @@ fn parse_bytes(text: &str) -> Result<u64, String> {
 pub fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     logs::start(args.log_format, args.verbose);
     sys::filter::check_kernel()?;
-    anyhow::ensure!(
-        nix::unistd::geteuid().is_root(),
-        "running as an ordinary user is not supported: start kcov-broker as root"
-    );
     let launch = match launch(&args) {
         Ok(launch) => launch,
         Err(error) => match error.downcast_ref::<CommandError>() {
@@ -158,6 +160,7 @@ fn launch(args: &RunArgs) -> anyhow::Result<Launch> {
     let argv = args.command.iter().map(|argument| launch::c_string(argument, "an argument"));
     let mut mask = SigSet::empty();
     sigprocmask(SigmaskHow::SIG_SETMASK, None, Some(&mut mask))?;
+    let rootless = rootless(args.map_root)?;
     let reset_by_any = args.extensions.contains(&Extension::ResetByAny);
     Ok(Launch {
         program: launch::c_string(program.as_os_str(), "the command")?,
@@ -173,7 +176,20 @@ fn launch(args: &RunArgs) -> anyhow::Result<Launch> {
             reset: reset_by_any || args.extensions.contains(&Extension::Reset),
             reset_by_any,
         },
-        jail_id: jail_id(),
+        jail_id: match rootless {
+            Some(_) => geteuid().as_raw(),
+            None => jail_id(),
+        },
+        rootless,
+    })
+}
+
+/// How a run without root starts its command; `None` with root.
+fn rootless(map_root: bool) -> anyhow::Result<Option<Shown>> {
+    let shown = if map_root { Shown::Root } else { Shown::Own };
+    Ok(match Standing::of_caller(jail_id())? {
+        Standing::Root => None,
+        Standing::Rootless => Some(shown),
     })
 }
 

@@ -170,11 +170,38 @@ pub enum ReaderKind {
         /// `RESOLVE_*` of `openat2`, 0 for the other calls.
         resolve: u64,
     },
-    /// Read `struct kcov_remote_arg` at `address` in the kernel's order: `num_handles`, its bound, then the whole.
-    RemoteArg {
+    /// As [`Open`](Self::Open), with the flags and resolve bits in `struct open_how` at `how`.
+    Openat2 {
+        /// Descriptor that a relative path starts at, or `AT_FDCWD`.
+        dirfd: i32,
+        /// Address of the NUL-terminated path in the caller.
+        address: u64,
+        /// Address of the structure in the caller.
+        how: u64,
+    },
+    /// Read `struct kcov_remote_arg` at `address` in the kernel's order (`num_handles`, its bound, then the whole) and
+    /// pass the `REMOTE_ENABLE` on to the broker, which answers it. There is no reply.
+    RemoteEnable {
+        /// Descriptor number in the caller.
+        fd: i32,
         /// Address in the caller.
         address: u64,
     },
+    /// Read the six words of i386's `mmap` at `address` and pass the call on to the broker, which answers it. There is
+    /// no reply.
+    OldMmap {
+        /// Address in the caller.
+        address: u64,
+    },
+}
+
+impl ReaderKind {
+    /// Whether the reader replies to the worker. The other calls it passes on, or lets go on itself, and the worker is
+    /// free for the next one at once.
+    #[must_use]
+    pub fn wants_reply(&self) -> bool {
+        matches!(self, ReaderKind::Memory { .. })
+    }
 }
 
 /// What a reader answers.
@@ -182,10 +209,6 @@ pub enum ReaderKind {
 pub enum ReaderReply {
     /// The bytes asked for.
     Memory(Vec<u8>),
-    /// The file that the path of an open leads to; it stays within the reader.
-    File(FileId),
-    /// The remote argument.
-    RemoteArg(RemoteArg),
     /// The call cannot have what it asks for: unreadable memory (`EFAULT`), no such file, ...
     Fail(Errno),
     /// The notification is no longer valid: the caller is gone.

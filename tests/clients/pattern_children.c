@@ -15,6 +15,8 @@ struct device {
 };
 
 static struct device devices[CHILDREN];
+/* Shared: the child that looks at the parent's area is done. */
+static volatile int *looked;
 
 /* Whether a call of this process is recorded into the parent's mapping. */
 static int covered(const struct device *device)
@@ -51,7 +53,10 @@ static int is_not_enabled(const struct device *device)
 {
 	device->area[0] = 0;
 	getppid();
-	if (device->area[0])
+	int recorded = device->area[0] > 0;
+
+	__atomic_store_n(looked, 1, __ATOMIC_RELEASE);
+	if (recorded)
 		return 1;
 	/* The parent has it, and a child cannot disable for it. */
 	if (!ioctl(device->fd, KCOV_ENABLE, KCOV_TRACE_PC) || errno != EINVAL)
@@ -90,6 +95,8 @@ int main(int argc, char **argv)
 {
 	unsigned long rounds = argc > 1 ? strtoul(argv[1], NULL, 0) : 1;
 
+	looked = mmap(NULL, sizeof(*looked), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	need(looked != MAP_FAILED, "shared page");
 	for (int i = 0; i < CHILDREN; i++) {
 		uint64_t *area;
 
@@ -99,7 +106,12 @@ int main(int argc, char **argv)
 	printf("one-after-the-other %lu\n", one_after_the_other(rounds));
 	printf("all-at-once %lu\n", all_at_once(rounds));
 	need(!ioctl(devices[0].fd, KCOV_ENABLE, KCOV_TRACE_PC), "ENABLE");
-	printf("child-is-not-enabled %d\n", holds(start(is_not_enabled, &devices[0])));
+	pid_t child = start(is_not_enabled, &devices[0]);
+
+	/* No call meanwhile, which would be recorded. */
+	while (!__atomic_load_n(looked, __ATOMIC_ACQUIRE))
+		;
+	printf("child-is-not-enabled %d\n", holds(child));
 	printf("child-has-another %d\n", holds(start(enables_and_leaves, &devices[1])));
 	printf("parent-goes-on %d\n", covered(&devices[0]));
 	need(!ioctl(devices[0].fd, KCOV_DISABLE, 0), "DISABLE");

@@ -2,7 +2,7 @@
 /*
  * syz_sandbox setuid|namespace CGROUP - goes into an executor's sandbox step by
  * step and says after each whether the instances still work.  CGROUP is a
- * memory cgroup that is made, or `-`.
+ * memory cgroup to enter, or `-`.
  */
 #define _GNU_SOURCE
 #include "syz_cover.h"
@@ -68,8 +68,6 @@ static int enter_cgroup(const char *directory)
 	char limit[32];
 
 	snprintf(limit, sizeof(limit), "%d", MEMORY);
-	if (mkdir(directory, 0777))
-		return -1;
 	/* The first name is version 1's. */
 	if (write_file(directory, "memory.limit_in_bytes", limit) && write_file(directory, "memory.max", limit))
 		return -1;

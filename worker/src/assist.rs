@@ -5,7 +5,6 @@ use crate::call::Call;
 use crate::handler::Outcome;
 use crate::sys::socket::{Channel, ChannelError};
 use kcov_proto::Errno;
-use kcov_proto::abi::RemoteArg;
 use kcov_proto::message::{Assist, AssistKind, AssistReply, ReaderKind, ReaderReply, ReaderRequest, Verdict};
 use kcov_proto::slot::{self, Phase};
 use kcov_proto::sync::Ordering;
@@ -91,7 +90,7 @@ impl Assistants {
         if reply.id == call.id { Ok((reply, fds)) } else { Err(AssistError::OutOfTurn) }
     }
 
-    /// Leaves an open to the reader, which sees that it is answered.
+    /// Leaves a call whose arguments are in memory to the reader, which sees that it is answered.
     ///
     /// # Errors
     /// If the broker is gone.
@@ -156,22 +155,6 @@ impl Assistants {
     ) -> Result<Result<Vec<u8>, Errno>, AssistError> {
         Ok(match self.read(call, ReaderKind::Memory { address, length }, slot)? {
             ReaderReply::Memory(bytes) if bytes.len() == length as usize => Ok(bytes),
-            other => Err(failure(&other)),
-        })
-    }
-
-    /// `struct kcov_remote_arg` of the caller.
-    ///
-    /// # Errors
-    /// As [`memory`](Self::memory).
-    pub fn remote_arg(
-        &mut self,
-        call: &Call,
-        address: u64,
-        slot: &SharedWords,
-    ) -> Result<Result<RemoteArg, Errno>, AssistError> {
-        Ok(match self.read(call, ReaderKind::RemoteArg { address }, slot)? {
-            ReaderReply::RemoteArg(arg) => Ok(arg),
             other => Err(failure(&other)),
         })
     }

@@ -6,7 +6,7 @@ use crate::call::Call;
 use crate::handler::Outcome;
 use crate::record::{Recorded, Scope};
 use crate::sys::shared::SharedWords;
-use kcov_proto::abi::{RemoteArg, TraceMode};
+use kcov_proto::abi::TraceMode;
 use kcov_proto::area::Area;
 use kcov_proto::device::ArenaId;
 use kcov_proto::message::{AssistKind, AssistReply, ReaderKind};
@@ -141,19 +141,11 @@ impl Context {
         self.assistants.memory(call, address, length, &self.slot)
     }
 
-    /// Leaves an open to the reader, which sees that it is answered.
+    /// Leaves a call whose arguments are in memory to the reader, which sees that it is answered.
     ///
     /// # Errors
     /// If the broker is gone.
     pub fn leave_to_reader(&mut self, call: &Call, what: ReaderKind) -> Result<Outcome, AssistError> {
         self.assistants.leave_to_reader(call, what, &self.slot)
-    }
-
-    /// `struct kcov_remote_arg` of the caller; the inner error is the caller's.
-    ///
-    /// # Errors
-    /// If the broker is gone.
-    pub fn remote_arg(&mut self, call: &Call, address: u64) -> Result<Result<RemoteArg, Errno>, AssistError> {
-        self.assistants.remote_arg(call, address, &self.slot)
     }
 }

@@ -30,8 +30,8 @@ enum DeviceCall {
     Exec,
 }
 
-/// Flags with which an open never yields the device: the placeholder gives the kernel's answer.
-const NOT_THE_DEVICE: i32 = libc::O_PATH | libc::O_DIRECTORY;
+/// Bytes of `struct open_how` that every kernel with `openat2` knows (`OPEN_HOW_SIZE_VER0`).
+const OPEN_HOW_BYTES: u64 = 24;
 
 /// The handler of the KCOV device.
 #[derive(Debug)]
@@ -83,53 +83,24 @@ impl Device {
 
     fn serve(&self, call: &Call, context: &mut Context) -> Result<Outcome, AssistError> {
         let [a0, a1, a2, a3, a4, a5] = call.args;
-        let at_cwd = libc::AT_FDCWD;
+        let creat = libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC;
+        let open = |dirfd, address, flags| ReaderKind::Open { flags, dirfd, address, resolve: 0 };
         match self.what(call) {
-            Some(DeviceCall::Open) => Self::open(call, context, at_cwd, a0, a1 as i32, 0),
-            Some(DeviceCall::Openat) => Self::open(call, context, a0 as i32, a1, a2 as i32, 0),
-            Some(DeviceCall::Openat2) => Self::openat2(call, context),
-            Some(DeviceCall::Creat) => {
-                Self::open(call, context, at_cwd, a0, libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC, 0)
+            Some(DeviceCall::Open) => context.leave_to_reader(call, open(libc::AT_FDCWD, a0, a1 as i32)),
+            Some(DeviceCall::Openat) => context.leave_to_reader(call, open(a0 as i32, a1, a2 as i32)),
+            Some(DeviceCall::Creat) => context.leave_to_reader(call, open(libc::AT_FDCWD, a0, creat)),
+            Some(DeviceCall::Openat2) if a3 < OPEN_HOW_BYTES => Ok(Outcome::Continue),
+            Some(DeviceCall::Openat2) => {
+                context.leave_to_reader(call, ReaderKind::Openat2 { dirfd: a0 as i32, address: a1, how: a2 })
             }
             Some(DeviceCall::Ioctl) => Self::ioctl(call, context),
             Some(DeviceCall::Mmap) => Self::mmap(call, context, [a1, a2, a3, a4, a5]),
             Some(DeviceCall::Mmap2) => Self::mmap(call, context, [a1, a2, a3, a4, (a5 & 0xffff_ffff) << 12]),
-            Some(DeviceCall::OldMmap) => Self::old_mmap(call, context),
+            Some(DeviceCall::OldMmap) if has_instances(context) => {
+                context.leave_to_reader(call, ReaderKind::OldMmap { address: a0 & 0xffff_ffff })
+            }
             Some(DeviceCall::Exec) => Self::exec(call, context),
-            None => Ok(Outcome::Continue),
-        }
-    }
-
-    /// An open: who has the path decides.
-    fn open(
-        call: &Call,
-        context: &mut Context,
-        dirfd: i32,
-        address: u64,
-        flags: i32,
-        resolve: u64,
-    ) -> Result<Outcome, AssistError> {
-        let excluded = flags & NOT_THE_DEVICE != 0 || flags & libc::O_CREAT != 0 && flags & libc::O_EXCL != 0;
-        if excluded {
-            return Ok(Outcome::Continue);
-        }
-        context.leave_to_reader(call, ReaderKind::Open { flags, dirfd, address, resolve })
-    }
-
-    /// `openat2`: flags and resolve bits are in memory (`struct open_how`).
-    fn openat2(call: &Call, context: &mut Context) -> Result<Outcome, AssistError> {
-        const OPEN_HOW_BYTES: u32 = 24;
-        let [dirfd, path, how, size, ..] = call.args;
-        if size < u64::from(OPEN_HOW_BYTES) {
-            return Ok(Outcome::Continue);
-        }
-        let Ok(bytes) = context.memory(call, how, OPEN_HOW_BYTES)? else { return Ok(Outcome::Continue) };
-        let word = |at: usize| {
-            bytes.get(at..at + 8).and_then(|b| b.try_into().ok()).map_or(u64::MAX, u64::from_ne_bytes)
-        };
-        match i32::try_from(word(0)) {
-            Ok(flags) => Self::open(call, context, dirfd as i32, path, flags, word(16)),
-            Err(_) => Ok(Outcome::Continue),
+            Some(DeviceCall::OldMmap) | None => Ok(Outcome::Continue),
         }
     }
 
@@ -140,11 +111,10 @@ impl Device {
         if !abi::is_kcov_request(request) || !has_instances(context) {
             return Ok(Outcome::Continue);
         }
-        let remote = match request {
-            abi::REMOTE_ENABLE => Some(context.remote_arg(call, arg)?),
-            _ => None,
-        };
-        let what = AssistKind::Ioctl { fd, request, arg, remote };
+        if request == abi::REMOTE_ENABLE {
+            return context.leave_to_reader(call, ReaderKind::RemoteEnable { fd, address: arg });
+        }
+        let what = AssistKind::Ioctl { fd, request, arg, remote: None };
         if !what.wants_reply() {
             return context.leave(call, what);
         }
@@ -167,16 +137,6 @@ impl Device {
             return Ok(Outcome::Continue);
         }
         context.leave(call, AssistKind::Mmap { fd, length, offset, prot, flags })
-    }
-
-    fn old_mmap(call: &Call, context: &mut Context) -> Result<Outcome, AssistError> {
-        let Ok(bytes) = context.memory(call, call.args[0] & 0xffff_ffff, 24)? else {
-            return Ok(Outcome::Continue);
-        };
-        let word = |i: usize| {
-            bytes.get(4 * i..4 * i + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_ne_bytes)
-        };
-        Self::mmap(call, context, [1, 2, 3, 4, 5].map(|i| u64::from(word(i))))
     }
 
     fn exec(call: &Call, context: &mut Context) -> Result<Outcome, AssistError> {

@@ -26,6 +26,7 @@ mod tests;
 use crate::sys::jail as sys;
 use filter::{FilterError, Program};
 use nix::errno::Errno;
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
 use nix::unistd::{Gid, Pid, Uid};
 use rules::Who;
@@ -34,9 +35,10 @@ use std::os::fd::RawFd;
 /// Who the zygote becomes and what it keeps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JailConfig {
-    /// User that the tenant's workers run as; nobody else's, and not root. Rootless, the caller's own.
+    /// User that the tenant's workers run as; nobody else's, and not root. Rootless, the caller's own: the workers
+    /// get a user namespace then, in which nobody has a number and nothing belongs to anybody.
     pub uid: u32,
-    /// Its group, not root's; no supplementary groups besides.
+    /// Its group, not root's; no supplementary groups besides. Rootless, groups stay as they are.
     pub gid: u32,
     /// Process that started the zygote, which is killed with it. The starter's own word, passed over the exec: what
     /// `getppid` says here may be a stranger already.
@@ -89,7 +91,8 @@ pub struct WorkerJail {
 /// # Errors
 /// [`JailError`], after which the process must end.
 pub fn enter_zygote(config: &JailConfig) -> Result<WorkerJail, JailError> {
-    if config.uid == 0 || config.gid == 0 {
+    let rootless = Uid::current().as_raw() == config.uid;
+    if is_root(config, rootless) {
         return Err(JailError::Root { uid: config.uid, gid: config.gid });
     }
     // First, while memory files can be made: libseccomp writes programs to descriptors.
@@ -97,9 +100,16 @@ pub fn enter_zygote(config: &JailConfig) -> Result<WorkerJail, JailError> {
     let worker = WorkerJail { program: filter::build(Who::Worker)?, zygote: Pid::this() };
     sys::close_others(&config.keep).map_err(step("close descriptors"))?;
     // Before the uid changes: raising no limit needs a right, but the new uid's processes count at once.
-    limits::apply(changes_user(config)).map_err(step("setrlimit"))?;
+    limits::apply(!rootless).map_err(step("setrlimit"))?;
+    if rootless {
+        // Who made the tenant's namespace has all capabilities there, unless he asks from another one that is no
+        // parent of it (cap_capable, security/commoncap.c).
+        unshare(CloneFlags::CLONE_NEWUSER).map_err(step("unshare(CLONE_NEWUSER)"))?;
+    }
     drop_bounds()?;
-    become_user(config)?;
+    if !rootless {
+        become_user(config)?;
+    }
     // After the uid, which root alone can change; the bounding set is empty, so nothing brings them back.
     sys::set_capabilities(0).map_err(step("capset"))?;
     nix::sys::prctl::set_no_new_privs().map_err(step("prctl(PR_SET_NO_NEW_PRIVS)"))?;
@@ -122,12 +132,20 @@ impl WorkerJail {
     }
 }
 
-fn changes_user(config: &JailConfig) -> bool {
-    Uid::current().as_raw() != config.uid
+/// Whether this would be root, whose files and processes are the machine's. Rootless, the root of a user namespace is
+/// an ordinary user outside of it, and nobody at all in the workers' own.
+fn is_root(config: &JailConfig, rootless: bool) -> bool {
+    /// Target of `/proc/self/ns/user` in the first namespace (`PROC_USER_INIT_INO`, include/linux/proc_ns.h).
+    const FIRST: &str = "user:[4026531837]";
+    let nested = || std::fs::read_link("/proc/self/ns/user").is_ok_and(|target| target.as_os_str() != FIRST);
+    match rootless {
+        true => config.uid == 0 && !nested(),
+        false => config.uid == 0 || config.gid == 0,
+    }
 }
 
-/// Empties the bounding set and locks the rules that give root its capabilities. Rootless there is nothing to bound
-/// and no right to do it: without privilege no exec gains any, and the filter forbids exec.
+/// Empties the bounding set and locks the rules that give root its capabilities. Root without the right to do it has
+/// nothing that an exec could bring back but what the filter, which forbids exec, keeps away.
 fn drop_bounds() -> Result<(), JailError> {
     if !sys::has_capability(sys::CAP_SETPCAP).map_err(step("capget"))? {
         return Ok(());
@@ -140,10 +158,6 @@ fn drop_bounds() -> Result<(), JailError> {
 /// Takes on the ids, in the order in which each step still may: groups, group, user.
 fn become_user(config: &JailConfig) -> Result<(), JailError> {
     let (uid, gid) = (Uid::from_raw(config.uid), Gid::from_raw(config.gid));
-    if !changes_user(config) && !sys::has_capability(sys::CAP_SETGID).map_err(step("capget"))? {
-        // Rootless: the user's own groups cannot be given up, and are the operator's own.
-        return Ok(());
-    }
     nix::unistd::setgroups(&[]).map_err(step("setgroups"))?;
     nix::unistd::setresgid(gid, gid, gid).map_err(step("setresgid"))?;
     nix::unistd::setresuid(uid, uid, uid).map_err(step("setresuid"))

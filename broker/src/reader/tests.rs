@@ -9,20 +9,47 @@ mod subject;
 use super::*;
 use subject::Subject;
 
-/// A reader whose tenant is below this test process.
+/// What a reader found out, before it is replied or passed on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Found {
+    Memory(Vec<u8>),
+    File(FileId),
+    RemoteArg(RemoteArg),
+    Fail(Errno),
+    Gone,
+}
+
 /// The device is where `placeholders` say, and no memfd is one.
 fn files(placeholders: Vec<FileId>) -> DeviceFiles {
     DeviceFiles { placeholders, memfd_device: u64::MAX }
 }
 
+/// A reader whose tenant is below this test process.
 fn reader() -> Reader {
     Reader::new(TenantRoot { pid: std::process::id() }, files(Vec::new())).expect("reader")
 }
 
-fn ask(reader: &mut Reader, tid: u32, what: ReaderKind) -> ReaderReply {
-    reader.answer(&ReaderRequest { id: 0, tid, what })
+fn ask(reader: &mut Reader, tid: u32, what: ReaderKind) -> Found {
+    let found = match what {
+        ReaderKind::Open { flags, dirfd, address, resolve } => {
+            reader.work_for(tid, |reader| reader.find(tid, flags, dirfd, address, resolve).map(Found::File))
+        }
+        ReaderKind::RemoteEnable { address, .. } => {
+            reader.work_for(tid, |_| remote_arg(tid, address).map(Found::RemoteArg))
+        }
+        what => match reader.answer(&ReaderRequest { id: 0, tid, what }) {
+            ReaderReply::Memory(bytes) => Ok(Found::Memory(bytes)),
+            ReaderReply::Fail(errno) => Err(Errno::from_raw(errno.0)),
+            ReaderReply::Gone => Err(Errno::ESRCH),
+        },
+    };
+    match found {
+        Ok(found) => found,
+        Err(Errno::ESRCH) => Found::Gone,
+        Err(errno) => Found::Fail(errno),
+    }
 }
 
-fn failed(errno: Errno) -> ReaderReply {
-    fail(errno)
+fn failed(errno: Errno) -> Found {
+    Found::Fail(errno)
 }

@@ -11,7 +11,7 @@ use crate::sys::pidfd;
 use crate::sys::process::pidfd_open;
 use crate::sys::shared::SharedWords;
 use crate::sys::socket::{Channel, ChannelError};
-use crate::{confine, filter, placeholder};
+use crate::{confine, filter, placeholder, rootless};
 use kcov_proto::sync::Ordering;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags};
@@ -222,6 +222,10 @@ impl Command<'_> {
         // Back into the job of the terminal, which the helpers are not part of. If the group is gone, so is the
         // terminal's interest in this job.
         let _ = setpgid(Pid::from_raw(0), launch.group);
+        if let Some(shown) = launch.rootless {
+            rootless::enter(shown)
+                .map_err(|error| StartError::Step { step: error.to_string(), errno: error.errno })?;
+        }
         let placed = placeholder::install()
             .map_err(|error| StartError::Step { step: error.to_string(), errno: error.errno })?;
         let bpf = filter::build(&launch.trace)

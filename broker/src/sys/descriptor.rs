@@ -1,5 +1,7 @@
 //! Identity of a descriptor of another thread.
 
+use super::{memfd, process};
+use crate::procfs;
 use indexmap::IndexMap;
 use kcov_proto::message::FileId;
 use nix::errno::Errno;
@@ -7,7 +9,7 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use std::io::Write;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 /// Most threads whose `/proc/TID/fd` is kept open: the callers of one moment.
 const MOST: usize = 64;
@@ -19,6 +21,8 @@ const MOST: usize = 64;
 #[derive(Debug, Default)]
 pub struct Tables {
     open: IndexMap<u32, OwnedFd>,
+    /// Mount and device of this machine's memfds, once they were asked for.
+    memfds: Option<(u64, u64)>,
 }
 
 impl Tables {
@@ -37,12 +41,35 @@ impl Tables {
         let path = format!("/proc/{tid}/fd");
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let table = open(path.as_str(), flags, Mode::empty())?;
-        let found = stat(&table, fd)?;
+        let found = match stat(&table, fd) {
+            Err(Errno::EACCES) => return self.memfd_identity(tid, fd),
+            found => found?,
+        };
         if self.open.len() >= MOST {
             self.open.shift_remove_index(0);
         }
         self.open.insert(tid, table);
         Ok(found)
+    }
+
+    /// The same for a memfd, by way of `fdinfo`, which asks for the right to trace alone. The table of a process that
+    /// is not dumpable belongs to root (`task_dump_owner`, fs/proc/base.c), and a rootless broker may not enter it.
+    ///
+    /// All memfds are in one mount that nobody else can have, so mount and inode tell them apart. Unlike a duplicate
+    /// of the descriptor, this closes nothing: that could wait for a file system of the tenant's.
+    fn memfd_identity(&mut self, tid: u32, fd: i32) -> Result<FileId, Errno> {
+        let (mount, device) = match self.memfds {
+            Some(known) => known,
+            None => {
+                let probe = memfd::create(c"kcov-probe")?;
+                let facts = process::file_facts(probe.as_fd())?;
+                *self.memfds.insert((facts.mount, facts.id.device))
+            }
+        };
+        match procfs::descriptor_place(tid, fd) {
+            Some((place, inode)) if place == mount => Ok(FileId { device, inode }),
+            Some(_) | None => Err(Errno::ENOENT),
+        }
     }
 }
 

@@ -12,9 +12,7 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
 
-/// Number of `CAP_SETGID` (`include/uapi/linux/capability.h`).
-pub const CAP_SETGID: u32 = 6;
-/// Number of `CAP_SETPCAP`.
+/// Number of `CAP_SETPCAP` (`include/uapi/linux/capability.h`).
 pub const CAP_SETPCAP: u32 = 8;
 /// Numbers that a set of 64 bits can hold.
 const CAPABILITIES: u32 = 64;

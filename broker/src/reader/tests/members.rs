@@ -3,10 +3,10 @@
 use super::super::procfs::Procfs;
 use super::super::task::Task;
 use super::subject::{Setting, Subject};
-use super::{Reader, Sockets, TenantRoot, ask, failed, files, reader};
+use super::{Found, Reader, Sockets, TenantRoot, ask, failed, files, reader};
 use crate::sys::fork;
 use crate::sys::shared::SharedWords;
-use kcov_proto::message::{self, ReaderKind, ReaderReply, ReaderRequest};
+use kcov_proto::message::{self, ReaderKind, ReaderRequest};
 use nix::errno::Errno;
 use nix::sys::prctl::set_child_subreaper;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, send, socketpair};
@@ -26,7 +26,7 @@ fn subject(thread: Option<&'static str>) -> Subject {
 fn descendants_are_members_and_nobody_else_is() {
     let mut reader = reader();
     let own = std::process::id();
-    let done = ReaderReply::Memory(Vec::new());
+    let done = Found::Memory(Vec::new());
     assert_eq!(ask(&mut reader, subject(None).tid, NOTHING), done);
     assert_eq!(ask(&mut reader, subject(Some("/")).tid, NOTHING), done);
     for outsider in [0, 1, own, std::os::unix::process::parent_id()] {
@@ -34,7 +34,7 @@ fn descendants_are_members_and_nobody_else_is() {
     }
     for nobody in [u32::MAX, i32::MAX as u32] {
         let reply = ask(&mut reader, nobody, NOTHING);
-        assert!(reply == ReaderReply::Gone || reply == failed(Errno::EINVAL), "{reply:?}");
+        assert!(reply == Found::Gone || reply == failed(Errno::EINVAL), "{reply:?}");
     }
 }
 
@@ -51,9 +51,9 @@ fn a_member_that_was_known_is_gone_when_reaped() {
     let mut reader = reader();
     let member = subject(None);
     let tid = member.tid;
-    assert_eq!(ask(&mut reader, tid, NOTHING), ReaderReply::Memory(Vec::new()));
+    assert_eq!(ask(&mut reader, tid, NOTHING), Found::Memory(Vec::new()));
     drop(member);
-    assert_eq!(ask(&mut reader, tid, NOTHING), ReaderReply::Gone);
+    assert_eq!(ask(&mut reader, tid, NOTHING), Found::Gone);
 }
 
 #[test]
@@ -66,11 +66,11 @@ fn more_threads_than_are_remembered_are_served() {
             0
         })
         .expect("fork");
-        assert_eq!(ask(&mut reader, child.as_raw() as u32, NOTHING), ReaderReply::Memory(Vec::new()));
+        assert_eq!(ask(&mut reader, child.as_raw() as u32, NOTHING), Found::Memory(Vec::new()));
         nix::sys::signal::kill(child, nix::sys::signal::Signal::SIGKILL).expect("kill");
         waitpid(child, None).expect("waitpid");
     }
-    assert_eq!(ask(&mut reader, kept.tid, NOTHING), ReaderReply::Memory(Vec::new()));
+    assert_eq!(ask(&mut reader, kept.tid, NOTHING), Found::Memory(Vec::new()));
 }
 
 /// A child that serves a socket ends with this status when `bytes` come, or nothing.
@@ -132,7 +132,7 @@ fn orphans_come_back_to_the_root() {
         let mut number = [0; 4];
         std::io::Read::read_exact(&mut &ours, &mut number).expect("read");
         let tid = u32::from_ne_bytes(number);
-        assert_eq!(ask(&mut reader, tid, NOTHING), ReaderReply::Memory(Vec::new()));
+        assert_eq!(ask(&mut reader, tid, NOTHING), Found::Memory(Vec::new()));
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(tid as i32), nix::sys::signal::Signal::SIGKILL)
             .expect("kill");
     };

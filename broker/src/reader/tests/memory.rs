@@ -3,9 +3,9 @@
 //! (`fs/exec.c`, `bprm_execve`), and nothing is mapped behind.
 
 use super::subject::{Setting, Subject};
-use super::{ask, failed, reader};
+use super::{Found, ask, failed, reader};
 use kcov_proto::abi::RemoteArg;
-use kcov_proto::message::{MAX_READ, ReaderKind, ReaderReply};
+use kcov_proto::message::{MAX_READ, ReaderKind};
 use nix::errno::Errno;
 use std::path::Path;
 
@@ -28,12 +28,12 @@ fn memory_comes_whole_or_not_at_all() {
     let (subject, mut reader) = (subject(), reader());
     let mut read = |address, length| ask(&mut reader, subject.tid, ReaderKind::Memory { address, length });
     let address = bytes.as_ptr() as u64;
-    assert_eq!(read(address, MAX_READ as u32), ReaderReply::Memory(bytes.clone()));
-    assert_eq!(read(address + 3, 5), ReaderReply::Memory(bytes[3..8].to_vec()));
-    assert_eq!(read(address, 0), ReaderReply::Memory(Vec::new()));
+    assert_eq!(read(address, MAX_READ as u32), Found::Memory(bytes.clone()));
+    assert_eq!(read(address + 3, 5), Found::Memory(bytes[3..8].to_vec()));
+    assert_eq!(read(address, 0), Found::Memory(Vec::new()));
     assert_eq!(read(address, MAX_READ as u32 + 1), failed(Errno::EINVAL));
     let end = end_of_stack();
-    assert_eq!(read(end - 8, 8), ReaderReply::Memory(vec![0; 8]));
+    assert_eq!(read(end - 8, 8), Found::Memory(vec![0; 8]));
     for (address, length) in [(end - 8, 9), (end - 5000, 6000), (0, 1), (u64::MAX, 1), (u64::MAX - 7, 16)] {
         assert_eq!(read(address, length), failed(Errno::EFAULT), "{address:#x} {length}");
     }
@@ -52,7 +52,7 @@ fn a_string_may_end_where_its_mapping_ends() {
     let length = program.len() as u64;
     let facts = std::fs::metadata(&program).expect("stat");
     match look_up(end - 8 - 1 - length) {
-        ReaderReply::File(id) => assert_eq!(id.inode, std::os::unix::fs::MetadataExt::ino(&facts)),
+        Found::File(id) => assert_eq!(id.inode, std::os::unix::fs::MetadataExt::ino(&facts)),
         other => panic!("{other:?}"),
     }
     assert_eq!(look_up(end - 1), failed(Errno::ENOENT));
@@ -78,9 +78,9 @@ fn the_remote_argument_fails_in_the_order_of_the_kernel() {
     };
     let (good, many) = (argument(2, &[5, 6]), argument(257, &[]));
     let (subject, mut reader) = (subject(), reader());
-    let mut read = |address| ask(&mut reader, subject.tid, ReaderKind::RemoteArg { address });
+    let mut read = |address| ask(&mut reader, subject.tid, ReaderKind::RemoteEnable { fd: 0, address });
     let expected = RemoteArg { trace_mode: 1, area_size: 64, common_handle: 7, handles: vec![5, 6] };
-    assert_eq!(read(good.as_ptr() as u64), ReaderReply::RemoteArg(expected));
+    assert_eq!(read(good.as_ptr() as u64), Found::RemoteArg(expected));
     assert_eq!(read(many.as_ptr() as u64), failed(Errno::EINVAL));
     for address in [0, u64::MAX - 3, end_of_stack() - 8, end_of_stack() - 16] {
         assert_eq!(read(address), failed(Errno::EFAULT), "{address:#x}");

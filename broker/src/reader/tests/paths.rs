@@ -1,9 +1,9 @@
 //! Every spelling of a path leads the reader to where it leads the caller.
 
 use super::subject::{Setting, Spelling, Start};
-use super::{Reader, Subject, TenantRoot, ask, failed, files, reader};
+use super::{Found, Reader, Subject, TenantRoot, ask, failed, files, reader};
 use crate::sys::process;
-use kcov_proto::message::{ReaderKind, ReaderReply};
+use kcov_proto::message::{ReaderKind};
 use nix::errno::Errno;
 use nix::libc;
 use nix::mount::{MsFlags, mount};
@@ -74,7 +74,7 @@ fn check(reader: &mut Reader, subject: &Subject, spelling: &Spelling) {
         resolve: spelling.resolve,
     };
     let expected = match own.result {
-        Ok(id) => ReaderReply::File(id),
+        Ok(id) => Found::File(id),
         Err(errno) => failed(Errno::from_raw(errno)),
     };
     let text = String::from_utf8_lossy(&spelling.path).into_owned();
@@ -289,7 +289,7 @@ fn in_a_pid_namespace_with_its_own_procfs() {
 }
 
 /// What a subject with the credentials of `enter` gets for a placeholder of `owner`.
-fn placeholder_for(owner: u32, enter: &dyn Fn()) -> ReaderReply {
+fn placeholder_for(owner: u32, enter: &dyn Fn()) -> Found {
     let tree = tree();
     fs::set_permissions(tree.path(), fs::Permissions::from_mode(0o755)).expect("chmod");
     let path = tree.path().join("file");
@@ -308,14 +308,14 @@ fn placeholder_for(owner: u32, enter: &dyn Fn()) -> ReaderReply {
     assert_eq!(own.result, Ok(id));
     let (dirfd, address) = (libc::AT_FDCWD, own.address);
     match ask(&mut reader, subject.tid, ReaderKind::Open { flags: 0, dirfd, address, resolve: 0 }) {
-        ReaderReply::File(found) if found == id => ReaderReply::Memory(Vec::new()),
+        Found::File(found) if found == id => Found::Memory(Vec::new()),
         other => other,
     }
 }
 
 #[test]
 fn a_placeholder_is_for_who_may_open_the_device() {
-    let granted = ReaderReply::Memory(Vec::new());
+    let granted = Found::Memory(Vec::new());
     let become_user =
         || setresuid(Uid::from_raw(1), Uid::from_raw(65534), Uid::from_raw(1)).expect("setresuid");
     assert_eq!(placeholder_for(0, &|| {}), granted);

@@ -1,0 +1,209 @@
+//! The device against a model of it that is too simple to be wrong in the same way: the same answers and errnos for
+//! any sequence of calls of a few threads on a few instances, and the same state after each.
+#![cfg(not(loom))]
+
+mod cases;
+mod device_model;
+
+use device_model::Model;
+use kcov_proto::abi::RemoteArg;
+use kcov_proto::device::{Armed, Device, Tid};
+use proptest::prelude::*;
+use std::collections::HashSet;
+
+const THREADS: std::ops::Range<Tid> = 1..5;
+/// Steps choose among the last opened instances, so that released ones are among them, and soon forgotten.
+const RECENT: usize = 6;
+const PAGE: u64 = 4096;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Open,
+    Init { of: usize, words: u64 },
+    Enable { of: usize, tid: Tid, arg: u64 },
+    RemoteEnable { of: usize, tid: Tid, arg: RemoteArg },
+    Disable { of: usize, tid: Tid, arg: u64 },
+    Reset { of: usize, tid: Tid, arg: u64, by_any: bool },
+    Mmap { of: usize, length: u64, offset: u64 },
+    Exit { tid: Tid },
+    Rebind { old: Tid, new: Tid },
+    Release { of: usize },
+}
+
+fn words() -> impl Strategy<Value = u64> {
+    prop_oneof![
+        6 => Just(512_u64),
+        2 => Just(1024_u64),
+        2 => 0..4_u64,
+        1 => 0x0fff_fffd..0x1000_0003_u64,
+        1 => any::<u64>(),
+    ]
+}
+
+fn mode() -> impl Strategy<Value = u64> {
+    prop_oneof![8 => 0..2_u64, 1 => Just(2_u64), 1 => Just(1_u64 << 32), 1 => any::<u64>()]
+}
+
+fn argument() -> impl Strategy<Value = u64> {
+    prop_oneof![8 => Just(0_u64), 1 => any::<u64>()]
+}
+
+/// Good ones, that collide, and ones with a bit too many.
+fn handle(subsystem: u64) -> impl Strategy<Value = u64> {
+    let good = (0..6_u64).prop_map(move |instance| subsystem << 56 | instance);
+    let bad = (0..3_u64, 32..64_u32).prop_map(move |(instance, bit)| subsystem << 56 | 1 << bit | instance);
+    prop_oneof![12 => good, 1 => bad, 1 => any::<u64>()]
+}
+
+fn remote_arg() -> impl Strategy<Value = RemoteArg> {
+    let common = prop_oneof![2 => Just(0_u64), 3 => handle(0)];
+    let mode = prop_oneof![8 => 0..2_u32, 1 => any::<u32>()];
+    (mode, any::<u32>(), common, prop::collection::vec(handle(1), 0..5)).prop_map(
+        |(trace_mode, area_size, common_handle, handles)| RemoteArg {
+            trace_mode,
+            area_size,
+            common_handle,
+            handles,
+        },
+    )
+}
+
+fn length() -> impl Strategy<Value = u64> {
+    let near =
+        (prop_oneof![Just(4096_i64), Just(8192_i64)], -1..2_i64).prop_map(|(size, by)| (size + by) as u64);
+    prop_oneof![6 => near, 1 => any::<u64>(), 1 => u64::MAX - PAGE..=u64::MAX]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let of = || 0..RECENT;
+    prop_oneof![
+        4 => Just(Step::Open),
+        6 => (of(), words()).prop_map(|(of, words)| Step::Init { of, words }),
+        8 => (of(), THREADS, mode()).prop_map(|(of, tid, arg)| Step::Enable { of, tid, arg }),
+        8 => (of(), THREADS, remote_arg()).prop_map(|(of, tid, arg)| Step::RemoteEnable { of, tid, arg }),
+        5 => (of(), THREADS, argument()).prop_map(|(of, tid, arg)| Step::Disable { of, tid, arg }),
+        3 => (of(), THREADS, argument(), any::<bool>())
+            .prop_map(|(of, tid, arg, by_any)| Step::Reset { of, tid, arg, by_any }),
+        3 => (of(), length(), argument()).prop_map(|(of, length, offset)| Step::Mmap { of, length, offset }),
+        3 => THREADS.prop_map(|tid| Step::Exit { tid }),
+        2 => (THREADS, THREADS).prop_map(|(old, new)| Step::Rebind { old, new }),
+        4 => of().prop_map(|of| Step::Release { of }),
+    ]
+}
+
+/// The device, and what it ought to be.
+#[derive(Default)]
+struct Pair {
+    device: Device,
+    model: Model,
+}
+
+impl Pair {
+    /// Takes one step in both.
+    fn step(&mut self, step: Step) -> Result<(), TestCaseError> {
+        let Pair { device, model } = self;
+        let opened = model.objects.len();
+        if opened == 0 {
+            model.open(device.open());
+            return Ok(());
+        }
+        let first = opened.saturating_sub(RECENT);
+        let place = |of: usize| first + of % (opened - first);
+        let id = |of: usize, model: &Model| model.objects[place(of)].id;
+        match step {
+            Step::Open => model.open(device.open()),
+            Step::Init { of, words } => {
+                let id = id(of, model);
+                let expected = model.init(place(of), words);
+                prop_assert_eq!(device.check_init(id, words), expected);
+                prop_assert_eq!(device.commit_init(id, words), expected);
+            }
+            Step::Enable { of, tid, arg } => {
+                let arena = id(of, model);
+                let expected = model.enable(place(of), tid, arg);
+                let words = model.objects[place(of)].size;
+                let expected = expected.map(|mode| Armed { arena, mode, words });
+                prop_assert_eq!(device.enable(arena, tid, arg), expected);
+            }
+            Step::RemoteEnable { of, tid, arg } => {
+                let expected = model.remote_enable(place(of), tid, &arg);
+                prop_assert_eq!(device.remote_enable(id(of, model), tid, &arg), expected);
+            }
+            Step::Disable { of, tid, arg } => {
+                prop_assert_eq!(device.disable(id(of, model), tid, arg), model.disable(place(of), tid, arg));
+            }
+            Step::Reset { of, tid, arg, by_any } => {
+                let expected = model.reset(place(of), tid, arg, by_any);
+                prop_assert_eq!(device.reset_trace(id(of, model), tid, arg, by_any), expected);
+            }
+            Step::Mmap { of, length, offset } => {
+                let expected = model.mmap(place(of), length, offset, PAGE);
+                prop_assert_eq!(device.check_mmap(id(of, model), length, offset, PAGE), expected);
+            }
+            Step::Exit { tid } => prop_assert_eq!(device.exit(tid), model.exit(tid)),
+            Step::Rebind { old, new } => {
+                device.rebind(old, new);
+                model.rebind(old, new);
+            }
+            Step::Release { of } => {
+                prop_assert_eq!(device.release(id(of, model)), model.release(place(of)));
+            }
+        }
+        Ok(())
+    }
+
+    /// The device is what it ought to be, seen from every side.
+    fn compare(&self) -> Result<(), TestCaseError> {
+        let Pair { device, model } = self;
+        let owners = || model.objects.iter().filter_map(|object| object.owner.as_ref());
+        prop_assert_eq!(device.live(), model.objects.iter().filter(|object| !object.released).count());
+        prop_assert_eq!(device.owners(), owners().count());
+        prop_assert_eq!(device.handles(), owners().map(|owner| owner.handles.len()).sum::<usize>());
+        for tid in THREADS {
+            let owned = model.kcov_of(tid).map(|at| &model.objects[at]);
+            prop_assert_eq!(device.owned_by(tid), owned.map(|object| object.id));
+            let armed = owned.and_then(|object| {
+                let owner = object.owner.as_ref().filter(|owner| !owner.remote)?;
+                Some(Armed { arena: object.id, mode: owner.mode, words: object.size })
+            });
+            prop_assert_eq!(device.armed(tid), armed);
+        }
+        for (at, object) in model.objects.iter().enumerate() {
+            prop_assert_eq!(device.owner(object.id), model.owner(at));
+            let words = (!object.released && object.size != 0).then_some(object.size);
+            prop_assert_eq!(device.words(object.id), words);
+        }
+        let numbers: HashSet<u64> = model.objects.iter().map(|object| object.id.number()).collect();
+        prop_assert_eq!(numbers.len(), model.objects.len(), "an instance has the id of another one");
+        Ok(())
+    }
+}
+
+proptest! {
+    #![proptest_config(cases::config())]
+
+    #[test]
+    fn agrees_with_the_model(steps in prop::collection::vec(step(), 0..120)) {
+        let mut pair = Pair::default();
+        for step in steps {
+            pair.step(step)?;
+            pair.compare()?;
+        }
+    }
+
+    /// A refusal that blames a thread is another answer once that thread is gone, or blames the next one: whoever
+    /// asks again after each exit comes to an end.
+    #[test]
+    fn blame_leads_to_an_end(steps in prop::collection::vec(step(), 0..120), of in 0..RECENT, arg in remote_arg()) {
+        let mut pair = Pair::default();
+        steps.into_iter().try_for_each(|step| pair.step(step))?;
+        prop_assume!(!pair.model.objects.is_empty());
+        let id = pair.model.objects[of % pair.model.objects.len()].id;
+        let mut blamed = HashSet::new();
+        while let Err(refusal) = pair.device.remote_enable(id, THREADS.end, &arg) {
+            let Some(tid) = refusal.blames else { break };
+            prop_assert!(blamed.insert(tid), "{} is blamed twice", tid);
+            prop_assert!(pair.device.exit(tid).is_some(), "{} owned nothing", tid);
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! The ways of use that the kernel's documentation of KCOV shows or implies: who opens, who maps, who enables.
+
+use anyhow::Result;
+use kcov_tests::{Run, client, long};
+
+const PROFILES: [&str; 3] = ["getppid,read", "syzkaller", "all"];
+
+/// Runs the client under each profile and asserts what it prints.
+#[track_caller]
+fn assert_facts(name: &str, rounds: Option<u64>, facts: &str) -> Result<()> {
+    let program = client(name)?.into_os_string();
+    let command: Vec<_> = [program].into_iter().chain(rounds.map(|n| n.to_string().into())).collect();
+    for profile in PROFILES {
+        let outcome = Run::new(command.clone()).trace(profile).output()?;
+        assert_eq!(outcome.stdout, facts, "under {profile}:\n{}", outcome.stderr);
+        let report = outcome.assert_sound()?;
+        assert_eq!(report.records_lost, 0, "under {profile}");
+    }
+    Ok(())
+}
+
+fn rounds() -> u64 {
+    if long() { 10_000 } else { 200 }
+}
+
+/// The parent opens, initialises and maps; children only enable: each right after the one before it was waited for,
+/// and several at once. A child of an enabled parent is not.
+#[test]
+fn the_parent_maps_and_children_enable() -> Result<()> {
+    let rounds = rounds();
+    let facts = format!(
+        "one-after-the-other {rounds}\nall-at-once {rounds}\nchild-is-not-enabled 1\nchild-has-another 1\n\
+         parent-goes-on 1\n"
+    );
+    assert_facts("pattern_children", Some(rounds), &facts)
+}
+
+/// Of threads that ask for one descriptor at once exactly one gets it, and it is free when that one was joined.
+#[test]
+fn one_descriptor_over_threads() -> Result<()> {
+    let rounds = rounds();
+    assert_facts("pattern_threads", Some(rounds), &format!("one-of-eight {rounds}\nturns yes\n"))
+}
+
+/// Two descriptors of one thread, one descriptor by several names, comparisons, remote coverage.
+#[test]
+fn descriptors_comparisons_and_remote_coverage() -> Result<()> {
+    let facts = "\
+first yes
+second-is-busy yes
+not-to-be-disabled-by-the-other yes
+still-first yes
+second yes
+first-is-off yes
+dup-enables yes
+sent-disables yes
+last-name yes
+reopened-is-another yes
+goes-on-when-closed yes
+busy-when-closed yes
+comparisons yes
+remote yes
+remote-records-no-own-calls yes
+remote-disable yes
+";
+    assert_facts("pattern_descriptors", None, facts)
+}

@@ -1,0 +1,275 @@
+//! What syzkaller's executor does with a KCOV device, by clients that do exactly the same.
+
+use anyhow::{Context, Result, ensure};
+use kcov_tests::{Outcome, Run, client, long};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Executors are served by the first; the second must serve them as well.
+const PROFILES: [&str; 2] = ["syzkaller", "all"];
+/// Instances of an executor, the remote one among them.
+const INSTANCES: u64 = 9;
+/// A PC outside makes the executor drop the signal of the whole call.
+const TEXT: std::ops::Range<u64> = 0xffff_ffff_8000_0000..0xffff_ffff_ff00_0000;
+/// Filters ignore these low bits of a PC.
+const FILTERED: u64 = 7;
+/// Filters know so many regions of a GiB at most.
+const REGIONS: usize = 8;
+
+fn run(name: &str, arguments: &[&str], profile: &str) -> Result<Run> {
+    let program = client(name)?.into_os_string();
+    let arguments = arguments.iter().map(OsString::from);
+    Ok(Run::new([program].into_iter().chain(arguments)).trace(profile))
+}
+
+/// Runs the client under each profile, and asserts what it prints and that nothing was lost or left.
+#[track_caller]
+fn assert_facts(name: &str, arguments: &[&str], facts: &str) -> Result<()> {
+    for profile in PROFILES {
+        let outcome = run(name, arguments, profile)?.output()?;
+        assert_eq!(outcome.stdout, facts, "under {profile}:\n{}", outcome.stderr);
+        let report = outcome.assert_sound()?;
+        assert_eq!(report.records_lost, 0, "under {profile}");
+    }
+    Ok(())
+}
+
+/// Instances at fixed descriptors, with sign-extended requests, areas between guard pages, mapped early, late, twice
+/// and for reading; protection keys; handles of remote coverage.
+#[test]
+fn instances_and_probes() -> Result<()> {
+    let keys = if has_protection_keys()? { "pkey ok\nrecorded-under-pkey yes\n" } else { "pkey none\n" };
+    let guards = "guard-before EFAULT\nfirst-byte ok\nlast-byte ok\nguard-behind EFAULT\n".repeat(2);
+    let facts = format!(
+        "{guards}\
+         second-init EBUSY\nwide-enable ok\ndisable ok\nrecords yes\nrecords yes\nrecords yes\nmapped-late yes\n\
+         second-view yes\nunmap-second ok\nfirst-view-stays yes\nread-only-view yes\n\
+         {keys}\
+         remote-child yes\nremote ok\nown-calls-not-remote yes\nhandles-taken yes\nbusy-with-remote EBUSY\n\
+         remote-disable ok\nhandles-free yes\nrecords-after-remote yes\n"
+    );
+    assert_facts("syz_device", &[], &facts)
+}
+
+/// Whether processor and kernel have them.
+fn has_protection_keys() -> Result<bool> {
+    let text = fs::read_to_string("/proc/cpuinfo")?;
+    Ok(text.split_whitespace().any(|word| word == "ospke"))
+}
+
+/// A new child enables what the one before it, dead by exit or by SIGKILL, never disabled: none loses a record.
+#[test]
+fn programs_lose_nothing() -> Result<()> {
+    let programs = if long() { 10_000 } else { 500 };
+    for profile in PROFILES {
+        let run = run("syz_programs", &[&programs.to_string()], profile)?;
+        let outcome = run.within(Duration::from_secs(900)).output()?;
+        assert_eq!(outcome.stdout, format!("programs {programs} lost 0\n"), "{profile}:\n{}", outcome.stderr);
+        let report = outcome.assert_sound()?;
+        assert_eq!((report.instances_opened, report.records_lost), (INSTANCES, 0), "under {profile}");
+    }
+    Ok(())
+}
+
+/// The main thread resets the buffer of another thread by a store: the next call leaves what it always leaves, and a
+/// store in the middle of calls leaves the buffer whole.
+#[test]
+fn the_main_thread_resets_for_another() -> Result<()> {
+    let calls = if long() { "200000" } else { "5000" };
+    assert_facts("syz_reset", &[calls], "equal 100\nwhole yes\n")
+}
+
+/// The probe for `RESET_TRACE` finds it where it is switched on.
+#[test]
+fn the_reset_probe() -> Result<()> {
+    assert_facts("syz_probe", &[], "reset ok\nrecorded yes\nemptied yes\n")
+}
+
+/// Where it is off, the answer is `ENOTTY`, the only one that the executor takes for a device without it.
+#[test]
+fn the_reset_probe_without_extensions() -> Result<()> {
+    for profile in PROFILES {
+        let run = run("syz_probe", &[], profile)?.option("--extensions").option("none");
+        let outcome = run.output()?;
+        assert_eq!(outcome.stdout, "reset ENOTTY\nrecorded yes\nemptied no\n", "{}", outcome.stderr);
+        outcome.assert_sound()?;
+    }
+    Ok(())
+}
+
+/// What test programs do to the executor's instances hurts neither the one that they had nor another.
+#[test]
+fn abuse_of_inherited_instances() -> Result<()> {
+    const ACTS: [&str; 17] = [
+        "nothing",
+        "ftruncate",
+        "pwrite",
+        "punch-hole",
+        "fallocate",
+        "close",
+        "dup2",
+        "dup2-another",
+        "open-all",
+        "open-again",
+        "headers",
+        "unmap",
+        "seal-and-lease",
+        "listener",
+        "filter",
+        "ptrace",
+        "dumpable",
+    ];
+    let facts: String = ACTS.iter().map(|act| format!("{act} 0, covers, covers\n")).collect();
+    for profile in PROFILES {
+        let outcome = run("syz_abuse", &[], profile)?.output()?;
+        assert_eq!(outcome.stdout, facts, "under {profile}:\n{}", outcome.stderr);
+        outcome.assert_sound()?;
+    }
+    Ok(())
+}
+
+/// Records of calls, by round and place in the program: name of the call, words.
+type Trace = BTreeMap<u32, Vec<(String, Vec<u64>)>>;
+
+fn trace(mode: &str, profile: &str) -> Result<(String, Trace)> {
+    let outcome: Outcome = run("syz_trace", &[mode], profile)?.output()?;
+    outcome.assert_sound()?;
+    let mut trace = Trace::new();
+    for line in outcome.stdout.lines() {
+        let mut words = line.split(' ');
+        let round = words.next().context("round")?.parse()?;
+        let name = words.next().context("name")?.to_owned();
+        let number = |word: &str| -> Result<u64> {
+            let digits = word.strip_prefix("0x").with_context(|| format!("not hexadecimal: {word}"))?;
+            Ok(u64::from_str_radix(digits, 16)?)
+        };
+        trace.entry(round).or_default().push((name, words.map(number).collect::<Result<_>>()?));
+    }
+    ensure!(trace.keys().eq(&[1, 2]), "rounds of {}", outcome.stdout);
+    Ok((outcome.stdout, trace))
+}
+
+/// Asserts that PCs are where the executor and its filters take them.
+#[track_caller]
+fn assert_accepted(pcs: &[u64]) {
+    assert!(pcs.iter().all(|pc| TEXT.contains(pc)), "outside the text: {pcs:x?}");
+    let count = |mut values: Vec<u64>| {
+        values.sort_unstable();
+        values.dedup();
+        values.len()
+    };
+    let places = count(pcs.to_vec());
+    assert_eq!(count(pcs.iter().map(|pc| pc & !FILTERED).collect()), places, "{pcs:x?}");
+    assert!(count(pcs.iter().map(|pc| pc >> 30).collect()) <= REGIONS, "{pcs:x?}");
+}
+
+/// Every call of a program is covered, mmap first, which the machine check makes; a call leaves the same each time: in
+/// one process, and in every run.
+#[test]
+fn calls_leave_the_same_pcs_each_time() -> Result<()> {
+    for profile in PROFILES {
+        let (text, trace) = trace("pc", profile)?;
+        assert_eq!(trace[&1], trace[&2], "under {profile}");
+        for (call, pcs) in &trace[&1] {
+            assert!(!pcs.is_empty(), "{call} covers nothing under {profile}");
+        }
+        let pcs: Vec<u64> = trace[&1].iter().flat_map(|(_, pcs)| pcs.clone()).collect();
+        assert_accepted(&pcs);
+        assert_eq!(self::trace("pc", profile)?.0, text, "another run under {profile}");
+    }
+    Ok(())
+}
+
+/// Every call leaves a comparison that the executor keeps, and nothing that it takes for corruption.
+#[test]
+fn calls_leave_comparisons_that_are_kept() -> Result<()> {
+    for profile in PROFILES {
+        let (text, trace) = trace("cmp", profile)?;
+        assert_eq!(trace[&1], trace[&2], "under {profile}");
+        for (call, words) in &trace[&1] {
+            let (records, rest) = words.as_chunks::<4>();
+            assert!(rest.is_empty() && !records.is_empty(), "{call}: {words:x?}");
+            assert!(records.iter().all(|[kind, ..]| *kind <= 7), "{call}: {records:x?}");
+            assert!(records.iter().any(is_kept), "{call} says nothing: {records:x?}");
+            assert_accepted(&records.iter().map(|[.., pc]| *pc).collect::<Vec<_>>());
+        }
+        assert_eq!(self::trace("cmp", profile)?.0, text, "another run under {profile}");
+    }
+    Ok(())
+}
+
+/// The executor drops equal operands, and a first one of 0 beside a 0 or where it is a constant.
+fn is_kept([kind, left, right, _]: &[u64; 4]) -> bool {
+    let constant = kind & 1 != 0;
+    left != right && !(*left == 0 && (*right == 0 || constant))
+}
+
+/// A memory cgroup for the executor, removed when dropped.
+struct MemoryGroup(PathBuf);
+
+impl MemoryGroup {
+    /// `None` where there are no memory cgroups, or none can be made.
+    fn new(name: &str) -> Option<Self> {
+        let name = format!("kcov-tests-{}-{name}", std::process::id());
+        // Version 1 has a hierarchy of its own for memory.
+        let parents = ["/sys/fs/cgroup/memory", "/sys/fs/cgroup"];
+        let groups = parents.into_iter().map(|parent| MemoryGroup(Path::new(parent).join(&name)));
+        groups.filter(|group| fs::create_dir(&group.0).is_ok()).find(MemoryGroup::limits_memory)
+    }
+
+    fn limits_memory(&self) -> bool {
+        ["memory.limit_in_bytes", "memory.max"].iter().any(|file| self.0.join(file).is_file())
+    }
+}
+
+impl Drop for MemoryGroup {
+    fn drop(&mut self) {
+        // Where the test failed there may be none.
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+/// Goes into a sandbox step by step, and asserts that the instances work after each.
+#[track_caller]
+fn assert_sandbox(kind: &str, steps: &str) -> Result<()> {
+    for profile in PROFILES {
+        let group = MemoryGroup::new(&format!("{kind}-{profile}"));
+        let path = group.as_ref().map_or("-", |group| group.0.to_str().unwrap_or("-")).to_owned();
+        let outcome = run("syz_sandbox", &[kind, &path], profile)?.output()?;
+        let memory = if group.is_some() { "memory\n" } else { "" };
+        let expected: String =
+            format!("start\n{memory}session\n{steps}end\noutside\n").lines().map(fact).collect();
+        assert_eq!(outcome.stdout, expected, "under {profile}:\n{}", outcome.stderr);
+        outcome.assert_sound()?;
+    }
+    Ok(())
+}
+
+/// A step that has no answer of its own is one after which the instances are tried.
+fn fact(step: &str) -> String {
+    if step.contains(' ') { format!("{step}\n") } else { format!("{step} ok, covers, covers\n") }
+}
+
+/// Limits, a PID namespace, a new root, another user, not dumpable: descriptors, and programs by threads that never
+/// disable, work in all of them.
+#[test]
+fn a_sandbox_by_user() -> Result<()> {
+    assert_sandbox(
+        "setuid",
+        "namespaces\nlimits\npivot_root\nchroot\nopen ok\nopen-dev ok\nsetuid\ndumpable\nno-new-privileges\n\
+         program covers\nprogram covers\nprogram covers\nopen-as-nobody EACCES\n",
+    )
+}
+
+/// The same in a user namespace.
+#[test]
+fn a_sandbox_by_user_namespace() -> Result<()> {
+    assert_sandbox(
+        "namespace",
+        "uid-map\nnamespaces\nlimits\npivot_root\nchroot\nopen ok\nopen-dev ok\ndumpable\nno-new-privileges\n\
+         program covers\nprogram covers\nprogram covers\n",
+    )
+}
