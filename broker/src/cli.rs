@@ -1,9 +1,11 @@
 //! The command line.
 
 use crate::bench::{self, BenchArgs, BenchClientArgs};
+use crate::doctor::{self, DoctorArgs};
 use crate::run::{self, RunArgs};
 use crate::symbolize::{self, SymbolizeArgs};
 use clap::{CommandFactory, Parser, Subcommand};
+use std::io::Write;
 use std::process::ExitCode;
 
 /// Gives a command a working KCOV device that user-space handlers feed.
@@ -18,6 +20,8 @@ struct Cli {
 enum Command {
     /// Run a command under the broker
     Run(Box<RunArgs>),
+    /// Tell whether a run can work here, what is missing and what to do about it
+    Doctor(DoctorArgs),
     /// Turn PCs into function, file and line
     Symbolize(SymbolizeArgs),
     /// Measure this machine: each figure beside its limit
@@ -29,8 +33,11 @@ enum Command {
         /// Which shell
         shell: clap_complete::Shell,
     },
-    /// Print the manual page
-    Man,
+    /// Print the manual page, of the program or of one of its commands
+    Man {
+        /// Which command
+        command: Option<String>,
+    },
 }
 
 /// Runs the program.
@@ -47,22 +54,49 @@ pub fn main() -> ExitCode {
     };
     let result = match cli.command {
         Command::Run(args) => run::run(*args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Symbolize(args) => symbolize::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::BenchClient(args) => bench::client(args),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "kcov-broker", &mut std::io::stdout());
-            Ok(ExitCode::SUCCESS)
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "kcov-broker", &mut text);
+            print(&text)
         }
-        Command::Man => man(),
+        Command::Man { command } => man(command.as_deref()),
     };
     result.unwrap_or_else(|error| {
+        if is_broken_pipe(&error) {
+            // Who reads the output has seen enough.
+            return ExitCode::SUCCESS;
+        }
         eprintln!("kcov-broker: {error:#}");
         ExitCode::from(crate::front::BROKER_FAILED)
     })
 }
 
-fn man() -> anyhow::Result<ExitCode> {
-    clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout())?;
+fn man(command: Option<&str>) -> anyhow::Result<ExitCode> {
+    let mut program = Cli::command();
+    // Lets each command know its full name.
+    program.build();
+    let page = match command {
+        None => program,
+        Some(name) => match program.find_subcommand(name) {
+            Some(found) => found.clone(),
+            None => anyhow::bail!("there is no command {name:?}: see kcov-broker --help"),
+        },
+    };
+    let mut text = Vec::new();
+    clap_mangen::Man::new(page).render(&mut text)?;
+    print(&text)
+}
+
+fn print(text: &[u8]) -> anyhow::Result<ExitCode> {
+    std::io::stdout().write_all(text)?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let cause = error.root_cause().downcast_ref::<std::io::Error>();
+    cause.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }

@@ -17,11 +17,12 @@
 //! - A program that may be executed and not be read belongs to a namespace above (`would_dump`, fs/exec.c): nobody but
 //!   root can look into it, so the device is out of its reach.
 
-use crate::placeholder;
 use crate::sys::privilege;
+use crate::trial::{self, TrialError};
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{getegid, geteuid};
+use serde::{Deserialize, Serialize};
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 
@@ -96,17 +97,53 @@ fn maps(map: &str, id: u32) -> bool {
 }
 
 /// Why an ordinary user's command has no namespace, with the way out.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{step}: {errno}; without root, the command needs a user namespace of its own: {}", advice(*.errno))]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[error("without root, the command needs a user namespace: {step}: {}: {}", Errno::from_raw(*.errno).desc(), advice(Errno::from_raw(*.errno)))]
 pub struct RootlessError {
-    /// What was tried.
-    pub step: &'static str,
-    /// What the kernel said.
-    pub errno: Errno,
+    step: String,
+    errno: i32,
 }
 
-fn step(step: &'static str) -> impl Fn(Errno) -> RootlessError {
-    move |errno| RootlessError { step, errno }
+impl RootlessError {
+    /// What failed, and how.
+    #[must_use]
+    pub fn what(&self) -> String {
+        format!("{}: {}", self.step, self.errno().desc())
+    }
+
+    /// What the kernel said.
+    #[must_use]
+    pub fn errno(&self) -> Errno {
+        Errno::from_raw(self.errno)
+    }
+}
+
+fn step(step: &str) -> impl Fn(Errno) -> RootlessError + '_ {
+    move |errno| RootlessError { step: step.to_owned(), errno: errno as i32 }
+}
+
+/// Why it is known that a rootless run cannot work, or not known whether it can.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// The machine forbids it.
+    #[error(transparent)]
+    Forbidden(#[from] RootlessError),
+    /// It could not be tried.
+    #[error(transparent)]
+    Trial(#[from] TrialError),
+}
+
+/// Whether the command of a rootless run can have its namespaces. Some machines let everybody make one and nobody use
+/// it, so both kinds are tried, in a child. The calling process must have one thread.
+///
+/// # Errors
+/// [`CheckError`].
+pub fn check(shown: Shown) -> Result<(), CheckError> {
+    let tried = trial::in_child(|| {
+        enter(shown)?;
+        unshare(CloneFlags::CLONE_NEWNS).map_err(step("unshare(CLONE_NEWNS)"))
+    })?;
+    Ok(tried?)
 }
 
 /// Puts the calling process, which has one thread, into a user namespace of its own, where it has all capabilities
@@ -130,17 +167,6 @@ pub fn enter(shown: Shown) -> Result<(), RootlessError> {
 fn write(path: &str, text: &str) -> Result<(), Errno> {
     let written = OpenOptions::new().write(true).open(path).and_then(|mut file| file.write_all(text.as_bytes()));
     written.map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))
-}
-
-/// Does to the calling process what a rootless command is started with, to see whether it can be: namespaces and
-/// placeholders. To be called in a child that ends.
-///
-/// # Errors
-/// As [`enter`].
-pub fn rehearse(shown: Shown) -> Result<placeholder::Placeholders, RootlessError> {
-    enter(shown)?;
-    // Some machines let everybody make a namespace and nobody use it: that shows here.
-    placeholder::install().map_err(|error| step(error.call)(error.errno))
 }
 
 /// Switches that forbid user namespaces: where, at which value, and how to set them otherwise.

@@ -4,7 +4,7 @@ use crate::broker::{Broker, FrontEvent, StartError};
 use crate::front;
 use crate::launch::{self, CommandError, Extensions, Launch, Quotas};
 use crate::logs::{self, LogFormat};
-use crate::rootless::{Shown, Standing};
+use crate::rootless::{self, Shown, Standing};
 use crate::spawner;
 use crate::spawner_client::SpawnerClient;
 use crate::sys::fork;
@@ -187,13 +187,18 @@ fn launch(args: &RunArgs) -> anyhow::Result<Launch> {
 /// How a run without root starts its command; `None` with root.
 fn rootless(map_root: bool) -> anyhow::Result<Option<Shown>> {
     let shown = if map_root { Shown::Root } else { Shown::Own };
-    Ok(match Standing::of_caller(jail_id())? {
-        Standing::Root => None,
-        Standing::Rootless => Some(shown),
-    })
+    match Standing::of_caller(jail_id())? {
+        Standing::Root => Ok(None),
+        Standing::Rootless => {
+            // Before anything is started: the command's own process could but say that it failed.
+            rootless::check(shown)?;
+            Ok(Some(shown))
+        }
+    }
 }
 
-fn worker_program(given: Option<PathBuf>) -> anyhow::Result<PathBuf> {
+/// The worker program: the one that was named, or the one beside this program.
+pub(crate) fn worker_program(given: Option<PathBuf>) -> anyhow::Result<PathBuf> {
     let path = match given {
         Some(path) => path,
         None => std::env::current_exe()
@@ -209,7 +214,7 @@ fn worker_program(given: Option<PathBuf>) -> anyhow::Result<PathBuf> {
 
 /// A uid of this run's own, beyond what systems hand out to users, services (up to 65,534) and containers (from
 /// 524,288 to 1,879,048,191 with systemd): two runs share nothing.
-fn jail_id() -> u32 {
+pub(crate) fn jail_id() -> u32 {
     const FIRST: u32 = 0x7000_0000;
     FIRST + std::process::id()
 }

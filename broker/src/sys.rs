@@ -12,3 +12,4 @@ pub mod privilege;
 pub mod process;
 pub mod shared;
 pub mod socket;
+pub mod trial;

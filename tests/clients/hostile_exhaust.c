@@ -7,7 +7,7 @@
  * hostile_exhaust opens N MOST  - holds N opens at a time, of which MOST are granted and the others ENFILE
  * hostile_exhaust area          - asks for the largest area under a limit: ENOMEM, and nothing is allocated
  * hostile_exhaust total WORDS N - asks for N areas of WORDS words: the last one is too much, until another is gone
- * hostile_exhaust any           - opens until anything says no
+ * hostile_exhaust broker        - opens in several processes until the broker has no more descriptors
  *
  * Afterwards the device works.
  */
@@ -24,7 +24,8 @@ static void limit_descriptors(rlim_t most)
 {
 	struct rlimit limit = { most, most };
 
-	need(!setrlimit(RLIMIT_NOFILE, &limit), "RLIMIT_NOFILE");
+	if (setrlimit(RLIMIT_NOFILE, &limit))
+		exit(KIT_UNAVAILABLE);
 }
 
 static void exhaust_descriptors(void)
@@ -192,25 +193,51 @@ static void ask_for_all(unsigned long words, int number)
 		close(fds[i]);
 }
 
-/* As many as there are: some clean refusal, and all is as before when they are closed. */
-static void open_any(void)
+/* Opens until something says no; tells how that was, and keeps what it has until told to end. */
+static void keep_opening(int report, int end)
 {
-	enum { MOST = 5000 };
-	static int fds[MOST];
+	static int fds[1 << 20];
 	int count = 0;
+	char byte;
 
-	limit_descriptors(MOST + 64);
-	while (count < MOST && (fds[count] = try_open()) >= 0)
+	while (count < 1 << 20 && (fds[count] = try_open()) >= 0)
 		count++;
-	expect_one_of("open beyond what there is", count < MOST ? errno : 0, EMFILE, ENFILE);
-	printf("%d opens\n", count);
-	/* The descriptors that are left must do for owners and helpers. */
-	expect("INIT_TRACE", outcome(ioctl(fds[0], KCOV_INIT_TRACE, KIT_WORDS)), 0);
-	expect("ENABLE", outcome(ioctl(fds[0], KCOV_ENABLE, KCOV_TRACE_PC)), 0);
+	int facts[2] = { count, errno };
+	need(write(report, facts, sizeof(facts)) == sizeof(facts), "write");
+	if (read(end, &byte, 1) < 0)
+		wrong("read: %m");
+}
+
+/* Several processes, each of which may have as many descriptors as the broker, take all that the broker has. */
+static void exhaust_broker(void)
+{
+	enum { CHILDREN = 3 };
+	int report[2], end[2], facts[2];
+	pid_t children[CHILDREN];
+	int kept = try_open();
+
+	need(kept >= 0 && !ioctl(kept, KCOV_INIT_TRACE, KIT_WORDS), "an object");
+	need(!pipe2(report, O_CLOEXEC) && !pipe2(end, O_CLOEXEC), "pipe");
+	for (int i = 0; i < CHILDREN; i++) {
+		children[i] = fork();
+		need(children[i] >= 0, "fork");
+		if (children[i] == 0) {
+			close(end[1]);
+			keep_opening(report[1], end[0]);
+			_exit(verdict());
+		}
+		need(read(report[0], facts, sizeof(facts)) == sizeof(facts), "a child's facts");
+		expect_one_of("open beyond what there is", facts[1], EMFILE, ENFILE);
+		printf("%d opens, then %s\n", facts[0], strerrorname_np(facts[1]));
+	}
+	/* What is open already goes on working: owners and helpers have their share of the descriptors. */
+	expect("ENABLE while there are no more opens", outcome(ioctl(kept, KCOV_ENABLE, KCOV_TRACE_PC)), 0);
 	syscall(SYS_getppid);
-	expect("DISABLE", outcome(ioctl(fds[0], KCOV_DISABLE, 0)), 0);
-	while (count)
-		close(fds[--count]);
+	expect("DISABLE while there are no more opens", outcome(ioctl(kept, KCOV_DISABLE, 0)), 0);
+	close(end[1]);
+	for (int i = 0; i < CHILDREN; i++)
+		expect("a child", wait_for(children[i]), 0);
+	close(kept);
 	usleep(300000);
 }
 
@@ -235,8 +262,8 @@ int main(int argc, char **argv)
 		ask_for_area();
 	else if (!strcmp(what, "total") && argc > 3)
 		ask_for_all(strtoul(argv[2], NULL, 0), atoi(argv[3]));
-	else if (!strcmp(what, "any"))
-		open_any();
+	else if (!strcmp(what, "broker"))
+		exhaust_broker();
 	else
 		need(0, "usage");
 	cycle("after exhaustion");

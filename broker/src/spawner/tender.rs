@@ -224,7 +224,7 @@ impl Command<'_> {
         let _ = setpgid(Pid::from_raw(0), launch.group);
         if let Some(shown) = launch.rootless {
             rootless::enter(shown)
-                .map_err(|error| StartError::Step { step: error.to_string(), errno: error.errno })?;
+                .map_err(|error| StartError::Step { step: error.what(), errno: error.errno() })?;
         }
         let placed = placeholder::install()
             .map_err(|error| StartError::Step { step: error.to_string(), errno: error.errno })?;

@@ -1,0 +1,75 @@
+//! The end of a run: helpers end, what is still on its way is taken in, the counts are added up.
+
+use super::*;
+
+impl Broker {
+    /// Ends the helpers. Returns the report.
+    pub fn finish(&mut self) -> Report {
+        let workers: Vec<u32> = self.tenant.workers.keys().copied().collect();
+        self.settle_registry();
+        for index in workers {
+            if let Some(mut worker) = self.tenant.workers.remove(&index) {
+                worker.kill("the run is over");
+                let _ = pidfd::wait_dead(worker.pidfd.as_fd(), 1000);
+                self.poller.remove(&worker.channel);
+                self.tenant.count(&worker);
+            }
+        }
+        end(&self.tenant.zygote);
+        self.report()
+    }
+
+    /// Lets go of the helpers and gives the front the last word.
+    pub fn say_farewell(self) {
+        let Broker { tenant, front, tender, status, .. } = self;
+        drop(tender);
+        tenant.end();
+        if let (Some(mut front), Some(status)) = (front, status) {
+            // A front that is gone needs no telling.
+            let _ = front.try_send(&FrontEvent::Ended { status, last: true }, &[]);
+        }
+    }
+
+    /// After the last process: its threads' ends and its descriptors' closes are on their way to us.
+    pub(super) fn settle_registry(&mut self) {
+        const PATIENCE: Duration = Duration::from_millis(500);
+        let until = Instant::now() + PATIENCE;
+        let mut ready = Vec::new();
+        while self.tenant.registry.instances() > 0 && Instant::now() < until {
+            if self.poller.wait(Some(Duration::from_millis(1)), &mut ready).is_err() {
+                return;
+            }
+            for token in ready.drain(..) {
+                if let Token::Owner(tid) = token {
+                    self.tenant.registry.owner_died(tid);
+                }
+            }
+            self.tenant.registry.sweep(true);
+            self.tenant.drop_gone();
+        }
+    }
+
+    pub(super) fn report(&self) -> Report {
+        let Counters { assists, workers_started, worker_crashes, notifications, records, records_lost } =
+            self.tenant.counters;
+        let registry = &self.tenant.registry;
+        let end = Usage::now();
+        Report {
+            instances_live: registry.instances(),
+            instances_opened: registry.opened(),
+            handles_live: registry.handles(),
+            tasks_live: registry.owners(),
+            arena_bytes: registry.bytes(),
+            notifications,
+            assists,
+            records,
+            records_lost,
+            worker_crashes,
+            workers_started,
+            open_fds_start: self.start.fds,
+            open_fds_end: end.fds,
+            rss_start_kib: self.start.rss_kib,
+            rss_end_kib: end.rss_kib,
+        }
+    }
+}

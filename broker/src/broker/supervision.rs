@@ -1,0 +1,103 @@
+//! What workers ask for, and what becomes of those that end or do not.
+
+use super::*;
+
+impl Broker {
+    /// Takes one request of a worker. Says whether there was one.
+    pub(super) fn worker_speaks(&mut self, index: u32) -> bool {
+        let Some(worker) = self.tenant.workers.get_mut(&index) else { return false };
+        let assist = match worker.channel.try_receive_bare::<Assist>() {
+            Ok(assist) => assist,
+            Err(ChannelError::WouldBlock) => return false,
+            Err(ChannelError::Closed) => {
+                // Its end follows, and is handled then; one that lives on is ended with the next look.
+                self.poller.remove(&worker.channel);
+                worker.hung_up = true;
+                return false;
+            }
+            Err(error) => {
+                warn!(%error, "a worker sent what is no request");
+                worker.kill("it sent what is no request");
+                return false;
+            }
+        };
+        match self.tenant.assist(index, assist) {
+            Ok(None) => {}
+            Ok(Some((reply, beside))) => self.reply(index, &reply, &beside),
+            Err(fault) => {
+                warn!(fault = fault.0, "a worker broke the rules");
+                if let Some(worker) = self.tenant.workers.get_mut(&index) {
+                    worker.kill(fault.0);
+                }
+            }
+        }
+        true
+    }
+
+    fn reply(&mut self, index: u32, reply: &AssistReply, beside: &Beside) {
+        let Tenant { workers, registry, .. } = &mut self.tenant;
+        let Some(worker) = workers.get_mut(&index) else { return };
+        let file = match beside {
+            Beside::Nothing => None,
+            Beside::Arena(id) => registry.arenas().get(*id).map(Arena::file),
+            Beside::Socket(socket) => Some(socket.as_fd()),
+        };
+        let sent = match &file {
+            None => worker.channel.try_send_bare(reply),
+            Some(file) => worker.channel.try_send(reply, &[file]),
+        };
+        match sent {
+            Ok(()) => {}
+            Err(ChannelError::Closed) => worker.hung_up = true,
+            Err(_) => worker.kill("it does not take its replies"),
+        }
+    }
+
+    pub(super) fn worker_ended(&mut self, index: u32) -> Result<(), TenantError> {
+        // What it asked for before it died is still to be done, and its callers to be answered.
+        while self.worker_speaks(index) {}
+        let Some(worker) = self.tenant.workers.remove(&index) else { return Ok(()) };
+        self.poller.remove(&worker.channel);
+        self.tenant.count(&worker);
+        if self.gone || self.tenant.is_unused() {
+            // A worker ends by itself when nobody is left to serve.
+            return Ok(());
+        }
+        self.tenant.answer_for_dead(&worker);
+        let in_flight = worker.word(slot::ID) != 0;
+        let (arch, number) = worker.alleged_call();
+        let call = if in_flight { crate::call_name::of(arch, number) } else { "none".to_owned() };
+        let signal = worker.end_signal();
+        let reason = worker.killed.unwrap_or("not by the broker");
+        let tid = worker.word(slot::PID) as u32;
+        warn!(event = "worker_crash", worker = worker.pid, tid, call, signal, reason, "a worker ended");
+        self.tenant.counters.worker_crashes += 1;
+        match worker.phase {
+            crate::permit::Phase::Starting => self.tenant.worker_failed_to_start(),
+            crate::permit::Phase::Serving { .. } => self.tenant.start_worker(),
+        }
+    }
+
+    /// Ends what is stuck: a reader first, as the worker may only be waiting for it.
+    pub(super) fn look_at_workers(&mut self, now: Instant) {
+        let deadline = self.deadline;
+        let reader_killed = self.tenant.look_at_readers(now, deadline, self.tick());
+        let waiting = self.tenant.listener_says(PollFlags::POLLIN);
+        for worker in self.tenant.workers.values_mut() {
+            if worker.hung_up {
+                worker.kill("it closed its socket");
+                continue;
+            }
+            if worker.stalled(now) < self.deadline {
+                continue;
+            }
+            match Phase::from_word(worker.word(slot::PHASE)) {
+                // Idle, unless callers wait that it does not take.
+                Some(Phase::Waiting) if !waiting => {}
+                // Its reader was just ended: the worker has to get over that.
+                Some(Phase::Reading) if reader_killed => worker.reader_killed(),
+                _ => worker.kill("it was past its deadline"),
+            }
+        }
+    }
+}

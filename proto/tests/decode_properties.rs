@@ -1,0 +1,211 @@
+//! Decoders of what others wrote: whatever the bytes, they give a message or an error, and never read a message into
+//! bytes that are not exactly one.
+//!
+//! `KCOV_LONG=1 cargo test --release -p kcov-proto --test decode_properties` tries as many cases as stand in for a
+//! fuzzer: half of them noise, half of them messages with a few bytes changed.
+#![cfg(not(loom))]
+
+mod cases;
+mod messages;
+
+use kcov_proto::Errno;
+use kcov_proto::abi::{REMOTE_ARG_BYTES, REMOTE_MAX_HANDLES, RemoteArg};
+use kcov_proto::message::{
+    Assist, AssistReply, MAX_BYTES, MAX_READ, MessageError, ReaderReply, ReaderRequest, ZygoteReply,
+    ZygoteRequest, decode, encode,
+};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::Index;
+use serde::{Serialize, de::DeserializeOwned};
+use std::fmt::Debug;
+
+fn bytes_of<T: Serialize>(message: &T) -> Vec<u8> {
+    let mut bytes = vec![0xee; 3];
+    encode(message, &mut bytes).expect("a message within its bounds encodes");
+    bytes
+}
+
+/// What holds for every message: it decodes to itself; a part of it, or more than it, is none.
+fn check<T>(message: &T, cut: Index, more: &[u8]) -> Result<(), TestCaseError>
+where
+    T: Serialize + DeserializeOwned + PartialEq + Debug,
+{
+    let mut bytes = bytes_of(message);
+    prop_assert!(bytes.len() <= MAX_BYTES);
+    prop_assert_eq!(&decode::<T>(&bytes).expect("it is one"), message);
+    let part = &bytes[..cut.index(bytes.len())];
+    prop_assert!(matches!(decode::<T>(part), Err(MessageError::Decode(_))));
+    bytes.extend(more);
+    match decode::<T>(&bytes) {
+        Err(MessageError::Trailing(left)) => prop_assert_eq!(left, more.len()),
+        Err(MessageError::TooLong { bytes: length }) => {
+            prop_assert!(length > MAX_BYTES && length == bytes.len())
+        }
+        other => prop_assert!(false, "{:?}", other),
+    }
+    Ok(())
+}
+
+/// What holds for all bytes: if they are a message, that message is one.
+fn check_noise<T>(bytes: &[u8]) -> Result<(), TestCaseError>
+where
+    T: Serialize + DeserializeOwned + PartialEq + Debug,
+{
+    if let Ok(message) = decode::<T>(bytes) {
+        let again = bytes_of(&message);
+        prop_assert!(again.len() <= bytes.len(), "its own encoding is the shortest");
+        prop_assert_eq!(decode::<T>(&again).expect("it is one"), message);
+    }
+    Ok(())
+}
+
+fn check_noise_as_all(bytes: &[u8]) -> Result<(), TestCaseError> {
+    check_noise::<Assist>(bytes)?;
+    check_noise::<AssistReply>(bytes)?;
+    check_noise::<ReaderRequest>(bytes)?;
+    check_noise::<ReaderReply>(bytes)?;
+    check_noise::<ZygoteRequest>(bytes)?;
+    check_noise::<ZygoteReply>(bytes)
+}
+
+/// An encoded message of any kind.
+fn encoded() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        messages::assist().prop_map(|message| bytes_of(&message)),
+        messages::assist_reply().prop_map(|message| bytes_of(&message)),
+        messages::reader_request().prop_map(|message| bytes_of(&message)),
+        messages::reader_reply().prop_map(|message| bytes_of(&message)),
+        messages::zygote_request().prop_map(|message| bytes_of(&message)),
+        messages::zygote_reply().prop_map(|message| bytes_of(&message)),
+    ]
+}
+
+/// Bytes that mean much to the decoder: tags, length markers (251 to 253 of bincode's integers), all ones.
+fn telling() -> impl Strategy<Value = u8> {
+    prop_oneof![0..9_u8, 250..=255_u8, any::<u8>()]
+}
+
+fn more() -> impl Strategy<Value = Vec<u8>> {
+    vec(any::<u8>(), 1..20)
+}
+
+macro_rules! every_message {
+    ($($name:ident: $strategy:ident;)*) => {
+        proptest! {
+            #![proptest_config(cases::config())]
+            $(
+                #[test]
+                fn $name(message in messages::$strategy(), cut: Index, more in more()) {
+                    check(&message, cut, &more)?;
+                }
+            )*
+        }
+    };
+}
+
+every_message! {
+    an_assist_is_itself: assist;
+    an_assist_reply_is_itself: assist_reply;
+    a_reader_request_is_itself: reader_request;
+    a_reader_reply_is_itself: reader_reply;
+    a_zygote_request_is_itself: zygote_request;
+    a_zygote_reply_is_itself: zygote_reply;
+}
+
+/// `struct kcov_remote_arg` as the caller lays it out (`include/uapi/linux/kcov.h`).
+fn laid_out(arg: &RemoteArg, number: u32, pad: u32) -> Vec<u8> {
+    let words = [arg.trace_mode, arg.area_size, number, pad].map(u32::to_ne_bytes).concat();
+    let handles = arg.handles.iter().flat_map(|handle| handle.to_ne_bytes());
+    words.into_iter().chain(arg.common_handle.to_ne_bytes()).chain(handles).collect()
+}
+
+proptest! {
+    #![proptest_config(cases::config())]
+
+    #[test]
+    fn noise_is_no_message_or_one(bytes in vec(telling(), 0..200)) {
+        check_noise_as_all(&bytes)?;
+    }
+
+    #[test]
+    fn a_changed_message_is_none_or_one(
+        mut bytes in encoded(),
+        changes in vec((any::<Index>(), telling()), 1..5),
+        cut in prop::option::of(any::<Index>()),
+    ) {
+        for (place, byte) in changes {
+            let place = place.index(bytes.len());
+            bytes[place] = byte;
+        }
+        if let Some(cut) = cut {
+            bytes.truncate(cut.index(bytes.len()));
+        }
+        check_noise_as_all(&bytes)?;
+    }
+
+    #[test]
+    fn a_remote_argument_is_as_it_was_laid_out(arg in messages::remote_arg(), pad: u32, more in more(), cut: Index) {
+        let number = arg.handles.len() as u32;
+        let mut bytes = laid_out(&arg, number, pad);
+        prop_assert_eq!(RemoteArg::decode(&bytes, number), Ok(arg));
+        prop_assert_eq!(RemoteArg::decode(&bytes[..cut.index(bytes.len())], number), Err(Errno::EINVAL));
+        bytes.extend(more);
+        prop_assert_eq!(RemoteArg::decode(&bytes, number), Err(Errno::EINVAL));
+    }
+
+    /// `num_handles` that is another one at the second read, or too large.
+    #[test]
+    fn a_remote_argument_with_another_number_is_none(
+        arg in messages::remote_arg(),
+        first in prop_oneof![0..300_u32, any::<u32>()],
+        second in prop_oneof![0..300_u32, any::<u32>()],
+    ) {
+        let bytes = laid_out(&arg, second, 0);
+        let holds = first == second && first as usize == arg.handles.len();
+        prop_assert_eq!(RemoteArg::decode(&bytes, first).is_ok(), holds);
+    }
+
+    #[test]
+    fn noise_is_no_remote_argument_or_one(bytes in vec(any::<u8>(), 0..100), expected in 0..12_u32) {
+        if let Ok(arg) = RemoteArg::decode(&bytes, expected) {
+            prop_assert_eq!(arg.handles.len(), expected as usize);
+            prop_assert_eq!(bytes.len(), REMOTE_ARG_BYTES + 8 * arg.handles.len());
+        }
+    }
+}
+
+/// The bounds that the tables of `message` promise.
+#[test]
+fn the_largest_messages_fit() {
+    assert!(bytes_of(&ReaderReply::Memory(vec![255; MAX_READ])).len() <= MAX_BYTES);
+    let arg = RemoteArg {
+        trace_mode: u32::MAX,
+        area_size: u32::MAX,
+        common_handle: u64::MAX,
+        handles: vec![u64::MAX; REMOTE_MAX_HANDLES as usize],
+    };
+    assert!(bytes_of(&arg).len() < MAX_BYTES / 16);
+    let laid = laid_out(&arg, REMOTE_MAX_HANDLES, 0);
+    assert_eq!(RemoteArg::decode(&laid, REMOTE_MAX_HANDLES), Ok(arg));
+}
+
+/// One byte too many, on both sides.
+#[test]
+fn what_is_too_long_is_refused() {
+    let mut buffer = Vec::new();
+    assert!(encode(&ReaderReply::Memory(vec![0; MAX_BYTES]), &mut buffer).is_err());
+    let too_long = decode::<ReaderReply>(&vec![0; MAX_BYTES + 1]);
+    assert!(matches!(too_long, Err(MessageError::TooLong { bytes }) if bytes == MAX_BYTES + 1));
+    let trailing = decode::<ReaderReply>(&vec![0; MAX_BYTES]);
+    assert!(matches!(trailing, Err(MessageError::Trailing(_))), "{trailing:?}");
+}
+
+/// One handle too many, though all of them are there.
+#[test]
+fn too_many_handles_are_refused() {
+    let number = REMOTE_MAX_HANDLES + 1;
+    let arg = RemoteArg { trace_mode: 0, area_size: 0, common_handle: 0, handles: vec![0; number as usize] };
+    assert_eq!(RemoteArg::decode(&laid_out(&arg, number, 0), number), Err(Errno::EINVAL));
+    assert_eq!(RemoteArg::decode(&laid_out(&arg, u32::MAX, 0), u32::MAX), Err(Errno::EINVAL));
+}

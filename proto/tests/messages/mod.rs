@@ -1,0 +1,150 @@
+//! Any message of any kind. A kind that is missing here breaks the build, at the end of the file.
+
+use kcov_proto::Errno;
+use kcov_proto::abi::{REMOTE_MAX_HANDLES, RemoteArg, TraceMode};
+use kcov_proto::device::ArenaId;
+use kcov_proto::message::{
+    Assist, AssistKind, AssistReply, FileId, MAX_DROPS, MAX_READ, ReaderKind, ReaderReply, ReaderRequest,
+    Verdict, ZygoteReply, ZygoteRequest,
+};
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+
+pub fn errno() -> impl Strategy<Value = Errno> {
+    any::<i32>().prop_map(Errno)
+}
+
+pub fn file() -> impl Strategy<Value = FileId> {
+    (any::<u64>(), any::<u64>()).prop_map(|(device, inode)| FileId { device, inode })
+}
+
+pub fn arena() -> impl Strategy<Value = ArenaId> {
+    (any::<u32>(), any::<u32>()).prop_map(|(index, generation)| ArenaId { index, generation })
+}
+
+pub fn mode() -> impl Strategy<Value = TraceMode> {
+    prop_oneof![Just(TraceMode::Pc), Just(TraceMode::Cmp)]
+}
+
+pub fn remote_arg() -> impl Strategy<Value = RemoteArg> {
+    let handles = vec(any::<u64>(), 0..=REMOTE_MAX_HANDLES as usize);
+    (any::<u32>(), any::<u32>(), any::<u64>(), handles).prop_map(
+        |(trace_mode, area_size, common_handle, handles)| RemoteArg {
+            trace_mode,
+            area_size,
+            common_handle,
+            handles,
+        },
+    )
+}
+
+fn assist_kind() -> impl Strategy<Value = AssistKind> {
+    let remote = option::of(prop_oneof![remote_arg().prop_map(Ok), errno().prop_map(Err)]);
+    prop_oneof![
+        Just(AssistKind::Ready),
+        (any::<u32>(), option::of(file())).prop_map(|(flags, reopened)| AssistKind::Open { flags, reopened }),
+        (any::<i32>(), any::<u32>(), any::<u64>(), remote)
+            .prop_map(|(fd, request, arg, remote)| AssistKind::Ioctl { fd, request, arg, remote }),
+        (any::<i32>(), any::<u64>(), any::<u64>(), any::<u32>(), any::<u32>()).prop_map(
+            |(fd, length, offset, prot, flags)| AssistKind::Mmap { fd, length, offset, prot, flags }
+        ),
+        Just(AssistKind::Exec),
+        Just(AssistKind::Settle),
+        arena().prop_map(AssistKind::Arena),
+        Just(AssistKind::Reader),
+    ]
+}
+
+pub fn assist() -> impl Strategy<Value = Assist> {
+    (any::<u64>(), any::<u32>(), assist_kind()).prop_map(|(id, tid, what)| Assist { id, tid, what })
+}
+
+pub fn assist_reply() -> impl Strategy<Value = AssistReply> {
+    let verdict = prop_oneof![
+        any::<i64>().prop_map(Verdict::Value),
+        errno().prop_map(Verdict::Fail),
+        Just(Verdict::Continue)
+    ];
+    let given = option::of((arena(), any::<u64>()));
+    let armed = option::of((arena(), mode()));
+    (any::<u64>(), verdict, given, armed, option::of(arena()), vec(arena(), 0..=MAX_DROPS)).prop_map(
+        |(id, verdict, arena, armed, reset, drops)| AssistReply { id, verdict, arena, armed, reset, drops },
+    )
+}
+
+fn reader_kind() -> impl Strategy<Value = ReaderKind> {
+    prop_oneof![
+        (any::<u64>(), any::<u32>()).prop_map(|(address, length)| ReaderKind::Memory { address, length }),
+        (any::<i32>(), any::<i32>(), any::<u64>(), any::<u64>())
+            .prop_map(|(flags, dirfd, address, resolve)| ReaderKind::Open { flags, dirfd, address, resolve }),
+        (any::<i32>(), any::<u64>(), any::<u64>()).prop_map(|(dirfd, address, how)| ReaderKind::Openat2 {
+            dirfd,
+            address,
+            how
+        }),
+        (any::<i32>(), any::<u64>()).prop_map(|(fd, address)| ReaderKind::RemoteEnable { fd, address }),
+        any::<u64>().prop_map(|address| ReaderKind::OldMmap { address }),
+    ]
+}
+
+pub fn reader_request() -> impl Strategy<Value = ReaderRequest> {
+    (any::<u64>(), any::<u32>(), reader_kind()).prop_map(|(id, tid, what)| ReaderRequest { id, tid, what })
+}
+
+pub fn reader_reply() -> impl Strategy<Value = ReaderReply> {
+    prop_oneof![
+        prop_oneof![8 => vec(any::<u8>(), 0..300), 1 => any::<u8>().prop_map(|byte| vec![byte; MAX_READ])]
+            .prop_map(ReaderReply::Memory),
+        errno().prop_map(ReaderReply::Fail),
+        Just(ReaderReply::Gone),
+    ]
+}
+
+pub fn zygote_request() -> impl Strategy<Value = ZygoteRequest> {
+    any::<u32>().prop_map(|index| ZygoteRequest::Fork { index })
+}
+
+pub fn zygote_reply() -> impl Strategy<Value = ZygoteReply> {
+    prop_oneof![
+        Just(ZygoteReply::Ready),
+        any::<u32>().prop_map(|pid| ZygoteReply::Forked { pid }),
+        (any::<u32>(), any::<i32>(), any::<i32>()).prop_map(|(pid, signal, status)| ZygoteReply::Exited {
+            pid,
+            signal,
+            status
+        }),
+        errno().prop_map(ZygoteReply::Failed),
+    ]
+}
+
+/// One arm for each kind that a strategy above makes.
+const _: fn(AssistKind, Verdict, ReaderKind, ReaderReply, ZygoteRequest, ZygoteReply) =
+    |assist, verdict, reader, reply, fork, zygote| {
+        match assist {
+            AssistKind::Ready | AssistKind::Exec | AssistKind::Settle | AssistKind::Reader => {}
+            AssistKind::Open { flags: _, reopened: _ } => {}
+            AssistKind::Ioctl { fd: _, request: _, arg: _, remote: _ } => {}
+            AssistKind::Mmap { fd: _, length: _, offset: _, prot: _, flags: _ } => {}
+            AssistKind::Arena(_) => {}
+        }
+        match verdict {
+            Verdict::Value(_) | Verdict::Fail(_) | Verdict::Continue => {}
+        }
+        match reader {
+            ReaderKind::Memory { address: _, length: _ } => {}
+            ReaderKind::Open { flags: _, dirfd: _, address: _, resolve: _ } => {}
+            ReaderKind::Openat2 { dirfd: _, address: _, how: _ } => {}
+            ReaderKind::RemoteEnable { fd: _, address: _ } | ReaderKind::OldMmap { address: _ } => {}
+        }
+        match reply {
+            ReaderReply::Memory(_) | ReaderReply::Fail(_) | ReaderReply::Gone => {}
+        }
+        match fork {
+            ZygoteRequest::Fork { index: _ } => {}
+        }
+        match zygote {
+            ZygoteReply::Ready | ZygoteReply::Forked { pid: _ } | ZygoteReply::Failed(_) => {}
+            ZygoteReply::Exited { pid: _, signal: _, status: _ } => {}
+        }
+    };

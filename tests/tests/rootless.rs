@@ -1,0 +1,347 @@
+//! The broker started by an ordinary user: the same device, with nobody's privilege.
+
+use anyhow::{Context, Result, ensure};
+use kcov_tests::binaries::workspace;
+use kcov_tests::process::Process;
+use kcov_tests::transcript::{deviations, differences, first_difference, kernel, parse};
+use kcov_tests::{Control, Outcome, Run, Running, Session, client, until};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{AccessFlags, Pid};
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const WITHIN: Duration = Duration::from_secs(60);
+const GO: u64 = 0;
+const READY: u64 = 1;
+const FACTS: u64 = 2;
+/// A user that no system hands out, where the programs are nobody's in particular.
+const NOBODY_IN_PARTICULAR: u32 = 61_234;
+/// A user namespace of one user has no other one to become.
+const NO_SECOND_USER: &str = "open.nonroot";
+/// Without `--map-root` the device belongs to the user that the command is.
+const OWNER: &str = "file.fstat_owner";
+
+/// Whose runs these are: the owner of the programs, who may lie in his home.
+fn user() -> Result<u32> {
+    let owner = fs::metadata(kcov_tests::binaries::directory()?)?.uid();
+    Ok(if owner == 0 { NOBODY_IN_PARTICULAR } else { owner })
+}
+
+/// A session whose files are the user's.
+fn session() -> Result<Session> {
+    let (session, user) = (Session::new()?, user()?);
+    chown(session.directory(), Some(user), Some(user))?;
+    for ancestor in session.directory().ancestors() {
+        let open = fs::metadata(ancestor)?.permissions().mode() & 0o001 != 0 || user != NOBODY_IN_PARTICULAR;
+        ensure!(open, "{} is closed to other users: set KCOV_BIN_DIR to a copy elsewhere", ancestor.display());
+    }
+    Ok(session)
+}
+
+fn control(session: &Session) -> Result<Control> {
+    let control = Control::new(session.path("control"))?;
+    chown(control.path(), Some(user()?), Some(user()?))?;
+    Ok(control)
+}
+
+/// The words in front of what the user runs.
+fn as_user() -> Result<Vec<OsString>> {
+    let user = user()?;
+    let ids = [format!("--reuid={user}"), format!("--regid={user}")];
+    Ok([OsString::from("setpriv")].into_iter().chain(ids.map(Into::into)).chain(["--clear-groups".into()]).collect())
+}
+
+fn words<W: AsRef<std::ffi::OsStr>>(words: &[W]) -> Vec<OsString> {
+    words.iter().map(|word| word.as_ref().to_owned()).collect()
+}
+
+/// The user's run of `command` under a broker of his own.
+fn run<W: AsRef<std::ffi::OsStr>>(session: &Session, options: &[&str], command: &[W]) -> Result<Run> {
+    let broker = [session.path("kcov-broker").into_os_string(), "run".into(), "--report".into()];
+    let report = [session.path("report").into_os_string()];
+    let line = as_user()?.into_iter().chain(broker).chain(report).chain(words(options));
+    Ok(Run::new(line.chain(["--".into()]).chain(words(command))).bare().within(WITHIN * 10))
+}
+
+fn output<W: AsRef<std::ffi::OsStr>>(options: &[&str], command: &[W]) -> Result<Outcome> {
+    let session = session()?;
+    let run = run(&session, options, command)?.directory(session.directory());
+    run.start_in(session)?.finish()
+}
+
+/// The user's run of `command` without a broker.
+fn bare(command: &[&str]) -> Result<Outcome> {
+    let session = session()?;
+    let run = Run::new(as_user()?.into_iter().chain(words(command))).bare().directory(session.directory());
+    run.start_in(session)?.finish()
+}
+
+/// A run whose client waits for the test.
+fn start(name: &str, options: &[&str], arguments: &[&str]) -> Result<(Running, Control)> {
+    let session = session()?;
+    let control = control(&session)?;
+    let command = [client(name)?.into_os_string(), control.path().as_os_str().to_owned()];
+    let command: Vec<_> = command.into_iter().chain(words(arguments)).collect();
+    let mut running = run(&session, options, &command)?.start_in(session)?;
+    running.reach(&control, READY, 1)?;
+    Ok((running, control))
+}
+
+fn recorded(name: &str) -> Result<String> {
+    Ok(fs::read_to_string(workspace().join("tests/conformance").join(name))?)
+}
+
+/// Runs the conformance program and compares, `besides` being allowed to differ.
+#[track_caller]
+fn assert_points(options: &[&str], besides: &[&str]) -> Result<Outcome> {
+    let program = client("kcov_conformance")?;
+    let command = [program.as_os_str(), "-x".as_ref(), "rt,vhost,usb".as_ref()];
+    let outcome = output(&[&["--trace", "all"], options].concat(), &command)?;
+    let kernel = kernel(&recorded("kernel-transcript.txt")?)?;
+    let mut may_differ = deviations(&recorded("deviations.txt")?)?;
+    may_differ.extend(besides.iter().map(|&name| name.to_owned()));
+    let differences = differences(&kernel, &parse(&outcome.stdout)?, &may_differ);
+    assert!(differences.is_empty(), "{} differ:\n{}", differences.len(), differences.join("\n"));
+    outcome.assert_sound()?;
+    Ok(outcome)
+}
+
+/// As root of a namespace of his own, a user sees the kernel's device, point by point.
+#[test]
+fn every_point_is_the_kernels_to_a_mapped_root() -> Result<()> {
+    assert_points(&["--map-root"], &[NO_SECOND_USER])?;
+    Ok(())
+}
+
+/// As himself he sees the same, but that the device is his.
+#[test]
+fn every_point_but_the_owner_is_the_kernels() -> Result<()> {
+    let outcome = assert_points(&[], &[NO_SECOND_USER, OWNER])?;
+    let points = parse(&outcome.stdout)?;
+    assert_eq!(points.get(OWNER), Some(&format!("{0}:{0}", user()?)));
+    Ok(())
+}
+
+/// Random operations give the kernel's bytes.
+#[test]
+fn random_operations_are_the_kernels() -> Result<()> {
+    let program = client("kcov_conformance")?.into_os_string();
+    let command: Vec<_> =
+        [program].into_iter().chain(words(&["-w", "1", "--stress", "3000", "--seed", "1"])).collect();
+    let outcome = output(&["--trace", "all"], &command)?;
+    assert_eq!(first_difference(&recorded("kernel-stress-1.txt")?, &outcome.stdout), None);
+    outcome.assert_sound()?;
+    Ok(())
+}
+
+/// Whole lives of objects leave nothing behind.
+#[test]
+fn whole_lives_leave_nothing() -> Result<()> {
+    let command = [client("life_cycle")?.into_os_string(), "300".into()];
+    let outcome = output(&["--trace", "kcov,getppid"], &command)?;
+    assert_eq!(outcome.stdout.trim(), "300");
+    assert_eq!(outcome.assert_sound()?.instances_opened, 300);
+    Ok(())
+}
+
+/// A client that forbids everybody to look into it is served all the same.
+#[test]
+fn a_client_that_is_not_dumpable_is_served() -> Result<()> {
+    let program = client("undumpable")?;
+    for options in [&["--trace", "all"][..], &["--trace", "all", "--map-root"]] {
+        let outcome = output(options, &[&program])?;
+        assert_eq!((outcome.stdout.trim(), outcome.stderr.as_str()), ("ok", ""), "{options:?}");
+        outcome.assert_sound()?;
+    }
+    Ok(())
+}
+
+/// In a user namespace that the command makes for itself the device works as well.
+#[test]
+fn a_namespace_below_the_commands_is_served() -> Result<()> {
+    let program = client("undumpable")?;
+    let command = ["unshare".as_ref(), "-Urm".as_ref(), program.as_os_str()];
+    let outcome = output(&["--trace", "all"], &command)?;
+    assert_eq!(outcome.stdout.trim(), "ok", "{}", outcome.stderr);
+    outcome.assert_sound()?;
+    Ok(())
+}
+
+/// Traced, a script prints what it prints to the same user without the broker.
+#[track_caller]
+fn assert_same_output(command: &[&str], telling: &str) -> Result<()> {
+    let traced = output(&["--trace", "all"], command)?;
+    traced.assert_sound()?;
+    assert_eq!(traced.stdout, bare(command)?.stdout, "{}", traced.stderr);
+    assert!(traced.stdout.contains(telling), "{}", traced.stdout);
+    Ok(())
+}
+
+#[test]
+fn bash() -> Result<()> {
+    let script = r#"
+        set -euo pipefail
+        seq 1 2000 | sort -rn | awk '{ sum += $1 } END { print sum }'
+        for i in 1 2 3 4; do (sleep 0.0$i; exit $i) & done
+        total=0; for job in $(jobs -p); do wait "$job" || total=$((total + $?)); done; echo "total $total"
+        trap 'echo trapped' USR1; kill -USR1 $$
+        id -u; id -g; echo kept > kept; cat kept; rm kept
+    "#;
+    assert_same_output(&["bash", "-c", script], "total 10")
+}
+
+#[test]
+fn python() -> Result<()> {
+    let script = r"
+import multiprocessing, subprocess, tempfile, threading
+total, lock = 0, threading.Lock()
+def add(n):
+    global total
+    for _ in range(100):
+        with lock: total += n
+def square(n): return n * n
+threads = [threading.Thread(target=add, args=(n,)) for n in range(8)]
+[t.start() for t in threads]; [t.join() for t in threads]
+print('threads', total)
+print('subprocess', subprocess.run(['sh', '-c', 'cat; exit 4'], input=b'in', capture_output=True))
+with multiprocessing.get_context('fork').Pool(4) as pool: print('pool', sum(pool.map(square, range(1000))))
+with tempfile.TemporaryFile() as f: print('file', f.write(b'x' * 100000))
+";
+    assert_same_output(&["python3", "-c", script], "pool 332833500")
+}
+
+#[test]
+fn a_compiler_and_its_program() -> Result<()> {
+    let source = "#include <stdio.h>\nint main(void) { puts(\"compiled\"); return 0; }\n";
+    let script = format!("printf %s '{source}' > one.c && cc -O2 -o one one.c && ./one && rm one one.c");
+    assert_same_output(&["bash", "-c", &script], "compiled")
+}
+
+/// The command's status is the run's, and so is a shell's for what cannot be run.
+#[test]
+fn exit_statuses_are_the_commands() -> Result<()> {
+    let code = |command: &[&str]| -> Result<i32> { Ok(output(&[], command)?.code()) };
+    assert_eq!(code(&["true"])?, 0);
+    assert_eq!(code(&["sh", "-c", "exit 42"])?, 42);
+    assert_eq!(code(&["sh", "-c", "kill -KILL $$"])?, 128 + 9);
+    assert_eq!(code(&["/no/such/command"])?, 127);
+    assert_eq!(code(&["/etc/passwd"])?, 126);
+    Ok(())
+}
+
+fn fields(process: Process, names: &[&str]) -> Result<Vec<String>> {
+    let status = process.status().with_context(|| format!("{process:?} is gone"))?;
+    names.iter().map(|&name| status.get(name).cloned().with_context(|| name.to_owned())).collect()
+}
+
+fn user_namespace(process: Process) -> Result<PathBuf> {
+    Ok(fs::read_link(format!("/proc/{}/ns/user", process.0))?)
+}
+
+fn named(running: &Running, name: &str) -> Result<Process> {
+    until(&format!("a process {name}"), WITHIN, || running.session.named(name).first().copied())
+}
+
+fn command(running: &Running, program: &Path) -> Result<Process> {
+    let processes = running.session.processes().into_iter();
+    let mut found = processes.filter(|process| process.executable().is_some_and(|path| path == program));
+    found.next().context("the command is not to be found")
+}
+
+/// Workers and zygote have the user's uid and nothing else: no capability, no namespace that holds anything, and
+/// nobody of the same user may look into them.
+#[test]
+fn a_worker_may_do_nothing_but_serve() -> Result<()> {
+    const CAPABILITIES: [&str; 5] = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"];
+    let (running, control) = start("hold", &["--trace", "kcov"], &[])?;
+    let tenant = command(&running, &client("hold")?)?;
+    for name in ["kcov-worker", "kcov-zygote"] {
+        let process = named(&running, name)?;
+        let user = user()?.to_string();
+        assert_eq!(fields(process, &["Uid"])?[0].split_whitespace().collect::<Vec<_>>(), [&user; 4], "{name}");
+        assert_eq!(fields(process, &CAPABILITIES)?, ["0000000000000000"; 5], "{name}");
+        assert_eq!(fields(process, &["NoNewPrivs", "Seccomp"])?, ["1", "2"], "{name}");
+        assert_eq!(process.proc_owner(), Some(0), "{name} is dumpable");
+        let own = user_namespace(process)?;
+        for other in [tenant, running.front(), named(&running, "kcov-broker")?] {
+            assert_ne!(own, user_namespace(other)?, "{name} and {other:?}");
+        }
+        let map = fs::read_to_string(format!("/proc/{}/uid_map", process.0))?;
+        assert_eq!(map, "", "{name} has a number in its namespace");
+    }
+    assert_eq!(fields(tenant, &["CapEff", "CapPrm", "CapAmb"])?, ["0000000000000000"; 3]);
+    assert_ne!(user_namespace(tenant)?, user_namespace(running.front())?);
+    control.set(GO, 1)?;
+    running.finish()?.assert_sound()?;
+    Ok(())
+}
+
+/// A worker that stops is killed at the deadline: its caller gets EIO, and the next one serves.
+#[test]
+fn a_worker_that_stops_is_replaced() -> Result<()> {
+    let options = ["--trace", "kcov,getppid", "--deadline", "500ms"];
+    let (mut running, control) = start("one_call", &options, &["2"])?;
+    let worker = named(&running, "kcov-worker")?;
+    kill(Pid::from_raw(worker.0), Signal::SIGSTOP)?;
+    control.set(GO, 1)?;
+    running.reach(&control, READY, 2)?;
+    assert_eq!(control.get(FACTS)?, u64::from(libc::EIO.unsigned_abs()));
+    control.set(GO, 2)?;
+    let outcome = running.finish()?;
+    assert_eq!(control.get(FACTS)?, 0, "errno of the next call");
+    assert_eq!((outcome.code(), outcome.report()?.worker_crashes), (0, 1));
+    outcome.report()?.assert_nothing_left();
+    Ok(())
+}
+
+/// A setuid program of root's runs as who started it.
+#[test]
+fn setuid_programs_have_no_power() -> Result<()> {
+    let session = session()?;
+    let program = session.path("id");
+    fs::copy("/usr/bin/id", &program)?;
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o4755))?;
+    assert!(nix::unistd::access(&program, AccessFlags::X_OK).is_ok());
+    let command = [program.as_os_str(), "-u".as_ref()];
+    let outcome = run(&session, &[], &command)?.start_in(session)?.finish()?;
+    assert_eq!(outcome.stdout.trim(), user()?.to_string());
+    Ok(())
+}
+
+/// Root of a user namespace in which no other uid is mapped is an ordinary user to the broker.
+#[test]
+fn root_of_a_small_namespace_is_an_ordinary_user() -> Result<()> {
+    let session = session()?;
+    let broker = session.path("kcov-broker");
+    let words = words(&["unshare", "-r"]).into_iter().chain([broker.into_os_string()]);
+    let line = as_user()?.into_iter().chain(words).chain(["run".into(), "--".into(), "id".into(), "-u".into()]);
+    let outcome = Run::new(line).bare().start_in(session)?.finish()?;
+    assert_eq!((outcome.code(), outcome.stdout.trim()), (0, "0"), "{}", outcome.stderr);
+    Ok(())
+}
+
+/// Where user namespaces are forbidden the message names the switch.
+#[test]
+fn a_machine_that_forbids_namespaces_is_named() -> Result<()> {
+    let session = session()?;
+    let broker = session.path("kcov-broker");
+    let script = format!("echo 0 > /proc/sys/user/max_user_namespaces; exec {} run true", broker.display());
+    let line = as_user()?.into_iter().chain(words(&["unshare", "-r", "sh", "-c", &script]));
+    let outcome = Run::new(line).bare().start_in(session)?.finish()?;
+    assert_eq!(outcome.code(), 125, "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("sysctl -w user.max_user_namespaces"), "{}", outcome.stderr);
+    Ok(())
+}
+
+/// No process of the run is left when the front ends, with a background process of the command's neither.
+#[test]
+fn nothing_is_left() -> Result<()> {
+    let session = session()?;
+    let mut running = run(&session, &["--trace", "all"], &["sh", "-c", "sleep 0.2 & exit 3"])?.start_in(session)?;
+    assert_eq!(running.wait()?.code(), Some(3));
+    let session = &running.session;
+    until("the end of every process", WITHIN, || session.processes().is_empty().then_some(()))
+}
