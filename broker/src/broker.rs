@@ -101,6 +101,8 @@ impl Broker {
         self.clock.take();
         self.tenant.registry.sweep(false);
         self.tenant.drop_gone();
+        // Each costs a descriptor, and most of these threads may be gone.
+        self.tenant.tables.clear();
         let now = Instant::now();
         if now.duration_since(self.last_tick) >= self.tick() {
             self.last_tick = now;

@@ -70,9 +70,7 @@ fn command() -> Finding {
     let finding = Finding::ok("a command", "all of it", "ran, with every call traced");
     match try_command() {
         Ok(None) => finding,
-        Ok(Some(message)) => {
-            finding.but(Level::Missing, message, "run it with -vv, and report what you see")
-        }
+        Ok(Some(message)) => finding.but(Level::Missing, message, "run it with -vv, and report what you see"),
         Err(error) => finding.but(Level::Missing, format!("{error:#}"), "see the message"),
     }
 }

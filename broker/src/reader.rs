@@ -68,6 +68,11 @@ enum End {
     PeerAtFault = 2,
 }
 
+/// Word of the page that a reader shares with the broker: the id of the notification at work, or 0.
+pub const BUSY: usize = 0;
+/// Word of that page: requests served so far.
+pub const SERVED: usize = 1;
+
 /// What a reader speaks with.
 #[derive(Debug)]
 pub struct Sockets {
@@ -77,7 +82,7 @@ pub struct Sockets {
     pub broker: OwnedFd,
     /// The tenant's listener.
     pub listener: OwnedFd,
-    /// Shared with the broker: its first word is the id of the notification at work, or 0.
+    /// Shared with the broker: [`BUSY`] and [`SERVED`].
     pub busy: SharedWords,
 }
 
@@ -108,17 +113,23 @@ impl Reader {
 
     fn run(&mut self, sockets: &Sockets) -> End {
         loop {
-            let request = match receive(sockets.requests.as_fd()) {
+            let request = match peek(sockets.requests.as_fd()) {
                 Ok(request) => request,
                 Err(end) => return end,
             };
-            sockets.busy[0].store(request.id, Ordering::Relaxed);
+            // Shown before it is taken: at no moment is it in neither place, whatever ends this process.
+            sockets.busy[BUSY].store(request.id, Ordering::Release);
+            if let Err(end) = take(sockets.requests.as_fd()) {
+                return end;
+            }
             let served = if request.what.wants_reply() {
                 self.reply(&request, sockets)
             } else {
                 self.pass_on(&request, sockets)
             };
-            sockets.busy[0].store(0, Ordering::Relaxed);
+            sockets.busy[BUSY].store(0, Ordering::Release);
+            let served_before = sockets.busy[SERVED].load(Ordering::Relaxed);
+            sockets.busy[SERVED].store(served_before.wrapping_add(1), Ordering::Relaxed);
             if let Err(end) = served {
                 return end;
             }
@@ -279,17 +290,27 @@ fn remote_arg(tid: u32, address: u64) -> Result<RemoteArg, Errno> {
     RemoteArg::decode(&bytes, number).map_err(|errno| Errno::from_raw(errno.0))
 }
 
-/// The next request. Descriptors that ride along are dropped by the kernel: no room is given for them.
-fn receive(requests: BorrowedFd<'_>) -> Result<ReaderRequest, End> {
+/// The next request, which stays in the socket. Descriptors that ride along are dropped by the kernel: no room is given
+/// for them.
+fn peek(requests: BorrowedFd<'_>) -> Result<ReaderRequest, End> {
     let mut bytes = [0; MAX_REQUEST];
+    // MSG_TRUNC makes the call return the length that was sent, also when it did not fit.
+    let length = receive(requests, &mut bytes, MsgFlags::MSG_PEEK | MsgFlags::MSG_TRUNC)?;
+    let datagram = bytes.get(..length).ok_or(End::PeerAtFault)?;
+    message::decode(datagram).map_err(|_| End::PeerAtFault)
+}
+
+/// Takes the request that was peeked at out of the socket.
+fn take(requests: BorrowedFd<'_>) -> Result<(), End> {
+    // One byte is enough room: what does not fit is discarded.
+    receive(requests, &mut [0; 1], MsgFlags::empty()).map(drop)
+}
+
+fn receive(requests: BorrowedFd<'_>, bytes: &mut [u8], flags: MsgFlags) -> Result<usize, End> {
     loop {
-        // MSG_TRUNC makes the call return the length that was sent, also when it did not fit.
-        match recv(requests.as_raw_fd(), &mut bytes, MsgFlags::MSG_TRUNC) {
+        match recv(requests.as_raw_fd(), bytes, flags) {
             Ok(0) | Err(Errno::ECONNRESET) => return Err(End::Closed),
-            Ok(length) => {
-                let datagram = bytes.get(..length).ok_or(End::PeerAtFault)?;
-                return message::decode(datagram).map_err(|_| End::PeerAtFault);
-            }
+            Ok(length) => return Ok(length),
             Err(Errno::EINTR) => {}
             Err(_) => return Err(End::Broken),
         }

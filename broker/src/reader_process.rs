@@ -2,6 +2,7 @@
 
 use crate::poller::Token;
 use crate::spawner::message::Start;
+use crate::reader::{BUSY, SERVED};
 use crate::sys::listener::Answer;
 use crate::sys::pidfd;
 use crate::sys::shared::SharedWords;
@@ -13,6 +14,7 @@ use kcov_proto::Errno;
 use kcov_proto::message::{MAX_BYTES, ReaderRequest, decode};
 use kcov_proto::slot;
 use kcov_proto::sync::Ordering;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::sys::socket::{MsgFlags, Shutdown, recv, send, shutdown};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -33,8 +35,10 @@ pub struct ReaderProcess {
     busy: SharedWords,
     /// The worker that it reads for.
     worker: u32,
-    /// What it was at when it was last looked at, and since when.
-    seen: (u64, Instant),
+    /// What it was at when it was last looked at: the notification, and how many it had served.
+    seen: (u64, u64),
+    /// Since when.
+    since: Instant,
     /// It is slow over one call, and another reader has taken its place.
     relieved: bool,
 }
@@ -43,16 +47,24 @@ impl ReaderProcess {
     /// The notification that it is at, 0 for none.
     #[must_use]
     pub fn busy(&self) -> u64 {
-        self.busy[0].load(Ordering::Relaxed)
+        self.busy[BUSY].load(Ordering::Acquire)
     }
 
-    /// How long it has been at the same notification.
+    /// Whether requests lie in its socket.
+    fn has_waiting(&self) -> bool {
+        let mut fds = [PollFd::new(self.requests.as_fd(), PollFlags::POLLIN)];
+        matches!(poll(&mut fds, PollTimeout::ZERO), Ok(1..))
+    }
+
+    /// How long it has been at the same notification, or left others lying.
     pub fn stalled(&mut self, now: Instant) -> Duration {
-        let id = self.busy();
-        if id == 0 || id != self.seen.0 {
-            self.seen = (id, now);
+        let (id, served) = (self.busy(), self.busy[SERVED].load(Ordering::Relaxed));
+        let idle = id == 0 && !self.has_waiting();
+        if idle || (id, served) != self.seen {
+            self.seen = (id, served);
+            self.since = now;
         }
-        now.saturating_duration_since(self.seen.1)
+        now.saturating_duration_since(self.since)
     }
 
     /// Ends it; its death is handled when the pidfd says so.
@@ -99,9 +111,17 @@ impl Tenant {
         let channel = Channel::from(ours);
         self.poller.add(&channel, Token::Reader(index)).map_err(system("watching a reader"))?;
         self.poller.add_once(&spawned.pidfd, Token::ReaderEnd(index)).map_err(system("watching a reader"))?;
-        let seen = (0, Instant::now());
         let pidfd = spawned.pidfd;
-        let reader = ReaderProcess { pidfd, channel, requests, busy, worker, seen, relieved: false };
+        let reader = ReaderProcess {
+            pidfd,
+            channel,
+            requests,
+            busy,
+            worker,
+            seen: (0, 0),
+            since: Instant::now(),
+            relieved: false,
+        };
         self.readers.insert(index, reader);
         Ok(workers_end)
     }
@@ -124,11 +144,13 @@ impl Tenant {
         while self.reader_speaks(index) {}
         let Some(reader) = self.readers.remove(&index) else { return };
         self.poller.remove(&reader.channel);
-        if reader.busy() != 0 {
-            self.answer_caller(reader.busy(), Answer::Fail(Errno::EIO));
+        let waiting = if reader.relieved { Vec::new() } else { reader.take_waiting() };
+        let busy = reader.busy();
+        // What is still in the socket has not been begun.
+        if busy != 0 && !waiting.iter().any(|(request, _)| request.id == busy) {
+            self.answer_caller(busy, Answer::Fail(Errno::EIO));
         }
         if !reader.relieved {
-            let waiting = reader.take_waiting();
             self.succeed(reader.worker, waiting);
         }
     }

@@ -116,6 +116,11 @@ impl Registry {
         std::mem::take(&mut self.unwatched)
     }
 
+    /// Lets go of former owners.
+    pub fn forget_idle(&mut self) {
+        self.threads.forget_idle();
+    }
+
     /// The instance behind a file.
     #[must_use]
     pub fn find(&self, file: FileId) -> Option<ArenaId> {

@@ -73,9 +73,9 @@ impl Standing {
         let held = privilege::capabilities().map_or(0, |held| held.effective);
         let missing: Vec<_> =
             NEEDED.into_iter().filter(|(number, _)| held >> number & 1 == 0).map(|(_, name)| name).collect();
-        let mapped = ["uid_map", "gid_map"].iter().all(|map| {
-            fs::read_to_string(format!("/proc/self/{map}")).is_ok_and(|map| maps(&map, jail_id))
-        });
+        let mapped = ["uid_map", "gid_map"]
+            .iter()
+            .all(|map| fs::read_to_string(format!("/proc/self/{map}")).is_ok_and(|map| maps(&map, jail_id)));
         match (missing.is_empty() && mapped, geteuid().is_root() && is_first_namespace()) {
             (true, _) => Ok(Standing::Root),
             (false, false) => Ok(Standing::Rootless),
@@ -165,7 +165,8 @@ pub fn enter(shown: Shown) -> Result<(), RootlessError> {
 }
 
 fn write(path: &str, text: &str) -> Result<(), Errno> {
-    let written = OpenOptions::new().write(true).open(path).and_then(|mut file| file.write_all(text.as_bytes()));
+    let written =
+        OpenOptions::new().write(true).open(path).and_then(|mut file| file.write_all(text.as_bytes()));
     written.map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))
 }
 
@@ -193,7 +194,9 @@ pub fn advice(errno: Errno) -> &'static str {
     };
     match (SWITCHES.iter().find(is_set), errno) {
         (Some((_, _, advice)), _) => advice,
-        (None, Errno::EINVAL | Errno::ENOSYS) => "this kernel has none (CONFIG_USER_NS); start kcov-broker as root",
+        (None, Errno::EINVAL | Errno::ENOSYS) => {
+            "this kernel has none (CONFIG_USER_NS); start kcov-broker as root"
+        }
         (None, Errno::ENOSPC | Errno::EUSERS) => {
             "there are too many, or they are nested too deep; raise user.max_user_namespaces"
         }
@@ -220,6 +223,9 @@ mod tests {
     #[test]
     fn an_error_names_the_step_and_a_way_out() {
         let text = step("unshare(CLONE_NEWUSER)")(Errno::ENOSPC).to_string();
-        assert!(text.contains("unshare(CLONE_NEWUSER)") && text.contains("user.max_user_namespaces"), "{text}");
+        assert!(
+            text.contains("unshare(CLONE_NEWUSER)") && text.contains("user.max_user_namespaces"),
+            "{text}"
+        );
     }
 }

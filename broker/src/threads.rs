@@ -88,6 +88,11 @@ impl Threads {
         self.idle.insert(tid, pidfd);
     }
 
+    /// Lets go of former owners.
+    pub fn forget_idle(&mut self) {
+        self.idle.clear();
+    }
+
     /// `tid` is gone.
     pub fn forget(&mut self, tid: Tid) {
         self.owners.remove(&tid);

@@ -7,11 +7,12 @@
  * hostile_exhaust opens N MOST  - holds N opens at a time, of which MOST are granted and the others ENFILE
  * hostile_exhaust area          - asks for the largest area under a limit: ENOMEM, and nothing is allocated
  * hostile_exhaust total WORDS N - asks for N areas of WORDS words: the last one is too much, until another is gone
- * hostile_exhaust broker        - opens in several processes until the broker has no more descriptors
+ * hostile_exhaust broker [CONTROL] - opens in several processes until the broker has no more descriptors
  *
  * Afterwards the device works.
  */
 #include "hostile_kit.h"
+#include "control.h"
 #include <sys/resource.h>
 #include <sys/stat.h>
 
@@ -209,8 +210,9 @@ static void keep_opening(int report, int end)
 }
 
 /* Several processes, each of which may have as many descriptors as the broker, take all that the broker has. */
-static void exhaust_broker(void)
+static void exhaust_broker(const char *control)
 {
+	volatile uint64_t *page = *control ? control_map(control) : NULL;
 	enum { CHILDREN = 3 };
 	int report[2], end[2], facts[2];
 	pid_t children[CHILDREN];
@@ -234,6 +236,13 @@ static void exhaust_broker(void)
 	expect("ENABLE while there are no more opens", outcome(ioctl(kept, KCOV_ENABLE, KCOV_TRACE_PC)), 0);
 	syscall(SYS_getppid);
 	expect("DISABLE while there are no more opens", outcome(ioctl(kept, KCOV_DISABLE, 0)), 0);
+	if (page) {
+		control_set(page, CONTROL_READY, 1);
+		control_wait(page, 1);
+		/* Ended meanwhile, a worker has a successor. */
+		expect("ENABLE", outcome(ioctl(kept, KCOV_ENABLE, KCOV_TRACE_PC)), 0);
+		expect("DISABLE", outcome(ioctl(kept, KCOV_DISABLE, 0)), 0);
+	}
 	close(end[1]);
 	for (int i = 0; i < CHILDREN; i++)
 		expect("a child", wait_for(children[i]), 0);
@@ -263,7 +272,7 @@ int main(int argc, char **argv)
 	else if (!strcmp(what, "total") && argc > 3)
 		ask_for_all(strtoul(argv[2], NULL, 0), atoi(argv[3]));
 	else if (!strcmp(what, "broker"))
-		exhaust_broker();
+		exhaust_broker(group);
 	else
 		need(0, "usage");
 	cycle("after exhaustion");

@@ -97,6 +97,7 @@ int main(int argc, char **argv)
 	}
 	printf("%lu calls\n", made);
 	cycle("beside the trap");
+	fflush(stdout);
 	/* The thread in the trap cannot be joined. */
 	_exit(verdict());
 }

@@ -35,7 +35,12 @@ fn the_life_of_an_object() -> Result<()> {
             event.field("tid").is_some_and(|tid| tid.parse::<u32>().is_ok_and(|tid| tid > 0)),
             "{event:?}"
         );
-        assert_eq!(event.field("command").as_deref(), Some("life_cycle"), "{event:?}");
+        let command = match event.name() {
+            "enable" => "ENABLE",
+            "disable" => "DISABLE",
+            _ => "open",
+        };
+        assert_eq!(event.field("command").as_deref(), Some(command), "{event:?}");
     }
     let enable = events.iter().find(|event| event.name() == "enable");
     assert_eq!(enable.and_then(|event| event.field("mode")).as_deref(), Some("pc"));

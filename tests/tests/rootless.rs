@@ -36,7 +36,11 @@ fn session() -> Result<Session> {
     chown(session.directory(), Some(user), Some(user))?;
     for ancestor in session.directory().ancestors() {
         let open = fs::metadata(ancestor)?.permissions().mode() & 0o001 != 0 || user != NOBODY_IN_PARTICULAR;
-        ensure!(open, "{} is closed to other users: set KCOV_BIN_DIR to a copy elsewhere", ancestor.display());
+        ensure!(
+            open,
+            "{} is closed to other users: set KCOV_BIN_DIR to a copy elsewhere",
+            ancestor.display()
+        );
     }
     Ok(session)
 }
@@ -47,11 +51,12 @@ fn control(session: &Session) -> Result<Control> {
     Ok(control)
 }
 
-/// The words in front of what the user runs.
+/// The words in front of what the user runs; `env` looks for it, as `setpriv` would still do so as root.
 fn as_user() -> Result<Vec<OsString>> {
     let user = user()?;
     let ids = [format!("--reuid={user}"), format!("--regid={user}")];
-    Ok([OsString::from("setpriv")].into_iter().chain(ids.map(Into::into)).chain(["--clear-groups".into()]).collect())
+    let words = ["setpriv".to_owned()].into_iter().chain(ids).chain(["--clear-groups".into(), "env".into()]);
+    Ok(words.map(OsString::from).collect())
 }
 
 fn words<W: AsRef<std::ffi::OsStr>>(words: &[W]) -> Vec<OsString> {
@@ -63,7 +68,7 @@ fn run<W: AsRef<std::ffi::OsStr>>(session: &Session, options: &[&str], command: 
     let broker = [session.path("kcov-broker").into_os_string(), "run".into(), "--report".into()];
     let report = [session.path("report").into_os_string()];
     let line = as_user()?.into_iter().chain(broker).chain(report).chain(words(options));
-    Ok(Run::new(line.chain(["--".into()]).chain(words(command))).bare().within(WITHIN * 10))
+    Ok(Run::new(line.chain(["--".into()]).chain(words(command))).bare().within(WITHIN))
 }
 
 fn output<W: AsRef<std::ffi::OsStr>>(options: &[&str], command: &[W]) -> Result<Outcome> {
@@ -261,7 +266,11 @@ fn a_worker_may_do_nothing_but_serve() -> Result<()> {
     for name in ["kcov-worker", "kcov-zygote"] {
         let process = named(&running, name)?;
         let user = user()?.to_string();
-        assert_eq!(fields(process, &["Uid"])?[0].split_whitespace().collect::<Vec<_>>(), [&user; 4], "{name}");
+        assert_eq!(
+            fields(process, &["Uid"])?[0].split_whitespace().collect::<Vec<_>>(),
+            [&user; 4],
+            "{name}"
+        );
         assert_eq!(fields(process, &CAPABILITIES)?, ["0000000000000000"; 5], "{name}");
         assert_eq!(fields(process, &["NoNewPrivs", "Seccomp"])?, ["1", "2"], "{name}");
         assert_eq!(process.proc_owner(), Some(0), "{name} is dumpable");
@@ -279,7 +288,7 @@ fn a_worker_may_do_nothing_but_serve() -> Result<()> {
     Ok(())
 }
 
-/// A worker that stops is killed at the deadline: its caller gets EIO, and the next one serves.
+/// A worker that stops is killed at the deadline: its caller gets EIO, or is served by the next one.
 #[test]
 fn a_worker_that_stops_is_replaced() -> Result<()> {
     let options = ["--trace", "kcov,getppid", "--deadline", "500ms"];
@@ -288,7 +297,8 @@ fn a_worker_that_stops_is_replaced() -> Result<()> {
     kill(Pid::from_raw(worker.0), Signal::SIGSTOP)?;
     control.set(GO, 1)?;
     running.reach(&control, READY, 2)?;
-    assert_eq!(control.get(FACTS)?, u64::from(libc::EIO.unsigned_abs()));
+    let errno = control.get(FACTS)?;
+    assert!([0, u64::from(libc::EIO.unsigned_abs())].contains(&errno), "errno {errno} of the call");
     control.set(GO, 2)?;
     let outcome = running.finish()?;
     assert_eq!(control.get(FACTS)?, 0, "errno of the next call");
@@ -317,7 +327,8 @@ fn root_of_a_small_namespace_is_an_ordinary_user() -> Result<()> {
     let session = session()?;
     let broker = session.path("kcov-broker");
     let words = words(&["unshare", "-r"]).into_iter().chain([broker.into_os_string()]);
-    let line = as_user()?.into_iter().chain(words).chain(["run".into(), "--".into(), "id".into(), "-u".into()]);
+    let line =
+        as_user()?.into_iter().chain(words).chain(["run".into(), "--".into(), "id".into(), "-u".into()]);
     let outcome = Run::new(line).bare().start_in(session)?.finish()?;
     assert_eq!((outcome.code(), outcome.stdout.trim()), (0, "0"), "{}", outcome.stderr);
     Ok(())
@@ -340,7 +351,8 @@ fn a_machine_that_forbids_namespaces_is_named() -> Result<()> {
 #[test]
 fn nothing_is_left() -> Result<()> {
     let session = session()?;
-    let mut running = run(&session, &["--trace", "all"], &["sh", "-c", "sleep 0.2 & exit 3"])?.start_in(session)?;
+    let mut running =
+        run(&session, &["--trace", "all"], &["sh", "-c", "sleep 0.2 & exit 3"])?.start_in(session)?;
     assert_eq!(running.wait()?.code(), Some(3));
     let session = &running.session;
     until("the end of every process", WITHIN, || session.processes().is_empty().then_some(()))

@@ -15,7 +15,11 @@ impl Broker {
                 self.tenant.count(&worker);
             }
         }
+        self.tenant.readers.clear();
         end(&self.tenant.zygote);
+        // What is kept for speed alone is not counted.
+        self.tenant.tables.clear();
+        self.tenant.registry.forget_idle();
         self.report()
     }
 

@@ -20,7 +20,11 @@ const NOEXEC_SEAL: libc::c_uint = 0x8;
 pub fn findings() -> Vec<Finding> {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let mut all = vec![
-        Finding::ok("kernel", "what follows", format!("Linux {} on {}", release.trim(), std::env::consts::ARCH)),
+        Finding::ok(
+            "kernel",
+            "what follows",
+            format!("Linux {} on {}", release.trim(), std::env::consts::ARCH),
+        ),
         wait_killable(),
     ];
     all.extend(listener());

@@ -21,7 +21,8 @@ pub fn findings() -> Vec<Finding> {
 
 fn procfs() -> Finding {
     let is_proc = statfs("/proc").is_ok_and(|found| found.filesystem_type() == PROC_SUPER_MAGIC);
-    let own = fs::read_link("/proc/self").is_ok_and(|own| own.as_os_str() == &*std::process::id().to_string());
+    let own =
+        fs::read_link("/proc/self").is_ok_and(|own| own.as_os_str() == &*std::process::id().to_string());
     let first = fs::read_link("/proc/self/ns/pid").is_ok_and(|target| target.as_os_str() == FIRST_PIDS);
     let found = match first {
         true => "mounted",
@@ -41,10 +42,13 @@ fn procfs() -> Finding {
 /// Yama's switch: 3 forbids it to everybody, root too (`Documentation/admin-guide/LSM/Yama.rst`).
 fn tracing() -> Finding {
     let scope = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").unwrap_or_default();
-    let finding = Finding::ok("ptrace scope", "reading the arguments of the command's calls", "not restricted");
+    let finding =
+        Finding::ok("ptrace scope", "reading the arguments of the command's calls", "not restricted");
     match scope.trim() {
         "" | "0" => finding,
-        "3" => finding.but(Level::Missing, "3: nobody may", "kernel.yama.ptrace_scope=2 or less, by a reboot"),
+        "3" => {
+            finding.but(Level::Missing, "3: nobody may", "kernel.yama.ptrace_scope=2 or less, by a reboot")
+        }
         scope => Finding { found: format!("{scope}: no hindrance here"), ..finding },
     }
 }
@@ -62,7 +66,8 @@ fn device() -> Finding {
 }
 
 fn descriptors() -> Finding {
-    let finding = |found| Finding::ok("descriptors", "devices that are open at a time: each takes two", found);
+    let finding =
+        |found| Finding::ok("descriptors", "devices that are open at a time: each takes two", found);
     match getrlimit(Resource::RLIMIT_NOFILE) {
         Ok((_, hard)) if hard >= DESCRIPTORS => finding(format!("up to {hard}")),
         Ok((_, hard)) => {
@@ -74,7 +79,8 @@ fn descriptors() -> Finding {
 }
 
 fn watches() -> Finding {
-    let finding = Finding::ok("inotify", "noticing the close of devices opened in unusual modes", "can be had");
+    let finding =
+        Finding::ok("inotify", "noticing the close of devices opened in unusual modes", "can be had");
     match Inotify::init(InitFlags::IN_CLOEXEC) {
         Ok(_) => finding,
         Err(Errno::EMFILE) => finding.but(

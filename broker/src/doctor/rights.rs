@@ -9,7 +9,8 @@ use crate::trial::{self, TrialError};
 /// What was found.
 pub fn findings() -> Vec<Finding> {
     let standing = Standing::of_caller(run::jail_id());
-    let finding = Finding::ok("rights", "what the command and the workers may do", "root: nothing is held back");
+    let finding =
+        Finding::ok("rights", "what the command and the workers may do", "root: nothing is held back");
     match standing {
         Ok(Standing::Root) => vec![finding, placeholders(Standing::Root)],
         Ok(Standing::Rootless) => {
@@ -52,7 +53,9 @@ fn placeholders(standing: Standing) -> Finding {
         Ok(Ok((1.., notes))) if notes.is_empty() => finding,
         Ok(Ok((1.., notes))) => finding.but(Level::Limited, notes.join("; "), way_out),
         Ok(Ok((_, notes))) => finding.but(Level::Missing, notes.join("; "), way_out),
-        Ok(Err(error)) => finding.but(Level::Missing, error, "see user namespaces, or start kcov-broker as root"),
+        Ok(Err(error)) => {
+            finding.but(Level::Missing, error, "see user namespaces, or start kcov-broker as root")
+        }
         Err(error) => finding.but(Level::Missing, error.to_string(), "see the message"),
     }
 }

@@ -26,6 +26,11 @@ pub struct Tables {
 }
 
 impl Tables {
+    /// Closes them all.
+    pub fn clear(&mut self) {
+        self.open.clear();
+    }
+
     /// Which file descriptor `fd` of thread `tid` refers to, by its own descriptor table, without holding it.
     ///
     /// # Errors

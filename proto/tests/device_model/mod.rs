@@ -62,7 +62,7 @@ impl Model {
     /// n < 2 or n > 0x0fffffff EINVAL, also when busy; then mode != DISABLED EBUSY.
     pub fn init(&mut self, at: usize, words: u64) -> Answer<()> {
         let object = &mut self.objects[at];
-        if words < 2 || words > 0x0fff_ffff {
+        if !(2..=0x0fff_ffff).contains(&words) {
             return refuse(Errno::EINVAL, None);
         }
         if object.released {

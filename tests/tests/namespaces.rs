@@ -1,0 +1,91 @@
+//! Tenants in namespaces and roots of their own: the device is where its path leads, and an object that was opened
+//! works everywhere.
+
+use anyhow::{Context, Result};
+use kcov_tests::{Outcome, Run, client};
+use std::path::PathBuf;
+
+const TRACED: &str = "kcov,getppid";
+
+fn cycle() -> Result<String> {
+    Ok(client("ns_cycle")?.display().to_string())
+}
+
+/// Runs a script in which `$CYCLE` is the client.
+fn script(script: &str) -> Result<Outcome> {
+    Run::bash(script).trace(TRACED).env("CYCLE", cycle()?).output()
+}
+
+fn assert_sound_script(text: &str) -> Result<()> {
+    script(&format!("set -e\n{text}"))?.assert_sound()?;
+    Ok(())
+}
+
+/// Each kind of namespace by itself.
+#[test]
+fn each_namespace() -> Result<()> {
+    let kinds = ["--pid --fork", "--user --map-root-user", "--mount", "--net", "--cgroup", "--uts", "--ipc"];
+    let lines: Vec<String> = kinds.iter().map(|kind| format!("unshare {kind} $CYCLE here")).collect();
+    assert_sound_script(&lines.join("\n"))
+}
+
+/// As containers are started by hand, twice into each other.
+#[test]
+fn unshare_within_unshare() -> Result<()> {
+    assert_sound_script(
+        "unshare -Urmpf --mount-proc $CYCLE here\n\
+         unshare -Urmpf --mount-proc unshare -Urmpf --mount-proc unshare -Urmpf --mount-proc $CYCLE here",
+    )
+}
+
+/// An object from outside works inside.
+#[test]
+fn an_inherited_object() -> Result<()> {
+    assert_sound_script("exec 7<>/sys/kernel/debug/kcov\nunshare -Urmpf --mount-proc $CYCLE fd 7")
+}
+
+/// All at once, several levels down, with a life and an inherited object at each level.
+#[test]
+fn levels() -> Result<()> {
+    for depth in ["1", "4"] {
+        Run::new([cycle()?.as_str(), "nest", depth]).trace(TRACED).output()?.assert_sound()?;
+    }
+    Ok(())
+}
+
+/// Where the path is not, there is no device to open; what was opened before, or is reached by a descriptor, is one.
+#[test]
+fn a_root_without_the_device() -> Result<()> {
+    let place = tempfile::tempdir()?;
+    let directory = place.path().to_str().context("a path in UTF-8")?;
+    Run::new([cycle()?.as_str(), "chroot", directory]).trace(TRACED).output()?.assert_sound()?;
+    Ok(())
+}
+
+/// A tree into which the device's directory is bound has the device.
+#[test]
+fn a_root_with_the_device() -> Result<()> {
+    let place = tempfile::tempdir()?;
+    let root = place.path().display();
+    let client = PathBuf::from(cycle()?);
+    let name = client.file_name().context("a file name")?.to_string_lossy();
+    assert_sound_script(&format!(
+        "mkdir -p {root}/sys/kernel/debug && cp $CYCLE {root}/\n\
+         mount --bind /sys/kernel/debug {root}/sys/kernel/debug\n\
+         chroot {root} /{name} here\n\
+         umount {root}/sys/kernel/debug"
+    ))
+}
+
+/// A mount that hides the placeholder hides the device, for that namespace alone.
+#[test]
+fn a_mount_over_the_device() -> Result<()> {
+    let outcome = script(
+        "unshare --mount bash -c 'mount -t tmpfs none /sys/kernel/debug && cat /sys/kernel/debug/kcov'\n\
+         $CYCLE here && echo works outside",
+    )?;
+    assert!(outcome.stderr.contains("No such file or directory"), "{}", outcome.stderr);
+    assert!(outcome.stdout.contains("works outside"), "{}", outcome.stdout);
+    outcome.assert_sound()?;
+    Ok(())
+}
