@@ -83,7 +83,9 @@ impl Tenant {
             Permit::Once => worker.phase = Phase::Serving { decided: Some(id) },
             Permit::Allowed => {}
         }
-        worker.last_id = Some(id);
+        if what != AssistKind::Ready {
+            worker.last_id = Some(id);
+        }
         self.counters.assists += 1;
         let wants_reply = what.wants_reply();
         let mut beside = Beside::Nothing;
@@ -91,7 +93,7 @@ impl Tenant {
             AssistKind::Ready => {
                 worker.phase = Phase::Serving { decided: None };
                 self.worker_is_ready(index);
-                return Ok(None);
+                Verdict::Continue.into()
             }
             AssistKind::Open { .. } => return Err(Fault("an open that no reader has seen")),
             AssistKind::Ioctl { fd, request, arg, remote } => {

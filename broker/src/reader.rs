@@ -165,14 +165,21 @@ impl Reader {
     fn translate(&mut self, tid: u32, what: &ReaderKind) -> Option<AssistKind> {
         match *what {
             ReaderKind::Memory { .. } => None,
-            ReaderKind::Open { flags, dirfd, address, resolve } => self.open(tid, flags, dirfd, address, resolve),
+            ReaderKind::Open { flags, dirfd, address, resolve } => {
+                self.open(tid, flags, dirfd, address, resolve)
+            }
             ReaderKind::Openat2 { dirfd, address, how } => {
                 let [flags, _, resolve] = words(tid, how).ok()?;
                 self.open(tid, i32::try_from(flags).ok()?, dirfd, address, resolve)
             }
             ReaderKind::RemoteEnable { fd, address } => {
                 let remote = remote_arg(tid, address).map_err(|errno| kcov_proto::Errno(errno as i32));
-                Some(AssistKind::Ioctl { fd, request: abi::REMOTE_ENABLE, arg: address, remote: Some(remote) })
+                Some(AssistKind::Ioctl {
+                    fd,
+                    request: abi::REMOTE_ENABLE,
+                    arg: address,
+                    remote: Some(remote),
+                })
             }
             ReaderKind::OldMmap { address } => {
                 // Six 32-bit words: address, length, protection, flags, descriptor, offset.
@@ -201,7 +208,14 @@ impl Reader {
     }
 
     /// The file that a path of the caller leads to.
-    fn find(&mut self, tid: u32, flags: i32, dirfd: i32, address: u64, resolve: u64) -> Result<FileId, Errno> {
+    fn find(
+        &mut self,
+        tid: u32,
+        flags: i32,
+        dirfd: i32,
+        address: u64,
+        resolve: u64,
+    ) -> Result<FileId, Errno> {
         let path = process::read_string(tid, address, &mut self.text[..])?;
         let lookup = Lookup { dirfd, path, follow: flags & libc::O_NOFOLLOW == 0, resolve };
         resolve_for(&self.procfs, &self.device.placeholders, tid, &lookup)
@@ -221,11 +235,7 @@ impl Reader {
     }
 
     /// Does `work` for a thread that is shown to be the tenant's before, and to have its number still afterwards.
-    fn work_for<T>(
-        &mut self,
-        tid: u32,
-        work: impl Fn(&mut Self) -> Result<T, Errno>,
-    ) -> Result<T, Errno> {
+    fn work_for<T>(&mut self, tid: u32, work: impl Fn(&mut Self) -> Result<T, Errno>) -> Result<T, Errno> {
         for _ in 0..ATTEMPTS {
             self.members.admit(&self.procfs, tid)?;
             let done = work(self);

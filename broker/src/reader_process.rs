@@ -1,8 +1,8 @@
 //! A reader as the broker sees it: whom it reads for, what it is at, and what waits for it.
 
 use crate::poller::Token;
-use crate::spawner::message::Start;
 use crate::reader::{BUSY, SERVED};
+use crate::spawner::message::Start;
 use crate::sys::listener::Answer;
 use crate::sys::pidfd;
 use crate::sys::shared::SharedWords;
@@ -184,9 +184,8 @@ impl Tenant {
     /// Gives `worker` a new reader, which serves `waiting` first.
     fn succeed(&mut self, worker: u32, waiting: Vec<(ReaderRequest, Vec<u8>)>) {
         let next = self.workers.contains_key(&worker).then(|| self.start_reader(worker));
-        let socket = next.and_then(|started| {
-            started.inspect_err(|error| error!(%error, "no reader for a worker")).ok()
-        });
+        let socket = next
+            .and_then(|started| started.inspect_err(|error| error!(%error, "no reader for a worker")).ok());
         for (request, bytes) in waiting {
             let passed_on = socket
                 .as_ref()

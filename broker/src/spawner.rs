@@ -19,6 +19,7 @@ use message::{Start, Started};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// How often the spawner reaps children that have ended, milliseconds.
@@ -32,8 +33,9 @@ pub fn serve(socket: OwnedFd, launch: &Launch) -> i32 {
     // The workers of a zygote that died come here, and are reaped.
     let _ = nix::sys::prctl::set_child_subreaper(true);
     let mut channel = Channel::from(socket);
+    let mut tender = None;
     loop {
-        reap();
+        reap(&mut tender);
         let mut fds = [PollFd::new(channel.as_fd(), PollFlags::POLLIN)];
         match poll(&mut fds, PollTimeout::from(REAP)) {
             Ok(0) | Err(Errno::EINTR) => continue,
@@ -43,8 +45,9 @@ pub fn serve(socket: OwnedFd, launch: &Launch) -> i32 {
         match channel.receive::<Start>() {
             Ok((order, descriptors)) => {
                 let for_tender = matches!(order, Start::Tender);
-                if start(order, descriptors, launch, &mut channel).is_err() {
-                    return 1;
+                let Ok(started) = start(order, descriptors, launch, &mut channel) else { return 1 };
+                if for_tender {
+                    tender = started;
                 }
                 // The user's descriptors were for the command.
                 if for_tender && confine::keep_only(&[channel.as_fd()]).is_err() {
@@ -52,7 +55,7 @@ pub fn serve(socket: OwnedFd, launch: &Launch) -> i32 {
                 }
             }
             Err(ChannelError::Closed) => {
-                outlive_children();
+                outlive_children(tender);
                 return 0;
             }
             Err(_) => return 1,
@@ -62,22 +65,29 @@ pub fn serve(socket: OwnedFd, launch: &Launch) -> i32 {
 
 /// Waits for the children, which all end by themselves now, so that none is left to somebody else. One that cannot
 /// end, in a file system that does not answer, is left after a while.
-fn outlive_children() {
+fn outlive_children(mut tender: Option<Pid>) {
     const ROUNDS: u32 = 2000;
     for _ in 0..ROUNDS {
-        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::StillAlive) => std::thread::sleep(std::time::Duration::from_millis(1)),
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(_) => return,
+        // Without its tender the tenant has come here, and nobody else ends it.
+        if tender.is_none() {
+            tender::kill_children();
         }
+        if !reap(&mut tender) {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
     }
 }
 
-/// Reaps children that have ended; their ends are seen by pidfd.
-fn reap() {
-    while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-        if status == WaitStatus::StillAlive {
-            break;
+/// Reaps children that have ended; their ends are seen by pidfd. Forgets the tender if it is one. Says whether any
+/// child is left.
+fn reap(tender: &mut Option<Pid>) -> bool {
+    loop {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::StillAlive) => return true,
+            Ok(status) if status.pid() == *tender => *tender = None,
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(_) => return false,
         }
     }
 }
@@ -88,7 +98,7 @@ fn start(
     descriptors: Vec<OwnedFd>,
     launch: &Launch,
     channel: &mut Channel,
-) -> Result<(), ChannelError> {
+) -> Result<Option<Pid>, ChannelError> {
     let forked = fork::child(|| match order {
         Start::Tender => tender::serve(descriptors, launch),
         Start::Zygote => zygote::exec(&descriptors, launch),
@@ -96,7 +106,7 @@ fn start(
     });
     let started = forked.and_then(|pid| Ok((pid, pidfd_open(pid.as_raw() as u32, false)?)));
     match started {
-        Ok((pid, pidfd)) => channel.send(&Started::Pid(pid.as_raw() as u32), &[&pidfd]),
-        Err(errno) => channel.send(&Started::Failed(errno as i32), &[]),
+        Ok((pid, pidfd)) => channel.send(&Started::Pid(pid.as_raw() as u32), &[&pidfd]).map(|()| Some(pid)),
+        Err(errno) => channel.send(&Started::Failed(errno as i32), &[]).map(|()| None),
     }
 }

@@ -100,7 +100,11 @@ impl Tenant {
         let order = ZygoteRequest::Fork { index };
         let descriptors: [&dyn AsFd; 5] =
             [&self.listener, &theirs, &reader_socket, &slot.file(), &self.roster];
-        self.zygote_channel.try_send(&order, &descriptors)?;
+        match self.zygote_channel.try_send(&order, &descriptors) {
+            // Its end is an event of its own: the next zygote is asked anew.
+            Ok(()) | Err(ChannelError::Closed) => {}
+            Err(error) => return Err(error.into()),
+        }
         self.expected = Some(Expected { index, channel: ours.into(), slot });
         Ok(())
     }

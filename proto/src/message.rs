@@ -101,10 +101,10 @@ impl AssistKind {
     #[must_use]
     pub fn wants_reply(&self) -> bool {
         match self {
-            AssistKind::Ready | AssistKind::Open { .. } | AssistKind::Mmap { .. } | AssistKind::Exec => false,
+            AssistKind::Open { .. } | AssistKind::Mmap { .. } | AssistKind::Exec => false,
             // These two have an effect on the area, which only a worker has mapped.
             AssistKind::Ioctl { request, .. } => matches!(*request, abi::ENABLE | abi::RESET_TRACE),
-            AssistKind::Settle | AssistKind::Arena(_) | AssistKind::Reader => true,
+            AssistKind::Ready | AssistKind::Settle | AssistKind::Arena(_) | AssistKind::Reader => true,
         }
     }
 }

@@ -37,6 +37,8 @@ static void *work(void *unused)
 		need(one_mmap(), "mmap");
 		pass_turn();
 	}
+	/* The records of the last round have been read. */
+	await_turn(2 * ROUNDS + 1);
 	for (unsigned long call = 0; call < calls; call++) {
 		need(one_mmap(), "mmap");
 		need(cover_count(&cover) < cover.words, "count within the area");
@@ -80,6 +82,7 @@ int main(int argc, char **argv)
 	while (!__atomic_load_n(&enabled, __ATOMIC_ACQUIRE))
 		;
 	printf("equal %u\n", equal_rounds());
+	pass_turn();
 	do {
 		cover_reset(&cover);
 		resets++;

@@ -42,7 +42,9 @@ impl Assistants {
     /// # Errors
     /// If the broker is gone.
     pub fn ready(&mut self) -> Result<(), AssistError> {
-        self.broker.send(&Assist { id: 0, tid: 0, what: AssistKind::Ready }).map_err(AssistError::Broker)
+        self.broker.send(&Assist { id: 0, tid: 0, what: AssistKind::Ready }).map_err(AssistError::Broker)?;
+        // Not before the broker watches this process: a call that it took earlier would be lost with it.
+        self.broker.receive::<AssistReply>().map(drop).map_err(AssistError::Broker)
     }
 
     /// Leaves the call to the broker, which answers it.

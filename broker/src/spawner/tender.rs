@@ -127,7 +127,7 @@ impl Tender {
                     }
                 }
                 Ok((TenderOrder::Go, _)) => {}
-                Ok((TenderOrder::Kill, _)) => kill_children(),
+                Ok((TenderOrder::Kill, _)) => drop(self.end()),
                 Err(_) => return self.end(),
             }
         }
@@ -173,7 +173,7 @@ impl Tender {
 }
 
 /// Kills every child; what they leave behind is re-parented here and killed in its turn.
-fn kill_children() {
+pub(super) fn kill_children() {
     let children = std::fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
     for pid in children.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()) {
         // Not reaped yet, so the number is still theirs.

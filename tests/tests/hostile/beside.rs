@@ -2,7 +2,8 @@
 
 use anyhow::{Result, ensure};
 use kcov_tests::report::Report;
-use kcov_tests::{Control, Outcome, Run, Running, Session, client};
+use kcov_tests::{Control, Outcome, Run, Running, Session, client, long};
+use std::time::Duration;
 
 const GO: u64 = 0;
 const READY: u64 = 1;
@@ -24,7 +25,9 @@ pub fn hostile(words: &[&str], options: &[&str]) -> Result<Run> {
     let (name, arguments) = words.split_first().ok_or_else(|| anyhow::anyhow!("no client"))?;
     let program = client(name)?.into_os_string();
     let run = Run::new([program].into_iter().chain(arguments.iter().map(Into::into))).trace(TRACED);
-    Ok(options.iter().fold(run, |run, option| run.option(option)))
+    // Ends what hangs. The longest of the long variants takes five minutes on a busy machine.
+    let within = Duration::from_secs(if long() { 900 } else { 120 });
+    Ok(options.iter().fold(run.within(within), |run, option| run.option(option)))
 }
 
 /// The quiet tenant.
@@ -52,7 +55,7 @@ impl Quiet {
     }
 
     /// Asserts that it worked meanwhile and works on, and that nothing went wrong in it.
-    pub fn is_undisturbed(mut self) -> Result<()> {
+    pub fn assert_undisturbed(mut self) -> Result<()> {
         ensure!(self.control.get(LIVES)? > self.lives, "the quiet tenant did nothing meanwhile");
         self.works()?;
         self.control.set(GO, 1)?;
@@ -68,7 +71,7 @@ pub fn beside(words: &[&str], options: &[&str]) -> Result<()> {
     quiet.works()?;
     let outcome = hostile(words, options)?.output()?;
     print!("{}", outcome.stdout);
-    quiet.is_undisturbed()?;
+    quiet.assert_undisturbed()?;
     if outcome.code() == UNAVAILABLE {
         println!("{}: not to be had on this machine", words.join(" "));
         outcome.report()?.assert_nothing_left();

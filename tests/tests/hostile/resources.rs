@@ -106,7 +106,7 @@ fn descriptors_of_the_broker() -> Result<()> {
     let mut quiet = Quiet::start()?;
     quiet.works()?;
     let outcome = with_few_descriptors(Session::new()?, &["broker"])?.finish()?;
-    quiet.is_undisturbed()?;
+    quiet.assert_undisturbed()?;
     assert_is_over(&outcome)
 }
 

@@ -10,6 +10,9 @@ use std::ops::Deref;
 use std::os::fd::AsFd;
 use std::ptr::NonNull;
 
+/// Bytes of a mapping that is populated at once.
+const SMALL: usize = 16 * 1024;
+
 /// A shared mapping of whole words; unmapped on drop.
 #[derive(Debug)]
 pub struct SharedWords {
@@ -32,8 +35,10 @@ impl SharedWords {
         let length = words.checked_mul(8).and_then(NonZeroUsize::new).ok_or(Errno::EINVAL)?;
         let protection =
             if writable { ProtFlags::PROT_READ | ProtFlags::PROT_WRITE } else { ProtFlags::PROT_READ };
+        // A page fault costs more than a page that is not used after all.
+        let populate = if length.get() <= SMALL { MapFlags::MAP_POPULATE } else { MapFlags::empty() };
         // SAFETY: a new mapping at an address of the kernel's choice disturbs no other object.
-        let start = unsafe { mmap(None, length, protection, MapFlags::MAP_SHARED, file, 0)? };
+        let start = unsafe { mmap(None, length, protection, MapFlags::MAP_SHARED | populate, file, 0)? };
         Ok(SharedWords { start: start.cast(), words })
     }
 }

@@ -3,7 +3,7 @@
 use super::subject::{Setting, Spelling, Start};
 use super::{Found, Reader, Subject, TenantRoot, ask, failed, files, reader};
 use crate::sys::process;
-use kcov_proto::message::{ReaderKind};
+use kcov_proto::message::ReaderKind;
 use nix::errno::Errno;
 use nix::libc;
 use nix::mount::{MsFlags, mount};
