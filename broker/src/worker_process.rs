@@ -129,9 +129,9 @@ impl WorkerProcess {
         now.saturating_duration_since(self.progress.since)
     }
 
-    /// Its reader was killed: it has another deadline to get over that.
-    pub fn reader_killed(&mut self) {
-        self.progress.since = Instant::now();
+    /// Nothing is to be held against it so far: its deadline starts anew.
+    pub fn excuse(&mut self, now: Instant) {
+        self.progress.since = now;
     }
 
     /// The signal that ended it, 0 if none did: from procfs until its zygote reaps it, from the pidfd afterwards

@@ -88,15 +88,14 @@ impl Broker {
                 worker.kill("it closed its socket");
                 continue;
             }
-            if worker.stalled(now) < self.deadline {
-                continue;
-            }
             match Phase::from_word(worker.word(slot::PHASE)) {
-                // Idle, unless callers wait that it does not take.
-                Some(Phase::Waiting) if !waiting => {}
+                // Idle: a call that comes now has the whole deadline. With an id in the slot it is not: it was stopped
+                // between the kernel's copy and its own next instruction.
+                Some(Phase::Waiting) if !waiting && worker.word(slot::ID) == 0 => worker.excuse(now),
                 // Its reader was just ended: the worker has to get over that.
-                Some(Phase::Reading) if reader_killed => worker.reader_killed(),
-                _ => worker.kill("it was past its deadline"),
+                Some(Phase::Reading) if reader_killed => worker.excuse(now),
+                _ if worker.stalled(now) >= deadline => worker.kill("it was past its deadline"),
+                _ => {}
             }
         }
     }
