@@ -6,7 +6,7 @@
 
 use crate::permit::{Permit, Phase, permit};
 use crate::poller::Token;
-use crate::procfs;
+use crate::sys::descriptor::Access;
 use crate::sys::listener::{self, Answer};
 use crate::sys::socket::ChannelError;
 use crate::tenant::Tenant;
@@ -297,7 +297,14 @@ impl Tenant {
         let Some(arena) = self.instance(id, tid, fd) else { return Verdict::Continue.into() };
         let Mapping { length, offset, prot, flags } = mapping;
         match self.registry.check_mmap(arena, length, offset) {
-            Err(errno) if !kernel_refuses_first(tid, fd, prot, flags) => Verdict::Fail(errno).into(),
+            Err(errno)
+                if self
+                    .tables
+                    .access(tid, fd)
+                    .is_ok_and(|access| !kernel_refuses_first(access, prot, flags)) =>
+            {
+                Verdict::Fail(errno).into()
+            }
             // An offset that is no multiple of the page, a length of 0, ...: the kernel says so itself.
             Ok(()) | Err(_) => Verdict::Continue.into(),
         }
@@ -350,13 +357,9 @@ struct Mapping {
 
 /// Whether `do_mmap` (`mm/mmap.c`) refuses before it asks the device: by the type of the mapping and the access mode
 /// of the descriptor.
-fn kernel_refuses_first(tid: u32, fd: i32, prot: u32, flags: u32) -> bool {
+fn kernel_refuses_first(access: Access, prot: u32, flags: u32) -> bool {
     const MAP_TYPE: u32 = 0x0f;
-    let Some(access) = procfs::descriptor_flags(tid, fd).map(|flags| flags & libc::O_ACCMODE) else {
-        return true;
-    };
-    let readable = access == libc::O_RDONLY || access == libc::O_RDWR;
-    let writable = access == libc::O_WRONLY || access == libc::O_RDWR;
+    let Access { readable, writable } = access;
     let shared = match (flags & MAP_TYPE) as i32 {
         libc::MAP_SHARED => true,
         libc::MAP_SHARED_VALIDATE if flags & libc::MAP_SYNC as u32 != 0 => return true,

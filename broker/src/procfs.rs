@@ -46,14 +46,6 @@ pub fn thread_group(tid: u32) -> Option<u32> {
     status.lines().find_map(|line| line.strip_prefix("Tgid:"))?.trim().parse().ok()
 }
 
-/// Open flags of descriptor `fd` of `tid`.
-#[must_use]
-pub fn descriptor_flags(tid: u32, fd: i32) -> Option<i32> {
-    let info = fs::read_to_string(format!("/proc/{tid}/fdinfo/{fd}")).ok()?;
-    let flags = info.lines().find_map(|line| line.strip_prefix("flags:"))?;
-    i32::from_str_radix(flags.trim(), 8).ok()
-}
-
 /// Mount and inode of descriptor `fd` of `tid` (Linux 5.14).
 #[must_use]
 pub fn descriptor_place(tid: u32, fd: i32) -> Option<(u64, u64)> {

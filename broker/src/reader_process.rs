@@ -158,17 +158,20 @@ impl Tenant {
     /// Readers that are slow over one call keep that; what waits for them is taken over by others. Those past the
     /// deadline are ended. Says whether one was.
     pub(crate) fn look_at_readers(&mut self, now: Instant, deadline: Duration, patience: Duration) -> bool {
-        let mut ended = false;
+        let mut late = Vec::new();
         let mut slow = Vec::new();
         for (&index, reader) in &mut self.readers {
             let stalled = reader.stalled(now);
             if stalled >= deadline {
                 warn!(event = "reader_stuck", "a reader is past its deadline");
-                reader.kill();
-                ended = true;
+                late.push(index);
             } else if stalled >= patience && !reader.relieved {
                 slow.push(index);
             }
+        }
+        for &index in &late {
+            // Its end is not waited for: in a file system that does not answer, a task cannot be killed.
+            self.reader_ended(index);
         }
         // Each costs a process: a tenant that blocks them all waits for itself.
         let relieved = self.readers.values().filter(|reader| reader.relieved).count();
@@ -178,7 +181,7 @@ impl Tenant {
             let (worker, waiting) = (reader.worker, reader.take_waiting());
             self.succeed(worker, waiting);
         }
-        ended
+        !late.is_empty()
     }
 
     /// Gives `worker` a new reader, which serves `waiting` first.

@@ -49,7 +49,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "BYTES", default_value = "16G", value_parser = parse_bytes)]
     max_total: u64,
 
-    /// Most instances at a time; a further open gets ENFILE
+    /// Most instances at a time, at most half of the hard limit of descriptors; a further open gets ENFILE
     #[arg(long, value_name = "N", default_value_t = 65_536)]
     max_instances: usize,
 
@@ -171,7 +171,11 @@ fn launch(args: &RunArgs) -> anyhow::Result<Launch> {
         group: getpgrp(),
         mask,
         deadline: args.deadline,
-        quotas: Quotas { area: args.max_area, total: args.max_total, instances: args.max_instances },
+        quotas: Quotas {
+            area: args.max_area,
+            total: args.max_total,
+            instances: args.max_instances.min(affordable()?),
+        },
         extensions: Extensions {
             reset: reset_by_any || args.extensions.contains(&Extension::Reset),
             reset_by_any,
@@ -272,6 +276,14 @@ fn serve(launch: Launch, front: &OwnedFd, report: Option<File>) -> anyhow::Resul
     }
     broker.say_farewell();
     result.map_err(Into::into)
+}
+
+/// Instances that the broker has descriptors for, at two each: its arena, and the thread that collects into it. What
+/// is left is for its helpers, and for those that follow them.
+fn affordable() -> anyhow::Result<usize> {
+    const HELPERS: u64 = 400;
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    Ok(usize::try_from(hard.saturating_sub(HELPERS).max(hard / 2) / 2).unwrap_or(usize::MAX))
 }
 
 /// Each instance costs a descriptor, and each collecting thread another.

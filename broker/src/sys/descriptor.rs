@@ -43,9 +43,7 @@ impl Tables {
                 found => return found,
             }
         }
-        let path = format!("/proc/{tid}/fd");
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let table = open(path.as_str(), flags, Mode::empty())?;
+        let table = open_table(tid)?;
         let found = match stat(&table, fd) {
             Err(Errno::EACCES) => return self.memfd_identity(tid, fd),
             found => found?,
@@ -76,23 +74,54 @@ impl Tables {
             Some(_) | None => Err(Errno::ENOENT),
         }
     }
+
+    /// How descriptor `fd` of thread `tid` may be used: the mode of its link in procfs says it (`tid_fd_update_inode`,
+    /// `fs/proc/fd.c`). Its fdinfo would too, but that asks the file, and a tenant's can make whoever asks wait for ever.
+    ///
+    /// # Errors
+    /// As [`identity`](Self::identity).
+    pub fn access(&self, tid: u32, fd: i32) -> Result<Access, Errno> {
+        let link = match statx(&open_table(tid)?, fd, libc::AT_SYMLINK_NOFOLLOW, libc::STATX_MODE) {
+            // As for `memfd_identity`: what cannot be seen is taken for the common case.
+            Err(Errno::EACCES) => return Ok(Access { readable: true, writable: true }),
+            link => link?,
+        };
+        let has = |bit: libc::mode_t| u32::from(link.stx_mode) & bit != 0;
+        Ok(Access { readable: has(libc::S_IRUSR), writable: has(libc::S_IWUSR) })
+    }
+}
+
+fn open_table(tid: u32) -> Result<OwnedFd, Errno> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    open(format!("/proc/{tid}/fd").as_str(), flags, Mode::empty())
+}
+
+/// How a descriptor may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// For reading.
+    pub readable: bool,
+    /// For writing.
+    pub writable: bool,
 }
 
 /// `AT_STATX_DONT_SYNC`: a file of a FUSE or network file system is not asked, so this never waits for a tenant.
 fn stat(table: &OwnedFd, fd: i32) -> Result<FileId, Errno> {
+    let found = statx(table, fd, libc::AT_STATX_DONT_SYNC | libc::AT_NO_AUTOMOUNT, libc::STATX_INO)?;
+    let device = u64::from(found.stx_dev_major) << 32 | u64::from(found.stx_dev_minor);
+    Ok(FileId { device, inode: found.stx_ino })
+}
+
+fn statx(table: &OwnedFd, fd: i32, flags: libc::c_int, mask: libc::c_uint) -> Result<libc::statx, Errno> {
     // 11 characters of a number, and a NUL.
     let mut name = [0u8; 12];
     write!(&mut name[..11], "{fd}").map_err(|_| Errno::ENAMETOOLONG)?;
-    let flags = libc::AT_STATX_DONT_SYNC | libc::AT_NO_AUTOMOUNT;
     let mut found = MaybeUninit::<libc::statx>::uninit();
     // SAFETY: the name ends in a NUL, as the last byte of the array is never written, and `found` has room for the
     // structure that the kernel writes.
-    let done = unsafe {
-        libc::statx(table.as_raw_fd(), name.as_ptr().cast(), flags, libc::STATX_INO, found.as_mut_ptr())
-    };
+    let done =
+        unsafe { libc::statx(table.as_raw_fd(), name.as_ptr().cast(), flags, mask, found.as_mut_ptr()) };
     Errno::result(done)?;
     // SAFETY: statx succeeded, so the kernel wrote the whole structure.
-    let found = unsafe { found.assume_init() };
-    let device = u64::from(found.stx_dev_major) << 32 | u64::from(found.stx_dev_minor);
-    Ok(FileId { device, inode: found.stx_ino })
+    Ok(unsafe { found.assume_init() })
 }
