@@ -18,6 +18,7 @@ use kcov_proto::message::{FileId, NotificationId};
 use kcov_proto::roster::{self, Line, RosterWriter};
 use nix::errno::Errno as SysErrno;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::time::Instant;
 use tracing::info;
 
 /// The KCOV side of a tenant.
@@ -31,6 +32,8 @@ pub struct Registry {
     extensions: Extensions,
     reopener: Reopener,
     opened: u64,
+    /// When a caller that is over a quota may have all arenas looked at again.
+    next_room: Option<Instant>,
     gone: Vec<(ArenaId, Arena)>,
     released_execs: Vec<NotificationId>,
     unwatched: Vec<Tid>,
@@ -57,6 +60,7 @@ impl Registry {
             extensions,
             reopener: Reopener::new()?,
             opened: 0,
+            next_room: None,
             gone: Vec::new(),
             released_execs: Vec::new(),
             unwatched: Vec::new(),
@@ -133,7 +137,7 @@ impl Registry {
     /// `ENFILE` over the quota of instances; else as the system calls.
     pub fn open(&mut self, flags: i32) -> Result<(ArenaId, OwnedFd), Errno> {
         if self.device.live() >= self.quotas.instances {
-            self.sweep(true);
+            self.make_room();
             if self.device.live() >= self.quotas.instances {
                 return Err(Errno::ENFILE);
             }
@@ -175,7 +179,7 @@ impl Registry {
     /// Whether `bytes` more fit under the quota of all areas.
     fn has_room(&mut self, bytes: u64) -> bool {
         if self.arenas.bytes().saturating_add(bytes) > self.quotas.total {
-            self.sweep(true);
+            self.make_room();
         }
         self.arenas.bytes().saturating_add(bytes) <= self.quotas.total
     }
@@ -315,6 +319,16 @@ impl Registry {
         let settle = self.roster.find(tid).settle;
         let _ = self.roster.set(tid, Line { armed: None, settle });
         self.show_counts();
+    }
+
+    /// Lets go of all arenas that nobody has any more, for a caller that is over a quota; but never for more than a tenth
+    /// of the time: a caller that asks again and again would have the broker do nothing else.
+    fn make_room(&mut self) {
+        let start = Instant::now();
+        if self.next_room.is_none_or(|next| start >= next) {
+            self.sweep(true);
+            self.next_room = Some(start + 10 * start.elapsed());
+        }
     }
 
     /// Lets go of arenas that nobody has any more: of the next in turn, or of `all`.

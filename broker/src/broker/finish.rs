@@ -48,6 +48,8 @@ impl Broker {
                     self.tenant.registry.owner_died(tid);
                 }
             }
+            // An owner that died in an `execve` is given up only here.
+            self.tenant.registry.sweep_execs();
             self.tenant.registry.sweep(true);
             self.tenant.drop_gone();
         }
