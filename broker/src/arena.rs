@@ -5,11 +5,13 @@
 //! the lease that it grants or refuses ([`memfd`]).
 
 use crate::sys::memfd::{self, Reopener};
-use kcov_proto::abi;
-use kcov_proto::message::FileId;
+use kcov_proto::abi::{self, TraceMode};
+use kcov_proto::area::{cmp_position, pc_position};
+use kcov_proto::message::{FileId, Heartbeat};
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, FcntlArg, OFlag, SealFlag, fallocate, fcntl};
 use nix::sys::stat::{Mode, fchmod, fstat, major, minor};
+use nix::sys::uio::{pread, pwrite};
 use nix::unistd::ftruncate;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -149,6 +151,32 @@ impl Arena {
     pub fn keep(&self) {
         // A lease that stays would hold up who opens the file through procfs, as the tenant itself can.
         let _ = memfd::give_back(self.file.as_fd());
+    }
+
+    /// Appends the record that an `ENABLE` leaves, where the count stands, by the rules of [`kcov_proto::area`]. The
+    /// thread that was just enabled is in this very call, so nobody else appends. Says whether there was room.
+    pub fn beat(&self, mode: TraceMode, heartbeat: &Heartbeat) -> bool {
+        let words = self.bytes / abi::WORD;
+        let mut count = [0; 8];
+        if pread(&self.file, &mut count, 0) != Ok(count.len()) {
+            return false;
+        }
+        let count = u64::from_ne_bytes(count);
+        let stored = match mode {
+            TraceMode::Pc => pc_position(count, words).map(|at| (at, self.store(at, &[heartbeat.pc]))),
+            TraceMode::Cmp => cmp_position(count, words).map(|at| (at, self.store(at, &heartbeat.cmp))),
+        };
+        match stored {
+            // The PC has replaced the count.
+            Some((0, stored)) => stored,
+            Some((_, stored)) => stored && self.store(0, &[count + 1]),
+            None => false,
+        }
+    }
+
+    fn store(&self, at: u64, words: &[u64]) -> bool {
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+        pwrite(&self.file, &bytes, (at * abi::WORD) as libc::off_t) == Ok(bytes.len())
     }
 
     /// Gives the memory back although workers may still have it mapped.

@@ -14,7 +14,7 @@ use crate::worker_process::Decision;
 use kcov_proto::Errno;
 use kcov_proto::abi::{self, RemoteArg};
 use kcov_proto::device::ArenaId;
-use kcov_proto::message::{Assist, AssistKind, AssistReply, FileId, Verdict};
+use kcov_proto::message::{Assist, AssistKind, AssistReply, FileId, Heartbeat, Verdict};
 use nix::errno::Errno as SysErrno;
 use std::os::fd::{AsFd, OwnedFd};
 use tracing::{info, warn};
@@ -38,8 +38,6 @@ pub enum Beside {
 struct Ruling {
     /// `None`: it was answered, or will be.
     verdict: Option<Verdict>,
-    /// The caller was enabled for its own calls.
-    armed: Option<(ArenaId, abi::TraceMode)>,
     /// An arena that the worker is to have mapped.
     arena: Option<ArenaId>,
     /// It says that it has not, whatever it was given.
@@ -49,7 +47,7 @@ struct Ruling {
 
 impl From<Verdict> for Ruling {
     fn from(verdict: Verdict) -> Self {
-        Ruling { verdict: Some(verdict), armed: None, arena: None, must_map: false, reset: None }
+        Ruling { verdict: Some(verdict), arena: None, must_map: false, reset: None }
     }
 }
 
@@ -83,21 +81,23 @@ impl Tenant {
             Permit::Once => worker.phase = Phase::Serving { decided: Some(id) },
             Permit::Allowed => {}
         }
-        if what != AssistKind::Ready {
+        if !matches!(what, AssistKind::Ready { .. }) {
             worker.last_id = Some(id);
         }
         self.counters.assists += 1;
+        let heartbeat = worker.heartbeat;
         let wants_reply = what.wants_reply();
         let mut beside = Beside::Nothing;
         let ruling = match what {
-            AssistKind::Ready => {
+            AssistKind::Ready { heartbeat } => {
+                worker.heartbeat = heartbeat;
                 worker.phase = Phase::Serving { decided: None };
                 self.worker_is_ready(index);
                 Verdict::Continue.into()
             }
             AssistKind::Open { .. } => return Err(Fault("an open that no reader has seen")),
             AssistKind::Ioctl { fd, request, arg, remote } => {
-                self.ioctl(id, tid, fd, Request { request, arg, remote })
+                self.ioctl(id, tid, fd, Request { request, arg, remote, heartbeat })
             }
             AssistKind::Mmap { fd, length, offset, prot, flags } => {
                 self.mmap(id, tid, fd, Mapping { length, offset, prot, flags })
@@ -135,9 +135,12 @@ impl Tenant {
                 self.counters.assists += 1;
                 let ruling = match what {
                     AssistKind::Open { flags, reopened } => self.open(id, tid, flags as i32, reopened),
-                    AssistKind::Ioctl { fd, request, arg, remote } => {
-                        self.ioctl(id, tid, fd, Request { request, arg, remote })
-                    }
+                    AssistKind::Ioctl { fd, request, arg, remote } => self.ioctl(
+                        id,
+                        tid,
+                        fd,
+                        Request { request, arg, remote, heartbeat: Heartbeat::default() },
+                    ),
                     AssistKind::Mmap { fd, length, offset, prot, flags } => {
                         self.mmap(id, tid, fd, Mapping { length, offset, prot, flags })
                     }
@@ -167,7 +170,7 @@ impl Tenant {
         ruling: Ruling,
         mut beside: Beside,
     ) -> Option<(AssistReply, Beside)> {
-        let Ruling { verdict, armed, arena, must_map, reset } = ruling;
+        let Ruling { verdict, arena, must_map, reset } = ruling;
         let verdict = verdict?;
         let worker = self.workers.get_mut(&index)?;
         if worker.phase == (Phase::Serving { decided: Some(id) }) {
@@ -184,7 +187,7 @@ impl Tenant {
             sized = Some((arena, words));
             beside = Beside::Arena(arena);
         }
-        Some((AssistReply { id, verdict, arena: sized, armed, reset, drops: worker.take_drops() }, beside))
+        Some((AssistReply { id, verdict, arena: sized, reset, drops: worker.take_drops() }, beside))
     }
 
     /// `open` of the device: an instance, and a descriptor for the caller in the same step as the answer.
@@ -225,10 +228,10 @@ impl Tenant {
 
     fn ioctl(&mut self, id: u64, tid: u32, fd: i32, request: Request) -> Ruling {
         let Some(arena) = self.instance(id, tid, fd) else { return Verdict::Continue.into() };
-        let Request { request, arg, remote } = request;
+        let Request { request, arg, remote, heartbeat } = request;
         let ruling = match request {
             abi::INIT_TRACE => self.registry.init_trace(arena, arg).into(),
-            abi::ENABLE => self.enable(arena, tid, arg),
+            abi::ENABLE => self.enable(arena, tid, arg, &heartbeat),
             abi::DISABLE => self.disable(arena, tid, arg),
             abi::REMOTE_ENABLE => self.remote_enable(arena, tid, remote),
             abi::RESET_TRACE => match self.registry.reset_trace(arena, tid, arg) {
@@ -247,7 +250,7 @@ impl Tenant {
         ruling
     }
 
-    fn enable(&mut self, arena: ArenaId, tid: u32, arg: u64) -> Ruling {
+    fn enable(&mut self, arena: ArenaId, tid: u32, arg: u64, heartbeat: &Heartbeat) -> Ruling {
         let enabled = self.registry.enable(arena, tid, arg).and_then(|mode| {
             self.registry.own(tid)?;
             Ok(mode)
@@ -262,7 +265,10 @@ impl Tenant {
                     mode = mode.name(),
                     "enabled"
                 );
-                Ruling { arena: Some(arena), armed: Some((arena, mode)), ..Verdict::Value(0).into() }
+                if !self.registry.arenas().get(arena).is_some_and(|arena| arena.beat(mode, heartbeat)) {
+                    self.counters.records_lost += 1;
+                }
+                Verdict::Value(0).into()
             }
             Err(errno) => Verdict::Fail(errno).into(),
         }
@@ -346,6 +352,8 @@ struct Request {
     request: u32,
     arg: u64,
     remote: Option<Result<RemoteArg, Errno>>,
+    /// What the worker says an `ENABLE` is to leave.
+    heartbeat: Heartbeat,
 }
 
 struct Mapping {

@@ -30,8 +30,8 @@ pub enum Permit {
 pub fn permit(phase: Phase, id: NotificationId, what: &AssistKind) -> Permit {
     use Permit::{Allowed, Fatal, Once};
     match (what, phase) {
-        (AssistKind::Ready, Phase::Starting) => Allowed,
-        (AssistKind::Ready, Phase::Serving { .. }) | (_, Phase::Starting) => Fatal,
+        (AssistKind::Ready { .. }, Phase::Starting) => Allowed,
+        (AssistKind::Ready { .. }, Phase::Serving { .. }) | (_, Phase::Starting) => Fatal,
         (AssistKind::Settle | AssistKind::Arena(_) | AssistKind::Reader, Phase::Serving { .. }) => Allowed,
         // Opens come from the reader, which has seen the path.
         (AssistKind::Open { .. }, _) => Fatal,
@@ -69,8 +69,9 @@ mod tests {
             assert_eq!(permit(Phase::Starting, 1, kind), Permit::Fatal, "{kind:?}");
             assert_ne!(permit(Phase::Serving { decided: None }, 1, kind), Permit::Fatal, "{kind:?}");
         }
-        assert_eq!(permit(Phase::Starting, 0, &AssistKind::Ready), Permit::Allowed);
-        assert_eq!(permit(Phase::Serving { decided: None }, 0, &AssistKind::Ready), Permit::Fatal);
+        let ready = AssistKind::Ready { heartbeat: kcov_proto::message::Heartbeat::default() };
+        assert_eq!(permit(Phase::Starting, 0, &ready), Permit::Allowed);
+        assert_eq!(permit(Phase::Serving { decided: None }, 0, &ready), Permit::Fatal);
     }
 
     #[test]

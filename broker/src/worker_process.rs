@@ -7,7 +7,7 @@ use crate::sys::pidfd;
 use crate::sys::shared::SharedWords;
 use crate::sys::socket::Channel;
 use kcov_proto::device::ArenaId;
-use kcov_proto::message::{MAX_DROPS, NotificationId};
+use kcov_proto::message::{Heartbeat, MAX_DROPS, NotificationId};
 use kcov_proto::slot;
 use kcov_proto::sync::Ordering;
 use nix::sys::signal::Signal;
@@ -47,6 +47,8 @@ pub struct WorkerProcess {
     pub fresh_reader: Option<OwnedFd>,
     /// Where it stands.
     pub phase: Phase,
+    /// What it says an `ENABLE` is to leave.
+    pub heartbeat: Heartbeat,
     /// The last decision it was given.
     pub decision: Option<Decision>,
     /// Last id that was seen in its slot and found valid.
@@ -71,6 +73,7 @@ impl WorkerProcess {
             slot,
             fresh_reader: None,
             phase: Phase::Starting,
+            heartbeat: Heartbeat::default(),
             decision: None,
             last_id: None,
             hung_up: false,

@@ -136,6 +136,21 @@ impl CmpRecord {
     }
 }
 
+/// Where a PC goes in an area of `words` words whose count is `count`: the kernel's rule without the memory. Word 0 is the
+/// count itself, which the PC then replaces; `None` if the area is full.
+#[must_use]
+pub const fn pc_position(count: u64, words: u64) -> Option<u64> {
+    let position = count.wrapping_add(1);
+    if position < words { Some(position) } else { None }
+}
+
+/// The first of the four words where a comparison goes; `None` if the area is full.
+#[must_use]
+pub const fn cmp_position(count: u64, words: u64) -> Option<u64> {
+    // Compared before it is multiplied.
+    if count < words.saturating_sub(1) / CMP_WORDS { Some(1 + count * CMP_WORDS) } else { None }
+}
+
 /// A mapped area. Holding one proves that there is room for the count and one word, and that the length, from which
 /// every bound is taken, is out of the client's reach.
 #[derive(Clone, Copy, Debug)]

@@ -12,7 +12,7 @@
 //!
 //! The sockets to the spawner are private to the broker crate.
 
-use crate::abi::{self, RemoteArg, TraceMode};
+use crate::abi::{self, CMP_WORDS, RemoteArg};
 use crate::device::ArenaId;
 use crate::errno::Errno;
 use serde::{Serialize, de::DeserializeOwned};
@@ -49,11 +49,23 @@ pub struct Assist {
     pub what: AssistKind,
 }
 
+/// The record that an `ENABLE` leaves behind, as the kernel's own tail does: of a real site of the worker program.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Heartbeat {
+    /// Where PCs are collected.
+    pub pc: u64,
+    /// Where comparisons are: a whole record.
+    pub cmp: [u64; CMP_WORDS as usize],
+}
+
 /// The kinds of [`Assist`].
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum AssistKind {
     /// The worker is up and about to serve.
-    Ready,
+    Ready {
+        /// What the broker leaves in an area when it is enabled.
+        heartbeat: Heartbeat,
+    },
     /// Open the KCOV device and give the caller its descriptor.
     Open {
         /// Open flags of the caller.
@@ -102,9 +114,9 @@ impl AssistKind {
     pub fn wants_reply(&self) -> bool {
         match self {
             AssistKind::Open { .. } | AssistKind::Mmap { .. } | AssistKind::Exec => false,
-            // These two have an effect on the area, which only a worker has mapped.
-            AssistKind::Ioctl { request, .. } => matches!(*request, abi::ENABLE | abi::RESET_TRACE),
-            AssistKind::Ready | AssistKind::Settle | AssistKind::Arena(_) | AssistKind::Reader => true,
+            // It races with the records of another thread's call, as the kernel's does: a worker stores the count.
+            AssistKind::Ioctl { request, .. } => *request == abi::RESET_TRACE,
+            AssistKind::Ready { .. } | AssistKind::Settle | AssistKind::Arena(_) | AssistKind::Reader => true,
         }
     }
 }
@@ -118,8 +130,6 @@ pub struct AssistReply {
     pub verdict: Verdict,
     /// Present when a descriptor of an arena rides along: map it.
     pub arena: Option<(ArenaId, u64)>,
-    /// The caller is armed from here on (`ENABLE` took effect).
-    pub armed: Option<(ArenaId, TraceMode)>,
     /// `RESET_TRACE` was granted: set this arena's count to 0.
     pub reset: Option<ArenaId>,
     /// Arenas that are gone: unmap them.

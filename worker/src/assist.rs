@@ -5,7 +5,9 @@ use crate::call::Call;
 use crate::handler::Outcome;
 use crate::sys::socket::{Channel, ChannelError};
 use kcov_proto::Errno;
-use kcov_proto::message::{Assist, AssistKind, AssistReply, ReaderKind, ReaderReply, ReaderRequest, Verdict};
+use kcov_proto::message::{
+    Assist, AssistKind, AssistReply, Heartbeat, ReaderKind, ReaderReply, ReaderRequest, Verdict,
+};
 use kcov_proto::slot::{self, Phase};
 use kcov_proto::sync::Ordering;
 use std::os::fd::OwnedFd;
@@ -41,8 +43,9 @@ impl Assistants {
     ///
     /// # Errors
     /// If the broker is gone.
-    pub fn ready(&mut self) -> Result<(), AssistError> {
-        self.broker.send(&Assist { id: 0, tid: 0, what: AssistKind::Ready }).map_err(AssistError::Broker)?;
+    pub fn ready(&mut self, heartbeat: Heartbeat) -> Result<(), AssistError> {
+        let what = AssistKind::Ready { heartbeat };
+        self.broker.send(&Assist { id: 0, tid: 0, what }).map_err(AssistError::Broker)?;
         // Not before the broker watches this process: a call that it took earlier would be lost with it.
         self.broker.receive::<AssistReply>().map(drop).map_err(AssistError::Broker)
     }

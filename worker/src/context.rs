@@ -4,9 +4,8 @@ use crate::arenas::Arenas;
 use crate::assist::{AssistError, Assistants};
 use crate::call::Call;
 use crate::handler::Outcome;
-use crate::record::{Recorded, Scope};
+use crate::record::Recorded;
 use crate::sys::shared::SharedWords;
-use kcov_proto::abi::TraceMode;
 use kcov_proto::area::Area;
 use kcov_proto::device::ArenaId;
 use kcov_proto::message::{AssistKind, AssistReply, ReaderKind};
@@ -72,24 +71,6 @@ impl Context {
         }
         self.ask(call, AssistKind::Arena(id))?;
         Ok(self.arenas.get(id))
-    }
-
-    /// Runs `record` with the area of `id` armed for this thread, and counts what it appended.
-    ///
-    /// # Errors
-    /// If the broker is gone.
-    pub fn with_armed(
-        &mut self,
-        call: &Call,
-        id: ArenaId,
-        mode: TraceMode,
-        record: impl FnOnce(),
-    ) -> Result<(), AssistError> {
-        let Some(words) = self.area(call, id)? else { return Ok(()) };
-        let Some(area) = Area::new(&words) else { return Ok(()) };
-        let ((), recorded) = Scope::enter(area, mode, |_| record());
-        self.count(recorded);
-        Ok(())
     }
 
     /// Adds records stored and lost to the slot's counts.

@@ -7,7 +7,7 @@ use crate::assist::AssistError;
 use crate::call::{Abi, Call};
 use crate::context::Context;
 use crate::handler::{Handler, Outcome};
-use crate::trace::{self, Tracer};
+use crate::trace::Tracer;
 use kcov_proto::abi;
 use kcov_proto::message::{AssistKind, ReaderKind};
 use libseccomp::ScmpSyscall;
@@ -122,10 +122,6 @@ impl Device {
         if let Some(id) = reply.reset {
             context.reset(call, id)?;
         }
-        if let Some((id, mode)) = reply.armed {
-            // The kernel records the tail of the ioctl itself.
-            context.with_armed(call, id, mode, trace::heartbeat)?;
-        }
         Ok(reply.verdict.into())
     }
 
@@ -154,6 +150,12 @@ fn has_instances(context: &Context) -> bool {
 impl Handler for Device {
     fn claims(&self, call: &Call) -> bool {
         self.what(call).is_some()
+    }
+
+    /// A `DISABLE` leaves nothing: clients have read their trace by then, and the area would have to be mapped only to
+    /// write of its own end.
+    fn is_recorded(&self, call: &Call) -> bool {
+        self.what(call) != Some(DeviceCall::Ioctl) || call.args[1] as u32 != abi::DISABLE
     }
 
     fn handle(&mut self, call: &Call, context: &mut Context) -> Result<Outcome, AssistError> {

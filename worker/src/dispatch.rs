@@ -27,7 +27,10 @@ impl Dispatch {
     /// # Errors
     /// If the broker is gone.
     pub fn handle(&mut self, call: &Call, context: &mut Context) -> Result<Outcome, AssistError> {
-        let Some(armed) = context.line(call)?.armed else { return self.claimed(call, context) };
+        let line = context.line(call)?;
+        let Some(armed) = line.armed.filter(|_| self.is_recorded(call)) else {
+            return self.claimed(call, context);
+        };
         let Some(words) = context.area(call, armed.arena)? else { return self.claimed(call, context) };
         let Some(area) = Area::new(&words) else { return self.claimed(call, context) };
         let (outcome, recorded) = Scope::enter(area, armed.mode, |_| {
@@ -42,6 +45,11 @@ impl Dispatch {
         });
         context.count(recorded);
         outcome
+    }
+
+    fn is_recorded(&self, call: &Call) -> bool {
+        let handler = self.handlers.iter().find(|handler| handler.claims(call));
+        handler.is_none_or(|handler| handler.is_recorded(call))
     }
 
     fn claimed(&mut self, call: &Call, context: &mut Context) -> Result<Outcome, AssistError> {

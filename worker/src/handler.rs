@@ -29,6 +29,11 @@ pub trait Handler {
     /// Whether this handler wants the call. Must not block.
     fn claims(&self, call: &Call) -> bool;
 
+    /// Whether the caller's area is armed while this handler has the call.
+    fn is_recorded(&self, _: &Call) -> bool {
+        true
+    }
+
     /// Handles a call that it claimed.
     ///
     /// # Errors

@@ -12,12 +12,17 @@ mod calls;
 mod classes;
 
 use crate::call::{Abi, Call};
+use crate::record::Scope;
 use crate::record::{record_cmp_at, record_edge_at};
 use crate::{kcov_cmp_site, kcov_edge_site};
 use calls::{CALLS, Number, Row};
 use classes::Comparison;
+use kcov_proto::abi::TraceMode;
+use kcov_proto::area::Area;
 use kcov_proto::area::CmpSize;
+use kcov_proto::message::Heartbeat;
 use kcov_proto::site::Site;
+use kcov_proto::sync::AtomicU64;
 use libseccomp::{ScmpArch, ScmpSyscall};
 use std::collections::HashMap;
 
@@ -140,6 +145,18 @@ pub fn heartbeat() {
     const HEARD: u32 = u32::from_be_bytes(*b"kcov");
     kcov_edge_site!("heartbeat");
     kcov_cmp_site!("heartbeat comparison", 4, true, HEARD, !HEARD);
+}
+
+/// The records that [`heartbeat`] leaves, for the broker to leave them at `ENABLE`.
+#[must_use]
+pub fn heartbeat_records() -> Heartbeat {
+    let words: [AtomicU64; 8] = std::array::from_fn(|_| AtomicU64::new(0));
+    let Some(area) = Area::new(&words) else { return Heartbeat::default() };
+    Scope::enter(area, TraceMode::Pc, |_| heartbeat());
+    let pc = area.pcs().first().copied().unwrap_or_default();
+    area.reset();
+    Scope::enter(area, TraceMode::Cmp, |_| heartbeat());
+    Heartbeat { pc, cmp: area.cmps().first().copied().unwrap_or_default() }
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use crate::serve::serve;
 use crate::sys::fork;
 use crate::sys::shared::SharedWords;
 use crate::sys::socket::{Channel, ChannelError, inherited};
-use crate::trace::Tracer;
+use crate::trace::{self, Tracer};
 use kcov_proto::message::{ZygoteReply, ZygoteRequest};
 use kcov_proto::{Errno, roster, slot};
 use nix::errno::Errno as SysErrno;
@@ -136,7 +136,7 @@ fn work(descriptors: [OwnedFd; 5], tracer: Rc<Tracer>, jail: &WorkerJail) -> i32
     };
     drop((slot_file, roster_file));
     let mut assistants = Assistants::new(broker.into(), reader.into());
-    if assistants.ready().is_err() {
+    if assistants.ready(trace::heartbeat_records()).is_err() {
         return 5;
     }
     let device = Device::new(tracer.clone());

@@ -42,7 +42,8 @@ pub fn remote_arg() -> impl Strategy<Value = RemoteArg> {
 fn assist_kind() -> impl Strategy<Value = AssistKind> {
     let remote = option::of(prop_oneof![remote_arg().prop_map(Ok), errno().prop_map(Err)]);
     prop_oneof![
-        Just(AssistKind::Ready),
+        (any::<u64>(), any::<[u64; 4]>())
+            .prop_map(|(pc, cmp)| AssistKind::Ready { heartbeat: Heartbeat { pc, cmp } }),
         (any::<u32>(), option::of(file())).prop_map(|(flags, reopened)| AssistKind::Open { flags, reopened }),
         (any::<i32>(), any::<u32>(), any::<u64>(), remote)
             .prop_map(|(fd, request, arg, remote)| AssistKind::Ioctl { fd, request, arg, remote }),
@@ -67,10 +68,8 @@ pub fn assist_reply() -> impl Strategy<Value = AssistReply> {
         Just(Verdict::Continue)
     ];
     let given = option::of((arena(), any::<u64>()));
-    let armed = option::of((arena(), mode()));
-    (any::<u64>(), verdict, given, armed, option::of(arena()), vec(arena(), 0..=MAX_DROPS)).prop_map(
-        |(id, verdict, arena, armed, reset, drops)| AssistReply { id, verdict, arena, armed, reset, drops },
-    )
+    (any::<u64>(), verdict, given, option::of(arena()), vec(arena(), 0..=MAX_DROPS))
+        .prop_map(|(id, verdict, arena, reset, drops)| AssistReply { id, verdict, arena, reset, drops })
 }
 
 fn reader_kind() -> impl Strategy<Value = ReaderKind> {
@@ -122,7 +121,8 @@ pub fn zygote_reply() -> impl Strategy<Value = ZygoteReply> {
 const _: fn(AssistKind, Verdict, ReaderKind, ReaderReply, ZygoteRequest, ZygoteReply) =
     |assist, verdict, reader, reply, fork, zygote| {
         match assist {
-            AssistKind::Ready | AssistKind::Exec | AssistKind::Settle | AssistKind::Reader => {}
+            AssistKind::Ready { heartbeat: Heartbeat { pc: _, cmp: _ } } => {}
+            AssistKind::Exec | AssistKind::Settle | AssistKind::Reader => {}
             AssistKind::Open { flags: _, reopened: _ } => {}
             AssistKind::Ioctl { fd: _, request: _, arg: _, remote: _ } => {}
             AssistKind::Mmap { fd: _, length: _, offset: _, prot: _, flags: _ } => {}
