@@ -1,11 +1,11 @@
 //! Any message of any kind. A kind that is missing here breaks the build, at the end of the file.
 
 use kcov_proto::Errno;
-use kcov_proto::abi::{REMOTE_MAX_HANDLES, RemoteArg, TraceMode};
+use kcov_proto::abi::{REMOTE_MAX_HANDLES, RemoteArg};
 use kcov_proto::device::ArenaId;
 use kcov_proto::message::{
-    Assist, AssistKind, AssistReply, FileId, MAX_DROPS, MAX_READ, ReaderKind, ReaderReply, ReaderRequest,
-    Verdict, ZygoteReply, ZygoteRequest,
+    Assist, AssistKind, AssistReply, FileId, Heartbeat, MAX_DROPS, MAX_READ, ReaderKind, ReaderReply,
+    ReaderRequest, Verdict, ZygoteReply, ZygoteRequest,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -21,10 +21,6 @@ pub fn file() -> impl Strategy<Value = FileId> {
 
 pub fn arena() -> impl Strategy<Value = ArenaId> {
     (any::<u32>(), any::<u32>()).prop_map(|(index, generation)| ArenaId { index, generation })
-}
-
-pub fn mode() -> impl Strategy<Value = TraceMode> {
-    prop_oneof![Just(TraceMode::Pc), Just(TraceMode::Cmp)]
 }
 
 pub fn remote_arg() -> impl Strategy<Value = RemoteArg> {
