@@ -121,6 +121,14 @@ impl Arena {
         Ok(())
     }
 
+    /// Lets nobody store anything in it: a file of a handler's device, which is no memory.
+    ///
+    /// # Errors
+    /// As `fcntl(2)`.
+    pub fn shut(&self) -> Result<(), Errno> {
+        fcntl(&self.file, FcntlArg::F_ADD_SEALS(SEALS | SealFlag::F_SEAL_WRITE)).map(drop)
+    }
+
     /// Whether a description with access mode 3 is out.
     #[must_use]
     pub fn is_uncounted(&self) -> bool {

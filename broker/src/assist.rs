@@ -4,6 +4,8 @@
 //! descriptor is read from the caller's own table, and the notification is found valid after that read, before
 //! anything takes effect.
 
+mod handlers;
+
 use crate::permit::{Permit, Phase, permit};
 use crate::poller::Token;
 use crate::sys::descriptor::Access;
@@ -42,12 +44,14 @@ struct Ruling {
     arena: Option<ArenaId>,
     /// It says that it has not, whatever it was given.
     must_map: bool,
+    /// The file of a handler's device that was asked about.
+    file: Option<(ArenaId, u16)>,
     reset: Option<ArenaId>,
 }
 
 impl From<Verdict> for Ruling {
     fn from(verdict: Verdict) -> Self {
-        Ruling { verdict: Some(verdict), arena: None, must_map: false, reset: None }
+        Ruling { verdict: Some(verdict), arena: None, must_map: false, file: None, reset: None }
     }
 }
 
@@ -69,11 +73,16 @@ fn answer(verdict: Verdict) -> Answer {
 }
 
 impl Tenant {
-    /// Carries out one request of worker `index`. Returns the reply, if the request wants one, and what rides beside.
+    /// Carries out one request of worker `index`, with the descriptors that came along. Returns the reply, if the request wants one, and what rides beside.
     ///
     /// # Errors
     /// [`Fault`] if the worker may not ask that.
-    pub fn assist(&mut self, index: u32, assist: Assist) -> Result<Option<(AssistReply, Beside)>, Fault> {
+    pub fn assist(
+        &mut self,
+        index: u32,
+        assist: Assist,
+        descriptors: &[OwnedFd],
+    ) -> Result<Option<(AssistReply, Beside)>, Fault> {
         let Assist { id, tid, what } = assist;
         let worker = self.workers.get_mut(&index).ok_or(Fault("a request of an unknown worker"))?;
         match permit(worker.phase, id, &what) {
@@ -81,7 +90,8 @@ impl Tenant {
             Permit::Once => worker.phase = Phase::Serving { decided: Some(id) },
             Permit::Allowed => {}
         }
-        if !matches!(what, AssistKind::Ready { .. }) {
+        // An order may be older than what came since.
+        if !matches!(what, AssistKind::Ready { .. } | AssistKind::Opened { .. }) {
             worker.last_id = Some(id);
         }
         self.counters.assists += 1;
@@ -101,6 +111,13 @@ impl Tenant {
             }
             AssistKind::Mmap { fd, length, offset, prot, flags } => {
                 self.mmap(id, tid, fd, Mapping { length, offset, prot, flags })
+            }
+            AssistKind::Opened { result } => self.opened(index, id, tid, result)?,
+            AssistKind::File { fd } => self.file(id, tid, fd),
+            AssistKind::Inject { close_on_exec } => self.inject(id, descriptors.first(), close_on_exec),
+            AssistKind::Reason { handler, reason } => {
+                Self::reason(&handler, &reason);
+                Ruling { verdict: None, ..Verdict::Continue.into() }
             }
             AssistKind::Exec => self.exec(id, tid),
             AssistKind::Settle => {
@@ -134,7 +151,12 @@ impl Tenant {
             Ok(Assist { id, tid, what }) => {
                 self.counters.assists += 1;
                 let ruling = match what {
-                    AssistKind::Open { flags, reopened } => self.open(id, tid, flags as i32, reopened),
+                    AssistKind::Open { flags, device: Some(device), .. } => {
+                        self.open_device(id, tid, device, flags)
+                    }
+                    AssistKind::Open { flags, reopened, device: None } => {
+                        self.open(id, tid, flags.cast_signed(), reopened)
+                    }
                     AssistKind::Ioctl { fd, request, arg, remote } => self.ioctl(
                         id,
                         tid,
@@ -170,7 +192,7 @@ impl Tenant {
         ruling: Ruling,
         mut beside: Beside,
     ) -> Option<(AssistReply, Beside)> {
-        let Ruling { verdict, arena, must_map, reset } = ruling;
+        let Ruling { verdict, arena, must_map, file, reset } = ruling;
         let verdict = verdict?;
         let worker = self.workers.get_mut(&index)?;
         if worker.phase == (Phase::Serving { decided: Some(id) }) {
@@ -187,13 +209,18 @@ impl Tenant {
             sized = Some((arena, words));
             beside = Beside::Arena(arena);
         }
-        Some((AssistReply { id, verdict, arena: sized, reset, drops: worker.take_drops() }, beside))
+        Some((AssistReply { id, verdict, arena: sized, file, reset, drops: worker.take_drops() }, beside))
     }
 
     /// `open` of the device: an instance, and a descriptor for the caller in the same step as the answer.
     fn open(&mut self, id: u64, tid: u32, flags: i32, reopened: Option<FileId>) -> Ruling {
-        if reopened.is_some_and(|file| self.registry.find(file).is_none()) {
-            return Verdict::Continue.into();
+        if let Some(file) = reopened
+            && self.registry.find(file).is_none()
+        {
+            return match self.device_of(file) {
+                Some(device) => self.open_device(id, tid, device, flags.cast_unsigned()),
+                None => Verdict::Continue.into(),
+            };
         }
         let errno = match self.registry.open(flags) {
             Err(errno) => errno,

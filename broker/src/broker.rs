@@ -81,7 +81,7 @@ impl Broker {
     pub fn run(&mut self) -> Result<(), TenantError> {
         let mut ready = Vec::new();
         while !self.gone {
-            let pace = if self.tenant.registry.is_empty() { self.tick() } else { self.tick().min(SWEEP) };
+            let pace = if self.tenant.has_no_files() { self.tick() } else { self.tick().min(SWEEP) };
             self.clock.pace(pace).map_err(system("timerfd_settime"))?;
             self.poller.wait(None, &mut ready).map_err(system("epoll_wait"))?;
             for token in ready.drain(..) {
@@ -101,6 +101,7 @@ impl Broker {
         self.clock.take();
         self.tenant.registry.sweep(false);
         self.tenant.drop_gone();
+        self.tenant.sweep_files(false);
         // Each costs a descriptor, and most of these threads may be gone.
         self.tenant.tables.clear();
         let now = Instant::now();
@@ -219,7 +220,15 @@ impl Broker {
                 self.tenant.expected = None;
                 self.tenant.worker_failed_to_start()?;
             }
-            Ok((ZygoteReply::Ready, _)) | Err(ChannelError::WouldBlock) => {}
+            // Of a zygote that follows one that ended.
+            Ok((ZygoteReply::Ready { claims }, _)) if claims == self.tenant.claims => {}
+            Ok((ZygoteReply::Ready { .. }, _)) => {
+                let message = "the handlers claim something else when they are loaded again";
+                return Err(TenantError::Handler(message.to_owned()));
+            }
+            Ok((ZygoteReply::Refused { message }, _)) => return Err(TenantError::Handler(message)),
+            Ok((ZygoteReply::Loading { handler }, _)) => debug!(handler, "loading"),
+            Err(ChannelError::WouldBlock) => {}
             Err(error) => {
                 warn!(event = "zygote_crash", %error, "the zygote is gone: a new one starts");
                 self.restart_zygote()?;

@@ -23,8 +23,10 @@ pub use program::Bpf;
 
 use crate::trace_set::{Known, NEVER_TRACED, Profile, TraceSet, by_name};
 use kcov_proto::abi;
+use kcov_proto::claims::{Block, CallClaim, Claims};
 use libseccomp::error::SeccompError;
 use libseccomp::{ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall};
+use std::collections::BTreeSet;
 
 /// The table of this machine's own programs.
 const NATIVE: ScmpArch = if cfg!(target_arch = "aarch64") { ScmpArch::Aarch64 } else { ScmpArch::X8664 };
@@ -88,6 +90,11 @@ pub enum FilterError {
     /// A name that no table has.
     #[error("no system call is named `{0}`")]
     Unknown(String),
+    /// A call that no handler can have.
+    #[error(
+        "`{0}` cannot be handled: it returns from signal handlers, and a call between the two crashes programs"
+    )]
+    Never(String),
 }
 
 pub(crate) fn library(step: &str) -> impl FnOnce(SeccompError) -> FilterError + '_ {
@@ -99,9 +106,55 @@ pub(crate) fn library(step: &str) -> impl FnOnce(SeccompError) -> FilterError + 
 /// # Errors
 /// [`FilterError`], which names the step; none depends on the tenant.
 pub fn build(set: &TraceSet) -> Result<Bpf, FilterError> {
-    let mut whole = table(set, NATIVE)?;
-    whole.merge(table(set, COMPAT)?).map_err(library("merge"))?;
+    build_for(set, &Claims::default())
+}
+
+/// As [`build`], with what handlers claim besides.
+///
+/// # Errors
+/// As [`build`]; also [`FilterError::Unknown`] and [`FilterError::Never`] for a call that a handler claims.
+pub fn build_for(set: &TraceSet, claims: &Claims) -> Result<Bpf, FilterError> {
+    check(claims)?;
+    let wanted = Wanted { set, claims };
+    let mut whole = table(&wanted, NATIVE)?;
+    whole.merge(table(&wanted, COMPAT)?).map_err(library("merge"))?;
     Ok(Bpf::export(&whole)?.with_notified(&numbers(set)))
+}
+
+/// Whether a filter can have what handlers claim.
+///
+/// # Errors
+/// [`FilterError::Unknown`], [`FilterError::Never`].
+pub fn check(claims: &Claims) -> Result<(), FilterError> {
+    claims.calls().try_for_each(|claim| match by_name(&claim.call) {
+        _ if NEVER_TRACED.contains(&&*claim.call) => Err(FilterError::Never(claim.call.clone())),
+        Some(Known::Library(_)) => Ok(()),
+        Some(Known::Number(_)) | None => Err(FilterError::Unknown(claim.call.clone())),
+    })
+}
+
+/// What is to become a notification, of a run.
+struct Wanted<'a> {
+    set: &'a TraceSet,
+    claims: &'a Claims,
+}
+
+impl Wanted<'_> {
+    /// Whether a call is wanted whatever its arguments, by the set or by a handler.
+    fn names(&self, call: &str) -> bool {
+        self.set.names(call) || self.claims.calls().any(|claim| claim.call == call && claim.when.is_empty())
+    }
+
+    /// Whether a call is wanted at all.
+    fn mentions(&self, call: &str) -> bool {
+        self.set.names(call) || self.claims.calls().any(|claim| claim.call == call)
+    }
+
+    /// All calls that [`names`](Self::names) is true of, each once.
+    fn named(&self) -> BTreeSet<&str> {
+        let claimed = self.claims.calls().filter(|claim| claim.when.is_empty());
+        self.set.calls().chain(claimed.map(|claim| claim.call.as_str())).collect()
+    }
 }
 
 /// Calls that are named in the set and that libseccomp does not know. All of them are in every table.
@@ -117,12 +170,12 @@ fn numbers(set: &TraceSet) -> Vec<u32> {
 }
 
 /// The rules for one table of system calls. One context a table, as i386 passes the arguments of `mmap` otherwise.
-fn table(set: &TraceSet, arch: ScmpArch) -> Result<ScmpFilterContext, FilterError> {
-    let mut rules = Rules::new(set.profile(), arch)?;
-    match set.profile() {
-        Profile::Kcov => add_device(&mut rules, set)?,
+fn table(wanted: &Wanted<'_>, arch: ScmpArch) -> Result<ScmpFilterContext, FilterError> {
+    let mut rules = Rules::new(wanted.set.profile(), arch)?;
+    match wanted.set.profile() {
+        Profile::Kcov => add_device(&mut rules, wanted)?,
         Profile::Syzkaller => {
-            let left_alone = EXECUTOR_LOOP.iter().copied().filter(|call| !set.names(call));
+            let left_alone = EXECUTOR_LOOP.iter().copied().filter(|call| !wanted.mentions(call));
             left_alone.chain(NEVER_TRACED.iter().copied()).try_for_each(|call| rules.add(call, &[]))?;
         }
         Profile::All => NEVER_TRACED.iter().try_for_each(|call| rules.add(call, &[]))?,
@@ -130,26 +183,40 @@ fn table(set: &TraceSet, arch: ScmpArch) -> Result<ScmpFilterContext, FilterErro
     Ok(rules.context)
 }
 
-/// The device's calls, and those that the set names besides.
-fn add_device(rules: &mut Rules, set: &TraceSet) -> Result<(), FilterError> {
-    let device = DEVICE_CALLS.iter().copied().filter(|call| !set.names(call));
-    let named = set.calls().filter(|call| !MAPS.contains(call));
+/// The device's calls, and those that the set and the handlers want besides.
+fn add_device(rules: &mut Rules, wanted: &Wanted<'_>) -> Result<(), FilterError> {
+    let device = DEVICE_CALLS.iter().copied().filter(|call| !wanted.names(call));
+    let named = wanted.named().into_iter().filter(|call| !MAPS.contains(call));
     device.chain(named).try_for_each(|call| rules.add(call, &[]))?;
-    if !set.names("ioctl") {
-        for request in DEVICE_REQUESTS {
-            rules.add("ioctl", &[bits(1, u64::from(u32::MAX), u64::from(request))])?;
+    if !wanted.names("ioctl") {
+        let blocks = wanted.claims.devices().flat_map(|device| device.blocks());
+        let device = DEVICE_REQUESTS.map(|request| Block { mask: u32::MAX, value: request });
+        for Block { mask, value } in blocks.chain(device) {
+            rules.add("ioctl", &[bits(1, u64::from(mask), u64::from(value))])?;
         }
     }
-    add_maps(rules, set)
+    add_conditional(rules, wanted)?;
+    add_maps(rules, wanted)
+}
+
+/// Claims with conditions, of calls that are not notified in any case.
+fn add_conditional(rules: &mut Rules, wanted: &Wanted<'_>) -> Result<(), FilterError> {
+    let every = |call: &str| DEVICE_CALLS.contains(&call) || wanted.names(call);
+    let conditional = wanted.claims.calls().filter(|claim| !claim.when.is_empty() && !every(&claim.call));
+    for CallClaim { call, when } in conditional {
+        let conditions = when.iter().map(|c| bits(u32::from(c.argument), c.mask, c.value));
+        rules.add(call, &conditions.collect::<Vec<_>>())?;
+    }
+    Ok(())
 }
 
 /// Maps of files: the kernel looks at the descriptor only without `MAP_ANONYMOUS` (`ksys_mmap_pgoff`, Linux 6.12), and
 /// a negative one is its `EBADF`. i386's `mmap` (90) has its arguments in memory, where no filter can look.
-fn add_maps(rules: &mut Rules, set: &TraceSet) -> Result<(), FilterError> {
+fn add_maps(rules: &mut Rules, wanted: &Wanted<'_>) -> Result<(), FilterError> {
     let of_a_file = [bits(3, libc::MAP_ANONYMOUS as u64, 0), bits(4, 1 << 31, 0)];
     for &call in MAPS {
         // Whoever names `mmap` means the 32-bit `mmap2` as well: its C library makes no other.
-        let every = set.names(call) || set.names("mmap");
+        let every = wanted.names(call) || wanted.names("mmap");
         let in_memory = call == "mmap" && rules.arch != NATIVE;
         rules.add(call, if every || in_memory { &[] } else { &of_a_file })?;
     }

@@ -43,6 +43,8 @@ pub struct Launch {
     pub trace: TraceSet,
     /// The worker program.
     pub worker: CString,
+    /// Libraries with handlers, as the worker program takes them: `--handler=PATH[:CONFIG]`.
+    pub handlers: Vec<CString>,
     /// Process group that the command joins.
     pub group: Pid,
     /// Signal mask that the command gets.

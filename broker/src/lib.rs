@@ -38,6 +38,7 @@ pub mod cli;
 pub mod clock;
 pub mod confine;
 pub mod doctor;
+pub mod files;
 pub mod filter;
 pub mod front;
 pub mod launch;

@@ -32,11 +32,22 @@ pub fn permit(phase: Phase, id: NotificationId, what: &AssistKind) -> Permit {
     match (what, phase) {
         (AssistKind::Ready { .. }, Phase::Starting) => Allowed,
         (AssistKind::Ready { .. }, Phase::Serving { .. }) | (_, Phase::Starting) => Fatal,
-        (AssistKind::Settle | AssistKind::Arena(_) | AssistKind::Reader, Phase::Serving { .. }) => Allowed,
+        (
+            AssistKind::Settle
+            | AssistKind::Arena(_)
+            | AssistKind::Reader
+            | AssistKind::File { .. }
+            | AssistKind::Reason { .. },
+            Phase::Serving { .. },
+        ) => Allowed,
         // Opens come from the reader, which has seen the path.
         (AssistKind::Open { .. }, _) => Fatal,
         (
-            AssistKind::Ioctl { .. } | AssistKind::Mmap { .. } | AssistKind::Exec,
+            AssistKind::Ioctl { .. }
+            | AssistKind::Mmap { .. }
+            | AssistKind::Exec
+            | AssistKind::Opened { .. }
+            | AssistKind::Inject { .. },
             Phase::Serving { decided },
         ) => {
             if decided == Some(id) {
@@ -55,7 +66,7 @@ mod tests {
 
     #[test]
     fn nothing_but_ready_before_ready_and_never_again() {
-        let open = AssistKind::Open { flags: 0, reopened: None };
+        let open = AssistKind::Open { flags: 0, reopened: None, device: None };
         assert_eq!(permit(Phase::Serving { decided: None }, 1, &open), Permit::Fatal);
         let kinds = [
             AssistKind::Ioctl { fd: 0, request: 0, arg: 0, remote: None },
@@ -64,6 +75,10 @@ mod tests {
             AssistKind::Settle,
             AssistKind::Arena(ArenaId { index: 0, generation: 0 }),
             AssistKind::Reader,
+            AssistKind::Opened { result: Ok(()) },
+            AssistKind::File { fd: 0 },
+            AssistKind::Inject { close_on_exec: false },
+            AssistKind::Reason { handler: String::new(), reason: String::new() },
         ];
         for kind in &kinds {
             assert_eq!(permit(Phase::Starting, 1, kind), Permit::Fatal, "{kind:?}");

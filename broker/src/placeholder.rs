@@ -16,6 +16,7 @@ mod kallsyms;
 mod tests;
 
 use crate::sys::{mount, process};
+use kcov_proto::claims::{Claims, DeviceClaim};
 use kcov_proto::message::FileId;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
@@ -44,6 +45,8 @@ const SMALL: &str = "mode=0755,size=64k,nr_inodes=16";
 pub struct Placeholders {
     /// The placeholders, at least one unless the notes say why not.
     pub files: Vec<FileId>,
+    /// Files of the handlers' devices, by their number.
+    pub devices: Vec<FileId>,
     /// What was left out, and why: for the operator.
     pub notes: Vec<String>,
 }
@@ -77,6 +80,14 @@ fn step(step: &'static str) -> impl Fn(Errno) -> StepError {
 /// # Errors
 /// If the namespace cannot be had; failures after that are [`Placeholders::notes`].
 pub fn install() -> Result<Placeholders, PlaceholderError> {
+    install_for(&Claims::default())
+}
+
+/// As [`install`], with a file for each device of the handlers.
+///
+/// # Errors
+/// Also if a handler's device cannot be placed: who runs a command for it wants it there.
+pub fn install_for(claims: &Claims) -> Result<Placeholders, PlaceholderError> {
     let directory = std::env::current_dir().ok();
     let failed = |call| move |errno| PlaceholderError { call, errno };
     unshare(CloneFlags::CLONE_NEWNS).map_err(failed("unshare(CLONE_NEWNS)"))?;
@@ -86,8 +97,16 @@ pub fn install() -> Result<Placeholders, PlaceholderError> {
     let mut done = Placeholders::default();
     let debug = in_debug_directory();
     done.record("/sys/kernel/debug/kcov", debug);
-    let device = in_device_directory(&mut done.notes);
-    done.record("/dev/kcov", device);
+    let devices: Vec<_> = claims.devices().collect();
+    if devices.is_empty() {
+        let device = in_device_directory(&mut done.notes);
+        done.record("/dev/kcov", device);
+    } else {
+        let (device, placed) = beside_devices(&devices, &mut done.notes)
+            .map_err(|StepError { step, errno }| PlaceholderError { call: step, errno })?;
+        done.files.push(device);
+        done.devices = placed;
+    }
     if let Some(directory) = directory {
         done.enter_again(directory);
     }
@@ -129,8 +148,17 @@ fn in_device_directory(notes: &mut Vec<String>) -> Result<FileId, StepError> {
     match process::file_facts_at(directory.as_fd(), NAME) {
         Ok(facts) if facts.is_symlink() => Err(step("it is a symbolic link, left as it is")(Errno::EEXIST)),
         Ok(_) => cover(DEVICE_DIRECTORY, directory.as_fd()),
-        Err(_) => device_directory::replace(directory.as_fd(), notes),
+        Err(_) => device_directory::replace(directory.as_fd(), &[], notes).map(|(device, _)| device),
     }
+}
+
+/// A new `/dev` with the placeholder and the handlers' devices.
+fn beside_devices(
+    devices: &[&DeviceClaim],
+    notes: &mut Vec<String>,
+) -> Result<(FileId, Vec<FileId>), StepError> {
+    let directory = open_directory(DEVICE_DIRECTORY)?;
+    device_directory::replace(directory.as_fd(), devices, notes)
 }
 
 /// Binds a placeholder over the existing `NAME` in `directory`, which is at `path`.
@@ -168,7 +196,11 @@ fn mount_small(path: &str) -> Result<(), StepError> {
 
 /// Makes the placeholder in `directory`. Its owner is the caller: root, or who runs a rootless broker.
 fn create(directory: BorrowedFd<'_>) -> Result<FileId, StepError> {
-    let file = new_file(directory, NAME, MODE)?;
+    create_named(directory, NAME, MODE)
+}
+
+fn create_named(directory: BorrowedFd<'_>, name: &CStr, mode: Mode) -> Result<FileId, StepError> {
+    let file = new_file(directory, name, mode)?;
     process::file_facts(file.as_fd()).map(|facts| facts.id).map_err(step("statx"))
 }
 

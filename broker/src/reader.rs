@@ -2,8 +2,8 @@
 //!
 //! Reading a tenant's memory, or walking its file systems, may block for ever: the page may be on a userfaultfd,
 //! the directory in the tenant's own FUSE mount. So this is a process of its own, which the broker kills at its
-//! deadline and replaces. It holds one socket, the tenant's listener, procfs, and the right to look into the
-//! tenant; it changes nothing.
+//! deadline and replaces. It holds its sockets, the tenant's listener, procfs, and the right to look into the
+//! tenant; it changes nothing but the memory that a handler writes to for the caller.
 //!
 //! A request is an allegation of a worker that may be compromised. Two checks bound what it can learn:
 //! - the thread that it names descends from the tenant's first process (`members`), and is shown to be the
@@ -25,7 +25,8 @@ use crate::sys::process;
 use crate::sys::shared::SharedWords;
 use kcov_proto::abi::{self, REMOTE_ARG_BYTES, REMOTE_MAX_HANDLES, REMOTE_NUM_HANDLES_OFFSET, RemoteArg};
 use kcov_proto::message::{
-    self, Assist, AssistKind, FileId, MAX_PATH, MAX_READ, ReaderKind, ReaderReply, ReaderRequest,
+    self, Assist, AssistKind, FileId, MAX_BYTES, MAX_PATH, MAX_READ, MAX_WRITE, ReaderKind, ReaderReply,
+    ReaderRequest,
 };
 use kcov_proto::sync::Ordering;
 use members::Members;
@@ -35,8 +36,6 @@ use path::Lookup;
 use procfs::Procfs;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-/// Most bytes of an encoded [`ReaderRequest`]: far above what one can have, and a longer one is refused.
-const MAX_REQUEST: usize = 128;
 /// How often a request is served again because its thread's number was found to have changed hands.
 const ATTEMPTS: usize = 2;
 
@@ -91,6 +90,8 @@ pub struct Sockets {
 pub struct DeviceFiles {
     /// The device itself, wherever it is mounted.
     pub placeholders: Vec<FileId>,
+    /// Devices of handlers, by their number.
+    pub devices: Vec<FileId>,
     /// Device number of memfds: a file there may be an arena, opened anew through procfs.
     pub memfd_device: u64,
 }
@@ -101,6 +102,8 @@ struct Reader {
     members: Members,
     device: DeviceFiles,
     text: Box<[u8; MAX_PATH]>,
+    /// A request, as it was sent.
+    request: Box<[u8]>,
     bytes: Vec<u8>,
 }
 
@@ -108,12 +111,13 @@ impl Reader {
     fn new(tenant: TenantRoot, device: DeviceFiles) -> Result<Self, Errno> {
         let procfs = Procfs::open()?;
         let members = Members::of(&procfs, tenant)?;
-        Ok(Reader { procfs, members, device, text: Box::new([0; MAX_PATH]), bytes: Vec::new() })
+        let request = vec![0; MAX_BYTES].into_boxed_slice();
+        Ok(Reader { procfs, members, device, text: Box::new([0; MAX_PATH]), request, bytes: Vec::new() })
     }
 
     fn run(&mut self, sockets: &Sockets) -> End {
         loop {
-            let request = match peek(sockets.requests.as_fd()) {
+            let request = match peek(sockets.requests.as_fd(), &mut self.request) {
                 Ok(request) => request,
                 Err(end) => return end,
             };
@@ -137,8 +141,11 @@ impl Reader {
     }
 
     fn reply(&mut self, request: &ReaderRequest, sockets: &Sockets) -> Result<(), End> {
-        let reply = self.answer(request);
-        let valid = listener::id_valid(sockets.listener.as_fd(), request.id).map_err(|_| End::Broken)?;
+        let is_valid = || listener::id_valid(sockets.listener.as_fd(), request.id).map_err(|_| End::Broken);
+        // What is read may be thrown away afterwards; what is written may not.
+        let may_start = !matches!(request.what, ReaderKind::Write { .. }) || is_valid()?;
+        let reply = if may_start { self.answer(request) } else { ReaderReply::Gone };
+        let valid = is_valid()?;
         let reply = if valid { reply } else { ReaderReply::Gone };
         message::encode(&reply, &mut self.bytes).map_err(|_| End::Broken)?;
         transmit(sockets.requests.as_fd(), &self.bytes)
@@ -164,7 +171,7 @@ impl Reader {
     /// What the broker is to do; `None` if the call does not concern the device.
     fn translate(&mut self, tid: u32, what: &ReaderKind) -> Option<AssistKind> {
         match *what {
-            ReaderKind::Memory { .. } => None,
+            ReaderKind::Memory { .. } | ReaderKind::Write { .. } => None,
             ReaderKind::Open { flags, dirfd, address, resolve } => {
                 self.open(tid, flags, dirfd, address, resolve)
             }
@@ -199,12 +206,17 @@ impl Reader {
             return None;
         }
         let file = self.find(tid, flags, dirfd, address, resolve).ok()?;
+        let flags = flags.cast_unsigned();
+        let device = self.device.devices.iter().position(|&device| device == file);
+        if let Some(device) = device.and_then(|device| u16::try_from(device).ok()) {
+            return Some(AssistKind::Open { flags, reopened: None, device: Some(device) });
+        }
         let reopened = match self.device.placeholders.contains(&file) {
             true => None,
             false if file.device == self.device.memfd_device => Some(file),
             false => return None,
         };
-        Some(AssistKind::Open { flags: flags.cast_unsigned(), reopened })
+        Some(AssistKind::Open { flags, reopened, device: None })
     }
 
     /// The file that a path of the caller leads to.
@@ -223,15 +235,36 @@ impl Reader {
 
     /// Serves one request; whether its notification is still valid is for the caller to ask.
     fn answer(&mut self, request: &ReaderRequest) -> ReaderReply {
-        let done = self.work_for(request.tid, |_| match request.what {
-            ReaderKind::Memory { address, length } => memory(request.tid, address, length),
+        let tid = request.tid;
+        let done = match &request.what {
+            ReaderKind::Memory { address, length } => {
+                self.work_for(tid, |_| memory(tid, *address, *length)).map(ReaderReply::Memory)
+            }
+            ReaderKind::Write { address, bytes } => {
+                self.write(tid, *address, bytes).map(|()| ReaderReply::Written)
+            }
             _ => Err(Errno::EINVAL),
-        });
+        };
         match done {
-            Ok(bytes) => ReaderReply::Memory(bytes),
+            Ok(reply) => reply,
             Err(Errno::ESRCH) => ReaderReply::Gone,
             Err(errno) => ReaderReply::Fail(kcov_proto::Errno(errno as i32)),
         }
+    }
+
+    /// Writes to a thread's memory, once. It is shown to be the tenant's, and to have its number still, right before as
+    /// well as after: what is written cannot be taken back. Between the two its notification is pending, so its number
+    /// changes hands only if it is killed and every other number is given out in that moment.
+    fn write(&mut self, tid: u32, address: u64, bytes: &[u8]) -> Result<(), Errno> {
+        if bytes.len() > MAX_WRITE {
+            return Err(Errno::EINVAL);
+        }
+        self.members.admit(&self.procfs, tid)?;
+        if !self.members.confirm(&self.procfs, tid) {
+            return Err(Errno::ESRCH);
+        }
+        process::write_memory(tid, address, bytes)?;
+        if self.members.confirm(&self.procfs, tid) { Ok(()) } else { Err(Errno::ESRCH) }
     }
 
     /// Does `work` for a thread that is shown to be the tenant's before, and to have its number still afterwards.
@@ -302,10 +335,9 @@ fn remote_arg(tid: u32, address: u64) -> Result<RemoteArg, Errno> {
 
 /// The next request, which stays in the socket. Descriptors that ride along are dropped by the kernel: no room is given
 /// for them.
-fn peek(requests: BorrowedFd<'_>) -> Result<ReaderRequest, End> {
-    let mut bytes = [0; MAX_REQUEST];
+fn peek(requests: BorrowedFd<'_>, bytes: &mut [u8]) -> Result<ReaderRequest, End> {
     // MSG_TRUNC makes the call return the length that was sent, also when it did not fit.
-    let length = receive(requests, &mut bytes, MsgFlags::MSG_PEEK | MsgFlags::MSG_TRUNC)?;
+    let length = receive(requests, bytes, MsgFlags::MSG_PEEK | MsgFlags::MSG_TRUNC)?;
     let datagram = bytes.get(..length).ok_or(End::PeerAtFault)?;
     message::decode(datagram).map_err(|_| End::PeerAtFault)
 }

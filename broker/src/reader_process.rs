@@ -104,7 +104,8 @@ impl Tenant {
         let (requests, workers_end) = socket::pair()?;
         let (ours, theirs) = socket::pair()?;
         let busy = SharedWords::new(c"kcov-busy", slot::WORDS).map_err(system("making a slot"))?;
-        let order = Start::Reader { tender: self.tender.pid, placeholders: self.placeholders.clone() };
+        let (placeholders, devices) = (self.placeholders.clone(), self.devices.clone());
+        let order = Start::Reader { tender: self.tender.pid, placeholders, devices };
         let spawned = self.spawner.start(&order, &[&requests, &theirs, &self.listener, &busy.file()])?;
         let index = self.next_reader;
         self.next_reader = self.next_reader.wrapping_add(1);

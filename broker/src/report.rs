@@ -44,6 +44,10 @@ pub struct Report {
     pub instances_live: usize,
     /// Instances ever opened.
     pub instances_opened: u64,
+    /// Files of handlers' devices that exist still: 0 unless something leaked.
+    pub files_live: usize,
+    /// Files of handlers' devices ever opened.
+    pub files_opened: u64,
     /// Remote handles taken still.
     pub handles_live: usize,
     /// Threads that own an instance still.

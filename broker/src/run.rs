@@ -16,11 +16,12 @@ use anyhow::Context;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::unistd::{Pid, geteuid, getpgrp, getppid, setpgid};
-use std::ffi::OsString;
+use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
@@ -56,6 +57,10 @@ pub struct RunArgs {
     /// The worker program [default: kcov-worker beside this program]
     #[arg(long, value_name = "PATH")]
     worker: Option<PathBuf>,
+
+    /// A library with a handler (see kcov_handler.h), and what to tell it; again for more, asked in their order
+    #[arg(long = "handler", value_name = "LIBRARY[:CONFIG]")]
+    handlers: Vec<OsString>,
 
     /// Show COMMAND uid and gid 0, with capabilities over its own namespaces alone; for an ordinary user, no change
     /// for root
@@ -168,6 +173,7 @@ fn launch(args: &RunArgs) -> anyhow::Result<Launch> {
         environment: launch::environment(),
         trace: args.trace.clone(),
         worker: launch::c_string(worker_program(args.worker.clone())?.as_os_str(), "the worker program")?,
+        handlers: args.handlers.iter().map(|handler| handler_argument(handler)).collect::<Result<_, _>>()?,
         group: getpgrp(),
         mask,
         deadline: args.deadline,
@@ -186,6 +192,22 @@ fn launch(args: &RunArgs) -> anyhow::Result<Launch> {
         },
         rootless,
     })
+}
+
+/// A handler as the worker program takes it, with the file by its full path.
+fn handler_argument(given: &OsStr) -> anyhow::Result<CString> {
+    let bytes = given.as_bytes();
+    let end = bytes.iter().position(|&byte| byte == b':').unwrap_or(bytes.len());
+    let path = Path::new(OsStr::from_bytes(&bytes[..end]));
+    let full = path.canonicalize().with_context(|| format!("cannot use the handler {}", path.display()))?;
+    anyhow::ensure!(full.is_file(), "cannot use the handler {}: it is no file", path.display());
+    anyhow::ensure!(
+        !full.as_os_str().as_bytes().contains(&b':'),
+        "cannot use the handler {}: its path has a colon, which begins the configuration",
+        full.display()
+    );
+    let argument = [b"--handler=", full.as_os_str().as_bytes(), &bytes[end..]].concat();
+    Ok(launch::c_string(OsStr::from_bytes(&argument), "the name of a handler")?)
 }
 
 /// How a run without root starts its command; `None` with root.

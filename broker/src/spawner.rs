@@ -44,7 +44,7 @@ pub fn serve(socket: OwnedFd, launch: &Launch) -> i32 {
         }
         match channel.receive::<Start>() {
             Ok((order, descriptors)) => {
-                let for_tender = matches!(order, Start::Tender);
+                let for_tender = matches!(order, Start::Tender { .. });
                 let Ok(started) = start(order, descriptors, launch, &mut channel) else { return 1 };
                 if for_tender {
                     tender = started;
@@ -100,9 +100,11 @@ fn start(
     channel: &mut Channel,
 ) -> Result<Option<Pid>, ChannelError> {
     let forked = fork::child(|| match order {
-        Start::Tender => tender::serve(descriptors, launch),
+        Start::Tender { claims } => tender::serve(descriptors, launch, &claims),
         Start::Zygote => zygote::exec(&descriptors, launch),
-        Start::Reader { tender, placeholders } => reader::serve(descriptors, tender, placeholders),
+        Start::Reader { tender, placeholders, devices } => {
+            reader::serve(descriptors, tender, placeholders, devices)
+        }
     });
     let started = forked.and_then(|pid| Ok((pid, pidfd_open(pid.as_raw() as u32, false)?)));
     match started {

@@ -1,5 +1,6 @@
 //! The broker's end of the spawner: orders that are carried out at once.
 
+use crate::procfs;
 use crate::spawner::message::{Start, Started};
 use crate::sys::pidfd;
 use crate::sys::socket::{Channel, ChannelError};
@@ -30,6 +31,15 @@ pub struct Spawned {
     pub pid: u32,
     /// The process.
     pub pidfd: OwnedFd,
+}
+
+impl Spawned {
+    /// How it ended, as `wait(2)` would say it: from procfs until it is reaped, from the pidfd afterwards (Linux 6.15).
+    #[must_use]
+    pub fn end_status(&self) -> Option<i32> {
+        let zombie = procfs::stat(self.pid).map(|stat| stat.exit_code);
+        zombie.filter(|&code| code != 0).or_else(|| pidfd::exit_status(self.pidfd.as_fd()))
+    }
 }
 
 /// The spawner.

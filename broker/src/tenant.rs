@@ -1,5 +1,6 @@
 //! A tenant: its registry, its listener, and the workers that serve it.
 
+use crate::files::Files;
 use crate::launch::Launch;
 use crate::poller::{Poller, Token};
 use crate::reader_process::ReaderProcess;
@@ -10,7 +11,8 @@ use crate::sys::descriptor::Tables;
 use crate::sys::listener::{self, Answer};
 use crate::sys::shared::SharedWords;
 use crate::sys::socket::{self, Channel, ChannelError};
-use crate::worker_process::WorkerProcess;
+use crate::worker_process::{Sockets, WorkerProcess};
+use kcov_proto::claims::Claims;
 use kcov_proto::message::{FileId, NotificationId, ZygoteRequest};
 use kcov_proto::{Errno, slot};
 use nix::errno::Errno as SysErrno;
@@ -41,6 +43,9 @@ pub enum TenantError {
         /// What the kernel said.
         errno: SysErrno,
     },
+    /// A handler cannot be used.
+    #[error("{0}")]
+    Handler(String),
     /// The zygote did not come up.
     #[error("the worker program {0} does not start: {1}")]
     Zygote(String, String),
@@ -56,7 +61,7 @@ pub(crate) fn system(what: &'static str) -> impl FnOnce(SysErrno) -> TenantError
 /// A worker that the zygote was asked for.
 pub(crate) struct Expected {
     pub(crate) index: u32,
-    pub(crate) channel: Channel,
+    pub(crate) sockets: Sockets,
     pub(crate) slot: SharedWords,
 }
 
@@ -67,6 +72,12 @@ pub struct Tenant {
     pub(crate) spawner: SpawnerClient,
     pub(crate) tender: Spawned,
     pub(crate) placeholders: Vec<FileId>,
+    /// Files that stand for the handlers' devices, by their number.
+    pub(crate) devices: Vec<FileId>,
+    /// What the handlers want.
+    pub(crate) claims: Claims,
+    /// Open files of the handlers' devices, if they have any.
+    pub(crate) files: Option<Files>,
     pub(crate) listener: OwnedFd,
     pub(crate) registry: Registry,
     pub(crate) roster: OwnedFd,
@@ -95,17 +106,19 @@ impl Tenant {
         let index = self.next_worker;
         self.next_worker = self.next_worker.wrapping_add(1);
         let (ours, theirs) = socket::pair()?;
+        let (our_orders, their_orders) = socket::pair()?;
         let slot = SharedWords::new(c"kcov-slot", slot::WORDS).map_err(system("making a slot"))?;
         let reader_socket = self.start_reader(index)?;
         let order = ZygoteRequest::Fork { index };
-        let descriptors: [&dyn AsFd; 5] =
-            [&self.listener, &theirs, &reader_socket, &slot.file(), &self.roster];
+        let descriptors: [&dyn AsFd; 6] =
+            [&self.listener, &theirs, &their_orders, &reader_socket, &slot.file(), &self.roster];
         match self.zygote_channel.try_send(&order, &descriptors) {
             // Its end is an event of its own: the next zygote is asked anew.
             Ok(()) | Err(ChannelError::Closed) => {}
             Err(error) => return Err(error.into()),
         }
-        self.expected = Some(Expected { index, channel: ours.into(), slot });
+        let sockets = Sockets { channel: ours.into(), orders: our_orders.into() };
+        self.expected = Some(Expected { index, sockets, slot });
         Ok(())
     }
 
@@ -114,7 +127,7 @@ impl Tenant {
     /// # Errors
     /// If it cannot be watched.
     pub(crate) fn worker_forked(&mut self, pid: u32) -> Result<(), TenantError> {
-        let Some(Expected { index, channel, slot }) = self.expected.take() else {
+        let Some(Expected { index, sockets, slot }) = self.expected.take() else {
             warn!(pid, "the zygote forked a worker that nobody asked for");
             return Ok(());
         };
@@ -126,10 +139,10 @@ impl Tenant {
                 return self.worker_failed_to_start();
             }
         };
-        self.poller.add(channel.as_fd(), Token::Worker(index)).map_err(system("watching a worker"))?;
+        self.poller.add(&sockets.channel, Token::Worker(index)).map_err(system("watching a worker"))?;
         self.poller.add_once(pidfd.as_fd(), Token::WorkerEnd(index)).map_err(system("watching a worker"))?;
         self.counters.workers_started += 1;
-        let worker = WorkerProcess::new(pid, pidfd, channel, slot, Instant::now());
+        let worker = WorkerProcess::new(pid, pidfd, sockets, slot, Instant::now());
         self.workers.insert(index, worker);
         debug!(event = "worker_start", pid, "worker forked");
         Ok(())
@@ -151,6 +164,7 @@ impl Tenant {
     pub(crate) fn worker_is_ready(&mut self, index: u32) {
         self.stillborn = 0;
         debug!(event = "worker_ready", index, "worker serves");
+        self.send_orders();
     }
 
     /// A worker died before it served.
@@ -167,6 +181,11 @@ impl Tenant {
     pub(crate) fn end(self) {
         let Tenant { spawner, .. } = self;
         spawner.end();
+    }
+
+    /// Whether there is no file of the tenant's whose last close is to be seen.
+    pub(crate) fn has_no_files(&self) -> bool {
+        self.registry.is_empty() && self.files.as_ref().is_none_or(Files::is_empty)
     }
 
     /// Whether a poll of the listener shows `event`.

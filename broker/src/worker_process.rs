@@ -5,13 +5,13 @@ use crate::procfs;
 use crate::sys::listener::Answer;
 use crate::sys::pidfd;
 use crate::sys::shared::SharedWords;
-use crate::sys::socket::Channel;
+use crate::sys::socket::{Channel, ChannelError};
 use kcov_proto::device::ArenaId;
-use kcov_proto::message::{Heartbeat, MAX_DROPS, NotificationId};
+use kcov_proto::message::{Heartbeat, MAX_DROPS, NotificationId, Order};
 use kcov_proto::slot;
 use kcov_proto::sync::Ordering;
 use nix::sys::signal::Signal;
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -32,6 +32,15 @@ struct Progress {
     since: Instant,
 }
 
+/// The broker's ends of a worker's sockets.
+#[derive(Debug)]
+pub struct Sockets {
+    /// Its requests.
+    pub channel: Channel,
+    /// Its orders.
+    pub orders: Channel,
+}
+
 /// One worker.
 #[derive(Debug)]
 pub struct WorkerProcess {
@@ -41,6 +50,10 @@ pub struct WorkerProcess {
     pub pidfd: OwnedFd,
     /// Its socket.
     pub channel: Channel,
+    /// Orders go here.
+    orders: Channel,
+    /// Orders that the socket had no room for.
+    waiting: VecDeque<Order>,
     /// Its slot.
     pub slot: SharedWords,
     /// The socket to its next reader, once the last one is gone.
@@ -65,11 +78,14 @@ pub struct WorkerProcess {
 impl WorkerProcess {
     /// A worker that was just forked.
     #[must_use]
-    pub fn new(pid: u32, pidfd: OwnedFd, channel: Channel, slot: SharedWords, now: Instant) -> Self {
+    pub fn new(pid: u32, pidfd: OwnedFd, sockets: Sockets, slot: SharedWords, now: Instant) -> Self {
+        let Sockets { channel, orders } = sockets;
         WorkerProcess {
             pid,
             pidfd,
             channel,
+            orders,
+            waiting: VecDeque::new(),
             slot,
             fresh_reader: None,
             phase: Phase::Starting,
@@ -81,6 +97,30 @@ impl WorkerProcess {
             given: HashSet::new(),
             drops: Vec::new(),
             progress: Progress { taken: 0, phase: 0, since: now },
+        }
+    }
+
+    /// Whether it has said that it serves.
+    #[must_use]
+    pub fn is_serving(&self) -> bool {
+        matches!(self.phase, Phase::Serving { .. })
+    }
+
+    /// Gives the worker an order. It never waits for the worker: what has no room goes with the next one, or the next
+    /// [`flush`](Self::flush).
+    pub fn order(&mut self, order: Order) {
+        self.waiting.push_back(order);
+        self.flush();
+    }
+
+    /// Sends what waits, as far as there is room.
+    pub fn flush(&mut self) {
+        while let Some(order) = self.waiting.front() {
+            match self.orders.try_send_bare(order) {
+                Err(ChannelError::WouldBlock) => return,
+                // Sent; or the worker is gone, which is handled with its end.
+                Ok(()) | Err(_) => drop(self.waiting.pop_front()),
+            }
         }
     }
 

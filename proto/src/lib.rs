@@ -6,6 +6,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`abi`] | request codes, limits and `struct kcov_remote_arg` of the kernel's KCOV device |
+//! | [`claims`] | what the handlers of a worker program want to handle |
 //! | [`device`] | the KCOV device of one tenant as a state machine: who may do what, and with which errno |
 //! | [`area`] | the append of PC and comparison records to an area, with the kernel's clamps |
 //! | [`roster`] | the table from thread to armed area: the broker writes, workers read |
@@ -19,6 +20,7 @@
 
 pub mod abi;
 pub mod area;
+pub mod claims;
 pub mod device;
 pub mod errno;
 pub mod message;

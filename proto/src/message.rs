@@ -8,11 +8,13 @@
 //! |---|---|---|
 //! | worker - broker | [`Assist`] | [`AssistReply`] |
 //! | worker - reader | [`ReaderRequest`] | [`ReaderReply`] |
+//! | broker - worker, orders | [`Order`] | [`AssistKind::Opened`], on the other socket |
 //! | broker - zygote | [`ZygoteRequest`] | [`ZygoteReply`] |
 //!
 //! The sockets to the spawner are private to the broker crate.
 
 use crate::abi::{self, CMP_WORDS, RemoteArg};
+use crate::claims::Claims;
 use crate::device::ArenaId;
 use crate::errno::Errno;
 use serde::{Serialize, de::DeserializeOwned};
@@ -21,6 +23,12 @@ use serde::{Serialize, de::DeserializeOwned};
 pub const MAX_BYTES: usize = 68 * 1024;
 /// Most bytes of the caller's memory that one request reads.
 pub const MAX_READ: usize = 64 * 1024;
+/// Most bytes of the caller's memory that one request writes.
+pub const MAX_WRITE: usize = 64 * 1024;
+/// Most bytes of a text that is for the log or for a message.
+pub const MAX_TEXT: usize = 1024;
+/// Most files of handlers' devices that one order tells a worker to let go of.
+pub const MAX_CLOSED: usize = 256;
 /// Most bytes of a path, its terminating NUL included (`PATH_MAX`).
 pub const MAX_PATH: usize = 4096;
 /// Most arenas that one answer tells a worker to unmap.
@@ -72,6 +80,30 @@ pub enum AssistKind {
         flags: u32,
         /// Set when the path led to a file that may be an arena (a re-open through procfs) and not the device.
         reopened: Option<FileId>,
+        /// Set when the path led to a handler's device and not to the KCOV device: its number in [`Claims::devices`].
+        device: Option<u16>,
+    },
+    /// The answer to [`Order::Open`]: the handler of the device opened it, or why it did not.
+    Opened {
+        /// What it said.
+        result: Result<(), Errno>,
+    },
+    /// Which file of a handler's device a descriptor of the caller is.
+    File {
+        /// Descriptor number in the caller.
+        fd: i32,
+    },
+    /// Give the caller the descriptor that rides beside, and its number as the value of the call.
+    Inject {
+        /// Whether the caller's is closed by an `execve`.
+        close_on_exec: bool,
+    },
+    /// For the log: a handler lets calls go on to the kernel, for a reason that it has not given before.
+    Reason {
+        /// The handler's name.
+        handler: String,
+        /// The reason, at most [`MAX_TEXT`] bytes.
+        reason: String,
     },
     /// `ioctl` with a KCOV request.
     Ioctl {
@@ -114,6 +146,8 @@ impl AssistKind {
     pub fn wants_reply(&self) -> bool {
         match self {
             AssistKind::Open { .. } | AssistKind::Mmap { .. } | AssistKind::Exec => false,
+            AssistKind::Opened { .. } | AssistKind::Inject { .. } | AssistKind::Reason { .. } => false,
+            AssistKind::File { .. } => true,
             // It races with the records of another thread's call, as the kernel's does: a worker stores the count.
             AssistKind::Ioctl { request, .. } => *request == abi::RESET_TRACE,
             AssistKind::Ready { .. } | AssistKind::Settle | AssistKind::Arena(_) | AssistKind::Reader => true,
@@ -130,10 +164,32 @@ pub struct AssistReply {
     pub verdict: Verdict,
     /// Present when a descriptor of an arena rides along: map it.
     pub arena: Option<(ArenaId, u64)>,
+    /// To [`AssistKind::File`]: the file and the number of its device, if it is one of a handler's.
+    pub file: Option<(ArenaId, u16)>,
     /// `RESET_TRACE` was granted: set this arena's count to 0.
     pub reset: Option<ArenaId>,
     /// Arenas that are gone: unmap them.
     pub drops: Vec<ArenaId>,
+}
+
+/// What the broker has a worker do beside its tenant's notifications. There is no reply on the same socket.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Order {
+    /// A caller opens a handler's device: ask the handler, and say what it said by [`AssistKind::Opened`].
+    Open {
+        /// The notification of the open.
+        id: NotificationId,
+        /// Caller, a thread id.
+        tid: u32,
+        /// Number of the device in [`Claims::devices`].
+        device: u16,
+        /// Open flags of the caller.
+        flags: u32,
+        /// Identity of the new file, numbered as arenas are.
+        file: ArenaId,
+    },
+    /// Nobody has these files any more (at most [`MAX_CLOSED`]): let go of their state.
+    Closed(Vec<ArenaId>),
 }
 
 /// What becomes of a notification.
@@ -167,6 +223,13 @@ pub enum ReaderKind {
         address: u64,
         /// Bytes.
         length: u32,
+    },
+    /// Write `bytes` (at most [`MAX_WRITE`]) at `address`, all or nothing as far as the memory is mapped and writable.
+    Write {
+        /// Address in the caller.
+        address: u64,
+        /// What to write.
+        bytes: Vec<u8>,
     },
     /// Read the path at `address`, and see that the notification is answered: by the broker if it leads to the
     /// device, else by the kernel. There is no reply.
@@ -210,7 +273,7 @@ impl ReaderKind {
     /// free for the next one at once.
     #[must_use]
     pub fn wants_reply(&self) -> bool {
-        matches!(self, ReaderKind::Memory { .. })
+        matches!(self, ReaderKind::Memory { .. } | ReaderKind::Write { .. })
     }
 }
 
@@ -219,6 +282,8 @@ impl ReaderKind {
 pub enum ReaderReply {
     /// The bytes asked for.
     Memory(Vec<u8>),
+    /// The bytes were written.
+    Written,
     /// The call cannot have what it asks for: unreadable memory (`EFAULT`), no such file, ...
     Fail(Errno),
     /// The notification is no longer valid: the caller is gone.
@@ -228,7 +293,7 @@ pub enum ReaderReply {
 /// What the broker asks of a zygote.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum ZygoteRequest {
-    /// Fork a worker. Descriptors, in this order: listener, broker socket, reader socket, slot, roster.
+    /// Fork a worker. Descriptors, in this order: listener, broker socket, orders socket, reader socket, slot, roster.
     Fork {
         /// Index of the worker among its tenant's.
         index: u32,
@@ -238,8 +303,21 @@ pub enum ZygoteRequest {
 /// What a zygote answers.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum ZygoteReply {
+    /// About to load this handler: if nothing follows, it is the one to blame.
+    Loading {
+        /// Its name or file, at most [`MAX_TEXT`] bytes.
+        handler: String,
+    },
+    /// A handler cannot be loaded: why, for the operator.
+    Refused {
+        /// The message, at most [`MAX_TEXT`] bytes.
+        message: String,
+    },
     /// Loaded and jailed; `Fork` may come.
-    Ready,
+    Ready {
+        /// What the handlers want.
+        claims: Claims,
+    },
     /// The worker's process id, a claim.
     Forked {
         /// Process id.

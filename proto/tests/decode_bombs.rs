@@ -28,9 +28,9 @@ fn cost_of_refusing<T: DeserializeOwned>(bytes: &[u8]) -> usize {
 
 #[test]
 fn an_announced_length_costs_what_any_does() {
-    // An ioctl with a remote argument, up to its handles: id, tid, kind 2, fd, request, arg, Some, Ok, mode, size,
+    // An ioctl with a remote argument, up to its handles: id, tid, kind 6, fd, request, arg, Some, Ok, mode, size,
     // common handle.
-    let handles = [1, 1, 2, 0, 0, 0, 1, 0, 0, 0, 0];
+    let handles = [1, 1, 6, 0, 0, 0, 1, 0, 0, 0, 0];
     // A reply up to its drops: id, verdict 2, three times None.
     let drops = [1, 2, 0, 0, 0];
     let memory = [0];

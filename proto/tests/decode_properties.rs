@@ -10,9 +10,12 @@ mod messages;
 
 use kcov_proto::Errno;
 use kcov_proto::abi::{REMOTE_ARG_BYTES, REMOTE_MAX_HANDLES, RemoteArg};
+use kcov_proto::claims::{
+    CallClaim, Claims, Condition, DeviceClaim, HandlerClaims, MAX_CALLS, MAX_DEVICES, MAX_HANDLERS, MAX_NAME,
+};
 use kcov_proto::message::{
-    Assist, AssistReply, MAX_BYTES, MAX_READ, MessageError, ReaderReply, ReaderRequest, ZygoteReply,
-    ZygoteRequest, decode, encode,
+    Assist, AssistReply, MAX_BYTES, MAX_READ, MAX_WRITE, MessageError, Order, ReaderKind, ReaderReply,
+    ReaderRequest, ZygoteReply, ZygoteRequest, decode, encode,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -63,6 +66,7 @@ where
 fn check_noise_as_all(bytes: &[u8]) -> Result<(), TestCaseError> {
     check_noise::<Assist>(bytes)?;
     check_noise::<AssistReply>(bytes)?;
+    check_noise::<Order>(bytes)?;
     check_noise::<ReaderRequest>(bytes)?;
     check_noise::<ReaderReply>(bytes)?;
     check_noise::<ZygoteRequest>(bytes)?;
@@ -74,6 +78,7 @@ fn encoded() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         messages::assist().prop_map(|message| bytes_of(&message)),
         messages::assist_reply().prop_map(|message| bytes_of(&message)),
+        messages::order().prop_map(|message| bytes_of(&message)),
         messages::reader_request().prop_map(|message| bytes_of(&message)),
         messages::reader_reply().prop_map(|message| bytes_of(&message)),
         messages::zygote_request().prop_map(|message| bytes_of(&message)),
@@ -107,6 +112,7 @@ macro_rules! every_message {
 every_message! {
     an_assist_is_itself: assist;
     an_assist_reply_is_itself: assist_reply;
+    an_order_is_itself: order;
     a_reader_request_is_itself: reader_request;
     a_reader_reply_is_itself: reader_reply;
     a_zygote_request_is_itself: zygote_request;
@@ -175,10 +181,29 @@ proptest! {
     }
 }
 
+/// Claims at every bound at once.
+fn largest_claims() -> Claims {
+    let name = "n".repeat(MAX_NAME);
+    let when = (0..6).map(|argument| Condition::is(argument, u64::MAX)).collect();
+    let call = CallClaim { call: "c".repeat(MAX_NAME), when };
+    let empty = HandlerClaims { name: name.clone(), ..HandlerClaims::default() };
+    let mut handlers = vec![empty; MAX_HANDLERS];
+    handlers[0].calls = vec![call; MAX_CALLS];
+    handlers[0].devices = (0..MAX_DEVICES)
+        .map(|number| DeviceClaim { path: format!("/dev/{name}/{number:0>64}"), first: 0, last: u32::MAX })
+        .collect();
+    let claims = Claims { handlers };
+    assert_eq!(claims.check(), Ok(()));
+    claims
+}
+
 /// The bounds that the tables of `message` promise.
 #[test]
 fn the_largest_messages_fit() {
     assert!(bytes_of(&ReaderReply::Memory(vec![255; MAX_READ])).len() <= MAX_BYTES);
+    let what = ReaderKind::Write { address: u64::MAX, bytes: vec![255; MAX_WRITE] };
+    assert!(bytes_of(&ReaderRequest { id: u64::MAX, tid: u32::MAX, what }).len() <= MAX_BYTES);
+    assert!(bytes_of(&ZygoteReply::Ready { claims: largest_claims() }).len() <= MAX_BYTES);
     let arg = RemoteArg {
         trace_mode: u32::MAX,
         area_size: u32::MAX,

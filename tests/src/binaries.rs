@@ -36,6 +36,16 @@ fn find() -> Result<PathBuf> {
     Ok(directory)
 }
 
+/// A worker program with handlers of its own: an example of the worker package.
+///
+/// # Errors
+/// As [`directory`].
+pub fn example(name: &str) -> Result<PathBuf> {
+    let program = directory()?.join("examples").join(name);
+    ensure!(program.is_file(), "no example {}", program.display());
+    Ok(program)
+}
+
 /// Builds the programs into the profile's directory of the running test program.
 fn build() -> Result<PathBuf> {
     let directory = profile_directory()?;
@@ -46,7 +56,7 @@ fn build() -> Result<PathBuf> {
     };
     let _building = lock()?;
     let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(["build", "--package", "kcov-broker", "--package", "kcov-worker"])
+        .args(["build", "--package", "kcov-broker", "--package", "kcov-worker", "--bins", "--examples"])
         .args(["--profile", profile, "--target-dir"])
         .arg(&target)
         .current_dir(workspace())

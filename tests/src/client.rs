@@ -3,6 +3,7 @@
 
 use crate::binaries::{lock, target_directory, workspace};
 use anyhow::{Context, Result, ensure};
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,6 +11,8 @@ use std::time::SystemTime;
 
 /// Folders with the sources, relative to the root of the tree.
 const SOURCES: [&str; 2] = ["tests/clients", "tests/conformance"];
+/// Folders with handlers in C.
+const LIBRARIES: [&str; 2] = ["tests/handlers", "worker/examples"];
 const FLAGS: [&str; 8] = ["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-static", "-pthread"];
 
 /// The program built of `NAME.c`.
@@ -23,9 +26,41 @@ pub fn client(name: &str) -> Result<PathBuf> {
     let _building = lock()?;
     if !is_newer(&program, &source)? {
         fs::create_dir_all(&directory)?;
-        compile(&source, &program)?;
+        compile(&source, &program, FLAGS.map(OsString::from))?;
     }
     Ok(program)
+}
+
+/// The library with a handler built of `NAME.c`, from `tests/handlers` or the examples.
+///
+/// # Errors
+/// As [`client`].
+pub fn library(name: &str) -> Result<PathBuf> {
+    let include = workspace().join("worker/include");
+    let flags = ["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-pthread"];
+    let flags = flags.map(OsString::from).into_iter().chain(["-I".into(), include.into()]);
+    library_with(name, "", flags)
+}
+
+/// The same with flags of its own; `variant` tells it from others.
+///
+/// # Errors
+/// As [`client`].
+pub fn library_with(name: &str, variant: &str, flags: impl IntoIterator<Item = OsString>) -> Result<PathBuf> {
+    let file = format!("{name}.c");
+    let source =
+        LIBRARIES.iter().map(|folder| workspace().join(folder).join(&file)).find(|path| path.is_file());
+    let source = source.with_context(|| format!("no handler {file}"))?;
+    let directory = target_directory()?.join("kcov-handlers");
+    let library = directory.join(format!("lib{name}{variant}.so"));
+    let _building = lock()?;
+    let header = modified(&workspace().join("worker/include/kcov_handler.h"))?;
+    let is_built = fs::metadata(&library).and_then(|meta| meta.modified()).is_ok_and(|built| built > header);
+    if !is_built || !is_newer(&library, &source)? {
+        fs::create_dir_all(&directory)?;
+        compile(&source, &library, flags)?;
+    }
+    Ok(library)
 }
 
 fn source(name: &str) -> Result<PathBuf> {
@@ -55,11 +90,11 @@ fn modified(path: &Path) -> Result<SystemTime> {
     Ok(fs::metadata(path)?.modified()?)
 }
 
-fn compile(source: &Path, program: &Path) -> Result<()> {
+fn compile(source: &Path, program: &Path, flags: impl IntoIterator<Item = OsString>) -> Result<()> {
     let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
     let unfinished = program.with_extension("unfinished");
     let output = Command::new(&compiler)
-        .args(FLAGS)
+        .args(flags)
         .arg("-o")
         .arg(&unfinished)
         .arg(source)

@@ -35,7 +35,7 @@ pub mod terminal;
 pub mod transcript;
 pub mod wait;
 
-pub use client::client;
+pub use client::{client, library};
 pub use control::Control;
 pub use outcome::Outcome;
 pub use run::{Run, Running};

@@ -9,6 +9,10 @@ pub struct Report {
     pub instances_live: u64,
     /// Opens of the device.
     pub instances_opened: u64,
+    /// Files of handlers' devices that exist still.
+    pub files_live: u64,
+    /// Files of handlers' devices ever opened.
+    pub files_opened: u64,
     /// Bytes of arenas at the end.
     pub arena_bytes: u64,
     /// Notifications served.
@@ -45,6 +49,7 @@ impl Report {
     #[track_caller]
     pub fn assert_nothing_left(&self) {
         assert_eq!(self.instances_live, 0, "registry entries left: {self:?}");
+        assert_eq!(self.files_live, 0, "files of handlers' devices left: {self:?}");
         assert_eq!(self.arena_bytes, 0, "arenas left: {self:?}");
         assert_eq!(self.handles_live, 0, "remote handles left: {self:?}");
         assert_eq!(self.tasks_live, 0, "tasks left: {self:?}");

@@ -2,7 +2,7 @@
 
 use crate::arenas::Arenas;
 use crate::call::Call;
-use crate::handler::Outcome;
+use crate::service::Outcome;
 use crate::sys::socket::{Channel, ChannelError};
 use kcov_proto::Errno;
 use kcov_proto::message::{
@@ -10,7 +10,7 @@ use kcov_proto::message::{
 };
 use kcov_proto::slot::{self, Phase};
 use kcov_proto::sync::Ordering;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use crate::sys::shared::SharedWords;
 
@@ -145,6 +145,40 @@ impl Assistants {
                 Ok(ReaderReply::Fail(Errno::EIO))
             }
         }
+    }
+
+    /// Gives the caller a descriptor of `file`, whose number is what the call returns.
+    ///
+    /// # Errors
+    /// If the broker is gone.
+    pub fn inject(
+        &mut self,
+        call: &Call,
+        file: BorrowedFd<'_>,
+        close_on_exec: bool,
+    ) -> Result<Outcome, AssistError> {
+        let what = AssistKind::Inject { close_on_exec };
+        let assist = Assist { id: call.id, tid: call.tid, what };
+        self.broker.send_with(&assist, file).map_err(AssistError::Broker)?;
+        Ok(Outcome::Answered)
+    }
+
+    /// Writes to the caller's memory.
+    ///
+    /// # Errors
+    /// As [`memory`](Self::memory).
+    pub fn write(
+        &mut self,
+        call: &Call,
+        address: u64,
+        bytes: &[u8],
+        slot: &SharedWords,
+    ) -> Result<Result<(), Errno>, AssistError> {
+        let what = ReaderKind::Write { address, bytes: bytes.to_vec() };
+        Ok(match self.read(call, what, slot)? {
+            ReaderReply::Written => Ok(()),
+            other => Err(failure(&other)),
+        })
     }
 
     /// Bytes of the caller's memory, all or nothing.

@@ -68,6 +68,22 @@ pub struct Call {
 }
 
 impl Call {
+    /// An open of a handler's device, of which only the reader has seen how it was spelled: `openat` stands for all.
+    #[must_use]
+    pub fn open(id: u64, tid: u32, flags: u32) -> Self {
+        let args = [0, 0, u64::from(flags), 0, 0, 0];
+        Call { id, tid, abi: Abi::Native, number: libc::SYS_openat as i32, args }
+    }
+
+    /// Shows the call in the slot, as the kernel shows one that it hands over.
+    pub fn show(&self, words: &[AtomicU64]) {
+        let store = |at: usize, word| words[slot::NOTIFICATION + at].store(word, Ordering::Relaxed);
+        store(1, u64::from(self.tid));
+        store(2, u64::from(AUDIT_NATIVE) << 32 | u64::from(self.number.cast_unsigned()));
+        // Last: with the id the call is there.
+        store(0, self.id);
+    }
+
     /// Copies the notification out of the slot, each word once.
     #[must_use]
     pub fn from_slot(words: &[AtomicU64]) -> Self {

@@ -1,10 +1,10 @@
-//! What a handler has at hand while it handles one call.
+//! What a service has at hand while it serves one call.
 
 use crate::arenas::Arenas;
 use crate::assist::{AssistError, Assistants};
 use crate::call::Call;
-use crate::handler::Outcome;
 use crate::record::Recorded;
+use crate::service::Outcome;
 use crate::sys::shared::SharedWords;
 use kcov_proto::area::Area;
 use kcov_proto::device::ArenaId;
@@ -13,6 +13,7 @@ use kcov_proto::roster::{Line, Roster};
 use kcov_proto::slot;
 use kcov_proto::sync::Ordering;
 use kcov_proto::{Errno, roster};
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
 /// The shared memory, sockets and mappings of a worker.
@@ -120,6 +121,32 @@ impl Context {
         length: u32,
     ) -> Result<Result<Vec<u8>, Errno>, AssistError> {
         self.assistants.memory(call, address, length, &self.slot)
+    }
+
+    /// Writes to the caller's memory; the inner error is the caller's.
+    ///
+    /// # Errors
+    /// If the broker is gone.
+    pub fn write(
+        &mut self,
+        call: &Call,
+        address: u64,
+        bytes: &[u8],
+    ) -> Result<Result<(), Errno>, AssistError> {
+        self.assistants.write(call, address, bytes, &self.slot)
+    }
+
+    /// Gives the caller a descriptor of `file`, whose number is what the call returns.
+    ///
+    /// # Errors
+    /// If the broker is gone.
+    pub fn inject(
+        &mut self,
+        call: &Call,
+        file: &OwnedFd,
+        close_on_exec: bool,
+    ) -> Result<Outcome, AssistError> {
+        self.assistants.inject(call, file.as_fd(), close_on_exec)
     }
 
     /// Leaves a call whose arguments are in memory to the reader, which sees that it is answered.

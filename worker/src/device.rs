@@ -1,4 +1,4 @@
-//! The handler of the KCOV device: open, ioctl, mmap, and the `execve` that hands an instance on.
+//! The service of the KCOV device: open, ioctl, mmap, and the `execve` that hands an instance on.
 //!
 //! It decides what a call is about and fetches what the broker needs to know; the broker, which owns the instances,
 //! decides. A call that turns out not to concern the device goes on to the kernel.
@@ -6,7 +6,7 @@
 use crate::assist::AssistError;
 use crate::call::{Abi, Call};
 use crate::context::Context;
-use crate::handler::{Handler, Outcome};
+use crate::service::{Outcome, Service};
 use crate::trace::Tracer;
 use kcov_proto::abi;
 use kcov_proto::message::{AssistKind, ReaderKind};
@@ -33,7 +33,7 @@ enum DeviceCall {
 /// Bytes of `struct open_how` that every kernel with `openat2` knows (`OPEN_HOW_SIZE_VER0`).
 const OPEN_HOW_BYTES: u64 = 24;
 
-/// The handler of the KCOV device.
+/// The service of the KCOV device.
 #[derive(Debug)]
 pub struct Device {
     calls: HashMap<(Abi, i32), DeviceCall>,
@@ -71,7 +71,7 @@ fn numbers() -> HashMap<(Abi, i32), DeviceCall> {
 }
 
 impl Device {
-    /// The handler, with the tracer that leaves the edges of its calls.
+    /// The service, with the tracer that leaves the edges of its calls.
     #[must_use]
     pub fn new(tracer: Rc<Tracer>) -> Self {
         Device { calls: numbers(), tracer }
@@ -147,7 +147,7 @@ fn has_instances(context: &Context) -> bool {
     context.roster().is_some_and(|roster| roster.has_instances())
 }
 
-impl Handler for Device {
+impl Service for Device {
     fn claims(&self, call: &Call) -> bool {
         self.what(call).is_some()
     }

@@ -5,8 +5,8 @@
 //! notifications, talk on the sockets that it inherited, compute, and end.
 //!
 //! Two layers, each locked for good:
-//! - [`enter_zygote`], once in the exec'ed zygote, after the handlers are loaded: descriptors, limits, ids,
-//!   capabilities, and a filter that allows forking workers;
+//! - [`enter_zygote`], once in the exec'ed zygote: descriptors, limits, ids, capabilities; then the handlers are loaded;
+//!   then a filter that allows forking workers;
 //! - [`WorkerJail::enter`], in each worker after the fork: a second filter, without forking. The kernel runs both, and
 //!   the stricter answer counts.
 //!
@@ -86,11 +86,25 @@ pub struct WorkerJail {
     zygote: Pid,
 }
 
-/// Jails the calling process as a tenant's zygote. It must have one thread, and have loaded its handlers.
+/// Jails the calling process as a tenant's zygote. It must have one thread.
+///
+/// `load` runs when the process has no rights any more, but may still open what everybody may: it loads other people's
+/// code.
 ///
 /// # Errors
-/// [`JailError`], after which the process must end.
-pub fn enter_zygote(config: &JailConfig) -> Result<WorkerJail, JailError> {
+/// [`JailError`], or what `load` says; the process must end then.
+pub fn enter_zygote<T, E: From<JailError>>(
+    config: &JailConfig,
+    load: impl FnOnce() -> Result<T, E>,
+) -> Result<(WorkerJail, T), E> {
+    let (zygote, worker) = give_up_rights(config)?;
+    let loaded = load()?;
+    zygote.install().map_err(step("seccomp"))?;
+    Ok((worker, loaded))
+}
+
+/// All of the jail but its filter. Returns the zygote's filter and the layer of the workers.
+fn give_up_rights(config: &JailConfig) -> Result<(Program, WorkerJail), JailError> {
     let rootless = Uid::current().as_raw() == config.uid;
     if is_root(config, rootless) {
         return Err(JailError::Root { uid: config.uid, gid: config.gid });
@@ -117,8 +131,7 @@ pub fn enter_zygote(config: &JailConfig) -> Result<WorkerJail, JailError> {
     nix::sys::prctl::set_dumpable(false).map_err(step("prctl(PR_SET_DUMPABLE)"))?;
     // After the uid and the capabilities: a change of either clears it (commit_creds, kernel/cred.c).
     die_with(Pid::from_raw(config.parent.cast_signed()))?;
-    zygote.install().map_err(step("seccomp"))?;
-    Ok(worker)
+    Ok((zygote, worker))
 }
 
 impl WorkerJail {

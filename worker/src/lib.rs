@@ -8,8 +8,8 @@
 //! reader, its slot and the roster.
 //!
 //! # The way of one notification
-//! [`serve`] receives it into the slot, [`dispatch`] arms the caller's area and picks the handler ([`handler`]):
-//! the KCOV device ([`device`]), or the trace of all other calls ([`handler::Trace`]). What needs privilege is asked
+//! [`serve`] receives it into the slot, [`dispatch`] arms the caller's area and picks the [`service`]: the user's
+//! handlers ([`handlers`]), the KCOV device ([`device`]), or the trace of all other calls. What needs privilege is asked
 //! for ([`assist`]). All records are in the area before [`serve`] sends the answer.
 //!
 //! # Invariants
@@ -17,6 +17,10 @@
 //! - No reference into shared memory but `&[AtomicU64]`; what the tenant can write there is clamped before use.
 //! - A worker may die at any instruction: the broker answers its caller, by what it had decided or with `EIO`.
 //! - Handlers are no security policy: a handler that was taken over can let its own tenant's calls go on.
+//!
+//! # Handlers of your own
+//! Implement [`handler::Handler`] and call [`main`], or write a library in C (`include/kcov_handler.h`). Try one without
+//! tenant and without root in the [`harness`].
 //!
 //! # Recording
 //! Handler code records coverage with the macros of [`record`]; nothing is armed and nothing recorded outside of a
@@ -26,17 +30,25 @@ pub mod arenas;
 pub mod assist;
 pub mod bench;
 pub mod call;
+pub mod caller;
 pub mod context;
 pub mod device;
 pub mod dispatch;
 pub mod handler;
+pub mod handlers;
+pub mod harness;
 pub mod jail;
+pub mod loading;
 pub mod program;
 pub mod record;
 pub mod serve;
+pub mod service;
 pub mod sys;
+pub mod text;
 pub mod trace;
 pub mod zygote;
 
-pub use program::program;
+pub use call::Call;
+pub use kcov_proto::Errno;
+pub use program::main;
 pub use record::{record_cmp, record_pc};

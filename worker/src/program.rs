@@ -1,19 +1,53 @@
-//! The command line of the worker program, which the broker writes and users do not.
+//! A worker program: its handlers, and its command line, which the broker writes and users do not.
 
+use crate::handler::Handler;
+use crate::loading::Library;
 use crate::zygote::{self, ZygoteConfig};
 use std::process::ExitCode;
 
 const USAGE: &str = "\
 kcov-worker is started by kcov-broker and is of no use by itself.
-usage: kcov-worker zygote --uid=N --parent=PID
+usage: kcov-worker zygote --uid=N --parent=PID [--handler=LIBRARY[:CONFIG]]...
        kcov-worker bench-record [--json]";
+
+/// The `main` of a worker program with these handlers, for `kcov-broker run --worker PROGRAM`.
+///
+/// Handlers are asked in this order; after them come those of `--handler`. They are made once, before the program gives
+/// up its rights, and copied into each worker by fork: none may start a thread or hold a descriptor.
+///
+/// ```no_run
+/// use kcov_worker::handler::{Answer, Caller, Claim, Handler};
+///
+/// struct Answers;
+///
+/// impl Handler for Answers {
+///     fn name(&self) -> &str {
+///         "answers"
+///     }
+///     fn claims(&self) -> Vec<Claim> {
+///         vec![Claim::call("getppid")]
+///     }
+///     fn call(&mut self, _: &kcov_worker::Call, _: &mut Caller<'_>) -> Answer {
+///         kcov_worker::kcov_edge!();
+///         Answer::Value(42)
+///     }
+/// }
+///
+/// fn main() -> std::process::ExitCode {
+///     kcov_worker::main([Box::new(Answers)])
+/// }
+/// ```
+#[must_use]
+pub fn main<const N: usize>(handlers: [Box<dyn Handler>; N]) -> ExitCode {
+    program(std::env::args().skip(1).collect(), handlers.into())
+}
 
 /// Runs the program with `arguments`, its name left out.
 #[must_use]
-pub fn program(arguments: Vec<String>) -> ExitCode {
+pub fn program(arguments: Vec<String>, handlers: Vec<Box<dyn Handler>>) -> ExitCode {
     let result = match arguments.split_first() {
         Some((command, rest)) if command == "zygote" => match config(rest) {
-            Some(config) => zygote::run(&config).map_err(|error| error.to_string()),
+            Some(config) => zygote::run(&config, handlers).map_err(|error| error.to_string()),
             None => Err(USAGE.to_owned()),
         },
         Some((command, _)) if command == "bench-record" => {
@@ -36,6 +70,7 @@ fn config(arguments: &[String]) -> Option<ZygoteConfig> {
         match argument.split_once('=')? {
             ("--uid", value) => config.uid = value.parse().ok()?,
             ("--parent", value) => config.parent = value.parse().ok()?,
+            ("--handler", value) => config.libraries.push(Library::parse(value)?),
             _ => return None,
         }
     }

@@ -4,8 +4,10 @@ use crate::assist::AssistError;
 use crate::call::Call;
 use crate::context::Context;
 use crate::dispatch::Dispatch;
-use crate::handler::Outcome;
+use crate::service::{Opening, Outcome};
 use crate::sys::listener;
+use crate::sys::socket::Channel;
+use kcov_proto::message::Order;
 use kcov_proto::slot::{self, Phase};
 use kcov_proto::sync::Ordering;
 use nix::errno::Errno;
@@ -31,21 +33,85 @@ pub enum ServeError {
     },
 }
 
+/// What a worker is told to do: by the tenant's calls, and by the broker.
+#[derive(Debug)]
+pub struct Sources {
+    /// The tenant's listener.
+    pub listener: OwnedFd,
+    /// The broker's orders, if the handlers have devices.
+    pub orders: Option<Channel>,
+}
+
 /// Serves notifications until there are no more.
 ///
 /// # Errors
 /// Always: the reason to end.
 pub fn serve(
-    listener: &OwnedFd,
+    sources: Sources,
     mut dispatch: Dispatch,
     mut context: Context,
 ) -> Result<std::convert::Infallible, ServeError> {
+    let Sources { listener, mut orders } = sources;
     loop {
+        if let Some(orders) = &mut orders
+            && wait(listener.as_fd(), orders, &context)? == Next::Order
+        {
+            obey(orders, &mut dispatch, &mut context)?;
+            continue;
+        }
         receive(listener.as_fd(), &context)?;
         let call = Call::from_slot(context.slot());
         let outcome = dispatch.handle(&call, &mut context)?;
         answer(listener.as_fd(), &call, outcome)?;
     }
+}
+
+/// What comes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    Order,
+    Notification,
+}
+
+/// Waits for a notification or an order. A worker whose handlers have no devices waits in the kernel's `RECV` itself,
+/// which is a system call less.
+fn wait(listener: BorrowedFd<'_>, orders: &Channel, context: &Context) -> Result<Next, ServeError> {
+    let slot = context.slot();
+    listener::clear(slot);
+    slot[slot::PHASE].store(Phase::Waiting as u64, Ordering::Relaxed);
+    let mut fds = [orders.as_fd(), listener].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+    loop {
+        match poll(&mut fds, PollTimeout::NONE) {
+            Ok(_) => break,
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(ServeError::Listener { call: "poll", errno }),
+        }
+    }
+    let ordered = fds[0].revents().is_some_and(|events| !events.is_empty());
+    Ok(if ordered { Next::Order } else { Next::Notification })
+}
+
+/// Carries out one order. The slot shows an open as it shows a notification.
+fn obey(orders: &mut Channel, dispatch: &mut Dispatch, context: &mut Context) -> Result<(), ServeError> {
+    let (order, _) = orders.receive::<Order>().map_err(AssistError::Broker)?;
+    match order {
+        Order::Closed(files) => dispatch.closed(&files),
+        Order::Open { id, tid, device, flags, file } => {
+            let call = Call::open(id, tid, flags);
+            call.show(context.slot());
+            begin(context);
+            dispatch.open(&Opening { call, device, flags, file }, context)?;
+        }
+    }
+    Ok(())
+}
+
+/// Shows that what is in the slot is being handled.
+fn begin(context: &Context) {
+    let slot = context.slot();
+    let taken = slot[slot::TAKEN].load(Ordering::Relaxed);
+    slot[slot::TAKEN].store(taken.wrapping_add(1), Ordering::Relaxed);
+    slot[slot::PHASE].store(Phase::Handling as u64, Ordering::Relaxed);
 }
 
 /// Waits for the next notification; it is in the slot afterwards.
@@ -62,9 +128,7 @@ fn receive(listener: BorrowedFd<'_>, context: &Context) -> Result<(), ServeError
             Err(errno) => return Err(ServeError::Listener { call: "SECCOMP_IOCTL_NOTIF_RECV", errno }),
         }
     }
-    let taken = slot[slot::TAKEN].load(Ordering::Relaxed);
-    slot[slot::TAKEN].store(taken.wrapping_add(1), Ordering::Relaxed);
-    slot[slot::PHASE].store(Phase::Handling as u64, Ordering::Relaxed);
+    begin(context);
     Ok(())
 }
 
@@ -83,7 +147,7 @@ fn answer(listener: BorrowedFd<'_>, call: &Call, outcome: Outcome) -> Result<(),
     let (value, error, go_on) = match outcome {
         Outcome::Value(value) => (value, 0, false),
         Outcome::Fail(errno) => (0, -errno.0, false),
-        Outcome::Continue => (0, 0, true),
+        Outcome::Continue | Outcome::Pass => (0, 0, true),
         Outcome::Answered => return Ok(()),
     };
     listener::send(listener, call.id, value, error, go_on)

@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod fork;
 pub mod jail;
+pub mod library;
 pub mod listener;
 pub mod recording;
 pub mod shared;

@@ -1,4 +1,4 @@
-//! The zygote: jailed once, it forks a tenant's workers on the broker's request.
+//! The zygote: loaded with handlers and jailed once, it forks a tenant's workers on the broker's request.
 //!
 //! It has one thread and never serves a call itself, so a fork of it is cheap and holds no lock.
 
@@ -6,12 +6,16 @@ use crate::assist::Assistants;
 use crate::context::Context;
 use crate::device::Device;
 use crate::dispatch::Dispatch;
-use crate::handler::Trace;
+use crate::handler::Handler;
+use crate::handlers::Handlers;
 use crate::jail::{self, JailConfig, JailError, WorkerJail};
-use crate::serve::serve;
+use crate::loading::{self, Library, LoadError};
+use crate::serve::{Sources, serve};
+use crate::service::{Service, Trace};
 use crate::sys::fork;
 use crate::sys::shared::SharedWords;
 use crate::sys::socket::{Channel, ChannelError, inherited};
+use crate::text;
 use crate::trace::{self, Tracer};
 use kcov_proto::message::{ZygoteReply, ZygoteRequest};
 use kcov_proto::{Errno, roster, slot};
@@ -19,7 +23,7 @@ use nix::errno::Errno as SysErrno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -27,12 +31,14 @@ use std::sync::Arc;
 const SOCKET: i32 = 3;
 
 /// What the spawner tells a zygote.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ZygoteConfig {
     /// uid and gid to become.
     pub uid: u32,
     /// Process that started it.
     pub parent: u32,
+    /// Libraries with handlers, loaded in this order, after those of the program itself.
+    pub libraries: Vec<Library>,
 }
 
 /// Why a zygote ends before its broker does.
@@ -44,6 +50,9 @@ pub enum ZygoteError {
     /// It could not be jailed.
     #[error(transparent)]
     Jail(#[from] JailError),
+    /// A handler could not be loaded.
+    #[error(transparent)]
+    Load(#[from] LoadError),
     /// The socket failed.
     #[error(transparent)]
     Channel(#[from] ChannelError),
@@ -57,11 +66,11 @@ pub enum ZygoteError {
     },
 }
 
-/// Runs as a zygote until the broker is gone.
+/// Runs as a zygote, with these handlers of the program, until the broker is gone.
 ///
 /// # Errors
 /// [`ZygoteError`].
-pub fn run(config: &ZygoteConfig) -> Result<(), ZygoteError> {
+pub fn run(config: &ZygoteConfig, handlers: Vec<Box<dyn Handler>>) -> Result<(), ZygoteError> {
     let mut broker = Channel::from(inherited(SOCKET).map_err(ZygoteError::Socket)?);
     let _ = nix::sys::prctl::set_name(c"kcov-zygote");
     let tracer = Rc::new(Tracer::new());
@@ -71,13 +80,16 @@ pub fn run(config: &ZygoteConfig) -> Result<(), ZygoteError> {
     let mut children = SigSet::empty();
     children.add(Signal::SIGCHLD);
     children.thread_block().map_err(|errno| ZygoteError::System { call: "sigprocmask", errno })?;
-    let jail = jail::enter_zygote(&JailConfig {
-        uid: config.uid,
-        gid: config.uid,
-        parent: config.parent,
-        keep: vec![SOCKET],
-    })?;
-    broker.send(&ZygoteReply::Ready)?;
+    let (jail, handlers) = match enter_jail(config, handlers, &mut broker) {
+        Err(ZygoteError::Load(error)) => {
+            let message = text::bounded(&error.to_string());
+            broker.send(&ZygoteReply::Refused { message })?;
+            return Err(error.into());
+        }
+        entered => entered?,
+    };
+    broker.send(&ZygoteReply::Ready { claims: handlers.claims().clone() })?;
+    let mut zygote = Zygote { tracer, jail, handlers: Some(handlers) };
     loop {
         report_ended(&mut broker)?;
         let mut fds = [PollFd::new(broker.as_fd(), PollFlags::POLLIN)];
@@ -88,13 +100,38 @@ pub fn run(config: &ZygoteConfig) -> Result<(), ZygoteError> {
         }
         match broker.receive::<ZygoteRequest>() {
             Ok((ZygoteRequest::Fork { index: _ }, descriptors)) => {
-                let reply = fork_worker(descriptors, &tracer, &jail);
+                let reply = zygote.fork_worker(descriptors);
                 broker.send(&reply)?;
             }
             Err(ChannelError::Closed) => return Ok(()),
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// Jails this process, and loads the libraries at the point where it has no rights any more but may still open files.
+fn enter_jail(
+    config: &ZygoteConfig,
+    mut handlers: Vec<Box<dyn Handler>>,
+    broker: &mut Channel,
+) -> Result<(WorkerJail, Handlers), ZygoteError> {
+    let opened = config.libraries.iter().map(Library::open).collect::<Result<Vec<_>, _>>()?;
+    let files = opened.iter().map(|library| library.file.as_raw_fd());
+    let jail_config = JailConfig {
+        uid: config.uid,
+        gid: config.uid,
+        parent: config.parent,
+        keep: files.chain([SOCKET]).collect(),
+    };
+    let load = || -> Result<Handlers, ZygoteError> {
+        for library in opened {
+            let handler = text::bounded(&library.name());
+            broker.send(&ZygoteReply::Loading { handler })?;
+            handlers.push(library.load()?);
+        }
+        Ok(loading::finish(handlers)?)
+    };
+    jail::enter_zygote(&jail_config, load)
 }
 
 /// Tells the broker which workers ended, and how.
@@ -110,39 +147,64 @@ fn report_ended(broker: &mut Channel) -> Result<(), ChannelError> {
     }
 }
 
-fn fork_worker(descriptors: Vec<OwnedFd>, tracer: &Rc<Tracer>, jail: &WorkerJail) -> ZygoteReply {
-    let Ok(descriptors) = <[OwnedFd; 5]>::try_from(descriptors) else {
-        return ZygoteReply::Failed(Errno::EPROTO);
-    };
-    match fork::child(|| work(descriptors, tracer.clone(), jail)) {
-        Ok(pid) => ZygoteReply::Forked { pid: pid.as_raw() as u32 },
-        Err(errno) => ZygoteReply::Failed(Errno(errno as i32)),
-    }
+/// What workers are forked with.
+struct Zygote {
+    tracer: Rc<Tracer>,
+    jail: WorkerJail,
+    /// Taken by a worker, in its copy of this process.
+    handlers: Option<Handlers>,
 }
 
-/// Runs as a worker. Returns the exit status.
-fn work(descriptors: [OwnedFd; 5], tracer: Rc<Tracer>, jail: &WorkerJail) -> i32 {
-    let [listener, broker, reader, slot_file, roster_file] = descriptors;
-    let _ = nix::sys::prctl::set_name(c"kcov-worker");
-    fork::close(SOCKET);
-    if jail.enter().is_err() {
-        return 3;
+/// Descriptors of a worker, in the order of [`ZygoteRequest::Fork`].
+const DESCRIPTORS: usize = 6;
+
+impl Zygote {
+    fn fork_worker(&mut self, descriptors: Vec<OwnedFd>) -> ZygoteReply {
+        let Ok(descriptors) = <[OwnedFd; DESCRIPTORS]>::try_from(descriptors) else {
+            return ZygoteReply::Failed(Errno::EPROTO);
+        };
+        match fork::child(|| self.work(descriptors)) {
+            Ok(pid) => ZygoteReply::Forked { pid: pid.as_raw() as u32 },
+            Err(errno) => ZygoteReply::Failed(Errno(errno as i32)),
+        }
     }
-    let (Ok(slot), Ok(roster)) = (
-        SharedWords::map(&slot_file, slot::WORDS, true),
-        SharedWords::map(&roster_file, roster::WORDS, false),
-    ) else {
-        return 4;
-    };
-    drop((slot_file, roster_file));
-    let mut assistants = Assistants::new(broker.into(), reader.into());
-    if assistants.ready(trace::heartbeat_records()).is_err() {
-        return 5;
+
+    /// Runs as a worker. Returns the exit status.
+    fn work(&mut self, descriptors: [OwnedFd; DESCRIPTORS]) -> i32 {
+        let [listener, broker, orders, reader, slot_file, roster_file] = descriptors;
+        let _ = nix::sys::prctl::set_name(c"kcov-worker");
+        fork::close(SOCKET);
+        if self.jail.enter().is_err() {
+            return 3;
+        }
+        let (Ok(slot), Ok(roster)) = (
+            SharedWords::map(&slot_file, slot::WORDS, true),
+            SharedWords::map(&roster_file, roster::WORDS, false),
+        ) else {
+            return 4;
+        };
+        drop((slot_file, roster_file));
+        let mut assistants = Assistants::new(broker.into(), reader.into());
+        if assistants.ready(trace::heartbeat_records()).is_err() {
+            return 5;
+        }
+        let has_devices = self.handlers.as_ref().is_some_and(Handlers::has_devices);
+        let sources = Sources { listener, orders: has_devices.then(|| orders.into()) };
+        let dispatch = Dispatch::new(self.services(), self.tracer.clone());
+        match serve(sources, dispatch, Context::new(slot, roster, assistants)) {
+            Ok(never) => match never {},
+            Err(_) => 0,
+        }
     }
-    let device = Device::new(tracer.clone());
-    let dispatch = Dispatch::new(vec![Box::new(device), Box::new(Trace(tracer.clone()))], tracer);
-    match serve(&listener, dispatch, Context::new(slot, roster, assistants)) {
-        Ok(never) => match never {},
-        Err(_) => 0,
+
+    fn services(&mut self) -> Vec<Box<dyn Service>> {
+        let mut services: Vec<Box<dyn Service>> = Vec::new();
+        // Where nothing is claimed, no call pays for the question.
+        if let Some(handlers) = self.handlers.take().filter(|handlers| !handlers.claims().is_empty()) {
+            services.push(Box::new(handlers));
+        }
+        services.push(Box::new(Device::new(self.tracer.clone())));
+        services.push(Box::new(Trace(self.tracer.clone())));
+        services
     }
 }

@@ -1,6 +1,7 @@
 //! The end of a run: helpers end, what is still on its way is taken in, the counts are added up.
 
 use super::*;
+use crate::files::Files;
 
 impl Broker {
     /// Ends the helpers. Returns the report.
@@ -39,7 +40,9 @@ impl Broker {
         const PATIENCE: Duration = Duration::from_millis(500);
         let until = Instant::now() + PATIENCE;
         let mut ready = Vec::new();
-        while self.tenant.registry.instances() > 0 && Instant::now() < until {
+        let live =
+            |tenant: &Tenant| tenant.registry.instances() + tenant.files.as_ref().map_or(0, Files::live);
+        while live(&self.tenant) > 0 && Instant::now() < until {
             if self.poller.wait(Some(Duration::from_millis(1)), &mut ready).is_err() {
                 return;
             }
@@ -52,6 +55,7 @@ impl Broker {
             self.tenant.registry.sweep_execs();
             self.tenant.registry.sweep(true);
             self.tenant.drop_gone();
+            self.tenant.sweep_files(true);
         }
     }
 
@@ -63,6 +67,8 @@ impl Broker {
         Report {
             instances_live: registry.instances(),
             instances_opened: registry.opened(),
+            files_live: self.tenant.files.as_ref().map_or(0, Files::live),
+            files_opened: self.tenant.files.as_ref().map_or(0, Files::opened),
             handles_live: registry.handles(),
             tasks_live: registry.owners(),
             arena_bytes: registry.bytes(),

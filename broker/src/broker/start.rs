@@ -1,9 +1,15 @@
 //! Starting a tenant, step by step, up to the exec of its command.
 
 use super::*;
+use crate::files::Files;
+use crate::filter;
+use crate::spawner_client::Spawned;
+use kcov_proto::claims::Claims;
 
 /// Longest that a step may take, milliseconds.
 const START: u16 = 30_000;
+/// Longest that a handler may take to be loaded, milliseconds.
+const LOAD: u16 = 10_000;
 
 /// The command did not start.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +44,68 @@ fn tender_event(tender: &mut Channel) -> Result<(TenderEvent, Vec<OwnedFd>), Sta
     }
 }
 
+/// Starts the zygote and waits for its handlers to be loaded.
+fn start_zygote(
+    launch: &Launch,
+    spawner: &mut SpawnerClient,
+) -> Result<(Spawned, Channel, Claims), StartError> {
+    let (ours, theirs) = socket::pair().map_err(TenantError::from)?;
+    let zygote = spawner.start(&Start::Zygote, &[&theirs]).map_err(TenantError::from)?;
+    drop(theirs);
+    let mut channel = Channel::from(ours);
+    let program = launch.worker.to_string_lossy().into_owned();
+    let mut loading = None;
+    loop {
+        let patience = if loading.is_some() { LOAD } else { START };
+        match receive_within::<ZygoteReply>(&mut channel, patience) {
+            Ok((ZygoteReply::Loading { handler }, _)) => loading = Some(handler),
+            Ok((ZygoteReply::Refused { message }, _)) => return Err(TenantError::Handler(message).into()),
+            Ok((ZygoteReply::Ready { claims }, _)) => {
+                check(&claims)?;
+                return Ok((zygote, channel, claims));
+            }
+            Ok((other, _)) => return Err(TenantError::Zygote(program, format!("it says {other:?}")).into()),
+            Err(error) => {
+                let end = how_it_ended(&zygote, &error);
+                return Err(match loading {
+                    Some(handler) => {
+                        TenantError::Handler(format!("the handler {handler}, while loaded, {end}"))
+                    }
+                    None => TenantError::Zygote(program, end),
+                }
+                .into());
+            }
+        }
+    }
+}
+
+/// What became of a zygote that does not say that it is ready. It is dead afterwards.
+fn how_it_ended(zygote: &Spawned, error: &ChannelError) -> String {
+    /// Its end follows that of its socket within this many milliseconds.
+    const END: u16 = 2000;
+    let hangs = matches!(error, ChannelError::WouldBlock);
+    let ended = !hangs && pidfd::wait_dead(zygote.pidfd.as_fd(), END);
+    let status = ended.then(|| zygote.end_status()).flatten();
+    end(zygote);
+    match (error, status) {
+        (ChannelError::WouldBlock, _) => format!("does not return within {} s", LOAD / 1000),
+        (_, Some(status)) if status & 0x7f != 0 => {
+            let signal = Signal::try_from(status & 0x7f).map_or("an unknown signal", Signal::as_str);
+            format!("ended the worker program by {signal}")
+        }
+        (_, Some(status)) => format!("ended the worker program with status {}", status >> 8 & 0xff),
+        (error, None) => error.to_string(),
+    }
+}
+
+/// Holds what the handlers claim against what can be had.
+fn check(claims: &Claims) -> Result<(), StartError> {
+    let bounded = claims.check().map_err(|error| error.to_string());
+    bounded
+        .and_then(|()| filter::check(claims).map_err(|error| format!("a handler claims too much: {error}")))
+        .map_err(|message| TenantError::Handler(message).into())
+}
+
 impl Broker {
     /// Starts the tenant, up to the exec of the command.
     ///
@@ -50,25 +118,20 @@ impl Broker {
         front_process: OwnedFd,
     ) -> Result<Self, StartError> {
         let poller = Rc::new(Poller::new().map_err(system("making an epoll instance"))?);
+        // First: the tenant's filter and its devices follow from what the handlers claim.
+        let (zygote, zygote_channel, claims) = start_zygote(&launch, &mut spawner)?;
+
         let (ours, theirs) = socket::pair().map_err(TenantError::from)?;
-        let tender = spawner.start(&Start::Tender, &[&theirs]).map_err(TenantError::from)?;
+        let order = Start::Tender { claims: claims.clone() };
+        let tender = spawner.start(&order, &[&theirs]).map_err(TenantError::from)?;
         drop(theirs);
         let mut tender_channel = Channel::from(ours);
         let (placed, _) = tender_event(&mut tender_channel)?;
-        let TenderEvent::Placed { placeholders, notes } = placed else { return Err(StartError::Tender) };
+        let TenderEvent::Placed { placeholders, devices, notes } = placed else {
+            return Err(StartError::Tender);
+        };
         for note in notes {
             debug!("placeholder: {note}");
-        }
-
-        let (ours, theirs) = socket::pair().map_err(TenantError::from)?;
-        let zygote = spawner.start(&Start::Zygote, &[&theirs]).map_err(TenantError::from)?;
-        drop(theirs);
-        let mut zygote_channel = Channel::from(ours);
-        let program = launch.worker.to_string_lossy().into_owned();
-        match receive_within::<ZygoteReply>(&mut zygote_channel, START) {
-            Ok((ZygoteReply::Ready, _)) => {}
-            Ok((other, _)) => return Err(TenantError::Zygote(program, format!("it says {other:?}")).into()),
-            Err(error) => return Err(TenantError::Zygote(program, error.to_string()).into()),
         }
 
         tender_channel.send(&TenderOrder::Go, &[]).map_err(TenantError::from)?;
@@ -81,6 +144,9 @@ impl Broker {
         }
         let (registry, roster) =
             Registry::new(launch.quotas, launch.extensions).map_err(system("making the registry"))?;
+
+        let files = claims.devices().next().map(|_| Files::new()).transpose();
+        let files = files.map_err(system("making the table of files"))?;
 
         poller.add(&front, Token::Front).map_err(system("watching the front"))?;
         poller.add(&tender_channel, Token::Tender).map_err(system("watching the tender"))?;
@@ -95,6 +161,9 @@ impl Broker {
             spawner,
             tender,
             placeholders,
+            devices,
+            claims,
+            files,
             listener,
             registry,
             roster,

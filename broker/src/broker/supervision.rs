@@ -6,8 +6,13 @@ impl Broker {
     /// Takes one request of a worker. Says whether there was one.
     pub(super) fn worker_speaks(&mut self, index: u32) -> bool {
         let Some(worker) = self.tenant.workers.get_mut(&index) else { return false };
-        let assist = match worker.channel.try_receive_bare::<Assist>() {
-            Ok(assist) => assist,
+        // Descriptors come from handlers alone.
+        let received = match self.tenant.claims.is_empty() {
+            true => worker.channel.try_receive_bare::<Assist>().map(|assist| (assist, Vec::new())),
+            false => worker.channel.try_receive::<Assist>(),
+        };
+        let (assist, descriptors) = match received {
+            Ok(received) => received,
             Err(ChannelError::WouldBlock) => return false,
             Err(ChannelError::Closed) => {
                 // Its end follows, and is handled then; one that lives on is ended with the next look.
@@ -21,7 +26,7 @@ impl Broker {
                 return false;
             }
         };
-        match self.tenant.assist(index, assist) {
+        match self.tenant.assist(index, assist, &descriptors) {
             Ok(None) => {}
             Ok(Some((reply, beside))) => self.reply(index, &reply, &beside),
             Err(fault) => {
@@ -63,6 +68,7 @@ impl Broker {
             // A worker ends by itself when nobody is left to serve.
             return Ok(());
         }
+        self.tenant.reorder(index, worker.word(slot::ID));
         self.tenant.answer_for_dead(&worker);
         let in_flight = worker.word(slot::ID) != 0;
         let (arch, number) = worker.alleged_call();
@@ -82,6 +88,7 @@ impl Broker {
     pub(super) fn look_at_workers(&mut self, now: Instant) {
         let deadline = self.deadline;
         let reader_killed = self.tenant.look_at_readers(now, deadline, self.tick());
+        self.tenant.look_at_openings(now, deadline);
         let waiting = self.tenant.listener_says(PollFlags::POLLIN);
         for worker in self.tenant.workers.values_mut() {
             if worker.hung_up {

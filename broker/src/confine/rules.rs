@@ -116,6 +116,7 @@ pub const RULES: &[Rule] = &[
     broker("wait4", ANY, "reaping the spawner"),
     broker("waitid", ANY, "reaping the spawner"),
     reader("process_vm_readv", ANY, "the caller's memory"),
+    reader("process_vm_writev", ANY, "the caller's memory, for a handler"),
     // Files.
     broker("openat", &[masked(2, MAKES, 0)], "procfs; re-opening an arena through it"),
     broker("open", &[masked(1, MAKES, 0)], "the same, by C libraries that use it"),

@@ -103,7 +103,6 @@ fn ways_out_are_closed() {
         "bind",
         "listen",
         "ptrace",
-        "process_vm_writev",
         "setns",
         "unshare",
         "mount",

@@ -4,11 +4,12 @@
 //! no `mknod` is needed, which a user namespace may not call. `/dev/ptmx` is the exception: it looks for the
 //! `pts` beside it, which a bind mount of a single file has not (`devpts_acquire` in `fs/devpts/inode.c`).
 
-use super::{DEVICE_DIRECTORY, StepError, create, open_directory, step};
+use super::{DEVICE_DIRECTORY, NAME, StepError, create, create_named, open_directory, step};
 use crate::sys::mount;
+use kcov_proto::claims::DeviceClaim;
 use kcov_proto::message::FileId;
 use nix::errno::Errno;
-use nix::fcntl::readlinkat;
+use nix::fcntl::{OFlag, openat, readlinkat};
 use nix::mount::{MntFlags, MsFlags, umount2};
 use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmodat, fstatat, makedev, mkdirat, mknodat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, symlinkat, unlinkat};
@@ -22,9 +23,17 @@ use std::os::unix::ffi::OsStringExt;
 const OLD: &CStr = c".host";
 const PTMX: &CStr = c"ptmx";
 
-/// Mounts a new `/dev` over the old one, which `old` is a descriptor of, and puts a placeholder in it.
+/// Mode of a handler's device: every process of the tenant may use it.
+const OPEN_TO_ALL: Mode = Mode::from_bits_truncate(0o666);
+
+/// Mounts a new `/dev` over the old one, which `old` is a descriptor of, and puts a placeholder in it, and one for each
+/// of `devices`, which take the place of old entries of that name. Returns the one, and the others in their order.
 /// Entries that cannot be had are noted; if the whole fails, the old `/dev` is back.
-pub(super) fn replace(old: BorrowedFd<'_>, notes: &mut Vec<String>) -> Result<FileId, StepError> {
+pub(super) fn replace(
+    old: BorrowedFd<'_>,
+    devices: &[&DeviceClaim],
+    notes: &mut Vec<String>,
+) -> Result<(FileId, Vec<FileId>), StepError> {
     // Read and cloned before the new file system hides them: a later clone would have it on top.
     let names = names()?;
     let whole = mount::clone_tree(old, c"", true).map_err(step("open_tree"))?;
@@ -34,12 +43,19 @@ pub(super) fn replace(old: BorrowedFd<'_>, notes: &mut Vec<String>) -> Result<Fi
         .map_err(step("mount(tmpfs)"))?;
     let filled = open_directory(DEVICE_DIRECTORY).and_then(|new| {
         let new = Populate { old, whole, new };
-        for name in &names {
+        let covered = |name: &&CString| {
+            let is =
+                |device: &&DeviceClaim| device.names() == Some((None, name.to_str().unwrap_or_default()));
+            name.as_c_str() != NAME && !devices.iter().any(is)
+        };
+        for name in names.iter().filter(covered) {
             if let Err(error) = new.entry(name) {
                 notes.push(format!("/dev/{} is left out: {error}", name.to_string_lossy()));
             }
         }
-        create(new.new.as_fd())
+        let placeholder = create(new.new.as_fd())?;
+        let placed = devices.iter().map(|device| new.device(device)).collect::<Result<_, _>>()?;
+        Ok((placeholder, placed))
     });
     if filled.is_err() {
         umount2(DEVICE_DIRECTORY, MntFlags::MNT_DETACH).map_err(step("umount"))?;
@@ -66,6 +82,30 @@ struct Populate<'a> {
 }
 
 impl Populate<'_> {
+    /// The file of a handler's device. A directory that the old `/dev` has is the host's, and nothing is made there.
+    fn device(&self, device: &DeviceClaim) -> Result<FileId, StepError> {
+        let text = |name: &str| CString::new(name).map_err(|_| step("naming a device")(Errno::EINVAL));
+        match device.names() {
+            None => Err(step("naming a device")(Errno::EINVAL)),
+            Some((None, name)) => create_named(self.new.as_fd(), &text(name)?, OPEN_TO_ALL),
+            Some((Some(directory), name)) => {
+                let directory = text(directory)?;
+                if fstatat(self.old, directory.as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW).is_ok() {
+                    return Err(step("making a directory for a handler's device in /dev")(Errno::EEXIST));
+                }
+                let mode = Mode::from_bits_truncate(0o755);
+                match mkdirat(&self.new, directory.as_c_str(), mode) {
+                    Ok(()) | Err(Errno::EEXIST) => {}
+                    Err(errno) => return Err(step("mkdir")(errno)),
+                }
+                let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+                let inside =
+                    openat(&self.new, directory.as_c_str(), flags, Mode::empty()).map_err(step("open"))?;
+                create_named(inside.as_fd(), &text(name)?, OPEN_TO_ALL)
+            }
+        }
+    }
+
     fn entry(&self, name: &CStr) -> Result<(), StepError> {
         let stat = fstatat(self.old, name, AtFlags::AT_SYMLINK_NOFOLLOW).map_err(step("stat"))?;
         let kind = SFlag::from_bits_truncate(stat.st_mode & libc::S_IFMT);

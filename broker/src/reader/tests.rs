@@ -21,7 +21,7 @@ enum Found {
 
 /// The device is where `placeholders` say, and no memfd is one.
 fn files(placeholders: Vec<FileId>) -> DeviceFiles {
-    DeviceFiles { placeholders, memfd_device: u64::MAX }
+    DeviceFiles { placeholders, devices: Vec::new(), memfd_device: u64::MAX }
 }
 
 /// A reader whose tenant is below this test process.
@@ -41,6 +41,7 @@ fn ask(reader: &mut Reader, tid: u32, what: ReaderKind) -> Found {
             ReaderReply::Memory(bytes) => Ok(Found::Memory(bytes)),
             ReaderReply::Fail(errno) => Err(Errno::from_raw(errno.0)),
             ReaderReply::Gone => Err(Errno::ESRCH),
+            ReaderReply::Written => Err(Errno::EPROTO),
         },
     };
     match found {

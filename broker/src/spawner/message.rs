@@ -1,5 +1,6 @@
 //! What broker, spawner and tender say to each other. All of them are trusted.
 
+use kcov_proto::claims::Claims;
 use kcov_proto::message::FileId;
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +8,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Start {
     /// The tender, with one descriptor: its socket.
-    Tender,
+    Tender {
+        /// What the handlers want: calls for the filter, devices for `/dev`.
+        claims: Claims,
+    },
     /// The zygote, with one descriptor: its socket.
     Zygote,
     /// A reader, with four descriptors: its sockets to worker and broker, the listener, the page that shows what it
@@ -17,6 +21,8 @@ pub enum Start {
         tender: u32,
         /// Files that stand for the device.
         placeholders: Vec<FileId>,
+        /// Files that stand for the handlers' devices, by their number.
+        devices: Vec<FileId>,
     },
 }
 
@@ -36,6 +42,8 @@ pub enum TenderEvent {
     Placed {
         /// Files that stand for the device.
         placeholders: Vec<FileId>,
+        /// Files that stand for the handlers' devices, by their number.
+        devices: Vec<FileId>,
         /// What of it did not work.
         notes: Vec<String>,
     },

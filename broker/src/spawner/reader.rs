@@ -3,18 +3,16 @@
 use crate::confine;
 use crate::reader::{self, DeviceFiles, Sockets, TenantRoot};
 use crate::sys::memfd;
-use crate::sys::process::file_facts;
 use crate::sys::shared::SharedWords;
 use kcov_proto::message::FileId;
 use kcov_proto::slot;
-use nix::errno::Errno;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// Serves as the reader of the tenant below `tender`. Returns the exit status if it cannot.
-pub fn serve(descriptors: Vec<OwnedFd>, tender: u32, placeholders: Vec<FileId>) -> i32 {
+pub fn serve(descriptors: Vec<OwnedFd>, tender: u32, placeholders: Vec<FileId>, devices: Vec<FileId>) -> i32 {
     let Ok([requests, broker, listener, busy]) = <[OwnedFd; 4]>::try_from(descriptors) else { return 1 };
     let _ = nix::sys::prctl::set_name(c"kcov-reader");
-    let (Ok(busy), Ok(memfd_device)) = (SharedWords::open(busy, slot::WORDS), memfd_device()) else {
+    let (Ok(busy), Ok(memfd_device)) = (SharedWords::open(busy, slot::WORDS), memfd::device()) else {
         return 1;
     };
     let sockets = Sockets { requests, broker, listener, busy };
@@ -23,11 +21,5 @@ pub fn serve(descriptors: Vec<OwnedFd>, tender: u32, placeholders: Vec<FileId>) 
     if confine::keep_only(&keep).and_then(|()| confine::reader()).is_err() {
         return 1;
     }
-    reader::serve(sockets, TenantRoot { pid: tender }, DeviceFiles { placeholders, memfd_device })
-}
-
-/// Device number that every memfd of this machine has.
-fn memfd_device() -> Result<u64, Errno> {
-    let probe = memfd::create(c"kcov-probe")?;
-    Ok(file_facts(probe.as_fd())?.id.device)
+    reader::serve(sockets, TenantRoot { pid: tender }, DeviceFiles { placeholders, devices, memfd_device })
 }

@@ -12,6 +12,7 @@ use crate::sys::process::pidfd_open;
 use crate::sys::shared::SharedWords;
 use crate::sys::socket::{Channel, ChannelError};
 use crate::{confine, filter, placeholder, rootless};
+use kcov_proto::claims::Claims;
 use kcov_proto::sync::Ordering;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags};
@@ -30,11 +31,11 @@ const EXEC: usize = 1;
 const LOOK: Duration = Duration::from_micros(50);
 
 /// Runs the tenant. Takes one descriptor: the socket to the broker. Returns the exit status.
-pub fn serve(descriptors: Vec<OwnedFd>, launch: &Launch) -> i32 {
+pub fn serve(descriptors: Vec<OwnedFd>, launch: &Launch, claims: &Claims) -> i32 {
     let Ok([socket]) = <[OwnedFd; 1]>::try_from(descriptors) else { return 1 };
     let _ = nix::sys::prctl::set_name(c"kcov-tender");
     let mut broker = Channel::from(socket);
-    match Tender::start(&mut broker, launch) {
+    match Tender::start(&mut broker, launch, claims) {
         Ok(tender) => tender.run(&mut broker),
         // The broker is gone: there is nobody to tell.
         Err(StartError::Channel) => 1,
@@ -68,14 +69,14 @@ struct Tender {
 
 impl Tender {
     /// Starts the command, up to its exec, and hands its listener to the broker.
-    fn start(broker: &mut Channel, launch: &Launch) -> Result<Self, StartError> {
+    fn start(broker: &mut Channel, launch: &Launch, claims: &Claims) -> Result<Self, StartError> {
         nix::sys::prctl::set_child_subreaper(true).map_err(step("becoming a subreaper"))?;
         let words = SharedWords::new(c"kcov-start", 512).map_err(step("sharing a page"))?;
         let (ours, theirs) = crate::sys::socket::pair()?;
         let command = fork::child(|| {
             // Only this copy keeps the parent's end alive: without it the child sees the tender's death.
             fork::close_copy(&ours);
-            Command { launch, words: &words, tender: theirs.into() }.run()
+            Command { launch, claims, words: &words, tender: theirs.into() }.run()
         })
         .map_err(step("fork"))?;
         // Its terminal, pipes and other descriptors are the command's now: a reader of its output must see the end.
@@ -202,6 +203,7 @@ fn take_listener(command: Pid, words: &SharedWords) -> Result<OwnedFd, StartErro
 /// The child of the tender that becomes the command.
 struct Command<'a> {
     launch: &'a Launch,
+    claims: &'a Claims,
     words: &'a SharedWords,
     tender: Channel,
 }
@@ -226,9 +228,9 @@ impl Command<'_> {
             rootless::enter(shown)
                 .map_err(|error| StartError::Step { step: error.what(), errno: error.errno() })?;
         }
-        let placed = placeholder::install()
+        let placed = placeholder::install_for(self.claims)
             .map_err(|error| StartError::Step { step: error.to_string(), errno: error.errno })?;
-        let bpf = filter::build(&launch.trace)
+        let bpf = filter::build_for(&launch.trace, self.claims)
             .map_err(|error| StartError::Step { step: error.to_string(), errno: Errno::EINVAL })?;
         let argv = Pointers::from(launch.argv.clone());
         let shell: Vec<_> = [c"/bin/sh".to_owned(), launch.program.clone()]
@@ -237,7 +239,8 @@ impl Command<'_> {
             .collect();
         let shell = Pointers::from(shell);
         let environment = Pointers::from(launch.environment.clone());
-        let placed = TenderEvent::Placed { placeholders: placed.files, notes: placed.notes };
+        let placed =
+            TenderEvent::Placed { placeholders: placed.files, devices: placed.devices, notes: placed.notes };
         self.tender.send(&placed, &[])?;
         self.tender.receive::<TenderOrder>()?;
         for signal in [Signal::SIGPIPE, Signal::SIGCHLD] {

@@ -1,11 +1,12 @@
 //! memfds: made, re-opened, and asked who holds them open.
 
+use super::process;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::Mode;
 use std::ffi::CStr;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// `MFD_NOEXEC_SEAL` (Linux 6.3): never executable.
 const NOEXEC_SEAL: libc::c_uint = 0x8;
@@ -20,6 +21,15 @@ pub fn create(name: &CStr) -> Result<OwnedFd, Errno> {
         Err(Errno::EINVAL) => memfd_create(name, flags),
         other => other,
     }
+}
+
+/// Device number that every memfd of this machine has.
+///
+/// # Errors
+/// As `memfd_create(2)`.
+pub fn device() -> Result<u64, Errno> {
+    let probe = create(c"kcov-probe")?;
+    Ok(process::file_facts(probe.as_fd())?.id.device)
 }
 
 /// The way to new descriptions of this process's files: its own `/proc/self/fd`, kept open, as the path there is a third

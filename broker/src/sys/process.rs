@@ -5,7 +5,7 @@ use nix::errno::Errno;
 use nix::sys::uio::RemoteIoVec;
 use nix::unistd::Pid;
 use std::ffi::CStr;
-use std::io::IoSliceMut;
+use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
@@ -157,6 +157,21 @@ pub fn read_memory(tid: u32, address: u64, buffer: &mut [u8]) -> Result<(), Errn
     let remote = [RemoteIoVec { base, len: wanted }];
     match nix::sys::uio::process_vm_readv(task(tid)?, &mut [IoSliceMut::new(buffer)], &remote)? {
         read if read == wanted => Ok(()),
+        _ => Err(Errno::EFAULT),
+    }
+}
+
+/// Writes `bytes` to the memory of `tid` at `address`.
+///
+/// # Errors
+/// `EFAULT` if any byte is not mapped writable; those before it may have been written.
+pub fn write_memory(tid: u32, address: u64, bytes: &[u8]) -> Result<(), Errno> {
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    let remote = [RemoteIoVec { base: remote_address(address)?, len: bytes.len() }];
+    match nix::sys::uio::process_vm_writev(task(tid)?, &[IoSlice::new(bytes)], &remote)? {
+        written if written == bytes.len() => Ok(()),
         _ => Err(Errno::EFAULT),
     }
 }

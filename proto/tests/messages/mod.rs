@@ -2,10 +2,11 @@
 
 use kcov_proto::Errno;
 use kcov_proto::abi::{REMOTE_MAX_HANDLES, RemoteArg};
+use kcov_proto::claims::{CallClaim, Claims, Condition, DeviceClaim, HandlerClaims};
 use kcov_proto::device::ArenaId;
 use kcov_proto::message::{
-    Assist, AssistKind, AssistReply, FileId, Heartbeat, MAX_DROPS, MAX_READ, ReaderKind, ReaderReply,
-    ReaderRequest, Verdict, ZygoteReply, ZygoteRequest,
+    Assist, AssistKind, AssistReply, FileId, Heartbeat, MAX_CLOSED, MAX_DROPS, MAX_READ, Order, ReaderKind,
+    ReaderReply, ReaderRequest, Verdict, ZygoteReply, ZygoteRequest,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -40,7 +41,12 @@ fn assist_kind() -> impl Strategy<Value = AssistKind> {
     prop_oneof![
         (any::<u64>(), any::<[u64; 4]>())
             .prop_map(|(pc, cmp)| AssistKind::Ready { heartbeat: Heartbeat { pc, cmp } }),
-        (any::<u32>(), option::of(file())).prop_map(|(flags, reopened)| AssistKind::Open { flags, reopened }),
+        (any::<u32>(), option::of(file()), option::of(any::<u16>()))
+            .prop_map(|(flags, reopened, device)| AssistKind::Open { flags, reopened, device }),
+        prop_oneof![Just(Ok(())), errno().prop_map(Err)].prop_map(|result| AssistKind::Opened { result }),
+        any::<i32>().prop_map(|fd| AssistKind::File { fd }),
+        any::<bool>().prop_map(|close_on_exec| AssistKind::Inject { close_on_exec }),
+        (".{0,60}", ".{0,300}").prop_map(|(handler, reason)| AssistKind::Reason { handler, reason }),
         (any::<i32>(), any::<u32>(), any::<u64>(), remote)
             .prop_map(|(fd, request, arg, remote)| AssistKind::Ioctl { fd, request, arg, remote }),
         (any::<i32>(), any::<u64>(), any::<u64>(), any::<u32>(), any::<u32>()).prop_map(
@@ -64,13 +70,39 @@ pub fn assist_reply() -> impl Strategy<Value = AssistReply> {
         Just(Verdict::Continue)
     ];
     let given = option::of((arena(), any::<u64>()));
-    (any::<u64>(), verdict, given, option::of(arena()), vec(arena(), 0..=MAX_DROPS))
-        .prop_map(|(id, verdict, arena, reset, drops)| AssistReply { id, verdict, arena, reset, drops })
+    let file = option::of((arena(), any::<u16>()));
+    (any::<u64>(), verdict, given, file, option::of(arena()), vec(arena(), 0..=MAX_DROPS)).prop_map(
+        |(id, verdict, arena, file, reset, drops)| AssistReply { id, verdict, arena, file, reset, drops },
+    )
+}
+
+pub fn order() -> impl Strategy<Value = Order> {
+    prop_oneof![
+        (any::<u64>(), any::<u32>(), any::<u16>(), any::<u32>(), arena())
+            .prop_map(|(id, tid, device, flags, file)| Order::Open { id, tid, device, flags, file }),
+        vec(arena(), 0..=MAX_CLOSED).prop_map(Order::Closed),
+    ]
+}
+
+fn claims() -> impl Strategy<Value = Claims> {
+    let condition = (any::<u8>(), any::<u64>(), any::<u64>()).prop_map(|(argument, mask, value)| Condition {
+        argument,
+        mask,
+        value,
+    });
+    let call = ("[a-z0-9_]{0,20}", vec(condition, 0..7)).prop_map(|(call, when)| CallClaim { call, when });
+    let device = ("(/dev/)?.{0,30}", any::<u32>(), any::<u32>())
+        .prop_map(|(path, first, last)| DeviceClaim { path, first, last });
+    let handler = (".{0,20}", vec(call, 0..5), vec(device, 0..3))
+        .prop_map(|(name, calls, devices)| HandlerClaims { name, calls, devices });
+    vec(handler, 0..4).prop_map(|handlers| Claims { handlers })
 }
 
 fn reader_kind() -> impl Strategy<Value = ReaderKind> {
     prop_oneof![
         (any::<u64>(), any::<u32>()).prop_map(|(address, length)| ReaderKind::Memory { address, length }),
+        (any::<u64>(), vec(any::<u8>(), 0..300))
+            .prop_map(|(address, bytes)| ReaderKind::Write { address, bytes }),
         (any::<i32>(), any::<i32>(), any::<u64>(), any::<u64>())
             .prop_map(|(flags, dirfd, address, resolve)| ReaderKind::Open { flags, dirfd, address, resolve }),
         (any::<i32>(), any::<u64>(), any::<u64>()).prop_map(|(dirfd, address, how)| ReaderKind::Openat2 {
@@ -93,6 +125,7 @@ pub fn reader_reply() -> impl Strategy<Value = ReaderReply> {
             .prop_map(ReaderReply::Memory),
         errno().prop_map(ReaderReply::Fail),
         Just(ReaderReply::Gone),
+        Just(ReaderReply::Written),
     ]
 }
 
@@ -102,7 +135,9 @@ pub fn zygote_request() -> impl Strategy<Value = ZygoteRequest> {
 
 pub fn zygote_reply() -> impl Strategy<Value = ZygoteReply> {
     prop_oneof![
-        Just(ZygoteReply::Ready),
+        claims().prop_map(|claims| ZygoteReply::Ready { claims }),
+        ".{0,60}".prop_map(|handler| ZygoteReply::Loading { handler }),
+        ".{0,300}".prop_map(|message| ZygoteReply::Refused { message }),
         any::<u32>().prop_map(|pid| ZygoteReply::Forked { pid }),
         (any::<u32>(), any::<i32>(), any::<i32>()).prop_map(|(pid, signal, status)| ZygoteReply::Exited {
             pid,
@@ -114,33 +149,41 @@ pub fn zygote_reply() -> impl Strategy<Value = ZygoteReply> {
 }
 
 /// One arm for each kind that a strategy above makes.
-const _: fn(AssistKind, Verdict, ReaderKind, ReaderReply, ZygoteRequest, ZygoteReply) =
-    |assist, verdict, reader, reply, fork, zygote| {
+const _: fn(AssistKind, Verdict, ReaderKind, ReaderReply, ZygoteRequest, ZygoteReply, Order) =
+    |assist, verdict, reader, reply, fork, zygote, order| {
         match assist {
             AssistKind::Ready { heartbeat: Heartbeat { pc: _, cmp: _ } } => {}
             AssistKind::Exec | AssistKind::Settle | AssistKind::Reader => {}
-            AssistKind::Open { flags: _, reopened: _ } => {}
+            AssistKind::Open { flags: _, reopened: _, device: _ } => {}
+            AssistKind::Opened { result: _ } | AssistKind::File { fd: _ } => {}
+            AssistKind::Inject { close_on_exec: _ } => {}
+            AssistKind::Reason { handler: _, reason: _ } => {}
             AssistKind::Ioctl { fd: _, request: _, arg: _, remote: _ } => {}
             AssistKind::Mmap { fd: _, length: _, offset: _, prot: _, flags: _ } => {}
             AssistKind::Arena(_) => {}
+        }
+        match order {
+            Order::Open { id: _, tid: _, device: _, flags: _, file: _ } | Order::Closed(_) => {}
         }
         match verdict {
             Verdict::Value(_) | Verdict::Fail(_) | Verdict::Continue => {}
         }
         match reader {
             ReaderKind::Memory { address: _, length: _ } => {}
+            ReaderKind::Write { address: _, bytes: _ } => {}
             ReaderKind::Open { flags: _, dirfd: _, address: _, resolve: _ } => {}
             ReaderKind::Openat2 { dirfd: _, address: _, how: _ } => {}
             ReaderKind::RemoteEnable { fd: _, address: _ } | ReaderKind::OldMmap { address: _ } => {}
         }
         match reply {
-            ReaderReply::Memory(_) | ReaderReply::Fail(_) | ReaderReply::Gone => {}
+            ReaderReply::Memory(_) | ReaderReply::Fail(_) | ReaderReply::Gone | ReaderReply::Written => {}
         }
         match fork {
             ZygoteRequest::Fork { index: _ } => {}
         }
         match zygote {
-            ZygoteReply::Ready | ZygoteReply::Forked { pid: _ } | ZygoteReply::Failed(_) => {}
+            ZygoteReply::Ready { claims: _ } | ZygoteReply::Forked { pid: _ } | ZygoteReply::Failed(_) => {}
             ZygoteReply::Exited { pid: _, signal: _, status: _ } => {}
+            ZygoteReply::Loading { handler: _ } | ZygoteReply::Refused { message: _ } => {}
         }
     };

@@ -8,8 +8,8 @@ use nix::sys::resource::{Resource, setrlimit};
 const LIMITS: &[(Resource, u64)] = &[
     // A core file would hold what the handlers know of the tenant, and takes longer than a caller may wait.
     (Resource::RLIMIT_CORE, 0),
-    // No file grows: panic messages lead to /dev/null, and areas are mapped.
-    (Resource::RLIMIT_FSIZE, 0),
+    // The only files that grow are memfds that a handler makes for its caller.
+    (Resource::RLIMIT_FSIZE, 64 * 1024 * 1024),
     // Listener, two sockets, slot, roster, standard streams, and an arena's descriptor until it is mapped.
     (Resource::RLIMIT_NOFILE, 64),
     // Nothing locks memory, queues messages or asks for a better place on the CPU.

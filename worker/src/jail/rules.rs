@@ -4,9 +4,10 @@
 //! is not here, in real children.
 
 use libc::{
-    CLONE_CHILD_CLEARTID, CLONE_CHILD_SETTID, CLONE_PIDFD, ENOSYS, F_GETFD, PR_SET_NAME, PR_SET_PDEATHSIG,
-    PROT_READ, PROT_WRITE, SECCOMP_IOCTL_NOTIF_ID_VALID, SECCOMP_IOCTL_NOTIF_RECV, SECCOMP_IOCTL_NOTIF_SEND,
-    SECCOMP_SET_MODE_FILTER, SIGABRT, SIGBUS, SIGCHLD, SIGKILL, SIGSEGV, STDERR_FILENO, STDOUT_FILENO,
+    CLONE_CHILD_CLEARTID, CLONE_CHILD_SETTID, CLONE_PIDFD, ENOSYS, F_ADD_SEALS, F_DUPFD_CLOEXEC, F_GETFD,
+    PR_SET_NAME, PR_SET_PDEATHSIG, PROT_READ, PROT_WRITE, SECCOMP_IOCTL_NOTIF_ID_VALID,
+    SECCOMP_IOCTL_NOTIF_RECV, SECCOMP_IOCTL_NOTIF_SEND, SECCOMP_SET_MODE_FILTER, SIGABRT, SIGBUS, SIGCHLD,
+    SIGKILL, SIGSEGV, STDERR_FILENO,
 };
 
 /// Who may make a call.
@@ -119,8 +120,6 @@ pub const RULES: &[Rule] = &[
     // Ending, well or not: the signal that ends a worker goes into its crash report.
     both("exit", ANY, "the end of the thread"),
     both("exit_group", ANY, "process::exit"),
-    both("write", &[int(0, STDERR_FILENO)], "panic messages, the C library's too"),
-    both("write", &[int(0, STDOUT_FILENO)], "println in handlers; leads to /dev/null unless kept"),
     both("writev", &[int(0, STDERR_FILENO)], "malloc, saying that its heap is broken"),
     both("getpid", ANY, "abort"),
     both("gettid", ANY, "abort"),
@@ -135,6 +134,19 @@ pub const RULES: &[Rule] = &[
     both("rt_sigaction", &[int(0, SIGBUS)], "the same"),
     both("rt_sigreturn", ANY, "the return from that handler"),
     both("sigaltstack", ANY, "that handler's stack"),
+    // Files that a handler may give to its caller: memory and pipes, of which it has no other use. Reading and writing is
+    // not bound to them: the descriptors that a worker has besides are sockets, which it may write to as well.
+    both("memfd_create", ANY, "handlers, Answer::Descriptor"),
+    both("pipe2", ANY, "handlers, Answer::Descriptor"),
+    both("eventfd2", ANY, "handlers, Answer::Descriptor"),
+    both("ftruncate", ANY, "handlers, the size of a memfd"),
+    both("fcntl", &[int(1, F_ADD_SEALS)], "handlers, sealing a memfd"),
+    both("fcntl", &[int(1, F_DUPFD_CLOEXEC)], "handlers, OwnedFd::try_clone"),
+    both("lseek", ANY, "handlers, File::seek"),
+    both("read", ANY, "handlers, a memfd or pipe"),
+    both("write", ANY, "handlers, a memfd or pipe; panic messages; println, which leads to /dev/null"),
+    both("pread64", ANY, "handlers, a memfd"),
+    both("pwrite64", ANY, "handlers, a memfd"),
     // Forking workers.
     zygote("clone", &[A_FORK], "fork"),
     Rule {

@@ -12,16 +12,23 @@ mod raw {
 
 const _: () = assert!(size_of::<libc::seccomp_notif>() == slot::NOTIFICATION_WORDS * 8);
 
+/// Shows that nothing is in flight. Returns the words of the notification.
+pub fn clear(slot: &[AtomicU64]) -> &[AtomicU64] {
+    let words = &slot[slot::NOTIFICATION..slot::NOTIFICATION + slot::NOTIFICATION_WORDS];
+    for word in words {
+        // The id goes first, so that the broker never sees an old id with a new call.
+        word.store(0, Ordering::Relaxed);
+    }
+    words
+}
+
 /// Waits for a notification and receives it straight into the slot.
 ///
 /// # Errors
 /// `ENOENT` if the caller died in between or nobody uses the filter any more, `EINTR` on a signal.
 pub fn receive(listener: BorrowedFd<'_>, slot: &[AtomicU64]) -> Result<(), Errno> {
-    let words = &slot[slot::NOTIFICATION..slot::NOTIFICATION + slot::NOTIFICATION_WORDS];
-    for word in words {
-        // The kernel wants zeroes; the id goes first, so that the broker never sees an old id with a new call.
-        word.store(0, Ordering::Relaxed);
-    }
+    // The kernel wants zeroes.
+    let words = clear(slot);
     let notification = words.as_ptr().cast_mut().cast::<libc::seccomp_notif>();
     // SAFETY: the words are as long as the structure (checked above) and writable shared memory: the kernel copies
     // into them as any other process that shares the slot might.

@@ -3,9 +3,9 @@
 use kcov_proto::message::{self, MAX_BYTES, MessageError};
 use nix::cmsg_space;
 use nix::errno::Errno;
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, RecvMsg, recvmsg, send};
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, RecvMsg, recvmsg, send, sendmsg};
 use serde::{Serialize, de::DeserializeOwned};
-use std::io::IoSliceMut;
+use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// Most descriptors that ride beside one message.
@@ -72,6 +72,23 @@ impl Channel {
                 Ok(_) => return Ok(()),
                 Err(Errno::EINTR) => {}
                 Err(errno) => return Err(system("send", errno)),
+            }
+        }
+    }
+
+    /// Sends `message` with a descriptor beside it.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn send_with<T: Serialize>(&mut self, message: &T, fd: BorrowedFd<'_>) -> Result<(), ChannelError> {
+        message::encode(message, &mut self.outgoing)?;
+        let (bytes, fds) = ([IoSlice::new(&self.outgoing)], [fd.as_raw_fd()]);
+        let rights = [ControlMessage::ScmRights(&fds)];
+        loop {
+            match sendmsg::<()>(self.fd.as_raw_fd(), &bytes, &rights, MsgFlags::MSG_NOSIGNAL, None) {
+                Ok(_) => return Ok(()),
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(system("sendmsg", errno)),
             }
         }
     }

@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+/* A handler of a version that is yet to come. */
+const void *kcov_handler_v2(void);
+const void *kcov_handler_v2(void)
+{
+	return 0;
+}

@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+/* A library that is none. */
+int nothing(void);
+int nothing(void)
+{
+	return 0;
+}

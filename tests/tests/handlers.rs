@@ -1,0 +1,224 @@
+//! Handlers as users bring them: libraries in C, worker programs in Rust.
+
+use anyhow::Result;
+use kcov_tests::binaries::example;
+use kcov_tests::{Outcome, Run, client, library};
+use std::ffi::OsString;
+use std::path::Path;
+
+fn handler(library: &Path, config: &str) -> OsString {
+    let mut text = library.as_os_str().to_owned();
+    if !config.is_empty() {
+        text.push(":");
+        text.push(config);
+    }
+    text
+}
+
+fn probe(what: &str, options: &[&str]) -> Result<Outcome> {
+    let program = client("handler_probe")?;
+    let library = handler(&library("probe")?, "");
+    let mut run = Run::new([program.as_os_str(), what.as_ref()]).logged();
+    run = run.option("--handler").option(&library.to_string_lossy());
+    for option in options {
+        run = run.option(option);
+    }
+    run.output()
+}
+
+fn lines(outcome: &Outcome) -> Vec<&str> {
+    outcome.stdout.lines().collect()
+}
+
+fn errno(number: i32) -> i64 {
+    -i64::from(number)
+}
+
+#[test]
+fn a_file_has_state_until_its_last_close() -> Result<()> {
+    for trace in ["kcov", "syzkaller", "all"] {
+        let outcome = probe("state", &["--trace", trace])?;
+        outcome.assert_sound()?;
+        let notty = errno(libc::ENOTTY);
+        let expected = [
+            "sums 142 5".to_owned(),
+            "wide 0".to_owned(),
+            format!("other {notty}"),
+            format!("beyond {notty}"),
+            format!("not ours {notty}"),
+            "held 0".to_owned(),
+            "released 1".to_owned(),
+        ];
+        assert_eq!(lines(&outcome), expected, "--trace {trace}");
+        let report = outcome.report()?;
+        assert_eq!((report.files_opened, report.files_live), (2, 0));
+    }
+    Ok(())
+}
+
+#[test]
+fn the_device_is_found_by_any_spelling_and_by_nobody_else() -> Result<()> {
+    let outcome = probe("paths", &[])?;
+    outcome.assert_sound()?;
+    let line = |name: &str, number: i32| format!("{name} {}", errno(number));
+    let expected = [
+        "mode 666".to_owned(),
+        "again 0".to_owned(),
+        "spelled 0".to_owned(),
+        line("busy", libc::EBUSY),
+        line("none", libc::ENOENT),
+        line("path", libc::EBADF),
+        line("exclusive", libc::EEXIST),
+        line("write", libc::EPERM),
+        line("grow", libc::EPERM),
+    ];
+    assert_eq!(lines(&outcome), expected);
+    assert!(!Path::new("/dev/probe").exists() && !Path::new("/dev/probes").exists());
+    Ok(())
+}
+
+#[test]
+fn the_callers_memory_is_read_and_written_within_its_bounds() -> Result<()> {
+    let outcome = probe("memory", &[])?;
+    outcome.assert_sound()?;
+    let fault = errno(libc::EFAULT);
+    let expected = [
+        "copy 0".to_owned(),
+        "equal 1".to_owned(),
+        format!("past the end {fault}"),
+        format!("from past the end {fault}"),
+        format!("read-only {fault}"),
+        format!("wraps {fault}"),
+        // What a handler asks for beyond the bound.
+        // More than a handler may ask for at a time.
+        format!("too much {}", errno(libc::EINVAL)),
+        "nothing 0".to_owned(),
+        format!("null {fault}"),
+    ];
+    assert_eq!(lines(&outcome), expected);
+    Ok(())
+}
+
+#[test]
+fn every_kind_of_answer_arrives() -> Result<()> {
+    let outcome = probe("answers", &["-v"])?;
+    assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
+    let expected = [
+        "value 1044".to_owned(),
+        format!("error {}", errno(libc::EXDEV)),
+        format!("continued {}", errno(libc::EINVAL)),
+        format!("not claimed {}", errno(libc::EINVAL)),
+        "eventfd 5, close-on-exec 0".to_owned(),
+        "memfd probe, close-on-exec 1".to_owned(),
+    ];
+    assert_eq!(lines(&outcome), expected, "nothing that is not the handler's is given away");
+    let reasons: Vec<_> = outcome.events().into_iter().filter(|event| event.name() == "continue").collect();
+    assert_eq!(reasons.len(), 1, "{reasons:?}");
+    assert_eq!(reasons[0].field("handler").as_deref(), Some("probe"));
+    assert_eq!(reasons[0].field("reason").as_deref(), Some("it asks for 40"));
+    outcome.report()?.assert_nothing_left();
+    Ok(())
+}
+
+#[test]
+fn what_a_handler_records_is_in_the_callers_area() -> Result<()> {
+    let outcome = probe("records", &[])?;
+    outcome.assert_sound()?;
+    let lines = lines(&outcome);
+    let pcs: Vec<&str> = lines[0].split(' ').collect();
+    assert_eq!(lines[0], lines[1], "the same call leaves the same");
+    assert_eq!(pcs[..2], ["pcs", "3"], "{lines:?}");
+    assert!(pcs[2..].iter().all(|pc| pc.starts_with("ffffffff")), "{pcs:?}");
+    assert_eq!(lines[2..4], ["open has the handler's edge", "call 1"]);
+    // KCOV_CMP_SIZE(1) with KCOV_CMP_CONST, KCOV_CMP_SIZE(3): 2 and 8 bytes.
+    assert_eq!(lines[4], "comparisons 2 3:1234:9 6:9:7");
+    Ok(())
+}
+
+#[test]
+fn a_crash_hurts_its_own_call_and_the_files_of_the_worker() -> Result<()> {
+    let outcome = probe("crash", &[])?;
+    assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
+    let eio = errno(libc::EIO);
+    assert_eq!(lines(&outcome), [format!("lost {eio} {eio}"), "anew 0, wrong 0".to_owned()]);
+    let report = outcome.report()?;
+    report.assert_nothing_left();
+    assert!(report.worker_crashes > 0);
+    Ok(())
+}
+
+#[test]
+fn a_handler_that_hangs_costs_its_caller_the_deadline() -> Result<()> {
+    let outcome = probe("hang", &["--deadline", "300ms"])?;
+    assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
+    let eio = errno(libc::EIO);
+    let expected = [format!("hang {eio}"), format!("hang in open {eio}"), "after 0".to_owned()];
+    assert_eq!(lines(&outcome), expected);
+    outcome.report()?.assert_nothing_left();
+    Ok(())
+}
+
+#[test]
+fn a_library_that_is_no_handler_is_refused_before_the_tenant_starts() -> Result<()> {
+    let good = library("probe")?;
+    let cases: Vec<(OsString, &str)> = vec![
+        (
+            handler(Path::new("/nowhere/libfoo.so"), ""),
+            "cannot use the handler /nowhere/libfoo.so: No such file",
+        ),
+        (handler(Path::new("/"), ""), "it is no file"),
+        (handler(Path::new("/etc/passwd"), ""), "it cannot be loaded: /etc/passwd: "),
+        (handler(&library("no_handler")?, ""), "exports no `kcov_handler_v1`"),
+        (handler(&library("later_version")?, ""), "version 2"),
+        (handler(&good, "version"), "version 7"),
+        (handler(&good, "refuse"), "it refuses: the moon is not full"),
+        (handler(&good, "silent"), "it refuses: it does not say why"),
+        (handler(&good, "crash"), "ended the worker program by SIGSEGV"),
+        (handler(&good, "exit"), "ended the worker program with status 3"),
+        (handler(&good, "thread"), "started threads"),
+        (handler(&good, "nameless"), "it has no name"),
+        (handler(&good, "path"), "a device at `/etc/passwd`: it must be at /dev/NAME"),
+        (handler(&good, "call"), "no system call is named `frobnicate`"),
+        (handler(&good, "never"), "`rt_sigreturn` cannot be handled"),
+        (handler(&good, "hang"), "does not return within 10 s"),
+    ];
+    for (library, expected) in cases {
+        let outcome =
+            Run::new(["echo", "started"]).option("--handler").option(&library.to_string_lossy()).output()?;
+        assert_eq!(outcome.code(), 125, "{library:?}: {}", outcome.stderr);
+        assert!(outcome.stderr.contains(expected), "{library:?}: {}", outcome.stderr);
+        assert_eq!(outcome.stdout, "", "{library:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_worker_program_of_the_users_own_serves() -> Result<()> {
+    let worker = example("adder")?;
+    let script = "import fcntl, os, struct\n\
+        fd = os.open('/dev/adder', os.O_RDWR)\n\
+        fcntl.ioctl(fd, 0x7001, 40); fcntl.ioctl(fd, 0x7001, 2)\n\
+        print(struct.unpack('Q', fcntl.ioctl(fd, 0x7002, bytes(8)))[0])\n\
+        try: fcntl.ioctl(fd, 0x7001, 1 << 40)\n\
+        except (OSError, OverflowError) as error: print(type(error).__name__)\n";
+    let run = Run::new(["python3", "-c", script]).option("--worker").option(&worker.to_string_lossy());
+    let outcome = run.output()?;
+    outcome.assert_sound()?;
+    assert_eq!(lines(&outcome)[0], "42");
+    Ok(())
+}
+
+#[test]
+fn two_handlers_side_by_side() -> Result<()> {
+    let worker = example("adder")?;
+    let library = library("probe")?;
+    let run = Run::new(["sh", "-c", "ls /dev/adder /dev/probe /dev/probes/busy"])
+        .option("--worker")
+        .option(&worker.to_string_lossy())
+        .option("--handler")
+        .option(&library.to_string_lossy());
+    let outcome = run.output()?;
+    outcome.assert_sound()?;
+    assert_eq!(lines(&outcome), ["/dev/adder", "/dev/probe", "/dev/probes/busy"]);
+    Ok(())
+}

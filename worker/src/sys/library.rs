@@ -1,0 +1,460 @@
+//! Handlers in shared libraries: the C interface of `include/kcov_handler.h`.
+//!
+//! A library is trusted as far as a handler is: it runs in the worker, and can do there what it likes. What it returns
+//! is checked only so that its mistakes get a clear message.
+
+use crate::call::{Abi, Call};
+use crate::handler::{Answer, Caller, Claim, Handler, OpenFile, OpenRequest};
+use kcov_proto::Errno;
+use kcov_proto::area::{CmpKind, CmpRecord, CmpSize};
+use kcov_proto::claims::Condition;
+use kcov_proto::site::pc_of_id;
+use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
+use std::cell::RefCell;
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::marker::PhantomData;
+use std::ops::RangeInclusive;
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::path::Path;
+use std::rc::Rc;
+
+/// Version of the interface.
+const VERSION: u32 = 1;
+/// The entry function.
+const ENTRY: &CStr = c"kcov_handler_v1";
+/// Versions that a library may have been built for.
+const OTHER_VERSIONS: RangeInclusive<u32> = 2..=9;
+/// Most claims of one kind that a library may state: beyond it, a count is taken for garbage.
+const MOST_CLAIMS: usize = 1024;
+/// Lowest value that is an error: minus the highest errno.
+const MIN_ERROR: i64 = -4095;
+
+/// Why a library is no handler.
+#[derive(Debug, thiserror::Error)]
+pub enum LibraryError {
+    /// The loader refused it.
+    #[error("it cannot be loaded: {0}")]
+    Loader(String),
+    /// It has no entry function.
+    #[error("it exports no `kcov_handler_v1`: it is no handler (see kcov_handler.h)")]
+    NoEntry,
+    /// It has one of another version.
+    #[error("it is a handler of version {0}, and this program knows version {VERSION}: build it anew")]
+    OtherVersion(u32),
+    /// The entry function says no.
+    #[error("it refuses: {0}")]
+    Refused(String),
+    /// What it returned is no handler.
+    #[error("what its kcov_handler_v1() returned is no handler: {0}")]
+    Malformed(String),
+}
+
+/// `struct kcov_caller`, which C sees by pointer only.
+type CCaller = c_void;
+
+/// `struct kcov_call`.
+#[repr(C)]
+struct CCall {
+    tid: u32,
+    abi: u32,
+    number: i32,
+    reserved: u32,
+    args: [u64; 6],
+}
+
+/// `struct kcov_answer`.
+#[repr(C)]
+struct CAnswer {
+    kind: u32,
+    close_on_exec: u32,
+    value: i64,
+    fd: i32,
+    reserved: u32,
+    reason: *const c_char,
+}
+
+/// `struct kcov_host`.
+#[repr(C)]
+struct CHost {
+    version: u32,
+    size: u32,
+    read: unsafe extern "C" fn(*mut CCaller, u64, *mut c_void, usize) -> c_int,
+    write: unsafe extern "C" fn(*mut CCaller, u64, *const c_void, usize) -> c_int,
+    record_edge: extern "C" fn(u64),
+    record_cmp: extern "C" fn(u64, u32, c_int, u64, u64),
+    refuse: unsafe extern "C" fn(*const c_char),
+}
+
+static HOST: CHost = CHost {
+    version: VERSION,
+    size: size_of::<CHost>() as u32,
+    read: host_read,
+    write: host_write,
+    record_edge: host_record_edge,
+    record_cmp: host_record_cmp,
+    refuse: host_refuse,
+};
+
+/// `struct kcov_condition`.
+#[repr(C)]
+struct CCondition {
+    argument: u32,
+    reserved: u32,
+    mask: u64,
+    value: u64,
+}
+
+/// `struct kcov_call_claim`.
+#[repr(C)]
+struct CCallClaim {
+    call: *const c_char,
+    conditions: *const CCondition,
+    conditions_count: usize,
+}
+
+/// `struct kcov_device_claim`.
+#[repr(C)]
+struct CDeviceClaim {
+    path: *const c_char,
+    first: u32,
+    last: u32,
+}
+
+/// `struct kcov_handler`.
+#[repr(C)]
+struct CHandler {
+    version: u32,
+    size: u32,
+    name: *const c_char,
+    state: *mut c_void,
+    calls: *const CCallClaim,
+    calls_count: usize,
+    devices: *const CDeviceClaim,
+    devices_count: usize,
+    call: Option<unsafe extern "C" fn(*mut c_void, *const CCall, *mut CCaller) -> CAnswer>,
+    open: Option<unsafe extern "C" fn(*mut c_void, u32, u32, *mut CCaller, *mut *mut c_void) -> c_int>,
+    ioctl: Option<unsafe extern "C" fn(*mut c_void, *mut c_void, u32, u64, *mut CCaller) -> CAnswer>,
+    release: Option<unsafe extern "C" fn(*mut c_void, *mut c_void)>,
+}
+
+type Entry = unsafe extern "C" fn(*const CHost, *const c_char) -> *const CHandler;
+
+thread_local! {
+    /// What a library said by `refuse`.
+    static REFUSAL: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// # Safety
+/// `caller` is what a function of the handler was given, and that function has not returned; `buffer` has room for
+/// `length` bytes.
+unsafe extern "C" fn host_read(
+    caller: *mut CCaller,
+    address: u64,
+    buffer: *mut c_void,
+    length: usize,
+) -> c_int {
+    // SAFETY: by the contract of the function, which the header states.
+    let Some(caller) = (unsafe { caller.cast::<Caller<'_>>().as_mut() }) else { return -libc::EINVAL };
+    if length == 0 {
+        return 0;
+    }
+    // Into memory of our own first: all or nothing, and no reference to what C may not have initialised.
+    match caller.read_vec(address, length) {
+        Ok(bytes) if !buffer.is_null() => {
+            // SAFETY: by the contract, the buffer has room for them; it is not ours, so they do not overlap.
+            unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), buffer.cast(), bytes.len()) };
+            0
+        }
+        Ok(_) => -libc::EINVAL,
+        Err(errno) => -errno.0,
+    }
+}
+
+/// # Safety
+/// As [`host_read`]; `buffer` has `length` bytes.
+unsafe extern "C" fn host_write(
+    caller: *mut CCaller,
+    address: u64,
+    buffer: *const c_void,
+    length: usize,
+) -> c_int {
+    // SAFETY: by the contract of the function, which the header states.
+    let Some(caller) = (unsafe { caller.cast::<Caller<'_>>().as_mut() }) else { return -libc::EINVAL };
+    if length == 0 {
+        return 0;
+    }
+    if buffer.is_null() || isize::try_from(length).is_err() {
+        return -libc::EINVAL;
+    }
+    // SAFETY: by the contract, there are `length` bytes, which nobody writes during the call.
+    let bytes = unsafe { std::slice::from_raw_parts(buffer.cast::<u8>(), length) };
+    match caller.write(address, bytes) {
+        Ok(()) => 0,
+        Err(errno) => -errno.0,
+    }
+}
+
+extern "C" fn host_record_edge(id: u64) {
+    crate::record::record_edge_id(id);
+}
+
+extern "C" fn host_record_cmp(id: u64, size: u32, is_const: c_int, a: u64, b: u64) {
+    let Some(size) = CmpSize::from_bytes(u64::from(size)) else { return };
+    super::recording::store_cmp(|| CmpRecord {
+        kind: CmpKind { size, constant: is_const != 0 },
+        arg1: size.truncate(a),
+        arg2: size.truncate(b),
+        pc: pc_of_id(id),
+    });
+}
+
+/// # Safety
+/// `message` is null or a string that ends in NUL.
+unsafe extern "C" fn host_refuse(message: *const c_char) {
+    // SAFETY: by the contract of the function, which the header states.
+    let message = unsafe { text(message) }.unwrap_or_default();
+    REFUSAL.set(Some(message));
+}
+
+/// The string that a library points to.
+///
+/// # Safety
+/// `pointer` is null or leads to a string that ends in NUL.
+unsafe fn text(pointer: *const c_char) -> Option<String> {
+    if pointer.is_null() {
+        return None;
+    }
+    // SAFETY: not null, so by the contract a string.
+    Some(unsafe { CStr::from_ptr(pointer) }.to_string_lossy().into_owned())
+}
+
+/// What a library has at a pointer, `count` times.
+///
+/// # Safety
+/// `pointer` leads to `count` values that live as long as the library and do not change.
+unsafe fn slice<'a, T>(pointer: *const T, count: usize, what: &str) -> Result<&'a [T], LibraryError> {
+    match count {
+        0 => Ok(&[]),
+        _ if pointer.is_null() || count > MOST_CLAIMS => {
+            Err(LibraryError::Malformed(format!("{count} {what} at {pointer:p}")))
+        }
+        // SAFETY: by the contract.
+        _ => Ok(unsafe { std::slice::from_raw_parts(pointer, count) }),
+    }
+}
+
+/// Loads a library and asks it for its handler. It stays loaded until the process ends.
+///
+/// # Errors
+/// [`LibraryError`]. A library that crashes takes the process with it.
+pub fn load(path: &Path, config: &CStr) -> Result<Box<dyn Handler>, LibraryError> {
+    // SAFETY: its constructors are the handler's own code, which this process exists to run.
+    let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }
+        .map_err(|error| LibraryError::Loader(said(&error)))?;
+    // SAFETY: a symbol of this name has this type, by the header.
+    let entry = match unsafe { library.get::<Entry>(ENTRY.to_bytes_with_nul()) } {
+        Ok(entry) => *entry,
+        Err(_) => return Err(other_version(&library)),
+    };
+    // Never unloaded: its functions and strings are used until the end.
+    std::mem::forget(library);
+    // SAFETY: as the header says; the host structure and the string are there for longer than the call.
+    let handler = unsafe { entry(&raw const HOST, config.as_ptr()).as_ref() };
+    let Some(handler) = handler else {
+        let refusal = REFUSAL.take();
+        return Err(LibraryError::Refused(refusal.unwrap_or_else(|| "it does not say why".to_owned())));
+    };
+    // SAFETY: it is what the entry function returned.
+    unsafe { ForeignHandler::new(handler) }.map(|handler| Box::new(handler) as Box<dyn Handler>)
+}
+
+/// What the loader itself says, which the crate's error has as its source.
+fn said(error: &libloading::Error) -> String {
+    use std::error::Error;
+    error.source().map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+fn other_version(library: &Library) -> LibraryError {
+    let has = |version: &u32| {
+        // SAFETY: only whether the symbol is there is asked; it is not used.
+        unsafe { library.get::<*const c_void>(format!("kcov_handler_v{version}\0").as_bytes()) }.is_ok()
+    };
+    OTHER_VERSIONS.clone().find(has).map_or(LibraryError::NoEntry, LibraryError::OtherVersion)
+}
+
+/// A handler in a library.
+struct ForeignHandler {
+    functions: &'static CHandler,
+    name: String,
+    claims: Vec<Claim>,
+    devices: Vec<String>,
+}
+
+impl ForeignHandler {
+    /// # Safety
+    /// All that `handler` points to is as the header says, and lives as long as the process.
+    unsafe fn new(handler: &'static CHandler) -> Result<Self, LibraryError> {
+        let malformed = |what: &str| Err(LibraryError::Malformed(what.to_owned()));
+        if handler.version != VERSION {
+            return Err(LibraryError::OtherVersion(handler.version));
+        }
+        if (handler.size as usize) < size_of::<CHandler>() {
+            return malformed("its size is smaller than that of struct kcov_handler");
+        }
+        // SAFETY: by the contract.
+        let Some(name) = (unsafe { text(handler.name) }) else { return malformed("it has no name") };
+        // SAFETY: by the contract.
+        let mut claims = unsafe { call_claims(handler)? };
+        // SAFETY: by the contract.
+        let device_claims = unsafe { device_claims(handler)? };
+        let devices = device_claims.iter().map(|(path, _)| path.clone()).collect();
+        claims.extend(device_claims.into_iter().map(|(path, requests)| Claim::device(&path, requests)));
+        if handler.calls_count > 0 && handler.call.is_none() {
+            return malformed("it claims calls and has no function for them");
+        }
+        if handler.devices_count > 0 && (handler.open.is_none() || handler.ioctl.is_none()) {
+            return malformed(
+                "it claims devices and has no function to open them, or none for their requests",
+            );
+        }
+        Ok(ForeignHandler { functions: handler, name, claims, devices })
+    }
+}
+
+/// # Safety
+/// As [`ForeignHandler::new`].
+unsafe fn call_claims(handler: &CHandler) -> Result<Vec<Claim>, LibraryError> {
+    // SAFETY: by the contract.
+    let claims = unsafe { slice(handler.calls, handler.calls_count, "calls")? };
+    let claim = |claim: &CCallClaim| {
+        // SAFETY: by the contract.
+        let call = unsafe { text(claim.call) };
+        let call = call.ok_or_else(|| LibraryError::Malformed("a call has no name".to_owned()))?;
+        // SAFETY: by the contract.
+        let conditions = unsafe { slice(claim.conditions, claim.conditions_count, "conditions")? };
+        Ok(Claim::call_if(&call, conditions.iter().map(condition)))
+    };
+    claims.iter().map(claim).collect()
+}
+
+/// Path and requests of each device.
+///
+/// # Safety
+/// As [`ForeignHandler::new`].
+unsafe fn device_claims(handler: &CHandler) -> Result<Vec<(String, RangeInclusive<u32>)>, LibraryError> {
+    // SAFETY: by the contract.
+    let claims = unsafe { slice(handler.devices, handler.devices_count, "devices")? };
+    let claim = |claim: &CDeviceClaim| {
+        // SAFETY: by the contract.
+        let path = unsafe { text(claim.path) };
+        let path = path.ok_or_else(|| LibraryError::Malformed("a device has no path".to_owned()))?;
+        Ok((path, claim.first..=claim.last))
+    };
+    claims.iter().map(claim).collect()
+}
+
+fn condition(condition: &CCondition) -> Condition {
+    // One that is out of range stays so, and is refused with all claims.
+    let argument = u8::try_from(condition.argument).unwrap_or(u8::MAX);
+    Condition { argument, mask: condition.mask, value: condition.value }
+}
+
+/// The answer of a library. One that is none fails the call with `EIO`.
+///
+/// # Safety
+/// A reason is null or a string that lives as long as the process; a descriptor is the handler's to give away.
+unsafe fn answer(answer: &CAnswer) -> Answer {
+    const VALUE: u32 = 0;
+    const DESCRIPTOR: u32 = 1;
+    const CONTINUE: u32 = 2;
+    match answer.kind {
+        VALUE if (MIN_ERROR..0).contains(&answer.value) => Answer::Fail(Errno(-answer.value as i32)),
+        VALUE => Answer::Value(answer.value),
+        DESCRIPTOR if answer.fd >= 0 => {
+            // SAFETY: by the contract it is the handler's, which gives it away.
+            let file = unsafe { OwnedFd::from_raw_fd(answer.fd) };
+            Answer::Descriptor { file, close_on_exec: answer.close_on_exec != 0 }
+        }
+        CONTINUE if !answer.reason.is_null() => {
+            // SAFETY: by the contract.
+            let reason = unsafe { CStr::from_ptr::<'static>(answer.reason) };
+            Answer::Continue { reason: reason.to_str().unwrap_or("not UTF-8") }
+        }
+        CONTINUE => Answer::Continue { reason: "no reason given" },
+        _ => Answer::Fail(Errno::EIO),
+    }
+}
+
+fn pointer(caller: &mut Caller<'_>) -> *mut CCaller {
+    std::ptr::from_mut(caller).cast()
+}
+
+fn abi(abi: Abi) -> u32 {
+    match abi {
+        Abi::Native | Abi::Foreign => 0,
+        Abi::I386 => 1,
+        Abi::X32 => 2,
+    }
+}
+
+impl Handler for ForeignHandler {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn claims(&self) -> Vec<Claim> {
+        self.claims.clone()
+    }
+
+    fn call(&mut self, call: &Call, caller: &mut Caller<'_>) -> Answer {
+        let Some(function) = self.functions.call else { return Answer::Fail(Errno::ENOSYS) };
+        let Call { tid, abi: table, number, args, .. } = *call;
+        let call = CCall { tid, abi: abi(table), number, reserved: 0, args };
+        // SAFETY: as the header says: both pointers are good for the call.
+        unsafe { answer(&function(self.functions.state, &raw const call, pointer(caller))) }
+    }
+
+    fn open(
+        &mut self,
+        request: &OpenRequest<'_>,
+        caller: &mut Caller<'_>,
+    ) -> Result<Box<dyn OpenFile>, Errno> {
+        let function = self.functions.open.ok_or(Errno::ENODEV)?;
+        let device = self.devices.iter().position(|path| path == request.path).ok_or(Errno::ENODEV)?;
+        let mut file = std::ptr::null_mut();
+        // SAFETY: as the header says: the pointers are good for the call.
+        let result = unsafe {
+            function(self.functions.state, device as u32, request.flags, pointer(caller), &raw mut file)
+        };
+        match i64::from(result) {
+            0 => Ok(Box::new(ForeignFile { functions: self.functions, file, thread: PhantomData })),
+            error @ MIN_ERROR..0 => Err(Errno(-error as i32)),
+            _ => Err(Errno::EIO),
+        }
+    }
+}
+
+/// An open file of a library's device. It stays in the thread that made it.
+struct ForeignFile {
+    functions: &'static CHandler,
+    file: *mut c_void,
+    thread: PhantomData<Rc<()>>,
+}
+
+impl OpenFile for ForeignFile {
+    fn ioctl(&mut self, request: u32, arg: u64, caller: &mut Caller<'_>) -> Answer {
+        let Some(function) = self.functions.ioctl else { return Answer::Fail(Errno::ENOTTY) };
+        // SAFETY: as the header says; the file is what `open` gave, and not released.
+        unsafe { answer(&function(self.functions.state, self.file, request, arg, pointer(caller))) }
+    }
+}
+
+impl Drop for ForeignFile {
+    fn drop(&mut self) {
+        let Self { functions, file, thread: PhantomData } = self;
+        if let Some(release) = functions.release {
+            // SAFETY: as the header says; nobody uses the file after this.
+            unsafe { release(functions.state, *file) }
+        }
+    }
+}
