@@ -70,10 +70,13 @@ fn build() -> Result<PathBuf> {
     Ok(directory)
 }
 
-/// A test program stands in `TARGET/PROFILE/deps`.
+/// A test program stands in `TARGET/PROFILE/deps`, any other one in `TARGET/PROFILE`.
 fn profile_directory() -> Result<PathBuf> {
-    let test = std::env::current_exe()?;
-    test.ancestors().nth(2).map(Path::to_path_buf).context("the test program stands in no target directory")
+    let program = std::env::current_exe()?;
+    let directory = program.parent().context("a program stands in a directory")?;
+    let is_test = directory.file_name().is_some_and(|name| name == "deps");
+    let profile = if is_test { directory.parent() } else { Some(directory) };
+    profile.map(Path::to_path_buf).context("the test program stands in no target directory")
 }
 
 /// The target directory of the running test program.

@@ -13,6 +13,7 @@
 //! | [`control`] | words shared with a client, so that both act in an agreed order |
 //! | [`report`], [`event`] | the report at the end of a run, and its log |
 //! | [`terminal`] | a pseudo-terminal with a session on it |
+//! | [`soak`] | random tenants against long-lived brokers, the program `kcov-soak` |
 //! | [`transcript`] | transcripts of the conformance program, compared point by point |
 //!
 //! Invariants: nothing waits without a deadline; a session that ends, by success or by panic, leaves none of
@@ -30,6 +31,7 @@ pub mod process;
 pub mod report;
 pub mod run;
 pub mod session;
+pub mod soak;
 pub mod steps;
 pub mod terminal;
 pub mod transcript;

@@ -1,0 +1,133 @@
+//! What tenants do.
+
+use crate::client;
+use anyhow::Result;
+use std::path::PathBuf;
+
+/// What a long-lived broker is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Theme {
+    /// The worst that a tenant can do, few calls traced.
+    Hostile,
+    /// What real clients do, all calls traced.
+    Clients,
+    /// Correct clients, while workers are killed.
+    Killed,
+}
+
+impl Theme {
+    /// The theme of broker `number`.
+    #[must_use]
+    pub fn in_turn(number: usize) -> Self {
+        [Theme::Hostile, Theme::Clients, Theme::Killed][number % 3]
+    }
+
+    /// The value of `--trace`.
+    #[must_use]
+    pub fn trace(self) -> &'static str {
+        match self {
+            Theme::Hostile | Theme::Killed => "kcov,getppid,lseek",
+            Theme::Clients => "all",
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Theme::Hostile => "hostile",
+            Theme::Clients => "clients",
+            Theme::Killed => "killed",
+        }
+    }
+
+    /// The theme of that name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        [Theme::Hostile, Theme::Clients, Theme::Killed].into_iter().find(|theme| theme.name() == name)
+    }
+
+    /// What is done under it. `ID` stands for a number that no other act has.
+    #[must_use]
+    pub fn acts(self) -> &'static [Act] {
+        match self {
+            Theme::Hostile => HOSTILE,
+            Theme::Clients => CLIENTS,
+            Theme::Killed => KILLED,
+        }
+    }
+}
+
+/// A C client with its arguments.
+pub type Act = &'static [&'static str];
+
+const HOSTILE: &[Act] = &[
+    &["soak_pattern", "ID", "2", "strict"],
+    &["soak_pattern", "ID", "5", "strict"],
+    &["life_cycle", "300"],
+    &["gvisor_kcov"],
+    &["pattern_children", "20"],
+    &["pattern_threads", "20"],
+    &["pattern_descriptors"],
+    &["hostile_files"],
+    &["hostile_headers", "100"],
+    &["hostile_swap", "3000"],
+    &["hostile_tasks", "20"],
+    &["hostile_signals", "restart", "200"],
+    &["hostile_signals", "interrupt", "200"],
+    &["hostile_filters"],
+    &["hostile_ptrace", "step"],
+    &["hostile_ptrace", "interrupt"],
+    &["hostile_ptrace", "stop"],
+    &["hostile_uring"],
+    &["hostile_exhaust", "fds"],
+    &["ns_cycle", "here"],
+    &["ns_cycle", "nest", "2"],
+    &["syz_programs", "20"],
+    &["syz_probe"],
+];
+
+const CLIENTS: &[Act] = &[
+    &["soak_pattern", "ID", "2", "strict"],
+    &["soak_pattern", "ID", "5", "strict"],
+    &["life_cycle", "100"],
+    &["gvisor_kcov"],
+    &["pattern_children", "10"],
+    &["pattern_threads", "10"],
+    &["pattern_descriptors"],
+    &["threads"],
+    &["syz_programs", "20"],
+    &["syz_probe"],
+    &["syz_reset", "500"],
+    &["syz_device"],
+    &["syz_abuse"],
+    &["syz_trace", "pc"],
+    &["syz_trace", "cmp"],
+    &["syz_sandbox", "setuid", "-"],
+    &["syz_sandbox", "namespace", "-"],
+    &["cmp_trace"],
+];
+
+const KILLED: &[Act] = &[&["soak_pattern", "ID", "2", "tolerant"], &["soak_pattern", "ID", "5", "tolerant"]];
+
+/// Acts that need a broker of their own, with its options.
+pub const BESIDE: &[(Act, &[&str])] = &[
+    (&["hostile_exhaust", "opens", "2500", "2000"], &["--max-instances", "2000"]),
+    (&["hostile_exhaust", "area"], &["--max-area", "1M"]),
+    (&["hostile_exhaust", "total", "1024", "9"], &["--max-total", "64K"]),
+    (&["syz_probe"], &["--extensions", "reset-by-any"]),
+    (&["life_cycle", "200"], &["--deadline", "500ms"]),
+];
+
+/// Builds every client. Returns the directory that they are in.
+///
+/// # Errors
+/// When one does not compile.
+pub fn build() -> Result<PathBuf> {
+    let lists = [HOSTILE, CLIENTS, KILLED].into_iter().flatten().chain(BESIDE.iter().map(|(act, _)| act));
+    let mut programs =
+        lists.filter_map(|act| act.first()).map(|name| client(name)).collect::<Result<Vec<_>>>()?;
+    let mut program = programs.pop().unwrap_or_default();
+    program.pop();
+    Ok(program)
+}

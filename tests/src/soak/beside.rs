@@ -1,0 +1,67 @@
+//! Runs of their own beside the long-lived ones, one at a time: acts that need options of the broker.
+
+use super::acts::BESIDE;
+use super::summary::Summary;
+use crate::client;
+use crate::run::{Run, Running};
+use anyhow::{Context, Result};
+use std::time::{Duration, Instant};
+
+/// A run is begun only if so much time is left.
+const ROOM: Duration = Duration::from_secs(5);
+/// Ends what hangs.
+const WITHIN: Duration = Duration::from_secs(180);
+
+/// See the module.
+pub struct Beside {
+    random: fastrand::Rng,
+    running: Option<(String, Instant, Running)>,
+}
+
+impl Beside {
+    /// None yet.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Beside { random: fastrand::Rng::with_seed(seed.rotate_left(17)), running: None }
+    }
+
+    /// Takes in a run that is over, and begins the next one.
+    pub fn turn(&mut self, summary: &mut Summary, left: Duration) {
+        if let Some((_, start, running)) = &self.running {
+            if !running.session.own_processes().is_empty() && start.elapsed() < WITHIN {
+                return;
+            }
+            self.finish(summary);
+        }
+        if left < ROOM {
+            return;
+        }
+        match self.start() {
+            Ok((name, running)) => self.running = Some((name, Instant::now(), running)),
+            Err(error) => summary.violation(&format!("a run beside: {error:#}")),
+        }
+    }
+
+    fn start(&mut self) -> Result<(String, Running)> {
+        let (act, options) = self.random.choice(BESIDE).context("acts")?;
+        let (name, arguments) = act.split_first().context("a client")?;
+        let words = [client(name)?.into_os_string()].into_iter().chain(arguments.iter().map(Into::into));
+        let run = Run::new(words).trace("kcov,getppid").within(WITHIN);
+        let run = options.iter().fold(run, |run, option| run.option(option));
+        Ok((act.join(" "), run.start()?))
+    }
+
+    /// Waits for the run that is under way.
+    pub fn finish(&mut self, summary: &mut Summary) {
+        let Some((name, _, running)) = self.running.take() else { return };
+        summary.runs_beside += 1;
+        match running.finish() {
+            Ok(outcome) if outcome.code() == 0 => {}
+            Ok(outcome) => {
+                let said = format!("{}{}", outcome.stdout, outcome.stderr);
+                summary.violation(&format!("beside, {name}: status {}: {said}", outcome.code()));
+            }
+            Err(error) => summary.violation(&format!("beside, {name}: {error:#}")),
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! The driver: the command of a long-lived broker. It starts act after act, several at a time, and judges each by its
+//! exit status.
+
+use super::acts::{Act, Theme};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Acts at a time.
+const AT_A_TIME: usize = 4;
+/// Ends what hangs: an act takes seconds.
+const WITHIN: Duration = Duration::from_secs(180);
+/// How often the driver looks. Waiting would do, but not with a deadline.
+const LOOK: Duration = Duration::from_millis(20);
+/// Exit status of a client for which the machine lacks something.
+const UNAVAILABLE: i32 = 77;
+/// `EIO`, by which a start may fail whose worker was killed.
+const EIO: i32 = libc::EIO;
+
+/// What a driver did.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Done {
+    /// Acts by the client's name.
+    pub acts: BTreeMap<String, u64>,
+    /// Acts that this machine has no means for.
+    pub unavailable: u64,
+    /// Rounds of the pattern clients.
+    pub pattern_rounds: u64,
+    /// Calls of theirs that gave `EIO`.
+    pub eios: u64,
+    /// What went wrong.
+    pub violations: Vec<String>,
+}
+
+/// An act under way.
+struct Running {
+    act: Act,
+    child: Child,
+    start: Instant,
+    output: PathBuf,
+}
+
+/// What a driver is told.
+#[derive(Clone, Debug)]
+pub struct Driver {
+    /// Of the broker.
+    pub theme: Theme,
+    /// For how long.
+    pub time: Duration,
+    /// Where the random choices start.
+    pub seed: u64,
+    /// Directory of the clients.
+    pub clients: PathBuf,
+    /// Directory for what they print.
+    pub output: PathBuf,
+}
+
+impl Driver {
+    /// Starts acts until the time is over, and waits for the last ones.
+    #[must_use]
+    pub fn run(&self) -> Done {
+        let mut random = fastrand::Rng::with_seed(self.seed);
+        let (mut done, mut running) = (Done::default(), Vec::new());
+        let (start, mut number) = (Instant::now(), 0);
+        while start.elapsed() < self.time || !running.is_empty() {
+            while start.elapsed() < self.time && running.len() < AT_A_TIME {
+                number += 1;
+                let Some(act) = random.choice(self.theme.acts()) else { break };
+                match self.start(act, number) {
+                    Ok(act) => running.push(act),
+                    // A worker died over the exec: that is what this theme is about.
+                    Err(error) if self.theme == Theme::Killed && error.raw_os_error() == Some(EIO) => {}
+                    Err(error) => done.violations.push(format!("{}: does not start: {error}", act.join(" "))),
+                }
+            }
+            running.retain_mut(|act| !done.is_over(act));
+            std::thread::sleep(LOOK);
+        }
+        done
+    }
+
+    fn start(&self, act: Act, number: u64) -> std::io::Result<Running> {
+        let (name, arguments) = act.split_first().ok_or(std::io::ErrorKind::InvalidInput)?;
+        let id = (number % 0xfff0 + 1).to_string();
+        let arguments = arguments.iter().map(|word| if *word == "ID" { id.as_str() } else { word });
+        let output = self.output.join(format!("act-{number}"));
+        let file = File::create(&output)?;
+        let child = Command::new(self.clients.join(name))
+            .args(arguments)
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file)
+            .spawn()?;
+        Ok(Running { act, child, start: Instant::now(), output })
+    }
+}
+
+fn text(path: &Path) -> String {
+    String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned()
+}
+
+impl Done {
+    /// Takes in an act that has ended; ends one that hangs.
+    fn is_over(&mut self, act: &mut Running) -> bool {
+        let words = act.act.join(" ");
+        let status = match act.child.try_wait() {
+            Ok(Some(status)) => status,
+            Ok(None) if act.start.elapsed() < WITHIN => return false,
+            Ok(None) | Err(_) => {
+                // It may be gone: that is what is wanted.
+                let _ = act.child.kill();
+                let _ = act.child.wait();
+                self.violations.push(format!("{words}: hangs, or cannot be waited for"));
+                return true;
+            }
+        };
+        let printed = text(&act.output);
+        match status.code() {
+            Some(0) => self.count(act.act, &printed),
+            Some(UNAVAILABLE) => self.unavailable += 1,
+            _ => {
+                let end: Vec<&str> = printed.lines().rev().take(5).collect();
+                self.violations.push(format!("{words}: {status}: {}", end.join(" | ")));
+            }
+        }
+        // What is left is removed with its directory.
+        let _ = fs::remove_file(&act.output);
+        true
+    }
+
+    fn count(&mut self, act: Act, printed: &str) {
+        let name = act.first().copied().unwrap_or_default();
+        *self.acts.entry(name.to_owned()).or_default() += 1;
+        if name == "soak_pattern" {
+            let mut numbers = printed.split_whitespace().filter_map(|word| word.parse::<u64>().ok());
+            self.pattern_rounds += numbers.next().unwrap_or_default();
+            self.eios += numbers.next().unwrap_or_default();
+        }
+    }
+}
