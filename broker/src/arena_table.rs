@@ -125,15 +125,20 @@ impl ArenaTable {
         }
     }
 
-    /// The next arenas in turn that the tenant has no description and no mapping of. `all`: not in turn, but all.
-    pub fn released(&mut self, all: bool) -> Vec<ArenaId> {
+    /// How many arenas one sweep looks at.
+    #[must_use]
+    pub fn turn(&self) -> usize {
+        self.arenas.len().div_ceil(ROUND).min(MOST_LOOKS)
+    }
+
+    /// Those among the next `looks` arenas that the tenant has no description and no mapping of.
+    pub fn released(&mut self, looks: usize) -> Vec<ArenaId> {
         if !self.by_watch.is_empty() {
             self.read_events();
         }
         let count = self.arenas.len();
-        let looks = if all { count } else { count.div_ceil(ROUND).min(MOST_LOOKS) };
         let mut released = Vec::new();
-        for _ in 0..looks {
+        for _ in 0..looks.min(count) {
             self.cursor = if self.cursor + 1 < count { self.cursor + 1 } else { 0 };
             if let Some((&id, arena)) = self.arenas.get_index(self.cursor)
                 // In use, or unknown: the next look tells.

@@ -164,7 +164,8 @@ impl Files {
 
     /// Files that nobody has any more, of the next in turn or of `all`.
     pub fn sweep(&mut self, all: bool) -> Vec<ArenaId> {
-        let released = self.table.released(all);
+        let looks = if all { usize::MAX } else { self.table.turn() };
+        let released = self.table.released(looks);
         for id in &released {
             self.table.remove(*id);
             self.devices.remove(id);

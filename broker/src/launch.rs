@@ -57,6 +57,8 @@ pub struct Launch {
     pub extensions: Extensions,
     /// uid and gid of zygote and workers; of a rootless run, the user's own.
     pub jail_id: u32,
+    /// Whether the command sees a `/proc/kallsyms` of the text that PCs lie in.
+    pub kallsyms: bool,
     /// Of a rootless run: which ids the command sees as its own.
     pub rootless: Option<Shown>,
 }

@@ -321,19 +321,29 @@ impl Registry {
         self.show_counts();
     }
 
-    /// Lets go of all arenas that nobody has any more, for a caller that is over a quota; but never for more than a tenth
-    /// of the time: a caller that asks again and again would have the broker do nothing else.
+    /// Lets go of arenas that nobody has any more, for a caller that is over a quota: of all, but never for more than a
+    /// tenth of the time, or a caller that asks again and again would have the broker do nothing else; between, of as
+    /// many as cost little more than the call itself.
     fn make_room(&mut self) {
+        /// A caller that has no more than these is never refused for what it has just closed.
+        const LOOKS: usize = 256;
         let start = Instant::now();
         if self.next_room.is_none_or(|next| start >= next) {
             self.sweep(true);
             self.next_room = Some(start + 10 * start.elapsed());
+        } else {
+            self.look_at(LOOKS);
         }
     }
 
     /// Lets go of arenas that nobody has any more: of the next in turn, or of `all`.
     pub fn sweep(&mut self, all: bool) {
-        for id in self.arenas.released(all) {
+        self.look_at(if all { usize::MAX } else { self.arenas.turn() });
+    }
+
+    /// Lets go of those among the next `looks` arenas that nobody has any more.
+    fn look_at(&mut self, looks: usize) {
+        for id in self.arenas.released(looks) {
             self.abandon(id);
             // An instance that a thread owns stays until that thread lets go.
             if let Some(arena) = self.arenas.get(id) {

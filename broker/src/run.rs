@@ -62,6 +62,11 @@ pub struct RunArgs {
     #[arg(long = "handler", value_name = "LIBRARY[:CONFIG]")]
     handlers: Vec<OsString>,
 
+    /// Show COMMAND a /proc/kallsyms with _stext and _etext alone, between which all PCs lie: for fuzzers that read the
+    /// kernel's text range there
+    #[arg(long)]
+    kallsyms: bool,
+
     /// Show COMMAND uid and gid 0, with capabilities over its own namespaces alone; for an ordinary user, no change
     /// for root
     #[arg(long)]
@@ -186,6 +191,7 @@ fn launch(args: &RunArgs) -> anyhow::Result<Launch> {
             reset: reset_by_any || args.extensions.contains(&Extension::Reset),
             reset_by_any,
         },
+        kallsyms: args.kallsyms,
         jail_id: match rootless {
             Some(_) => geteuid().as_raw(),
             None => jail_id(),

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
  * hostile_stuck WHAT - calls of the device whose path or structure cannot be
- * read: on a page that userfaultfd never resolves (path, remote, how), or below
- * a FUSE mount whose server takes requests and never answers (fuse, below).
+ * read: on a page that userfaultfd never resolves (path, remote, how), on a page
+ * of a file whose FUSE server never answers a read (fuse-path, fuse-remote,
+ * fuse-how), or below a FUSE mount whose server answers nothing (fuse).
  * Such a call gets EIO at the deadline; calls of others wait no longer than
  * that, and the device works afterwards.
  */
@@ -37,7 +38,50 @@ static void *unresolved_page(void)
 	return mapped;
 }
 
-/* Says INIT's answer, and nothing to anything else. */
+/* The file that has a page of its own, in a file system that shows nothing else. */
+enum { FILE_NODE = 2 };
+
+static void answer_fuse(uint64_t unique, const void *body, size_t length)
+{
+	char out[512];
+	struct fuse_out_header header = { .len = sizeof(header) + length, .unique = unique };
+
+	memcpy(out, &header, sizeof(header));
+	if (length)
+		memcpy(out + sizeof(header), body, length);
+	need(write(fuse_fd, out, header.len) == (ssize_t)header.len, "answer to FUSE");
+}
+
+static struct fuse_attr attributes(uint64_t node)
+{
+	return (struct fuse_attr){ .ino = node,
+				   .size = node == FILE_NODE ? 4096 : 0,
+				   .mode = node == FILE_NODE ? S_IFREG | 0644 : S_IFDIR | 0755,
+				   .nlink = 1,
+				   .blksize = 4096 };
+}
+
+/* What it takes to map a file; a read is never answered. */
+static void serve_file(const struct fuse_in_header *in)
+{
+	if (in->opcode == FUSE_LOOKUP) {
+		struct fuse_entry_out entry = { .nodeid = FILE_NODE, .attr = attributes(FILE_NODE) };
+
+		answer_fuse(in->unique, &entry, sizeof(entry));
+	} else if (in->opcode == FUSE_GETATTR) {
+		struct fuse_attr_out out = { .attr = attributes(in->nodeid) };
+
+		answer_fuse(in->unique, &out, sizeof(out));
+	} else if (in->opcode == FUSE_OPEN) {
+		struct fuse_open_out out = { .fh = 1 };
+
+		answer_fuse(in->unique, &out, sizeof(out));
+	} else if (in->opcode == FUSE_FLUSH) {
+		answer_fuse(in->unique, NULL, 0);
+	}
+}
+
+/* Says INIT's answer, and nothing to anything else but what a file needs. */
 static void *serve_fuse(void *unused)
 {
 	static char request[1 << 17];
@@ -48,14 +92,14 @@ static void *serve_fuse(void *unused)
 
 		if (length < (ssize_t)sizeof(*in))
 			return unused;
-		if (in->opcode != FUSE_INIT)
+		if (in->opcode != FUSE_INIT) {
+			if (strcmp(what, "fuse"))
+				serve_file(in);
 			continue;
-		struct {
-			struct fuse_out_header header;
-			struct fuse_init_out body;
-		} out = { .header = { .len = sizeof(out), .unique = in->unique },
-			  .body = { .major = FUSE_KERNEL_VERSION, .minor = 31, .max_write = 4096 } };
-		need(write(fuse_fd, &out, sizeof(out)) == sizeof(out), "answer to FUSE_INIT");
+		}
+		struct fuse_init_out body = { .major = FUSE_KERNEL_VERSION, .minor = 31, .max_write = 4096 };
+
+		answer_fuse(in->unique, &body, sizeof(body));
 	}
 }
 
@@ -74,13 +118,30 @@ static void mount_fuse(void)
 	usleep(50000);
 }
 
+static void *unanswered_page(void)
+{
+	int fd;
+	void *mapped;
+
+	mount_fuse();
+	fd = open("/mnt/file", O_RDONLY);
+	need(fd >= 0, "open of a file of the own file system");
+	mapped = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, fd, 0);
+	need(mapped != MAP_FAILED, "mmap of it");
+	/* Not at the end: its server would be gone by then. */
+	need(!close(fd), "close of it");
+	return mapped;
+}
+
 static long stuck_call(void)
 {
-	if (!strcmp(what, "path"))
+	const char *part = !strncmp(what, "fuse-", 5) ? what + 5 : what;
+
+	if (!strcmp(part, "path"))
 		return syscall(SYS_openat, AT_FDCWD, page, O_RDWR);
-	if (!strcmp(what, "remote"))
+	if (!strcmp(part, "remote"))
 		return syscall(SYS_ioctl, device_fd, KCOV_REMOTE_ENABLE, page);
-	if (!strcmp(what, "how"))
+	if (!strcmp(part, "how"))
 		return syscall(SYS_openat2, AT_FDCWD, KCOV_DEVICE, page, sizeof(struct open_how));
 	return syscall(SYS_openat, AT_FDCWD, "/mnt/x/kcov", O_RDWR);
 }
@@ -134,6 +195,8 @@ int main(int argc, char **argv)
 	device_fd = kcov_ready(KIT_WORDS, &area);
 	if (!strcmp(what, "fuse"))
 		mount_fuse();
+	else if (!strncmp(what, "fuse-", 5))
+		page = unanswered_page();
 	else
 		page = unresolved_page();
 	get_stuck(2);

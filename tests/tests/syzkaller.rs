@@ -273,3 +273,25 @@ fn a_sandbox_by_user_namespace() -> Result<()> {
          program covers\nprogram covers\nprogram covers\n",
     )
 }
+
+/// What a fuzzer reads to know the text: the range that all PCs are in, where it asks for it, and nothing of it elsewhere.
+#[test]
+fn the_range_of_the_text() -> Result<()> {
+    const SCRIPT: &str =
+        "cat /proc/kallsyms | head -3; ls -l /proc/kallsyms | cut -c1-10; echo x >/proc/kallsyms";
+    let host = fs::read("/proc/kallsyms").unwrap_or_default();
+    let outcome = Run::bash(SCRIPT).trace("syzkaller").option("--kallsyms").output()?;
+    let lines: Vec<&str> = outcome.stdout.lines().collect();
+    let shown = format!("{:016x} T _stext", TEXT.start);
+    assert_eq!(
+        lines,
+        [shown.as_str(), &format!("{:016x} T _etext", TEXT.end), "-r--r--r--"],
+        "{}",
+        outcome.stderr
+    );
+    assert!(outcome.stderr.contains("Read-only file system"), "{}", outcome.stderr);
+    let without = Run::new(["cat", "/proc/kallsyms"]).trace("kcov").output()?;
+    assert_eq!(without.stdout.as_bytes(), host, "a tenant that does not ask sees the host's");
+    assert_eq!(fs::read("/proc/kallsyms").unwrap_or_default(), host, "the host's own is as it was");
+    Ok(())
+}

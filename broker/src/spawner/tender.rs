@@ -230,6 +230,12 @@ impl Command<'_> {
         }
         let placed = placeholder::install_for(self.claims)
             .map_err(|error| StartError::Step { step: error.to_string(), errno: error.errno })?;
+        if launch.kallsyms {
+            placeholder::install_kallsyms().map_err(|error| StartError::Step {
+                step: format!("--kallsyms: {error}"),
+                errno: error.errno,
+            })?;
+        }
         let bpf = filter::build_for(&launch.trace, self.claims)
             .map_err(|error| StartError::Step { step: error.to_string(), errno: Errno::EINVAL })?;
         let argv = Pointers::from(launch.argv.clone());

@@ -11,6 +11,12 @@ fn files_that_are_no_device_and_what_the_devices_file_takes() -> Result<()> {
     beside(&["hostile_files"], &[])
 }
 
+/// A file system of the tenant's own gives its files the inode numbers of an area and of the device.
+#[test]
+fn files_with_inode_numbers_of_the_tenants_choice() -> Result<()> {
+    beside(&["hostile_fuse"], &[])
+}
+
 /// Whatever is exchanged under a call, it acts on one object, and nothing else is recorded into.
 #[test]
 fn a_descriptor_exchanged_during_every_call() -> Result<()> {

@@ -26,6 +26,12 @@ fn an_open_how_that_cannot_be_read() -> Result<()> {
     stuck("how")
 }
 
+/// The same three on a page of a file whose FUSE server never answers a read.
+#[test]
+fn a_page_of_a_file_that_is_never_read() -> Result<()> {
+    ["fuse-path", "fuse-remote", "fuse-how"].into_iter().try_for_each(stuck)
+}
+
 /// A path below a FUSE mount whose server takes the request and says nothing: whoever walks it cannot even be killed.
 #[test]
 fn a_path_that_cannot_be_walked() -> Result<()> {
