@@ -125,6 +125,7 @@ impl Broker {
             Token::Clock => self.clock_ticks(),
             Token::Worker(index) => drop(self.worker_speaks(index)),
             Token::WorkerEnd(index) => self.worker_ended(index)?,
+            Token::WorkerOutput(index) => self.worker_writes(index),
             Token::Reader(index) => drop(self.tenant.reader_speaks(index)),
             Token::ReaderEnd(index) => self.tenant.reader_ended(index),
             Token::Owner(tid) => {
@@ -228,6 +229,7 @@ impl Broker {
             }
             Ok((ZygoteReply::Refused { message }, _)) => return Err(TenantError::Handler(message)),
             Ok((ZygoteReply::Loading { handler }, _)) => debug!(handler, "loading"),
+            Ok((ZygoteReply::Loaded { modules }, _)) => self.tenant.modules = modules,
             Err(ChannelError::WouldBlock) => {}
             Err(error) => {
                 warn!(event = "zygote_crash", %error, "the zygote is gone: a new one starts");

@@ -2,6 +2,7 @@
 
 use crate::bench::{self, BenchArgs, BenchClientArgs};
 use crate::doctor::{self, DoctorArgs};
+use crate::replay::{self, ReplayArgs};
 use crate::run::{self, RunArgs};
 use crate::symbolize::{self, SymbolizeArgs};
 use clap::{CommandFactory, Parser, Subcommand};
@@ -24,6 +25,8 @@ enum Command {
     Doctor(DoctorArgs),
     /// Turn PCs into function, file and line
     Symbolize(SymbolizeArgs),
+    /// Run a handler again on what it was at when it died
+    Replay(ReplayArgs),
     /// Measure this machine: each figure beside its limit
     Bench(BenchArgs),
     #[command(hide = true)]
@@ -56,6 +59,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(*args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Symbolize(args) => symbolize::run(&args),
+        Command::Replay(args) => replay::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::BenchClient(args) => bench::client(args),
         Command::Completions { shell } => {

@@ -57,6 +57,10 @@ pub struct Launch {
     pub extensions: Extensions,
     /// uid and gid of zygote and workers; of a rootless run, the user's own.
     pub jail_id: u32,
+    /// Libraries that the worker program needs before all others: a sanitizer's runtime.
+    pub preload: Option<CString>,
+    /// Where artifacts of crashes go, if they are wanted.
+    pub artifacts: Option<PathBuf>,
     /// Whether the command sees a `/proc/kallsyms` of the text that PCs lie in.
     pub kallsyms: bool,
     /// Of a rootless run: which ids the command sees as its own.

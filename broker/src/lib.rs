@@ -30,6 +30,7 @@
 
 pub mod arena;
 pub mod arena_table;
+pub mod artifact;
 pub mod assist;
 pub mod bench;
 pub mod broker;
@@ -46,10 +47,12 @@ pub mod logs;
 pub mod permit;
 pub mod placeholder;
 pub mod poller;
+pub mod preload;
 pub mod procfs;
 pub mod reader;
 pub mod reader_process;
 pub mod registry;
+pub mod replay;
 pub mod report;
 pub mod rootless;
 pub mod run;
@@ -61,4 +64,5 @@ pub mod tenant;
 pub mod threads;
 pub mod trace_set;
 pub mod trial;
+pub mod worker_output;
 pub mod worker_process;

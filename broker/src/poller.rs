@@ -26,6 +26,8 @@ pub enum Token {
     ReaderEnd(u32),
     /// The end of this worker.
     WorkerEnd(u32),
+    /// Something that this worker wrote.
+    WorkerOutput(u32),
     /// The end of this owner thread.
     Owner(u32),
 }
@@ -45,6 +47,7 @@ impl Token {
             Token::Owner(tid) => (6, tid),
             Token::Reader(index) => (8, index),
             Token::ReaderEnd(index) => (9, index),
+            Token::WorkerOutput(index) => (10, index),
         };
         kind << SHIFT | u64::from(value)
     }
@@ -62,6 +65,7 @@ impl Token {
             7 => Token::Clock,
             8 => Token::Reader(value),
             9 => Token::ReaderEnd(value),
+            10 => Token::WorkerOutput(value),
             _ => return None,
         })
     }

@@ -4,6 +4,7 @@ use crate::broker::{Broker, FrontEvent, StartError};
 use crate::front;
 use crate::launch::{self, CommandError, Extensions, Launch, Quotas};
 use crate::logs::{self, LogFormat};
+use crate::preload;
 use crate::rootless::{self, Shown, Standing};
 use crate::spawner;
 use crate::spawner_client::SpawnerClient;
@@ -62,6 +63,10 @@ pub struct RunArgs {
     #[arg(long = "handler", value_name = "LIBRARY[:CONFIG]")]
     handlers: Vec<OsString>,
 
+    /// Keep what there is of each crash and hang of a handler in a folder under DIR, see `kcov-broker replay`
+    #[arg(long, value_name = "DIR")]
+    artifacts: Option<PathBuf>,
+
     /// Show COMMAND a /proc/kallsyms with _stext and _etext alone, between which all PCs lie: for fuzzers that read the
     /// kernel's text range there
     #[arg(long)]
@@ -108,7 +113,7 @@ fn exit_status_help() -> &'static str {
      125 if kcov-broker fails, 126 if COMMAND cannot be executed, 127 if it is not found."
 }
 
-fn parse_time(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_time(text: &str) -> Result<Duration, String> {
     let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let scale = match &text[number.len()..] {
         "" | "s" => 1.0,
@@ -191,6 +196,8 @@ fn launch(args: &RunArgs) -> anyhow::Result<Launch> {
             reset: reset_by_any || args.extensions.contains(&Extension::Reset),
             reset_by_any,
         },
+        preload: preload::of(&args.handlers)?,
+        artifacts: args.artifacts.as_ref().map(std::path::absolute).transpose()?,
         kallsyms: args.kallsyms,
         jail_id: match rootless {
             Some(_) => geteuid().as_raw(),

@@ -10,6 +10,7 @@ pub mod tender;
 mod reader;
 mod zygote;
 
+use crate::artifact;
 use crate::confine;
 use crate::launch::Launch;
 use crate::sys::fork;
@@ -102,6 +103,7 @@ fn start(
     let forked = fork::child(|| match order {
         Start::Tender { claims } => tender::serve(descriptors, launch, &claims),
         Start::Zygote => zygote::exec(&descriptors, launch),
+        Start::Artifact(facts) => artifact::serve(descriptors, &facts, launch),
         Start::Reader { tender, placeholders, devices } => {
             reader::serve(descriptors, tender, placeholders, devices)
         }

@@ -11,13 +11,14 @@ use crate::sys::descriptor::Tables;
 use crate::sys::listener::{self, Answer};
 use crate::sys::shared::SharedWords;
 use crate::sys::socket::{self, Channel, ChannelError};
+use crate::worker_output::WorkerOutput;
 use crate::worker_process::{Sockets, WorkerProcess};
 use kcov_proto::claims::Claims;
-use kcov_proto::message::{FileId, NotificationId, ZygoteRequest};
-use kcov_proto::{Errno, slot};
+use kcov_proto::message::{FileId, LoadedModule, NotificationId, ZygoteRequest};
+use kcov_proto::{Errno, journal, slot};
 use nix::errno::Errno as SysErrno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Instant;
@@ -76,6 +77,10 @@ pub struct Tenant {
     pub(crate) devices: Vec<FileId>,
     /// What the handlers want.
     pub(crate) claims: Claims,
+    /// What is loaded into the workers.
+    pub(crate) modules: Vec<LoadedModule>,
+    /// Artifacts that were written.
+    pub(crate) artifacts: HashSet<String>,
     /// Open files of the handlers' devices, if they have any.
     pub(crate) files: Option<Files>,
     pub(crate) listener: OwnedFd,
@@ -110,14 +115,25 @@ impl Tenant {
         let slot = SharedWords::new(c"kcov-slot", slot::WORDS).map_err(system("making a slot"))?;
         let reader_socket = self.start_reader(index)?;
         let order = ZygoteRequest::Fork { index };
-        let descriptors: [&dyn AsFd; 6] =
-            [&self.listener, &theirs, &their_orders, &reader_socket, &slot.file(), &self.roster];
+        let journal =
+            SharedWords::new(c"kcov-journal", journal::WORDS).map_err(system("making a journal"))?;
+        let (output, their_output) = WorkerOutput::new().map_err(system("pipe2"))?;
+        let descriptors: [&dyn AsFd; 8] = [
+            &self.listener,
+            &theirs,
+            &their_orders,
+            &reader_socket,
+            &slot.file(),
+            &self.roster,
+            &journal.file(),
+            &their_output,
+        ];
         match self.zygote_channel.try_send(&order, &descriptors) {
             // Its end is an event of its own: the next zygote is asked anew.
             Ok(()) | Err(ChannelError::Closed) => {}
             Err(error) => return Err(error.into()),
         }
-        let sockets = Sockets { channel: ours.into(), orders: our_orders.into() };
+        let sockets = Sockets { channel: ours.into(), orders: our_orders.into(), output, journal };
         self.expected = Some(Expected { index, sockets, slot });
         Ok(())
     }
@@ -140,6 +156,7 @@ impl Tenant {
             }
         };
         self.poller.add(&sockets.channel, Token::Worker(index)).map_err(system("watching a worker"))?;
+        self.poller.add(&sockets.output, Token::WorkerOutput(index)).map_err(system("watching a worker"))?;
         self.poller.add_once(pidfd.as_fd(), Token::WorkerEnd(index)).map_err(system("watching a worker"))?;
         self.counters.workers_started += 1;
         let worker = WorkerProcess::new(pid, pidfd, sockets, slot, Instant::now());

@@ -6,6 +6,7 @@ use crate::sys::listener::Answer;
 use crate::sys::pidfd;
 use crate::sys::shared::SharedWords;
 use crate::sys::socket::{Channel, ChannelError};
+use crate::worker_output::WorkerOutput;
 use kcov_proto::device::ArenaId;
 use kcov_proto::message::{Heartbeat, MAX_DROPS, NotificationId, Order};
 use kcov_proto::slot;
@@ -14,6 +15,9 @@ use nix::sys::signal::Signal;
 use std::collections::{HashSet, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
+
+/// Why most workers are ended that are.
+pub const PAST_DEADLINE: &str = "it was past its deadline";
 
 /// What the broker decided for the notification that the worker has in flight.
 #[derive(Clone, Copy, Debug)]
@@ -32,13 +36,17 @@ struct Progress {
     since: Instant,
 }
 
-/// The broker's ends of a worker's sockets.
+/// The broker's ends of what it shares with a worker.
 #[derive(Debug)]
 pub struct Sockets {
     /// Its requests.
     pub channel: Channel,
     /// Its orders.
     pub orders: Channel,
+    /// What it writes.
+    pub output: WorkerOutput,
+    /// What its handlers do.
+    pub journal: SharedWords,
 }
 
 /// One worker.
@@ -50,6 +58,10 @@ pub struct WorkerProcess {
     pub pidfd: OwnedFd,
     /// Its socket.
     pub channel: Channel,
+    /// What it writes.
+    pub output: WorkerOutput,
+    /// What its handlers do.
+    pub journal: SharedWords,
     /// Orders go here.
     orders: Channel,
     /// Orders that the socket had no room for.
@@ -70,6 +82,8 @@ pub struct WorkerProcess {
     pub hung_up: bool,
     /// Why the broker killed it, if it did.
     pub killed: Option<&'static str>,
+    /// It was asked where it is, and ends with the next look.
+    asked: bool,
     given: HashSet<ArenaId>,
     drops: Vec<ArenaId>,
     progress: Progress,
@@ -79,11 +93,14 @@ impl WorkerProcess {
     /// A worker that was just forked.
     #[must_use]
     pub fn new(pid: u32, pidfd: OwnedFd, sockets: Sockets, slot: SharedWords, now: Instant) -> Self {
-        let Sockets { channel, orders } = sockets;
+        let Sockets { channel, orders, output, journal } = sockets;
         WorkerProcess {
             pid,
             pidfd,
             channel,
+            output,
+            journal,
+            asked: false,
             orders,
             waiting: VecDeque::new(),
             slot,
@@ -184,6 +201,24 @@ impl WorkerProcess {
         let zombie = procfs::stat(self.pid).map(|stat| stat.exit_code);
         let reaped = || pidfd::exit_status(self.pidfd.as_fd());
         zombie.filter(|&code| code != 0).or_else(reaped).unwrap_or(0) & 0x7f
+    }
+
+    /// Its exit status, 0 if that cannot be told any more.
+    #[must_use]
+    pub fn end_status(&self) -> i32 {
+        let zombie = procfs::stat(self.pid).map(|stat| stat.exit_code);
+        let reaped = || pidfd::exit_status(self.pidfd.as_fd());
+        zombie.filter(|&code| code != 0).or_else(reaped).unwrap_or(0) >> 8 & 0xff
+    }
+
+    /// Ends a worker that does not come to an end: first it is asked where it is, then, with the next look, killed.
+    pub fn interrupt(&mut self, reason: &'static str) {
+        if self.asked {
+            return self.kill(reason);
+        }
+        self.asked = true;
+        // ESRCH: it was quicker.
+        let _ = pidfd::send_signal(self.pidfd.as_fd(), Signal::SIGQUIT);
     }
 
     /// Ends the worker, for `reason`; its death is handled when the pidfd says so.

@@ -12,6 +12,7 @@
 //! | [`roster`] | the table from thread to armed area: the broker writes, workers read |
 //! | [`site`] | coverage sites as they stand in a binary, and the PCs that follow from them |
 //! | [`slot`] | the words in which a worker shows what it has in flight |
+//! | [`journal`] | what a worker leaves for whoever asks why it died |
 //! | [`message`] | requests and answers on the sockets, their encoding and bounds |
 //!
 //! The privileged side treats whatever a worker can write (a slot, a message) as an allegation, and a worker
@@ -23,6 +24,7 @@ pub mod area;
 pub mod claims;
 pub mod device;
 pub mod errno;
+pub mod journal;
 pub mod message;
 pub mod roster;
 pub mod site;

@@ -27,6 +27,8 @@ pub const MAX_READ: usize = 64 * 1024;
 pub const MAX_WRITE: usize = 64 * 1024;
 /// Most bytes of a text that is for the log or for a message.
 pub const MAX_TEXT: usize = 1024;
+/// Most modules that one message tells of.
+pub const MAX_MODULES: usize = 128;
 /// Most files of handlers' devices that one order tells a worker to let go of.
 pub const MAX_CLOSED: usize = 256;
 /// Most bytes of a path, its terminating NUL included (`PATH_MAX`).
@@ -293,11 +295,25 @@ pub enum ReaderReply {
 /// What the broker asks of a zygote.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum ZygoteRequest {
-    /// Fork a worker. Descriptors, in this order: listener, broker socket, orders socket, reader socket, slot, roster.
+    /// Fork a worker. Descriptors, in this order: listener, broker socket, orders socket, reader socket, slot, roster,
+    /// journal, what standard output and error become.
     Fork {
         /// Index of the worker among its tenant's.
         index: u32,
     },
+}
+
+/// A program or library in the memory of a zygote and of its workers.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct LoadedModule {
+    /// Its file.
+    pub path: String,
+    /// First address of its executable code.
+    pub start: u64,
+    /// End of it.
+    pub end: u64,
+    /// What is to be subtracted from an address to get that of the file.
+    pub bias: u64,
 }
 
 /// What a zygote answers.
@@ -312,6 +328,11 @@ pub enum ZygoteReply {
     Refused {
         /// The message, at most [`MAX_TEXT`] bytes.
         message: String,
+    },
+    /// What is loaded, for whoever has to make sense of an address; at most [`MAX_MODULES`].
+    Loaded {
+        /// The program and its libraries.
+        modules: Vec<LoadedModule>,
     },
     /// Loaded and jailed; `Fork` may come.
     Ready {

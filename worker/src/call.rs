@@ -40,6 +40,22 @@ impl Abi {
         }
     }
 
+    /// The table's number in the journal and in the C interface; 0 for a foreign one, which no handler claims.
+    #[must_use]
+    pub fn number(self) -> u32 {
+        match self {
+            Abi::Native | Abi::Foreign => 0,
+            Abi::I386 => 1,
+            Abi::X32 => 2,
+        }
+    }
+
+    /// The table of that number.
+    #[must_use]
+    pub fn numbered(number: u32) -> Option<Self> {
+        [Abi::Native, Abi::I386, Abi::X32].into_iter().find(|abi| abi.number() == number)
+    }
+
     /// The architecture as libseccomp names it.
     #[must_use]
     pub fn arch(self) -> Option<ScmpArch> {

@@ -8,6 +8,7 @@ use crate::service::Outcome;
 use crate::sys::shared::SharedWords;
 use kcov_proto::area::Area;
 use kcov_proto::device::ArenaId;
+use kcov_proto::journal::{Event, Writer};
 use kcov_proto::message::{AssistKind, AssistReply, ReaderKind};
 use kcov_proto::roster::{Line, Roster};
 use kcov_proto::slot;
@@ -23,6 +24,7 @@ pub struct Context {
     roster: SharedWords,
     assistants: Assistants,
     arenas: Arenas,
+    journal: Option<Writer<SharedWords>>,
 }
 
 impl Context {
@@ -30,7 +32,20 @@ impl Context {
     #[must_use]
     pub fn new(slot: SharedWords, roster: SharedWords, assistants: Assistants) -> Self {
         debug_assert_eq!(roster.len(), roster::WORDS);
-        Context { slot, roster, assistants, arenas: Arenas::default() }
+        Context { slot, roster, assistants, arenas: Arenas::default(), journal: None }
+    }
+
+    /// With a journal of what handlers do.
+    #[must_use]
+    pub fn with_journal(self, journal: Option<Writer<SharedWords>>) -> Self {
+        Context { journal, ..self }
+    }
+
+    /// Writes into the journal, if there is one.
+    pub fn note(&self, event: impl FnOnce() -> Event) {
+        if let Some(journal) = &self.journal {
+            journal.append(&event());
+        }
     }
 
     /// The slot.

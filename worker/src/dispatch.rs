@@ -67,9 +67,9 @@ impl Dispatch {
     }
 
     /// Nobody has these files any more.
-    pub fn closed(&mut self, files: &[ArenaId]) {
+    pub fn closed(&mut self, files: &[ArenaId], context: &mut Context) {
         for service in &mut self.services {
-            service.closed(files);
+            service.closed(files, context);
         }
     }
 

@@ -8,6 +8,7 @@ use crate::handler::{Answer, Claim, Handler, OpenFile, OpenRequest};
 use crate::service::{Opening, Outcome, Service};
 use kcov_proto::claims::{ClaimError, Claims, Condition, DeviceClaim, HandlerClaims};
 use kcov_proto::device::ArenaId;
+use kcov_proto::journal::Event;
 use kcov_proto::message::AssistKind;
 use kcov_proto::{Errno, abi};
 use libseccomp::ScmpSyscall;
@@ -249,6 +250,10 @@ impl Assisted<'_> {
 impl Port for Assisted<'_> {
     fn read(&mut self, call: &Call, address: u64, length: u32) -> Result<Vec<u8>, Errno> {
         let result = self.context.memory(call, address, length);
+        self.context.note(|| match &result {
+            Ok(Ok(bytes)) => Event::Read { address, bytes: bytes.clone() },
+            _ => Event::NoRead { address, length: u64::from(length) },
+        });
         self.kept(result)
     }
 
@@ -275,10 +280,23 @@ impl Service for Handlers {
     fn handle(&mut self, call: &Call, context: &mut Context) -> Result<Outcome, AssistError> {
         if self.is_for_a_device(call)
             && let Some(file) = context.ask(call, AssistKind::File { fd: call.args[0] as i32 })?.file
-            && let Some(answer) = assisted(context, |port| self.ioctl(file, call, port))?
+            && let Some(answer) = {
+                let (request, arg) = (call.args[1] as u32, call.args[2]);
+                context.note(|| Event::Ioctl { file: file.0, request, arg });
+                assisted(context, |port| self.ioctl(file, call, port))?
+            }
         {
             return self.settle(call, answer, context);
         }
+        if self.wanting(call).next().is_none() {
+            return Ok(Outcome::Pass);
+        }
+        context.note(|| Event::Call {
+            tid: call.tid,
+            abi: call.abi.number(),
+            number: call.number,
+            args: call.args,
+        });
         match assisted(context, |port| self.answer(call, port))? {
             Some(answer) => self.settle(call, answer, context),
             None => Ok(Outcome::Pass),
@@ -291,10 +309,12 @@ impl Service for Handlers {
         context: &mut Context,
     ) -> Result<Option<Result<(), Errno>>, AssistError> {
         let Opening { call, device, flags, file } = opening;
+        context.note(|| Event::Open { file: *file, device: *device, flags: *flags });
         assisted(context, |port| self.open_device(*device, *flags, *file, call, port)).map(Some)
     }
 
-    fn closed(&mut self, files: &[ArenaId]) {
+    fn closed(&mut self, files: &[ArenaId], context: &mut Context) {
+        files.iter().for_each(|&file| context.note(|| Event::Closed { file }));
         self.close(files);
     }
 }

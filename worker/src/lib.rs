@@ -41,6 +41,7 @@ pub mod jail;
 pub mod loading;
 pub mod program;
 pub mod record;
+pub mod replay;
 pub mod serve;
 pub mod service;
 pub mod sys;

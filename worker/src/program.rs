@@ -2,12 +2,14 @@
 
 use crate::handler::Handler;
 use crate::loading::Library;
+use crate::replay;
 use crate::zygote::{self, ZygoteConfig};
 use std::process::ExitCode;
 
 const USAGE: &str = "\
 kcov-worker is started by kcov-broker and is of no use by itself.
 usage: kcov-worker zygote --uid=N --parent=PID [--handler=LIBRARY[:CONFIG]]...
+       kcov-worker replay EVENTS [--handler=LIBRARY[:CONFIG]]...
        kcov-worker bench-record [--json]";
 
 /// The `main` of a worker program with these handlers, for `kcov-broker run --worker PROGRAM`.
@@ -50,6 +52,9 @@ pub fn program(arguments: Vec<String>, handlers: Vec<Box<dyn Handler>>) -> ExitC
             Some(config) => zygote::run(&config, handlers).map_err(|error| error.to_string()),
             None => Err(USAGE.to_owned()),
         },
+        Some((command, rest)) if command == "replay" => {
+            replay::run(rest, handlers).map_err(|error| format!("{error:#}"))
+        }
         Some((command, _)) if command == "bench-record" => {
             crate::bench::run().map_err(|error| format!("{error:#}"))
         }

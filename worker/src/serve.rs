@@ -95,7 +95,7 @@ fn wait(listener: BorrowedFd<'_>, orders: &Channel, context: &Context) -> Result
 fn obey(orders: &mut Channel, dispatch: &mut Dispatch, context: &mut Context) -> Result<(), ServeError> {
     let (order, _) = orders.receive::<Order>().map_err(AssistError::Broker)?;
     match order {
-        Order::Closed(files) => dispatch.closed(&files),
+        Order::Closed(files) => dispatch.closed(&files, context),
         Order::Open { id, tid, device, flags, file } => {
             let call = Call::open(id, tid, flags);
             call.show(context.slot());

@@ -58,7 +58,7 @@ pub trait Service {
     }
 
     /// Nobody has these files of handlers' devices any more.
-    fn closed(&mut self, _: &[ArenaId]) {}
+    fn closed(&mut self, _: &[ArenaId], _: &mut Context) {}
 }
 
 /// An open of a handler's device.

@@ -12,12 +12,13 @@ use crate::jail::{self, JailConfig, JailError, WorkerJail};
 use crate::loading::{self, Library, LoadError};
 use crate::serve::{Sources, serve};
 use crate::service::{Service, Trace};
-use crate::sys::fork;
 use crate::sys::shared::SharedWords;
 use crate::sys::socket::{Channel, ChannelError, inherited};
+use crate::sys::{crash, fork, modules};
 use crate::text;
 use crate::trace::{self, Tracer};
-use kcov_proto::message::{ZygoteReply, ZygoteRequest};
+use kcov_proto::journal::{self, Writer};
+use kcov_proto::message::{LoadedModule, ZygoteReply, ZygoteRequest};
 use kcov_proto::{Errno, roster, slot};
 use nix::errno::Errno as SysErrno;
 use nix::poll::{PollFd, PollFlags, ppoll};
@@ -80,7 +81,7 @@ pub fn run(config: &ZygoteConfig, handlers: Vec<Box<dyn Handler>>) -> Result<(),
     let mut children = SigSet::empty();
     children.add(Signal::SIGCHLD);
     children.thread_block().map_err(|errno| ZygoteError::System { call: "sigprocmask", errno })?;
-    let (jail, handlers) = match enter_jail(config, handlers, &mut broker) {
+    let (jail, (handlers, modules)) = match enter_jail(config, handlers, &mut broker) {
         Err(ZygoteError::Load(error)) => {
             let message = text::bounded(&error.to_string());
             broker.send(&ZygoteReply::Refused { message })?;
@@ -88,6 +89,7 @@ pub fn run(config: &ZygoteConfig, handlers: Vec<Box<dyn Handler>>) -> Result<(),
         }
         entered => entered?,
     };
+    broker.send(&ZygoteReply::Loaded { modules })?;
     broker.send(&ZygoteReply::Ready { claims: handlers.claims().clone() })?;
     let mut zygote = Zygote { tracer, jail, handlers: Some(handlers) };
     loop {
@@ -114,7 +116,7 @@ fn enter_jail(
     config: &ZygoteConfig,
     mut handlers: Vec<Box<dyn Handler>>,
     broker: &mut Channel,
-) -> Result<(WorkerJail, Handlers), ZygoteError> {
+) -> Result<(WorkerJail, (Handlers, Vec<LoadedModule>)), ZygoteError> {
     let opened = config.libraries.iter().map(Library::open).collect::<Result<Vec<_>, _>>()?;
     let files = opened.iter().map(|library| library.file.as_raw_fd());
     let jail_config = JailConfig {
@@ -123,13 +125,16 @@ fn enter_jail(
         parent: config.parent,
         keep: files.chain([SOCKET]).collect(),
     };
-    let load = || -> Result<Handlers, ZygoteError> {
+    crash::install().map_err(|errno| ZygoteError::System { call: "sigaction", errno })?;
+    crash::abort_on_panic();
+    let load = || -> Result<_, ZygoteError> {
         for library in opened {
             let handler = text::bounded(&library.name());
             broker.send(&ZygoteReply::Loading { handler })?;
             handlers.push(library.load()?);
         }
-        Ok(loading::finish(handlers)?)
+        // Here, where the links that lead to their files can still be read.
+        Ok((loading::finish(handlers)?, modules::loaded()))
     };
     jail::enter_zygote(&jail_config, load)
 }
@@ -147,6 +152,13 @@ fn report_ended(broker: &mut Channel) -> Result<(), ChannelError> {
     }
 }
 
+/// The journal of a worker. It is mapped twice: for the services, and for the handler of fatal signals, for good.
+fn open_journal(file: &OwnedFd) -> Option<Writer<SharedWords>> {
+    let kept = Box::leak(Box::new(SharedWords::map(file, journal::WORDS, true).ok()?));
+    crash::tell(kept);
+    Writer::new(SharedWords::map(file, journal::WORDS, true).ok()?)
+}
+
 /// What workers are forked with.
 struct Zygote {
     tracer: Rc<Tracer>,
@@ -156,7 +168,7 @@ struct Zygote {
 }
 
 /// Descriptors of a worker, in the order of [`ZygoteRequest::Fork`].
-const DESCRIPTORS: usize = 6;
+const DESCRIPTORS: usize = 8;
 
 impl Zygote {
     fn fork_worker(&mut self, descriptors: Vec<OwnedFd>) -> ZygoteReply {
@@ -171,10 +183,10 @@ impl Zygote {
 
     /// Runs as a worker. Returns the exit status.
     fn work(&mut self, descriptors: [OwnedFd; DESCRIPTORS]) -> i32 {
-        let [listener, broker, orders, reader, slot_file, roster_file] = descriptors;
+        let [listener, broker, orders, reader, slot_file, roster_file, journal, output] = descriptors;
         let _ = nix::sys::prctl::set_name(c"kcov-worker");
         fork::close(SOCKET);
-        if self.jail.enter().is_err() {
+        if fork::redirect(&output).is_err() || self.jail.enter().is_err() {
             return 3;
         }
         let (Ok(slot), Ok(roster)) = (
@@ -183,7 +195,9 @@ impl Zygote {
         ) else {
             return 4;
         };
-        drop((slot_file, roster_file));
+        let has_handlers = self.handlers.as_ref().is_some_and(|handlers| !handlers.claims().is_empty());
+        let journal = has_handlers.then(|| open_journal(&journal)).flatten();
+        drop((slot_file, roster_file, output));
         let mut assistants = Assistants::new(broker.into(), reader.into());
         if assistants.ready(trace::heartbeat_records()).is_err() {
             return 5;
@@ -191,7 +205,7 @@ impl Zygote {
         let has_devices = self.handlers.as_ref().is_some_and(Handlers::has_devices);
         let sources = Sources { listener, orders: has_devices.then(|| orders.into()) };
         let dispatch = Dispatch::new(self.services(), self.tracer.clone());
-        match serve(sources, dispatch, Context::new(slot, roster, assistants)) {
+        match serve(sources, dispatch, Context::new(slot, roster, assistants).with_journal(journal)) {
             Ok(never) => match never {},
             Err(_) => 0,
         }

@@ -1,13 +1,16 @@
 //! What handlers need of the broker: files of their devices, descriptors for callers, words for the log.
 
 use super::{Fault, Ruling};
+use crate::artifact::{self, End, Facts};
+use crate::spawner::message::Start;
 use crate::sys::listener::{self, Answer};
 use crate::sys::{memfd, process};
 use crate::tenant::Tenant;
-use crate::worker_process::WorkerProcess;
-use kcov_proto::Errno;
+use crate::worker_process::{PAST_DEADLINE, WorkerProcess};
 use kcov_proto::device::ArenaId;
 use kcov_proto::message::{FileId, MAX_CLOSED, MAX_TEXT, NotificationId, Order, Verdict};
+use kcov_proto::sync::Ordering;
+use kcov_proto::{Errno, journal, slot};
 use nix::libc;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -105,23 +108,26 @@ impl Tenant {
     fn may_inject(&self, fd: BorrowedFd<'_>) -> bool {
         let Ok(facts) = process::file_facts(fd) else { return false };
         match facts.mode & libc::S_IFMT {
-            libc::S_IFIFO => true,
+            libc::S_IFIFO => !self.is_shared_with_a_worker(facts.id),
             libc::S_IFREG => {
                 let is_memfd = || memfd::device().is_ok_and(|device| device == facts.id.device);
                 is_memfd()
                     && self.registry.find(facts.id).is_none()
                     && self.device_of(facts.id).is_none()
-                    && !self.is_shared_page(facts.id)
+                    && !self.is_shared_with_a_worker(facts.id)
             }
             0 => is_eventfd(fd),
             _ => false,
         }
     }
 
-    /// Whether it is a page that the broker shares with a worker.
-    fn is_shared_page(&self, file: FileId) -> bool {
-        let slots = self.workers.values().map(|worker| worker.slot.file());
-        slots
+    /// Whether it is memory or a pipe between the broker and a worker.
+    fn is_shared_with_a_worker(&self, file: FileId) -> bool {
+        let shared = self
+            .workers
+            .values()
+            .flat_map(|worker| [worker.slot.file(), worker.journal.file(), worker.output.as_fd()]);
+        shared
             .chain([self.roster.as_fd()])
             .any(|page| process::file_facts(page).is_ok_and(|facts| facts.id == file))
     }
@@ -161,13 +167,48 @@ impl Tenant {
         self.send_orders();
     }
 
+    /// Keeps what there is of a worker that died over a call of a handler, once for each place in the code.
+    pub(crate) fn keep_artifact(&mut self, worker: &mut WorkerProcess, call: String, signal: i32) {
+        /// More places than anybody looks at: what goes on beyond is one that changes its stack.
+        const MOST: usize = 1000;
+        let (true, true) = (self.launch.artifacts.is_some(), !self.claims.is_empty()) else { return };
+        let words: Vec<u64> = worker.journal.iter().map(|word| word.load(Ordering::Relaxed)).collect();
+        let journal = journal::parse(&words);
+        if journal.events.is_empty() || self.artifacts.len() >= MOST {
+            return;
+        }
+        let end = match (worker.killed, signal) {
+            (Some(PAST_DEADLINE), _) => End::Hang,
+            (_, 0) => End::Exit(worker.end_status()),
+            (_, signal) => End::Signal(signal),
+        };
+        let name = artifact::name(end, &journal, &self.modules);
+        if !self.artifacts.insert(name.clone()) {
+            return;
+        }
+        warn!(event = "artifact", name, "what the handler was at is kept");
+        let facts = Facts {
+            name,
+            end,
+            tid: worker.word(slot::PID) as u32,
+            call,
+            devices: self.claims.devices().map(|device| device.path.clone()).collect(),
+            output: worker.output.rest(),
+            modules: self.modules.clone(),
+        };
+        let file = worker.journal.file();
+        if let Err(error) = self.spawner.start(&Start::Artifact(Box::new(facts)), &[&file]) {
+            warn!(%error, "no artifact could be written");
+        }
+    }
+
     /// Gives up opens that no worker has decided in time.
     pub(crate) fn look_at_openings(&mut self, now: Instant, deadline: Duration) {
         let overdue = self.files.as_mut().map(|files| files.take_overdue(now, deadline)).unwrap_or_default();
         for (id, worker) in overdue {
             self.answer_caller(id, Answer::Fail(Errno::EIO));
             if let Some(worker) = worker.and_then(|index| self.workers.get_mut(&index)) {
-                worker.kill("it was past its deadline");
+                worker.interrupt(PAST_DEADLINE);
             }
         }
     }

@@ -5,6 +5,7 @@ use crate::files::Files;
 use crate::filter;
 use crate::spawner_client::Spawned;
 use kcov_proto::claims::Claims;
+use kcov_proto::message::LoadedModule;
 
 /// Longest that a step may take, milliseconds.
 const START: u16 = 30_000;
@@ -48,21 +49,22 @@ fn tender_event(tender: &mut Channel) -> Result<(TenderEvent, Vec<OwnedFd>), Sta
 fn start_zygote(
     launch: &Launch,
     spawner: &mut SpawnerClient,
-) -> Result<(Spawned, Channel, Claims), StartError> {
+) -> Result<(Spawned, Channel, Claims, Vec<LoadedModule>), StartError> {
     let (ours, theirs) = socket::pair().map_err(TenantError::from)?;
     let zygote = spawner.start(&Start::Zygote, &[&theirs]).map_err(TenantError::from)?;
     drop(theirs);
     let mut channel = Channel::from(ours);
     let program = launch.worker.to_string_lossy().into_owned();
-    let mut loading = None;
+    let (mut loading, mut loaded) = (None, Vec::new());
     loop {
         let patience = if loading.is_some() { LOAD } else { START };
         match receive_within::<ZygoteReply>(&mut channel, patience) {
             Ok((ZygoteReply::Loading { handler }, _)) => loading = Some(handler),
+            Ok((ZygoteReply::Loaded { modules }, _)) => loaded = modules,
             Ok((ZygoteReply::Refused { message }, _)) => return Err(TenantError::Handler(message).into()),
             Ok((ZygoteReply::Ready { claims }, _)) => {
                 check(&claims)?;
-                return Ok((zygote, channel, claims));
+                return Ok((zygote, channel, claims, loaded));
             }
             Ok((other, _)) => return Err(TenantError::Zygote(program, format!("it says {other:?}")).into()),
             Err(error) => {
@@ -119,7 +121,7 @@ impl Broker {
     ) -> Result<Self, StartError> {
         let poller = Rc::new(Poller::new().map_err(system("making an epoll instance"))?);
         // First: the tenant's filter and its devices follow from what the handlers claim.
-        let (zygote, zygote_channel, claims) = start_zygote(&launch, &mut spawner)?;
+        let (zygote, zygote_channel, claims, modules) = start_zygote(&launch, &mut spawner)?;
 
         let (ours, theirs) = socket::pair().map_err(TenantError::from)?;
         let order = Start::Tender { claims: claims.clone() };
@@ -163,6 +165,8 @@ impl Broker {
             placeholders,
             devices,
             claims,
+            modules,
+            artifacts: Default::default(),
             files,
             listener,
             registry,

@@ -1,6 +1,7 @@
 //! What workers ask for, and what becomes of those that end or do not.
 
 use super::*;
+use crate::worker_process::PAST_DEADLINE;
 
 impl Broker {
     /// Takes one request of a worker. Says whether there was one.
@@ -61,8 +62,9 @@ impl Broker {
     pub(super) fn worker_ended(&mut self, index: u32) -> Result<(), TenantError> {
         // What it asked for before it died is still to be done, and its callers to be answered.
         while self.worker_speaks(index) {}
-        let Some(worker) = self.tenant.workers.remove(&index) else { return Ok(()) };
+        let Some(mut worker) = self.tenant.workers.remove(&index) else { return Ok(()) };
         self.poller.remove(&worker.channel);
+        self.poller.remove(&worker.output);
         self.tenant.count(&worker);
         if self.gone || self.tenant.is_unused() {
             // A worker ends by itself when nobody is left to serve.
@@ -76,11 +78,30 @@ impl Broker {
         let signal = worker.end_signal();
         let reason = worker.killed.unwrap_or("not by the broker");
         let tid = worker.word(slot::PID) as u32;
-        warn!(event = "worker_crash", worker = worker.pid, tid, call, signal, reason, "a worker ended");
+        warn!(
+            event = "worker_crash",
+            worker = worker.pid,
+            tid,
+            call = call.as_str(),
+            signal,
+            reason,
+            "a worker ended"
+        );
         self.tenant.counters.worker_crashes += 1;
+        if in_flight {
+            self.tenant.keep_artifact(&mut worker, call, signal);
+        }
         match worker.phase {
             crate::permit::Phase::Starting => self.tenant.worker_failed_to_start(),
             crate::permit::Phase::Serving { .. } => self.tenant.start_worker(),
+        }
+    }
+
+    /// Takes what a worker has written.
+    pub(super) fn worker_writes(&mut self, index: u32) {
+        let Some(worker) = self.tenant.workers.get_mut(&index) else { return };
+        if !worker.output.take() {
+            self.poller.remove(&worker.output);
         }
     }
 
@@ -90,6 +111,7 @@ impl Broker {
         let reader_killed = self.tenant.look_at_readers(now, deadline, self.tick());
         self.tenant.look_at_openings(now, deadline);
         let waiting = self.tenant.listener_says(PollFlags::POLLIN);
+        let has_handlers = !self.tenant.claims.is_empty();
         for worker in self.tenant.workers.values_mut() {
             if worker.hung_up {
                 worker.kill("it closed its socket");
@@ -101,8 +123,9 @@ impl Broker {
                 Some(Phase::Waiting) if !waiting && worker.word(slot::ID) == 0 => worker.excuse(now),
                 // Its reader was just ended: the worker has to get over that.
                 Some(Phase::Reading) if reader_killed => worker.excuse(now),
-                _ if worker.stalled(now) >= deadline => worker.kill("it was past its deadline"),
-                _ => {}
+                _ if worker.stalled(now) < deadline => {}
+                _ if has_handlers => worker.interrupt(PAST_DEADLINE),
+                _ => worker.kill(PAST_DEADLINE),
             }
         }
     }

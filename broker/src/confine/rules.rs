@@ -147,6 +147,7 @@ pub const RULES: &[Rule] = &[
     broker("dup", ANY, "a listener for one more worker"),
     broker("dup3", ANY, "the same"),
     broker("memfd_create", ANY, "an arena, a slot"),
+    broker("pipe2", ANY, "what a worker writes"),
     broker("ftruncate", ANY, "the size of one"),
     broker("fchmod", ANY, "mode 0600, as the kernel's file has"),
     broker("fallocate", ANY, "punching out an arena that is gone"),

@@ -1,5 +1,6 @@
 //! What broker, spawner and tender say to each other. All of them are trusted.
 
+use crate::artifact::Facts;
 use kcov_proto::claims::Claims;
 use kcov_proto::message::FileId;
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,8 @@ pub enum Start {
     },
     /// The zygote, with one descriptor: its socket.
     Zygote,
+    /// A process that writes an artifact, with one descriptor: the journal.
+    Artifact(Box<Facts>),
     /// A reader, with four descriptors: its sockets to worker and broker, the listener, the page that shows what it
     /// is at.
     Reader {

@@ -5,7 +5,7 @@ use crate::launch::Launch;
 use crate::sys::fork::{self, Pointers};
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
 
 /// Descriptor number of the zygote's socket.
@@ -16,6 +16,23 @@ pub fn exec(descriptors: &[OwnedFd], launch: &Launch) -> i32 {
     match try_exec(descriptors, launch) {
         Ok(never) => match never {},
         Err(_) => 126,
+    }
+}
+
+/// The environment of a worker program, or of one that replays: what sanitizers need to know, and nothing of the user's.
+pub(crate) fn environment(launch: &Launch) -> Vec<CString> {
+    // Symbols are found later, outside of the jail; the death is to be seen as a signal.
+    const SANITIZERS: [&CStr; 2] = [
+        c"ASAN_OPTIONS=abort_on_error=1:symbolize=0:detect_leaks=0:handle_segv=0:handle_sigbus=0:handle_abort=0:handle_sigfpe=0:handle_sigill=0:allocator_may_return_null=1",
+        c"UBSAN_OPTIONS=abort_on_error=1:symbolize=0:print_stacktrace=0:halt_on_error=1",
+    ];
+    let preload = launch
+        .preload
+        .iter()
+        .filter_map(|library| CString::new([b"LD_PRELOAD=", library.as_bytes()].concat()).ok());
+    match launch.preload {
+        Some(_) => SANITIZERS.into_iter().map(CStr::to_owned).chain(preload).collect(),
+        None => SANITIZERS.into_iter().map(CStr::to_owned).collect(),
     }
 }
 
@@ -33,5 +50,5 @@ fn try_exec(descriptors: &[OwnedFd], launch: &Launch) -> Result<std::convert::In
     // The user's descriptors are for the command.
     confine::keep_only(&[socket.as_fd()]).map_err(|_| Errno::EIO)?;
     fork::place(socket, SOCKET)?;
-    Err(fork::exec(&launch.worker, &Pointers::from(argv), &Pointers::from(Vec::new())))
+    Err(fork::exec(&launch.worker, &Pointers::from(argv), &Pointers::from(environment(launch))))
 }

@@ -5,8 +5,8 @@ use kcov_proto::abi::{REMOTE_MAX_HANDLES, RemoteArg};
 use kcov_proto::claims::{CallClaim, Claims, Condition, DeviceClaim, HandlerClaims};
 use kcov_proto::device::ArenaId;
 use kcov_proto::message::{
-    Assist, AssistKind, AssistReply, FileId, Heartbeat, MAX_CLOSED, MAX_DROPS, MAX_READ, Order, ReaderKind,
-    ReaderReply, ReaderRequest, Verdict, ZygoteReply, ZygoteRequest,
+    Assist, AssistKind, AssistReply, FileId, Heartbeat, LoadedModule, MAX_CLOSED, MAX_DROPS, MAX_READ, Order,
+    ReaderKind, ReaderReply, ReaderRequest, Verdict, ZygoteReply, ZygoteRequest,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -136,6 +136,10 @@ pub fn zygote_request() -> impl Strategy<Value = ZygoteRequest> {
 pub fn zygote_reply() -> impl Strategy<Value = ZygoteReply> {
     prop_oneof![
         claims().prop_map(|claims| ZygoteReply::Ready { claims }),
+        vec((".{0,40}", any::<u64>(), any::<u64>(), any::<u64>()), 0..5).prop_map(|modules| {
+            let module = |(path, start, end, bias)| LoadedModule { path, start, end, bias };
+            ZygoteReply::Loaded { modules: modules.into_iter().map(module).collect() }
+        }),
         ".{0,60}".prop_map(|handler| ZygoteReply::Loading { handler }),
         ".{0,300}".prop_map(|message| ZygoteReply::Refused { message }),
         any::<u32>().prop_map(|pid| ZygoteReply::Forked { pid }),
@@ -184,6 +188,7 @@ const _: fn(AssistKind, Verdict, ReaderKind, ReaderReply, ZygoteRequest, ZygoteR
         match zygote {
             ZygoteReply::Ready { claims: _ } | ZygoteReply::Forked { pid: _ } | ZygoteReply::Failed(_) => {}
             ZygoteReply::Exited { pid: _, signal: _, status: _ } => {}
+            ZygoteReply::Loaded { modules: _ } => {}
             ZygoteReply::Loading { handler: _ } | ZygoteReply::Refused { message: _ } => {}
         }
     };

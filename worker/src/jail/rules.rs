@@ -7,7 +7,7 @@ use libc::{
     CLONE_CHILD_CLEARTID, CLONE_CHILD_SETTID, CLONE_PIDFD, ENOSYS, F_ADD_SEALS, F_DUPFD_CLOEXEC, F_GETFD,
     PR_SET_NAME, PR_SET_PDEATHSIG, PROT_READ, PROT_WRITE, SECCOMP_IOCTL_NOTIF_ID_VALID,
     SECCOMP_IOCTL_NOTIF_RECV, SECCOMP_IOCTL_NOTIF_SEND, SECCOMP_SET_MODE_FILTER, SIGABRT, SIGBUS, SIGCHLD,
-    SIGKILL, SIGSEGV, STDERR_FILENO,
+    SIGKILL, SIGSEGV, STDERR_FILENO, STDOUT_FILENO,
 };
 
 /// Who may make a call.
@@ -158,6 +158,8 @@ pub const RULES: &[Rule] = &[
     },
     zygote("set_robust_list", ANY, "fork, in the child"),
     zygote("rseq", ANY, "fork, in the child"),
+    zygote("dup3", &[int(1, STDOUT_FILENO), int(2, 0)], "fork::redirect"),
+    zygote("dup3", &[int(1, STDERR_FILENO), int(2, 0)], "fork::redirect"),
     zygote("wait4", ANY, "reaping workers"),
     zygote("waitid", ANY, "reaping workers"),
     zygote("getppid", ANY, "jail::die_with"),

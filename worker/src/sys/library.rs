@@ -3,7 +3,7 @@
 //! A library is trusted as far as a handler is: it runs in the worker, and can do there what it likes. What it returns
 //! is checked only so that its mistakes get a clear message.
 
-use crate::call::{Abi, Call};
+use crate::call::Call;
 use crate::handler::{Answer, Caller, Claim, Handler, OpenFile, OpenRequest};
 use kcov_proto::Errno;
 use kcov_proto::area::{CmpKind, CmpRecord, CmpSize};
@@ -389,14 +389,6 @@ fn pointer(caller: &mut Caller<'_>) -> *mut CCaller {
     std::ptr::from_mut(caller).cast()
 }
 
-fn abi(abi: Abi) -> u32 {
-    match abi {
-        Abi::Native | Abi::Foreign => 0,
-        Abi::I386 => 1,
-        Abi::X32 => 2,
-    }
-}
-
 impl Handler for ForeignHandler {
     fn name(&self) -> &str {
         &self.name
@@ -409,7 +401,7 @@ impl Handler for ForeignHandler {
     fn call(&mut self, call: &Call, caller: &mut Caller<'_>) -> Answer {
         let Some(function) = self.functions.call else { return Answer::Fail(Errno::ENOSYS) };
         let Call { tid, abi: table, number, args, .. } = *call;
-        let call = CCall { tid, abi: abi(table), number, reserved: 0, args };
+        let call = CCall { tid, abi: table.number(), number, reserved: 0, args };
         // SAFETY: as the header says: both pointers are good for the call.
         unsafe { answer(&function(self.functions.state, &raw const call, pointer(caller))) }
     }

@@ -1,0 +1,65 @@
+//! What a worker writes to its standard output and error: messages of panics and sanitizers, and a handler's own.
+
+use crate::artifact::OUTPUT;
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::unistd::{pipe2, read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use tracing::debug;
+
+/// Most bytes that are taken at a time: others are to have their turn.
+const AT_ONCE: usize = 64 * 1024;
+
+/// The broker's end of the pipe, with the last that came through it.
+#[derive(Debug)]
+pub struct WorkerOutput {
+    pipe: OwnedFd,
+    last: Vec<u8>,
+}
+
+impl AsFd for WorkerOutput {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pipe.as_fd()
+    }
+}
+
+impl WorkerOutput {
+    /// A pipe. Returns its other end, for the worker.
+    ///
+    /// # Errors
+    /// As `pipe2(2)`.
+    pub fn new() -> Result<(Self, OwnedFd), Errno> {
+        let (ours, theirs) = pipe2(OFlag::O_CLOEXEC)?;
+        fcntl(&ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        Ok((WorkerOutput { pipe: ours, last: Vec::new() }, theirs))
+    }
+
+    /// Takes what is there. Says whether more may come.
+    pub fn take(&mut self) -> bool {
+        let mut bytes = vec![0; AT_ONCE];
+        match read(&self.pipe, &mut bytes) {
+            Ok(0) => false,
+            Ok(length) => {
+                let came = &bytes[..length];
+                debug!(event = "output", text = %String::from_utf8_lossy(came), "a worker writes");
+                self.last.extend(came);
+                let over = self.last.len().saturating_sub(OUTPUT);
+                self.last.drain(..over);
+                true
+            }
+            Err(Errno::EAGAIN | Errno::EINTR) => true,
+            Err(_) => false,
+        }
+    }
+
+    /// All that came, as far as it is kept.
+    pub fn rest(&mut self) -> Vec<u8> {
+        // What is in the pipe is its worker's last: the worker is dead, so there is an end to it.
+        let before = self.last.len();
+        let _ = self.take();
+        if self.last.len() != before {
+            let _ = self.take();
+        }
+        std::mem::take(&mut self.last)
+    }
+}

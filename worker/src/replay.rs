@@ -1,0 +1,104 @@
+//! Runs the handlers again on the events of a journal, without a tenant.
+
+use crate::call::{Abi, Call};
+use crate::caller::Port;
+use crate::handler::Handler;
+use crate::handlers::Handlers;
+use crate::loading::{Library, finish};
+use anyhow::{Context, bail};
+use kcov_proto::Errno;
+use kcov_proto::device::ArenaId;
+use kcov_proto::journal::{self, Event};
+use std::collections::{HashMap, VecDeque};
+
+/// Replays the events of the file that the first argument names, with the handlers of the program and of the others.
+///
+/// # Errors
+/// If the file is no journal's, or a library does not load.
+pub fn run(arguments: &[String], mut handlers: Vec<Box<dyn Handler>>) -> anyhow::Result<()> {
+    let Some((path, rest)) = arguments.split_first() else { bail!("which events?") };
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {path}"))?;
+    let events = journal::decode(&bytes).with_context(|| format!("{path} has no events of a worker"))?;
+    for argument in rest {
+        let library = argument.strip_prefix("--handler=").and_then(Library::parse);
+        let library = library.with_context(|| format!("unknown argument {argument}"))?;
+        handlers.push(library.open()?.load()?);
+    }
+    let mut replay = Replay { handlers: finish(handlers)?, devices: HashMap::new() };
+    let mut events = VecDeque::from(events);
+    while let Some(event) = events.pop_front() {
+        replay.step(&event, &mut memory(&mut events));
+    }
+    Ok(())
+}
+
+/// The reads that belong to the event that was just taken.
+fn memory(events: &mut VecDeque<Event>) -> Memory {
+    let mut reads = VecDeque::new();
+    while let Some(Event::Read { .. } | Event::NoRead { .. }) = events.front() {
+        reads.extend(events.pop_front());
+    }
+    Memory { reads }
+}
+
+struct Replay {
+    handlers: Handlers,
+    /// Devices of the files that were opened.
+    devices: HashMap<ArenaId, u16>,
+}
+
+impl Replay {
+    fn step(&mut self, event: &Event, memory: &mut Memory) {
+        match event {
+            Event::Call { tid, abi, number, args } => {
+                let abi = Abi::numbered(*abi).unwrap_or(Abi::Native);
+                let call = Call { id: 1, tid: *tid, abi, number: *number, args: *args };
+                let answer = self.handlers.answer(&call, memory);
+                println!("call {number}: {:?}", answer.map(|(_, answer)| answer));
+            }
+            Event::Open { file, device, flags } => {
+                self.devices.insert(*file, *device);
+                let result =
+                    self.handlers.open_device(*device, *flags, *file, &Call::open(1, 1, *flags), memory);
+                println!("open of file {}: {result:?}", file.number());
+            }
+            Event::Ioctl { file, request, arg } => {
+                let device = self.devices.get(file).copied().unwrap_or_default();
+                let args = [0, u64::from(*request), *arg, 0, 0, 0];
+                let call = Call { id: 1, tid: 1, abi: Abi::Native, number: libc::SYS_ioctl as i32, args };
+                let answer = self.handlers.ioctl((*file, device), &call, memory);
+                println!(
+                    "ioctl {request:#x} of file {}: {:?}",
+                    file.number(),
+                    answer.map(|(_, answer)| answer)
+                );
+            }
+            Event::Closed { file } => self.handlers.close(&[*file]),
+            Event::Read { .. } | Event::NoRead { .. } => {}
+        }
+    }
+}
+
+/// The caller's memory, as far as the handler read it then.
+struct Memory {
+    reads: VecDeque<Event>,
+}
+
+impl Port for Memory {
+    fn read(&mut self, _: &Call, address: u64, length: u32) -> Result<Vec<u8>, Errno> {
+        let wanted = |event: &Event| match event {
+            Event::Read { address: at, bytes } => *at == address && bytes.len() == length as usize,
+            Event::NoRead { address: at, .. } => *at == address,
+            _ => false,
+        };
+        let place = self.reads.iter().position(wanted).ok_or(Errno::EFAULT)?;
+        match self.reads.remove(place) {
+            Some(Event::Read { bytes, .. }) => Ok(bytes),
+            _ => Err(Errno::EFAULT),
+        }
+    }
+
+    fn write(&mut self, _: &Call, _: u64, _: &[u8]) -> Result<(), Errno> {
+        Ok(())
+    }
+}
