@@ -228,6 +228,7 @@ impl Broker {
                 return Err(TenantError::Handler(message.to_owned()));
             }
             Ok((ZygoteReply::Refused { message }, _)) => return Err(TenantError::Handler(message)),
+            Ok((ZygoteReply::Unjailed { message }, _)) => return Err(TenantError::Jail(message)),
             Ok((ZygoteReply::Loading { handler }, _)) => debug!(handler, "loading"),
             Ok((ZygoteReply::Loaded { modules }, _)) => self.tenant.modules = modules,
             Err(ChannelError::WouldBlock) => {}

@@ -57,6 +57,9 @@ pub struct Launch {
     pub extensions: Extensions,
     /// uid and gid of zygote and workers; of a rootless run, the user's own.
     pub jail_id: u32,
+    /// Most bytes of data that each worker, and the zygote, may have; not those built with a sanitizer, whose shadow
+    /// memory is beyond all bounds.
+    pub worker_memory: Option<u64>,
     /// Libraries that the worker program needs before all others: a sanitizer's runtime.
     pub preload: Option<CString>,
     /// Where artifacts of crashes go, if they are wanted.

@@ -55,6 +55,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "N", default_value_t = 65_536)]
     max_instances: usize,
 
+    /// Most memory of a worker for data of its own, bytes; what is beyond fails as if there were no more
+    #[arg(long, value_name = "BYTES", default_value = "1G", value_parser = parse_bytes)]
+    worker_memory: u64,
+
     /// The worker program [default: kcov-worker beside this program]
     #[arg(long, value_name = "PATH")]
     worker: Option<PathBuf>,
@@ -196,6 +200,7 @@ fn launch(args: &RunArgs) -> anyhow::Result<Launch> {
             reset: reset_by_any || args.extensions.contains(&Extension::Reset),
             reset_by_any,
         },
+        worker_memory: Some(args.worker_memory),
         preload: preload::of(&args.handlers)?,
         artifacts: args.artifacts.as_ref().map(std::path::absolute).transpose()?,
         kallsyms: args.kallsyms,

@@ -47,6 +47,9 @@ pub enum TenantError {
     /// A handler cannot be used.
     #[error("{0}")]
     Handler(String),
+    /// The workers cannot be jailed, and do not run without it.
+    #[error("the workers cannot be jailed: {0} (see `kcov-broker doctor`)")]
+    Jail(String),
     /// The zygote did not come up.
     #[error("the worker program {0} does not start: {1}")]
     Zygote(String, String),

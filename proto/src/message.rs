@@ -329,6 +329,11 @@ pub enum ZygoteReply {
         /// The message, at most [`MAX_TEXT`] bytes.
         message: String,
     },
+    /// It cannot be jailed: why, for the operator.
+    Unjailed {
+        /// The message, at most [`MAX_TEXT`] bytes.
+        message: String,
+    },
     /// What is loaded, for whoever has to make sense of an address; at most [`MAX_MODULES`].
     Loaded {
         /// The program and its libraries.

@@ -5,8 +5,8 @@
 //! notifications, talk on the sockets that it inherited, compute, and end.
 //!
 //! Two layers, each locked for good:
-//! - [`enter_zygote`], once in the exec'ed zygote: descriptors, limits, ids, capabilities; then the handlers are loaded;
-//!   then a filter that allows forking workers;
+//! - [`enter_zygote`], once in the exec'ed zygote, by the [`steps`]: descriptors, limits, namespaces, ids, capabilities;
+//!   then the handlers are loaded; then an empty root, and a filter that allows forking workers;
 //! - [`WorkerJail::enter`], in each worker after the fork: a second filter, without forking. The kernel runs both, and
 //!   the stricter answer counts.
 //!
@@ -17,8 +17,12 @@
 //! panic would end as `SIGSYS` instead of `SIGABRT`.
 
 pub mod filter;
+pub mod landlock;
 pub mod limits;
+pub mod namespaces;
+pub mod root;
 pub mod rules;
+pub mod steps;
 
 #[cfg(test)]
 mod tests;
@@ -26,11 +30,13 @@ mod tests;
 use crate::sys::jail as sys;
 use filter::{FilterError, Program};
 use nix::errno::Errno;
-use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
 use nix::unistd::{Gid, Pid, Uid};
+use root::Keeper;
 use rules::Who;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use steps::Step;
 
 /// Who the zygote becomes and what it keeps.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +52,10 @@ pub struct JailConfig {
     /// Descriptors that stay open. 0, 1 and 2 lead to `/dev/null` if they are not among them, so that no descriptor
     /// that comes later takes the number that panic messages go to.
     pub keep: Vec<RawFd>,
+    /// Descriptors that stay open until all is loaded.
+    pub keep_for_loading: Vec<RawFd>,
+    /// Most bytes of data, heap and private memory, that the zygote and each worker may have.
+    pub memory: Option<u64>,
 }
 
 /// Why a process is not jailed. It must end: some steps may have been done.
@@ -53,7 +63,7 @@ pub struct JailConfig {
 pub enum JailError {
     /// Workers never run as root.
     #[error("uid {uid} and gid {gid}: a worker runs as no root")]
-    Root {
+    IsRoot {
         /// As asked for.
         uid: u32,
         /// As asked for.
@@ -70,6 +80,12 @@ pub enum JailError {
         /// What it said.
         errno: Errno,
     },
+    /// The root was swapped, and is not this process's.
+    #[error("the root is not empty: has a handler gone to another root while it was loaded?")]
+    Root,
+    /// Landlock is there and does not work.
+    #[error("Landlock")]
+    Landlock(#[source] ::landlock::RulesetError),
     /// The process that started this one is gone.
     #[error("the parent process is gone")]
     Orphan,
@@ -86,7 +102,7 @@ pub struct WorkerJail {
     zygote: Pid,
 }
 
-/// Jails the calling process as a tenant's zygote. It must have one thread.
+/// Jails the calling process as a tenant's zygote, by the [`steps`]. It must have one thread.
 ///
 /// `load` runs when the process has no rights any more, but may still open what everybody may: it loads other people's
 /// code.
@@ -97,41 +113,85 @@ pub fn enter_zygote<T, E: From<JailError>>(
     config: &JailConfig,
     load: impl FnOnce() -> Result<T, E>,
 ) -> Result<(WorkerJail, T), E> {
-    let (zygote, worker) = give_up_rights(config)?;
+    let mut entering = Entering::new(config)?;
+    entering.take(steps::BEFORE_LOADING)?;
     let loaded = load()?;
-    zygote.install().map_err(step("seccomp"))?;
-    Ok((worker, loaded))
+    entering.take(steps::AFTER_LOADING)?;
+    Ok((entering.worker, loaded))
 }
 
-/// All of the jail but its filter. Returns the zygote's filter and the layer of the workers.
-fn give_up_rights(config: &JailConfig) -> Result<(Program, WorkerJail), JailError> {
-    let rootless = Uid::current().as_raw() == config.uid;
-    if is_root(config, rootless) {
-        return Err(JailError::Root { uid: config.uid, gid: config.gid });
+/// A zygote on its way into the jail.
+#[derive(Debug)]
+pub struct Entering {
+    config: JailConfig,
+    rootless: bool,
+    zygote: Program,
+    worker: WorkerJail,
+    /// From its fork to the swap.
+    keeper: Option<Keeper>,
+}
+
+impl Entering {
+    fn new(config: &JailConfig) -> Result<Self, JailError> {
+        let rootless = Uid::current().as_raw() == config.uid;
+        if is_root(config, rootless) {
+            return Err(JailError::IsRoot { uid: config.uid, gid: config.gid });
+        }
+        // First, while memory files can be made: libseccomp writes programs to descriptors.
+        let zygote = filter::build(Who::Zygote)?;
+        let worker = WorkerJail { program: filter::build(Who::Worker)?, zygote: Pid::this() };
+        Ok(Entering { config: config.clone(), rootless, zygote, worker, keeper: None })
     }
-    // First, while memory files can be made: libseccomp writes programs to descriptors.
-    let zygote = filter::build(Who::Zygote)?;
-    let worker = WorkerJail { program: filter::build(Who::Worker)?, zygote: Pid::this() };
-    sys::close_others(&config.keep).map_err(step("close descriptors"))?;
-    // Before the uid changes: raising no limit needs a right, but the new uid's processes count at once.
-    limits::apply(!rootless).map_err(step("setrlimit"))?;
-    if rootless {
-        // Who made the tenant's namespace has all capabilities there, unless he asks from another one that is no
-        // parent of it (cap_capable, security/commoncap.c).
-        unshare(CloneFlags::CLONE_NEWUSER).map_err(step("unshare(CLONE_NEWUSER)"))?;
+
+    fn take(&mut self, steps: &[Step]) -> Result<(), JailError> {
+        let rootless = self.rootless;
+        steps.iter().filter(|step| step.whose.includes(rootless)).try_for_each(|step| (step.run)(self))
     }
-    drop_bounds()?;
-    if !rootless {
-        become_user(config)?;
+
+    fn close_others(&mut self) -> Result<(), JailError> {
+        let keep = [self.config.keep.as_slice(), &self.config.keep_for_loading].concat();
+        sys::close_others(&keep).map_err(step("close descriptors"))
     }
-    // After the uid, which root alone can change; the bounding set is empty, so nothing brings them back.
-    sys::set_capabilities(0).map_err(step("capset"))?;
-    nix::sys::prctl::set_no_new_privs().map_err(step("prctl(PR_SET_NO_NEW_PRIVS)"))?;
-    // Nobody of the same uid may attach to a worker or read it through /proc.
-    nix::sys::prctl::set_dumpable(false).map_err(step("prctl(PR_SET_DUMPABLE)"))?;
-    // After the uid and the capabilities: a change of either clears it (commit_creds, kernel/cred.c).
-    die_with(Pid::from_raw(config.parent.cast_signed()))?;
-    Ok((zygote, worker))
+
+    fn limit(&mut self) -> Result<(), JailError> {
+        limits::apply(!self.rootless, self.config.memory).map_err(step("setrlimit"))
+    }
+
+    fn fork_keeper(&mut self) -> Result<(), JailError> {
+        self.keeper = Some(Keeper::fork()?);
+        Ok(())
+    }
+
+    fn become_user(&mut self) -> Result<(), JailError> {
+        let (uid, gid) = (Uid::from_raw(self.config.uid), Gid::from_raw(self.config.gid));
+        nix::unistd::setgroups(&[]).map_err(step("setgroups"))?;
+        nix::unistd::setresgid(gid, gid, gid).map_err(step("setresgid"))?;
+        nix::unistd::setresuid(uid, uid, uid).map_err(step("setresuid"))
+    }
+
+    fn die_with_parent(&mut self) -> Result<(), JailError> {
+        die_with(Pid::from_raw(self.config.parent.cast_signed()))
+    }
+
+    fn close_loaded(&mut self) -> Result<(), JailError> {
+        let keeper = self.keeper.iter().map(|keeper| keeper.descriptor().as_raw_fd());
+        // They are this process's own as long as no library has put something else in their place.
+        let streams = (libc::STDIN_FILENO..=libc::STDERR_FILENO).filter(|&fd| leads_to_null(fd));
+        let keep: Vec<RawFd> = self.config.keep.iter().copied().chain(keeper).chain(streams).collect();
+        sys::close_others(&keep).map_err(step("close descriptors"))
+    }
+
+    fn empty_root(&mut self) -> Result<(), JailError> {
+        self.keeper.take().map_or(Err(JailError::Root), Keeper::swap)
+    }
+
+    fn landlock(&mut self) -> Result<(), JailError> {
+        landlock::deny_all().map(drop)
+    }
+
+    fn filter(&mut self) -> Result<(), JailError> {
+        self.zygote.install().map_err(step("seccomp"))
+    }
 }
 
 impl WorkerJail {
@@ -157,6 +217,12 @@ fn is_root(config: &JailConfig, rootless: bool) -> bool {
     }
 }
 
+fn leads_to_null(fd: RawFd) -> bool {
+    const NULL: libc::dev_t = libc::makedev(1, 3);
+    let found = std::fs::metadata(format!("/proc/self/fd/{fd}"));
+    found.is_ok_and(|found| found.file_type().is_char_device() && found.rdev() == NULL)
+}
+
 /// Empties the bounding set and locks the rules that give root its capabilities. Root without the right to do it has
 /// nothing that an exec could bring back but what the filter, which forbids exec, keeps away.
 fn drop_bounds() -> Result<(), JailError> {
@@ -168,12 +234,16 @@ fn drop_bounds() -> Result<(), JailError> {
     sys::lock_securebits().map_err(step("prctl(PR_SET_SECUREBITS)"))
 }
 
-/// Takes on the ids, in the order in which each step still may: groups, group, user.
-fn become_user(config: &JailConfig) -> Result<(), JailError> {
-    let (uid, gid) = (Uid::from_raw(config.uid), Gid::from_raw(config.gid));
-    nix::unistd::setgroups(&[]).map_err(step("setgroups"))?;
-    nix::unistd::setresgid(gid, gid, gid).map_err(step("setresgid"))?;
-    nix::unistd::setresuid(uid, uid, uid).map_err(step("setresuid"))
+fn drop_capabilities() -> Result<(), JailError> {
+    sys::set_capabilities(0).map_err(step("capset"))
+}
+
+fn forbid_new_privileges() -> Result<(), JailError> {
+    nix::sys::prctl::set_no_new_privs().map_err(step("prctl(PR_SET_NO_NEW_PRIVS)"))
+}
+
+fn hide() -> Result<(), JailError> {
+    nix::sys::prctl::set_dumpable(false).map_err(step("prctl(PR_SET_DUMPABLE)"))
 }
 
 /// Has the kernel kill this process when the thread that forked it ends, and sees to it that it has not yet.

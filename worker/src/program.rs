@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 const USAGE: &str = "\
 kcov-worker is started by kcov-broker and is of no use by itself.
-usage: kcov-worker zygote --uid=N --parent=PID [--handler=LIBRARY[:CONFIG]]...
+usage: kcov-worker zygote --uid=N --parent=PID [--memory=BYTES] [--handler=LIBRARY[:CONFIG]]...
        kcov-worker replay EVENTS [--handler=LIBRARY[:CONFIG]]...
        kcov-worker bench-record [--json]";
 
@@ -75,6 +75,7 @@ fn config(arguments: &[String]) -> Option<ZygoteConfig> {
         match argument.split_once('=')? {
             ("--uid", value) => config.uid = value.parse().ok()?,
             ("--parent", value) => config.parent = value.parse().ok()?,
+            ("--memory", value) => config.memory = Some(value.parse().ok()?),
             ("--handler", value) => config.libraries.push(Library::parse(value)?),
             _ => return None,
         }

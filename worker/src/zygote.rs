@@ -38,6 +38,8 @@ pub struct ZygoteConfig {
     pub uid: u32,
     /// Process that started it.
     pub parent: u32,
+    /// Most bytes of data that it and each worker may have.
+    pub memory: Option<u64>,
     /// Libraries with handlers, loaded in this order, after those of the program itself.
     pub libraries: Vec<Library>,
 }
@@ -87,6 +89,10 @@ pub fn run(config: &ZygoteConfig, handlers: Vec<Box<dyn Handler>>) -> Result<(),
             broker.send(&ZygoteReply::Refused { message })?;
             return Err(error.into());
         }
+        Err(ZygoteError::Jail(error)) => {
+            broker.send(&ZygoteReply::Unjailed { message: text::bounded(&error.to_string()) })?;
+            return Err(error.into());
+        }
         entered => entered?,
     };
     broker.send(&ZygoteReply::Loaded { modules })?;
@@ -123,7 +129,9 @@ fn enter_jail(
         uid: config.uid,
         gid: config.uid,
         parent: config.parent,
-        keep: files.chain([SOCKET]).collect(),
+        keep: vec![SOCKET],
+        keep_for_loading: files.collect(),
+        memory: config.memory,
     };
     crash::install().map_err(|errno| ZygoteError::System { call: "sigaction", errno })?;
     crash::abort_on_panic();
@@ -196,8 +204,8 @@ impl Zygote {
             return 4;
         };
         let has_handlers = self.handlers.as_ref().is_some_and(|handlers| !handlers.claims().is_empty());
-        let journal = has_handlers.then(|| open_journal(&journal)).flatten();
-        drop((slot_file, roster_file, output));
+        let journal_writer = has_handlers.then(|| open_journal(&journal)).flatten();
+        drop((slot_file, roster_file, journal, output));
         let mut assistants = Assistants::new(broker.into(), reader.into());
         if assistants.ready(trace::heartbeat_records()).is_err() {
             return 5;
@@ -205,7 +213,7 @@ impl Zygote {
         let has_devices = self.handlers.as_ref().is_some_and(Handlers::has_devices);
         let sources = Sources { listener, orders: has_devices.then(|| orders.into()) };
         let dispatch = Dispatch::new(self.services(), self.tracer.clone());
-        match serve(sources, dispatch, Context::new(slot, roster, assistants).with_journal(journal)) {
+        match serve(sources, dispatch, Context::new(slot, roster, assistants).with_journal(journal_writer)) {
             Ok(never) => match never {},
             Err(_) => 0,
         }

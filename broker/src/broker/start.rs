@@ -62,6 +62,7 @@ fn start_zygote(
             Ok((ZygoteReply::Loading { handler }, _)) => loading = Some(handler),
             Ok((ZygoteReply::Loaded { modules }, _)) => loaded = modules,
             Ok((ZygoteReply::Refused { message }, _)) => return Err(TenantError::Handler(message).into()),
+            Ok((ZygoteReply::Unjailed { message }, _)) => return Err(TenantError::Jail(message).into()),
             Ok((ZygoteReply::Ready { claims }, _)) => {
                 check(&claims)?;
                 return Ok((zygote, channel, claims, loaded));

@@ -44,7 +44,8 @@ fn try_exec(descriptors: &[OwnedFd], launch: &Launch) -> Result<std::convert::In
         format!("--uid={}", launch.jail_id),
         format!("--parent={}", nix::unistd::getppid()),
     ];
-    let argv = argv.into_iter().filter_map(|argument| CString::new(argument).ok());
+    let memory = launch.worker_memory.map(|bytes| format!("--memory={bytes}"));
+    let argv = argv.into_iter().chain(memory).filter_map(|argument| CString::new(argument).ok());
     let argv: Vec<CString> = argv.chain(launch.handlers.iter().cloned()).collect();
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
     // The user's descriptors are for the command.

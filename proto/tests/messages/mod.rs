@@ -142,6 +142,7 @@ pub fn zygote_reply() -> impl Strategy<Value = ZygoteReply> {
         }),
         ".{0,60}".prop_map(|handler| ZygoteReply::Loading { handler }),
         ".{0,300}".prop_map(|message| ZygoteReply::Refused { message }),
+        ".{0,300}".prop_map(|message| ZygoteReply::Unjailed { message }),
         any::<u32>().prop_map(|pid| ZygoteReply::Forked { pid }),
         (any::<u32>(), any::<i32>(), any::<i32>()).prop_map(|(pid, signal, status)| ZygoteReply::Exited {
             pid,
@@ -189,6 +190,8 @@ const _: fn(AssistKind, Verdict, ReaderKind, ReaderReply, ZygoteRequest, ZygoteR
             ZygoteReply::Ready { claims: _ } | ZygoteReply::Forked { pid: _ } | ZygoteReply::Failed(_) => {}
             ZygoteReply::Exited { pid: _, signal: _, status: _ } => {}
             ZygoteReply::Loaded { modules: _ } => {}
-            ZygoteReply::Loading { handler: _ } | ZygoteReply::Refused { message: _ } => {}
+            ZygoteReply::Loading { handler: _ }
+            | ZygoteReply::Refused { message: _ }
+            | ZygoteReply::Unjailed { message: _ } => {}
         }
     };

@@ -1,12 +1,12 @@
-//! The table against the filter that results, by real calls in real children; and a jailed process seen from outside.
+//! The table against the filter that results, by real calls in real children.
+
+mod live;
 
 use super::rules::{RULES, Rule};
 use super::*;
-use crate::sys::jail::probe::{call, child, end_of, fault};
+use crate::sys::jail::probe::{call, end_of, fault};
 use libseccomp::ScmpSyscall;
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
 use nix::sys::wait::WaitStatus;
-use std::os::fd::AsRawFd;
 
 /// One past the highest number that is tried: above the last of Linux 6.18.
 const NUMBERS: i64 = 480;
@@ -208,108 +208,6 @@ fn ways_out_are_closed() {
     }
 }
 
-const USER: u32 = 54_321;
-const GROUP: u32 = 54_322;
-
-/// A line of `/proc/PID/status`.
-fn status(pid: Pid, field: &str) -> String {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("status");
-    let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-    line.expect(field).split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-/// Jails a child, forks a jailed worker from it, and looks at both while they wait.
-#[test]
-fn a_jailed_zygote_and_its_worker_seen_from_outside() {
-    if !Uid::effective().is_root() {
-        return;
-    }
-    let pair =
-        || socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).expect("pair");
-    let (ours, theirs) = pair();
-    let config = JailConfig {
-        uid: USER,
-        gid: GROUP,
-        parent: std::process::id(),
-        keep: vec![theirs.as_raw_fd(), 2, 2],
-    };
-    // A death signal comes when the *thread* that forked ends: this one waits below.
-    let socket = theirs.as_raw_fd();
-    let zygote = child(|| {
-        let jail = match enter_zygote(&config, || Ok::<(), JailError>(())) {
-            Ok((jail, ())) => jail,
-            Err(error) => {
-                eprintln!("{error}");
-                return 1;
-            }
-        };
-        let worker = child(|| match jail.enter() {
-            Ok(()) => converse(socket),
-            Err(_) => 1,
-        });
-        let _ = send(socket, &worker.as_raw().to_ne_bytes(), MsgFlags::empty());
-        match nix::sys::wait::waitpid(worker, None) {
-            Ok(WaitStatus::Exited(_, 0)) => 0,
-            _ => 1,
-        }
-    });
-    drop(theirs);
-    let mut bytes = [0; 8];
-    let mut worker = None;
-    // The worker's greeting and the zygote's word come in either order.
-    for _ in 0..2 {
-        if recv(ours.as_raw_fd(), &mut bytes, MsgFlags::empty()).expect("message") == 4 {
-            worker = Some(Pid::from_raw(bytes.as_chunks().0.first().copied().map_or(0, i32::from_ne_bytes)));
-        }
-    }
-    let worker = worker.expect("the zygote's word");
-    for (pid, filters) in [(zygote, "1"), (worker, "2")] {
-        assert_eq!(status(pid, "Uid"), [(); 4].map(|()| USER.to_string()).join(" "));
-        assert_eq!(status(pid, "Gid"), [(); 4].map(|()| GROUP.to_string()).join(" "));
-        assert_eq!(status(pid, "Groups"), "");
-        for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
-            assert_eq!(status(pid, set), "0000000000000000", "{set}");
-        }
-        assert_eq!(status(pid, "NoNewPrivs"), "1");
-        assert_eq!(
-            (status(pid, "Seccomp").as_str(), status(pid, "Seccomp_filters").as_str()),
-            ("2", filters)
-        );
-        let mut fds: Vec<i32> = std::fs::read_dir(format!("/proc/{pid}/fd"))
-            .expect("fd")
-            .map(|entry| entry.expect("entry").file_name().to_str().expect("number").parse().expect("number"))
-            .collect();
-        fds.sort_unstable();
-        assert_eq!(fds, [0, 1, 2, socket]);
-        for null in [0, 1] {
-            let target = std::fs::read_link(format!("/proc/{pid}/fd/{null}")).expect("link");
-            assert_eq!(target.to_str(), Some("/dev/null"));
-        }
-        // Not dumpable: /proc/PID belongs to root though the process does not.
-        let owner = std::os::unix::fs::MetadataExt::uid(
-            &std::fs::metadata(format!("/proc/{pid}/environ")).expect("stat"),
-        );
-        assert_eq!(owner, 0);
-        let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).expect("limits");
-        for (name, most) in [("Max open files", "64"), ("Max processes", "64"), ("Max core file size", "0")] {
-            let line = limits.lines().find_map(|line| line.strip_prefix(name)).expect(name);
-            assert_eq!(line.split_whitespace().take(2).collect::<Vec<_>>(), [most; 2], "{name}");
-        }
-    }
-    send(ours.as_raw_fd(), b"end", MsgFlags::empty()).expect("send");
-    assert_eq!(nix::sys::wait::waitpid(zygote, None), Ok(WaitStatus::Exited(zygote, 0)));
-}
-
-/// What a worker does besides: says hello, allocates, waits for the end.
-fn converse(socket: RawFd) -> i32 {
-    let big = vec![1u8; 4 << 20];
-    let seeded: std::collections::HashMap<u8, u8> = [(1, big[5])].into();
-    let mut bytes = [0; 3];
-    let hello = send(socket, b"hello", MsgFlags::empty());
-    let end = recv(socket, &mut bytes, MsgFlags::empty());
-    if hello.is_ok() && end == Ok(3) && seeded.len() == 1 { 0 } else { 1 }
-}
-
 #[test]
 fn a_worker_that_aborts_or_faults_dies_of_that() {
     let program = filter::build(Who::Worker).expect("a filter");
@@ -327,17 +225,4 @@ fn a_worker_that_aborts_or_faults_dies_of_that() {
     // std's handler is in place. The address is on no guard page, so it sets the default action (rt_sigaction) and
     // returns (rt_sigreturn), and the fault comes again.
     assert!(matches!(jailed(fault), WaitStatus::Signaled(_, Signal::SIGSEGV, _)));
-}
-
-#[test]
-fn root_and_a_wrong_parent_are_refused() {
-    let config = JailConfig { uid: 0, gid: GROUP, parent: 1, keep: vec![] };
-    assert!(matches!(enter_zygote(&config, || Ok::<(), JailError>(())), Err(JailError::Root { .. })));
-    let config = JailConfig { uid: USER, gid: GROUP, parent: 1, keep: vec![2] };
-    if Uid::effective().is_root() {
-        let end = end_of(|| {
-            i32::from(matches!(enter_zygote(&config, || Ok::<(), JailError>(())), Err(JailError::Orphan)))
-        });
-        assert!(matches!(end, WaitStatus::Exited(_, 1)), "{end:?}");
-    }
 }

@@ -14,6 +14,8 @@ use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
 
 /// Number of `CAP_SETPCAP` (`include/uapi/linux/capability.h`).
 pub const CAP_SETPCAP: u32 = 8;
+/// Number of `CAP_SYS_ADMIN`.
+pub const CAP_SYS_ADMIN: u32 = 21;
 /// Numbers that a set of 64 bits can hold.
 const CAPABILITIES: u32 = 64;
 
