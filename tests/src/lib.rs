@@ -8,6 +8,7 @@
 //! | [`mod@client`] | the C clients of `tests/clients` and `tests/conformance`, compiled once a test program |
 //! | [`session`] | a directory with links to the programs: by them the processes of one run are known |
 //! | [`run`], [`outcome`] | starts a run, waits with a deadline, and what it left behind |
+//! | [`ordinary`] | runs of a user who is not root |
 //! | [`process`] | processes as `/proc` shows them |
 //! | [`steps`] | a process driven from one system call to the next, and killed there |
 //! | [`control`] | words shared with a client, so that both act in an agreed order |
@@ -26,6 +27,7 @@ pub mod binaries;
 pub mod client;
 pub mod control;
 pub mod event;
+pub mod ordinary;
 pub mod outcome;
 pub mod process;
 pub mod report;

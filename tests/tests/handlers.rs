@@ -192,6 +192,19 @@ fn a_library_that_is_no_handler_is_refused_before_the_tenant_starts() -> Result<
     Ok(())
 }
 
+/// A stack that is code would be a way to run whatever a tenant gets into it.
+#[test]
+fn a_library_with_memory_that_is_data_and_code_is_refused() -> Result<()> {
+    let include = format!("-I{}", kcov_tests::binaries::workspace().join("worker/include").display());
+    let flags = ["-shared", "-fPIC", "-pthread", "-z", "execstack", &include];
+    let library = kcov_tests::client::library_with("probe", "_execstack", flags.map(OsString::from))?;
+    let run = Run::new(["echo", "started"]).option("--handler").option(&library.to_string_lossy());
+    let outcome = run.output()?;
+    assert_eq!((outcome.code(), outcome.stdout.as_str()), (125, ""), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("can be written and executed"), "{}", outcome.stderr);
+    Ok(())
+}
+
 #[test]
 fn a_worker_program_of_the_users_own_serves() -> Result<()> {
     let worker = example("adder")?;

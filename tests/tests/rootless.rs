@@ -1,15 +1,15 @@
 //! The broker started by an ordinary user: the same device, with nobody's privilege.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use kcov_tests::binaries::workspace;
+use kcov_tests::ordinary::{as_user, own, run, session, user, words};
 use kcov_tests::process::Process;
 use kcov_tests::transcript::{deviations, differences, first_difference, kernel, parse};
 use kcov_tests::{Control, Outcome, Run, Running, Session, client, until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{AccessFlags, Pid};
-use std::ffi::OsString;
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,58 +17,15 @@ const WITHIN: Duration = Duration::from_secs(60);
 const GO: u64 = 0;
 const READY: u64 = 1;
 const FACTS: u64 = 2;
-/// A user that no system hands out, where the programs are nobody's in particular.
-const NOBODY_IN_PARTICULAR: u32 = 61_234;
 /// A user namespace of one user has no other one to become.
 const NO_SECOND_USER: &str = "open.nonroot";
 /// Without `--map-root` the device belongs to the user that the command is.
 const OWNER: &str = "file.fstat_owner";
 
-/// Whose runs these are: the owner of the programs, who may lie in his home.
-fn user() -> Result<u32> {
-    let owner = fs::metadata(kcov_tests::binaries::directory()?)?.uid();
-    Ok(if owner == 0 { NOBODY_IN_PARTICULAR } else { owner })
-}
-
-/// A session whose files are the user's.
-fn session() -> Result<Session> {
-    let (session, user) = (Session::new()?, user()?);
-    chown(session.directory(), Some(user), Some(user))?;
-    for ancestor in session.directory().ancestors() {
-        let open = fs::metadata(ancestor)?.permissions().mode() & 0o001 != 0 || user != NOBODY_IN_PARTICULAR;
-        ensure!(
-            open,
-            "{} is closed to other users: set KCOV_BIN_DIR to a copy elsewhere",
-            ancestor.display()
-        );
-    }
-    Ok(session)
-}
-
 fn control(session: &Session) -> Result<Control> {
     let control = Control::new(session.path("control"))?;
-    chown(control.path(), Some(user()?), Some(user()?))?;
+    own(control.path())?;
     Ok(control)
-}
-
-/// The words in front of what the user runs; `env` looks for it, as `setpriv` would still do so as root.
-fn as_user() -> Result<Vec<OsString>> {
-    let user = user()?;
-    let ids = [format!("--reuid={user}"), format!("--regid={user}")];
-    let words = ["setpriv".to_owned()].into_iter().chain(ids).chain(["--clear-groups".into(), "env".into()]);
-    Ok(words.map(OsString::from).collect())
-}
-
-fn words<W: AsRef<std::ffi::OsStr>>(words: &[W]) -> Vec<OsString> {
-    words.iter().map(|word| word.as_ref().to_owned()).collect()
-}
-
-/// The user's run of `command` under a broker of his own.
-fn run<W: AsRef<std::ffi::OsStr>>(session: &Session, options: &[&str], command: &[W]) -> Result<Run> {
-    let broker = [session.path("kcov-broker").into_os_string(), "run".into(), "--report".into()];
-    let report = [session.path("report").into_os_string()];
-    let line = as_user()?.into_iter().chain(broker).chain(report).chain(words(options));
-    Ok(Run::new(line.chain(["--".into()]).chain(words(command))).bare().within(WITHIN))
 }
 
 fn output<W: AsRef<std::ffi::OsStr>>(options: &[&str], command: &[W]) -> Result<Outcome> {

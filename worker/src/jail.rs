@@ -80,6 +80,14 @@ pub enum JailError {
         /// What it said.
         errno: Errno,
     },
+    /// A library brought memory that is data and code at once.
+    #[error(
+        "{mapping} can be written and executed: link handlers without an executable stack or segment of both kinds"
+    )]
+    WritableCode {
+        /// Its line in `/proc/self/maps`.
+        mapping: String,
+    },
     /// The root was swapped, and is not this process's.
     #[error("the root is not empty: has a handler gone to another root while it was loaded?")]
     Root,
@@ -199,7 +207,7 @@ impl WorkerJail {
     ///
     /// # Errors
     /// [`JailError`], after which the process must end.
-    pub fn enter(&self) -> Result<(), JailError> {
+    pub fn enter(&mut self) -> Result<(), JailError> {
         die_with(self.zygote)?;
         self.program.install().map_err(step("seccomp"))
     }
@@ -221,6 +229,17 @@ fn leads_to_null(fd: RawFd) -> bool {
     const NULL: libc::dev_t = libc::makedev(1, 3);
     let found = std::fs::metadata(format!("/proc/self/fd/{fd}"));
     found.is_ok_and(|found| found.file_type().is_char_device() && found.rdev() == NULL)
+}
+
+/// Sees to it that no memory is data and code at once.
+fn refuse_writable_code() -> Result<(), JailError> {
+    let maps = std::fs::read_to_string("/proc/self/maps");
+    let maps = maps.map_err(|_| JailError::Step { step: "read of /proc/self/maps", errno: Errno::last() })?;
+    let both = |line: &&str| line.split(' ').nth(1).is_some_and(|rights| rights.contains("wx"));
+    match maps.lines().find(both) {
+        Some(line) => Err(JailError::WritableCode { mapping: line.to_owned() }),
+        None => Ok(()),
+    }
 }
 
 /// Empties the bounding set and locks the rules that give root its capabilities. Root without the right to do it has

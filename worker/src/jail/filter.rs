@@ -1,11 +1,12 @@
 //! The [`rules`](super::rules) as a BPF program.
 
-use super::rules::{Argument, RULES, Rule, Who};
+use super::rules::{Argument, OWN_PROCESS, RULES, Rule, Who};
 use crate::sys::jail as sys;
 use libseccomp::error::SeccompError;
 use libseccomp::{ScmpAction, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall};
 use nix::errno::Errno;
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::unistd::Pid;
 use std::fs::File;
 use std::io::{Read, Seek};
 
@@ -44,11 +45,19 @@ fn library(step: &'static str) -> impl FnOnce(SeccompError) -> FilterError {
 pub struct Program(Box<[libc::sock_filter]>);
 
 impl Program {
-    /// Installs it in the calling thread, for good. Allocates nothing; `no_new_privs` must be set.
+    /// Installs it in the calling thread, for good, with the number of this process where the rules say
+    /// [`OWN_PROCESS`]. Allocates nothing; `no_new_privs` must be set.
     ///
     /// # Errors
     /// As `seccomp(2)`.
-    pub fn install(&self) -> Result<(), Errno> {
+    pub fn install(&mut self) -> Result<(), Errno> {
+        let own = Pid::this().as_raw().cast_unsigned();
+        let compares = |code: u16| u32::from(code) == libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+        for instruction in self.0.iter_mut().filter(|instruction| compares(instruction.code)) {
+            if instruction.k == OWN_PROCESS.cast_unsigned() {
+                instruction.k = own;
+            }
+        }
         sys::install_filter(&self.0)
     }
 }

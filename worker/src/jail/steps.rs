@@ -119,6 +119,11 @@ pub const BEFORE_LOADING: &[Step] = &[
 /// What is done after that, by a process that has no rights any more.
 pub const AFTER_LOADING: &[Step] = &[
     all("descriptors of loading", Entering::close_loaded, "a library may have opened what leads to files"),
+    all(
+        "code that can be written",
+        |_| super::refuse_writable_code(),
+        "once there is no more of it, the filter keeps data from becoming code",
+    ),
     all("files", Entering::empty_root, "after loading: libraries need libraries"),
     all(
         "Landlock",

@@ -2,7 +2,7 @@
 
 mod live;
 
-use super::rules::{RULES, Rule};
+use super::rules::{OWN_PROCESS, RULES, Rule};
 use super::*;
 use crate::sys::jail::probe::{call, end_of, fault};
 use libseccomp::ScmpSyscall;
@@ -31,6 +31,15 @@ fn registers(rule: &Rule) -> [u64; 6] {
     })
 }
 
+/// The registers in the process that makes the call: its own number where the table says so.
+fn own(args: [u64; 6]) -> [u64; 6] {
+    let own = Pid::this().as_raw().cast_unsigned();
+    args.map(|arg| match arg as u32 == OWN_PROCESS.cast_unsigned() {
+        true => arg >> 32 << 32 | u64::from(own),
+        false => arg,
+    })
+}
+
 /// The table's own answer, by its words alone.
 fn listed(who: Who, call: i64, args: [u64; 6]) -> bool {
     RULES.iter().filter(|rule| rule.is_for(who) && number(rule.call) == call).any(|rule| {
@@ -39,8 +48,9 @@ fn listed(who: Who, call: i64, args: [u64; 6]) -> bool {
 }
 
 /// Whether a child under the filter of `who` survives the call, or at least does not die of `SIGSYS`.
-fn passes(program: &Program, call_number: i64, args: [u64; 6]) -> bool {
+fn passes(program: &mut Program, call_number: i64, args: [u64; 6]) -> bool {
     let end = end_of(|| {
+        let args = own(args);
         let jailed = nix::sys::prctl::set_no_new_privs().and_then(|()| program.install());
         if jailed.is_err() {
             return UNJAILED;
@@ -58,17 +68,17 @@ fn passes(program: &Program, call_number: i64, args: [u64; 6]) -> bool {
 #[test]
 fn every_line_of_the_table_passes_and_every_near_miss_kills() {
     for who in [Who::Zygote, Who::Worker] {
-        let program = filter::build(who).expect("a filter");
+        let mut program = filter::build(who).expect("a filter");
         // A return from no handler takes its registers from whatever is on the stack: see the test of faults.
         for rule in RULES.iter().filter(|rule| rule.call != "rt_sigreturn") {
             let (call, args) = (number(rule.call), registers(rule));
-            assert_eq!(passes(&program, call, args), rule.is_for(who), "{who:?} {rule:?}");
+            assert_eq!(passes(&mut program, call, args), rule.is_for(who), "{who:?} {rule:?}");
             for argument in rule.when {
                 for bit in (0..64).filter(|bit| argument.mask >> bit & 1 == 1) {
                     let mut missed = args;
                     missed[argument.index as usize] ^= 1 << bit;
                     let expected = listed(who, call, missed);
-                    assert_eq!(passes(&program, call, missed), expected, "{who:?} {rule:?} bit {bit}");
+                    assert_eq!(passes(&mut program, call, missed), expected, "{who:?} {rule:?} bit {bit}");
                 }
             }
         }
@@ -78,13 +88,13 @@ fn every_line_of_the_table_passes_and_every_near_miss_kills() {
 #[test]
 fn every_number_that_is_not_in_the_table_kills() {
     for who in [Who::Zygote, Who::Worker] {
-        let program = filter::build(who).expect("a filter");
+        let mut program = filter::build(who).expect("a filter");
         for call in (0..NUMBERS).filter(|call| !UNSEEN.contains(call)).chain([0x4000_0000, 0x4000_0000 | 514])
         {
             let rules = || RULES.iter().filter(|rule| rule.is_for(who) && number(rule.call) == call);
             if rules().next().is_none() {
-                assert!(!passes(&program, call, NOTHING), "{who:?} {call}");
-                assert!(!passes(&program, call, [0; 6]), "{who:?} {call} with zeroes");
+                assert!(!passes(&mut program, call, NOTHING), "{who:?} {call}");
+                assert!(!passes(&mut program, call, [0; 6]), "{who:?} {call} with zeroes");
             }
         }
     }
@@ -176,10 +186,13 @@ fn ways_out_are_closed() {
         "name_to_handle_at",
         "kcmp",
     ];
-    let worker = filter::build(Who::Worker).expect("a filter");
-    let zygote = filter::build(Who::Zygote).expect("a filter");
+    let mut worker = filter::build(Who::Worker).expect("a filter");
+    let mut zygote = filter::build(Who::Zygote).expect("a filter");
     for name in CALLS {
-        assert!(!passes(&worker, number(name), NOTHING) && !passes(&zygote, number(name), NOTHING), "{name}");
+        assert!(
+            !passes(&mut worker, number(name), NOTHING) && !passes(&mut zygote, number(name), NOTHING),
+            "{name}"
+        );
     }
     let exec = libc::PROT_EXEC as u64;
     let new_user = (libc::CLONE_NEWUSER | libc::SIGCHLD) as u64;
@@ -191,6 +204,7 @@ fn ways_out_are_closed() {
         ("ioctl", [3, libc::SECCOMP_IOCTL_NOTIF_ADDFD, 0, 0, 0, 0]),
         ("ioctl", [3, libc::SECCOMP_IOCTL_NOTIF_SET_FLAGS, 0, 0, 0, 0]),
         ("tgkill", [1, 1, libc::SIGKILL as u64, 0, 0, 0]),
+        ("tgkill", [OWN_PROCESS as u64, 1, libc::SIGKILL as u64, 0, 0, 0]),
         ("clone", [new_user, 0, 0, 0, 0, 0]),
         ("clone", [(libc::CLONE_PARENT | libc::SIGCHLD) as u64, 0, 0, 0, 0, 0]),
         ("prctl", [libc::PR_SET_DUMPABLE as u64, 1, 0, 0, 0, 0]),
@@ -199,19 +213,22 @@ fn ways_out_are_closed() {
     ];
     for (name, args) in arguments {
         assert!(
-            !passes(&worker, number(name), args) && !passes(&zygote, number(name), args),
+            !passes(&mut worker, number(name), args) && !passes(&mut zygote, number(name), args),
             "{name} {args:x?}"
         );
     }
+    // No process has the highest number.
+    let another = [i32::MAX as u64, 1, libc::SIGABRT as u64, 0, 0, 0];
+    assert!(!passes(&mut worker, number("tgkill"), another));
     for name in ["clone", "clone3", "prctl", "seccomp", "wait4", "getppid"] {
-        assert!(!passes(&worker, number(name), [libc::SIGCHLD as u64, 0, 0, 0, 0, 0]), "worker: {name}");
+        assert!(!passes(&mut worker, number(name), [libc::SIGCHLD as u64, 0, 0, 0, 0, 0]), "worker: {name}");
     }
 }
 
 #[test]
 fn a_worker_that_aborts_or_faults_dies_of_that() {
-    let program = filter::build(Who::Worker).expect("a filter");
-    let jailed = |body: fn()| {
+    let mut program = filter::build(Who::Worker).expect("a filter");
+    let mut jailed = |body: fn()| {
         end_of(|| {
             let jailed = nix::sys::prctl::set_no_new_privs().and_then(|()| program.install());
             if jailed.is_err() {

@@ -55,7 +55,7 @@ impl Family {
                 return 1;
             }
             match enter_zygote(&config, careless_library) {
-                Ok((jail, ())) => be_zygote(&jail, socket),
+                Ok((mut jail, ())) => be_zygote(&mut jail, socket),
                 Err(error) => {
                     eprintln!("{error}");
                     1
@@ -86,7 +86,7 @@ fn become_ordinary() -> Result<(), Errno> {
     nix::sys::prctl::set_dumpable(true)
 }
 
-fn be_zygote(jail: &WorkerJail, socket: RawFd) -> i32 {
+fn be_zygote(jail: &mut WorkerJail, socket: RawFd) -> i32 {
     let worker = child(|| match jail.enter() {
         Ok(()) => converse(socket),
         Err(_) => 1,
@@ -238,6 +238,9 @@ fn assert_taken(step: &Step, family: &Family) {
         "being looked into" => family.both().into_iter().for_each(|pid| {
             let owner = fs::metadata(format!("/proc/{pid}/environ")).expect("stat").uid();
             assert_eq!(owner, 0, "/proc/PID belongs to root though the process does not");
+        }),
+        "code that can be written" => family.both().into_iter().for_each(|pid| {
+            assert!(!text(pid, "maps").lines().any(|line| line.contains("wx")), "data that is code");
         }),
         "files" => assert_empty_root(family),
         "system calls" => {

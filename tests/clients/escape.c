@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+/*
+ * A tenant of the handler escape.c: has it try each way out that is named on the
+ * command line, and says what came of it. It collects coverage all the while.
+ *
+ * escape NEIGHBOUR NAME...
+ */
+#define _GNU_SOURCE
+#include "kcov_client.h"
+
+#define ESCAPE 0x7101
+
+static struct request {
+	char name[64];
+	uint64_t tid;
+	uint64_t neighbour;
+	uint64_t memory;
+} request;
+
+/* The result of ioctl(), -errno if it fails. A file is not the same to the worker that follows one that died. */
+static long attempt(const char *name)
+{
+	long value;
+	int fd;
+
+	/* One that comes while a worker is buried may go with it. */
+	do
+		fd = open("/dev/escape", O_RDWR | O_CLOEXEC);
+	while (fd < 0 && errno == EIO);
+	if (fd < 0)
+		return -errno;
+	snprintf(request.name, sizeof(request.name), "%s", name);
+	value = ioctl(fd, ESCAPE, &request);
+	if (value < 0)
+		value = -errno;
+	close(fd);
+	return value;
+}
+
+int main(int argc, char **argv)
+{
+	static char memory[8] = "memory";
+	uint64_t *area;
+	int kcov = kcov_ready(1024, &area);
+
+	need(argc > 2, "arguments");
+	need(!ioctl(kcov, KCOV_ENABLE, KCOV_TRACE_PC), "ENABLE");
+	request.tid = getpid();
+	request.neighbour = strtoul(argv[1], NULL, 10);
+	request.memory = (uintptr_t)memory;
+	for (int arg = 2; arg < argc; arg++) {
+		printf("%s: %ld\n", argv[arg], attempt(argv[arg]));
+		fflush(stdout);
+	}
+	return 0;
+}

@@ -1,0 +1,137 @@
+//! A handler that was taken over tries every way out of its jail that has a name: none leads anywhere, and its tenant
+//! goes on.
+
+#[path = "escape/attempts.rs"]
+mod attempts;
+
+use anyhow::{Context, Result};
+use attempts::{ATTEMPTS, Outcome};
+use kcov_tests::binaries::workspace;
+use kcov_tests::event::Event;
+use kcov_tests::process::Process;
+use kcov_tests::{Control, Run, Running, Session, client, library, ordinary, until};
+use std::ffi::OsString;
+use std::time::Duration;
+
+const WITHIN: Duration = Duration::from_secs(60);
+const GO: u64 = 0;
+const READY: u64 = 1;
+/// Attempts of one run: the workers that die of them are replaced one after the other.
+const AT_ONCE: usize = 24;
+/// What is tried last: the worker that serves it has started, so that the end of the one before is in the log.
+const NOTHING: &str = "nothing";
+
+/// Whose broker it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owner {
+    Root,
+    User,
+}
+
+impl Owner {
+    fn session(self) -> Result<Session> {
+        if self == Owner::User { ordinary::session() } else { Session::new() }
+    }
+
+    fn run(self, session: &Session, options: &[&str], command: &[OsString]) -> Result<Run> {
+        match self {
+            Owner::User => ordinary::run(session, options, command),
+            Owner::Root => Ok(options.iter().fold(Run::new(command), |run, option| run.option(option))),
+        }
+    }
+}
+
+/// A tenant beside the one in question, with a device in use.
+fn neighbour(owner: Owner) -> Result<(Running, Control, Process)> {
+    let session = owner.session()?;
+    let control = Control::new(session.path("control"))?;
+    ordinary::own(control.path())?;
+    let program = client("hold")?;
+    let command = [program.clone().into_os_string(), control.path().as_os_str().to_owned()];
+    let mut running = owner.run(&session, &[], &command)?.start_in(session)?;
+    running.reach(&control, READY, 1)?;
+    let is_command = |process: &Process| process.executable().as_ref() == Some(&program);
+    let command = until("the neighbour's command", WITHIN, || {
+        running.session.processes().into_iter().find(is_command)
+    })?;
+    Ok((running, control, command))
+}
+
+/// Has these attempts made, and holds what comes of them against the table.
+fn attempt(owner: Owner, neighbour: Process, attempts: &[(&str, Outcome)]) -> Result<()> {
+    let names = attempts.iter().map(|(name, _)| OsString::from(name)).chain([NOTHING.into()]);
+    let command = [client("escape")?.into_os_string(), neighbour.0.to_string().into()];
+    let command: Vec<OsString> = command.into_iter().chain(names).collect();
+    let handler = library("escape")?;
+    let options = ["--log-format", "json", "--handler", handler.to_str().context("a path in UTF-8")?];
+    let session = owner.session()?;
+    let outcome = owner.run(&session, &options, &command)?.start_in(session)?.finish()?;
+    assert_eq!(outcome.code(), 0, "{}\n{}", outcome.stdout, outcome.stderr);
+
+    let rootless = owner == Owner::User;
+    let values = attempts.iter().map(|(name, outcome)| format!("{name}: {}", outcome.value(rootless)));
+    let values: Vec<String> = values.chain([format!("{NOTHING}: 0")]).collect();
+    assert_eq!(outcome.stdout.lines().collect::<Vec<_>>(), values, "{}", outcome.stderr);
+
+    let events = outcome.events();
+    let mut ends = events.iter().filter(|event| event.name() == "worker_crash");
+    for (name, outcome) in attempts {
+        if let Some((signal, reason)) = outcome.end() {
+            assert_end(
+                owner,
+                name,
+                ends.next().with_context(|| format!("{name}: no worker died"))?,
+                signal,
+                reason,
+            );
+        }
+    }
+    assert!(ends.next().is_none(), "one worker more died:\n{}", outcome.stderr);
+    Ok(())
+}
+
+#[track_caller]
+fn assert_end(owner: Owner, name: &str, end: &Event, signal: i32, reason: Option<&str>) {
+    let seen = end.field("signal").unwrap_or_default();
+    // An ordinary user is not told how a process ended that he may not look into, unless he asks late enough.
+    let untold = owner == Owner::User && seen == "0";
+    assert!(untold || seen == signal.to_string(), "{name}: by {seen}, not {signal}: {end:?}");
+    if let Some(reason) = reason {
+        assert_eq!(end.field("reason").as_deref(), Some(reason), "{name}");
+    }
+}
+
+fn no_way_out(owner: Owner) -> Result<()> {
+    let (running, control, process) = neighbour(owner)?;
+    for attempts in ATTEMPTS.chunks(AT_ONCE) {
+        attempt(owner, process, attempts)?;
+    }
+    control.set(GO, 1)?;
+    running.finish()?.assert_sound()?;
+    Ok(())
+}
+
+#[test]
+fn no_way_leads_out_of_a_worker() -> Result<()> {
+    no_way_out(Owner::Root)
+}
+
+#[test]
+fn no_way_leads_out_of_a_users_worker() -> Result<()> {
+    no_way_out(Owner::User)
+}
+
+/// Both tables name the same attempts, in the same order.
+#[test]
+fn every_attempt_has_an_outcome() -> Result<()> {
+    let table = std::fs::read_to_string(workspace().join("tests/handlers/escape_attempts.h"))?;
+    let starts = ["CALL(\"", "ACT(\"", "{\""];
+    let name = |line: &str| {
+        let rest = starts.iter().find_map(|start| line.strip_prefix(start))?;
+        Some(rest.split_once('"')?.0.to_owned())
+    };
+    let names: Vec<String> = table.lines().filter_map(name).collect();
+    assert_eq!(ATTEMPTS.iter().map(|(name, _)| *name).collect::<Vec<_>>(), names);
+    assert!(names.len() >= 60);
+    Ok(())
+}
