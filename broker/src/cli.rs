@@ -1,6 +1,7 @@
 //! The command line.
 
 use crate::bench::{self, BenchArgs, BenchClientArgs};
+use crate::cover::{self, CoverArgs};
 use crate::doctor::{self, DoctorArgs};
 use crate::replay::{self, ReplayArgs};
 use crate::run::{self, RunArgs};
@@ -21,6 +22,8 @@ struct Cli {
 enum Command {
     /// Run a command under the broker
     Run(Box<RunArgs>),
+    /// Run a command as run does, then tell what the handlers covered
+    Cover(Box<CoverArgs>),
     /// Tell whether a run can work here, what is missing and what to do about it
     Doctor(DoctorArgs),
     /// Turn PCs into function, file and line
@@ -57,6 +60,7 @@ pub fn main() -> ExitCode {
     };
     let result = match cli.command {
         Command::Run(args) => run::run(*args),
+        Command::Cover(args) => cover::run(*args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Symbolize(args) => symbolize::run(&args),
         Command::Replay(args) => replay::run(&args),

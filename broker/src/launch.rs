@@ -5,6 +5,7 @@ use crate::trace_set::TraceSet;
 use nix::sys::signal::SigSet;
 use nix::unistd::Pid;
 use std::ffi::{CString, OsStr, OsString};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -64,6 +65,8 @@ pub struct Launch {
     pub preload: Option<CString>,
     /// Where artifacts of crashes go, if they are wanted.
     pub artifacts: Option<PathBuf>,
+    /// The coverage map of the run, if it accumulates what is covered.
+    pub cover: Option<OwnedFd>,
     /// Whether the command sees a `/proc/kallsyms` of the text that PCs lie in.
     pub kallsyms: bool,
     /// Of a rootless run: which ids the command sees as its own.

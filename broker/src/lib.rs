@@ -38,6 +38,7 @@ pub mod call_name;
 pub mod cli;
 pub mod clock;
 pub mod confine;
+pub mod cover;
 pub mod doctor;
 pub mod files;
 pub mod filter;

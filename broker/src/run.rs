@@ -149,14 +149,22 @@ fn parse_bytes(text: &str) -> Result<u64, String> {
 /// # Errors
 /// If kcov-broker itself fails before the command runs.
 pub fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
+    run_covered(args, None).map(ExitCode::from)
+}
+
+/// As [`run`], with what the handlers cover marked in a coverage map.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_covered(args: RunArgs, cover: Option<OwnedFd>) -> anyhow::Result<u8> {
     logs::start(args.log_format, args.verbose);
     sys::filter::check_kernel()?;
-    let launch = match launch(&args) {
+    let launch = match launch(&args, cover) {
         Ok(launch) => launch,
         Err(error) => match error.downcast_ref::<CommandError>() {
             Some(command) => {
                 eprintln!("kcov-broker: {command}");
-                return Ok(ExitCode::from(command.status()));
+                return Ok(command.status());
             }
             None => return Err(error),
         },
@@ -170,10 +178,10 @@ pub fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         fork::close_copy(&ours);
         be_broker(launch, theirs, report)
     })?;
-    Ok(ExitCode::from(front::wait(ours, broker)))
+    Ok(front::wait(ours, broker))
 }
 
-fn launch(args: &RunArgs) -> anyhow::Result<Launch> {
+fn launch(args: &RunArgs, cover: Option<OwnedFd>) -> anyhow::Result<Launch> {
     let Some(name) = args.command.first() else { anyhow::bail!("no command given") };
     let program = launch::find(name)?;
     let argv = args.command.iter().map(|argument| launch::c_string(argument, "an argument"));
@@ -203,6 +211,7 @@ fn launch(args: &RunArgs) -> anyhow::Result<Launch> {
         worker_memory: Some(args.worker_memory),
         preload: preload::of(&args.handlers)?,
         artifacts: args.artifacts.as_ref().map(std::path::absolute).transpose()?,
+        cover,
         kallsyms: args.kallsyms,
         jail_id: match rootless {
             Some(_) => geteuid().as_raw(),
@@ -212,11 +221,31 @@ fn launch(args: &RunArgs) -> anyhow::Result<Launch> {
     })
 }
 
-/// A handler as the worker program takes it, with the file by its full path.
-fn handler_argument(given: &OsStr) -> anyhow::Result<CString> {
+impl RunArgs {
+    /// The command and its arguments.
+    pub(crate) fn command(&self) -> &[OsString] {
+        &self.command
+    }
+
+    /// The files whose code is covered: the worker program, and the libraries in their order.
+    ///
+    /// # Errors
+    /// If one of them is not there.
+    pub(crate) fn modules(&self) -> anyhow::Result<Vec<PathBuf>> {
+        let libraries = self.handlers.iter().map(|given| library(split_handler(given).0));
+        std::iter::once(worker_program(self.worker.clone())).chain(libraries).collect()
+    }
+}
+
+/// `LIBRARY[:CONFIG]` as its path, and the rest with the colon.
+fn split_handler(given: &OsStr) -> (&Path, &[u8]) {
     let bytes = given.as_bytes();
     let end = bytes.iter().position(|&byte| byte == b':').unwrap_or(bytes.len());
-    let path = Path::new(OsStr::from_bytes(&bytes[..end]));
+    (Path::new(OsStr::from_bytes(&bytes[..end])), &bytes[end..])
+}
+
+/// The full path of a library.
+fn library(path: &Path) -> anyhow::Result<PathBuf> {
     let full = path.canonicalize().with_context(|| format!("cannot use the handler {}", path.display()))?;
     anyhow::ensure!(full.is_file(), "cannot use the handler {}: it is no file", path.display());
     anyhow::ensure!(
@@ -224,7 +253,13 @@ fn handler_argument(given: &OsStr) -> anyhow::Result<CString> {
         "cannot use the handler {}: its path has a colon, which begins the configuration",
         full.display()
     );
-    let argument = [b"--handler=", full.as_os_str().as_bytes(), &bytes[end..]].concat();
+    Ok(full)
+}
+
+/// A handler as the worker program takes it, with the file by its full path.
+fn handler_argument(given: &OsStr) -> anyhow::Result<CString> {
+    let (path, config) = split_handler(given);
+    let argument = [b"--handler=", library(path)?.as_os_str().as_bytes(), config].concat();
     Ok(launch::c_string(OsStr::from_bytes(&argument), "the name of a handler")?)
 }
 
@@ -295,7 +330,8 @@ fn serve(launch: Launch, front: &OwnedFd, report: Option<File>) -> anyhow::Resul
     }
     // The command has the job's terminal and pipes now: a reader of its output must see the end of it.
     let report_file = report.as_ref().map(AsFd::as_fd);
-    let keep: Vec<_> = [ours.as_fd(), front.as_fd()].into_iter().chain(report_file).collect();
+    let cover = launch.cover.as_ref().map(AsFd::as_fd);
+    let keep: Vec<_> = [ours.as_fd(), front.as_fd()].into_iter().chain(report_file).chain(cover).collect();
     confine::keep_only(&keep)?;
     raise_descriptor_limit();
     confine::broker().context("cannot give up privileges")?;

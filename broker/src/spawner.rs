@@ -51,8 +51,12 @@ pub fn serve(socket: OwnedFd, launch: &Launch) -> i32 {
                     tender = started;
                 }
                 // The user's descriptors were for the command.
-                if for_tender && confine::keep_only(&[channel.as_fd()]).is_err() {
-                    return 1;
+                if for_tender {
+                    let cover = launch.cover.as_ref().map(AsFd::as_fd);
+                    let kept: Vec<_> = [channel.as_fd()].into_iter().chain(cover).collect();
+                    if confine::keep_only(&kept).is_err() {
+                        return 1;
+                    }
                 }
             }
             Err(ChannelError::Closed) => {

@@ -9,6 +9,7 @@
 //! | [`claims`] | what the handlers of a worker program want to handle |
 //! | [`device`] | the KCOV device of one tenant as a state machine: who may do what, and with which errno |
 //! | [`area`] | the append of PC and comparison records to an area, with the kernel's clamps |
+//! | [`cover_map`] | what a whole run covered: a bit a PC, which all workers of a tenant mark |
 //! | [`roster`] | the table from thread to armed area: the broker writes, workers read |
 //! | [`site`] | coverage sites as they stand in a binary, and the PCs that follow from them |
 //! | [`slot`] | the words in which a worker shows what it has in flight |
@@ -22,6 +23,7 @@
 pub mod abi;
 pub mod area;
 pub mod claims;
+pub mod cover_map;
 pub mod device;
 pub mod errno;
 pub mod journal;

@@ -10,6 +10,7 @@
 //! | [`run`], [`outcome`] | starts a run, waits with a deadline, and what it left behind |
 //! | [`ordinary`] | runs of a user who is not root |
 //! | [`process`] | processes as `/proc` shows them |
+//! | [`coverage`] | what `kcov-broker cover` says of a run |
 //! | [`steps`] | a process driven from one system call to the next, and killed there |
 //! | [`control`] | words shared with a client, so that both act in an agreed order |
 //! | [`report`], [`event`] | the report at the end of a run, and its log |
@@ -26,6 +27,7 @@
 pub mod binaries;
 pub mod client;
 pub mod control;
+pub mod coverage;
 pub mod event;
 pub mod ordinary;
 pub mod outcome;

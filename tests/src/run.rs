@@ -1,4 +1,4 @@
-//! One run: `kcov-broker run [OPTIONS] -- COMMAND ARGS`, or COMMAND alone to compare with.
+//! One run: `kcov-broker run [OPTIONS] -- COMMAND ARGS`, the same by `cover`, or COMMAND alone to compare with.
 
 use crate::control::Control;
 use crate::outcome::Outcome;
@@ -28,6 +28,7 @@ pub struct Run {
     directory: Option<PathBuf>,
     input: Vec<u8>,
     within: Duration,
+    verb: &'static str,
     bare: bool,
 }
 
@@ -41,6 +42,7 @@ impl Run {
             directory: None,
             input: Vec::new(),
             within: WITHIN,
+            verb: "run",
             bare: false,
         }
     }
@@ -55,6 +57,13 @@ impl Run {
     #[must_use]
     pub fn trace(self, profile: &str) -> Self {
         self.option("--trace").option(profile)
+    }
+
+    /// By `kcov-broker cover` and not `run`.
+    #[must_use]
+    pub fn covered(mut self) -> Self {
+        self.verb = "cover";
+        self
     }
 
     /// One more word of options to `kcov-broker run`.
@@ -143,7 +152,7 @@ impl Run {
             return Ok(command);
         }
         let mut command = session.command(session.path("kcov-broker"));
-        command.arg("run").args(&self.options).arg("--report").arg(session.path("report"));
+        command.arg(self.verb).args(&self.options).arg("--report").arg(session.path("report"));
         command.arg("--").args(&self.command);
         Ok(command)
     }

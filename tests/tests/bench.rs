@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::process::Command;
 
 /// Every measurement, in the order of the report.
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 13] = [
     "noop",
     "callers",
     "ioctl",
@@ -19,6 +19,7 @@ const KEYS: [&str; 12] = [
     "area-pc",
     "area-cmp",
     "unarmed",
+    "cover-pc",
 ];
 
 fn bench(arguments: &[&str]) -> Result<String> {

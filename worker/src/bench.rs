@@ -8,6 +8,7 @@ use crate::sys::bench::{append_cmps, append_pcs, empty};
 use anyhow::{Context, Result, ensure};
 use kcov_proto::abi::{CMP_WORDS, TraceMode};
 use kcov_proto::area::{Area, CmpKind, CmpRecord, CmpSize};
+use kcov_proto::cover_map::{self, CoverMap};
 use kcov_proto::site::TEXT_START;
 use kcov_proto::sync::AtomicU64;
 use std::fmt::Write;
@@ -46,6 +47,7 @@ pub fn run() -> Result<()> {
             compare(area, RECORDS, &|| append_cmps(&words, RECORDS, PC), &each(|pc| alone_cmp(&area, pc)))?,
         ),
         ("unarmed", compare(area, 0, &each(empty), &each(callback))?),
+        ("cover-pc", covered(area)?),
     ];
     let mut json = String::new();
     for (key, (limit, ours)) in figures {
@@ -93,6 +95,14 @@ fn each(call: impl Fn(u64)) -> impl Fn() {
             call(PC + 8 * record);
         }
     }
+}
+
+/// The record of a handler, alone and in a run that accumulates coverage.
+fn covered(area: Area<'_>) -> Result<(f64, f64)> {
+    let marks: Vec<AtomicU64> = (0..cover_map::WORDS).map(|_| AtomicU64::new(0)).collect();
+    let batch = each(by_handler_pc);
+    let recorded = || Scope::enter(area, TraceMode::Pc, |_| batch()).0;
+    compare(area, RECORDS, &recorded, &|| Scope::cover(CoverMap::new(&marks), recorded))
 }
 
 /// As [`compare`], with `area` armed for this thread.

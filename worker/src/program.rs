@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 const USAGE: &str = "\
 kcov-worker is started by kcov-broker and is of no use by itself.
-usage: kcov-worker zygote --uid=N --parent=PID [--memory=BYTES] [--handler=LIBRARY[:CONFIG]]...
+usage: kcov-worker zygote --uid=N --parent=PID [--memory=BYTES] [--cover] [--handler=LIBRARY[:CONFIG]]...
        kcov-worker replay EVENTS [--handler=LIBRARY[:CONFIG]]...
        kcov-worker bench-record [--json]";
 
@@ -72,7 +72,8 @@ pub fn program(arguments: Vec<String>, handlers: Vec<Box<dyn Handler>>) -> ExitC
 fn config(arguments: &[String]) -> Option<ZygoteConfig> {
     let mut config = ZygoteConfig::default();
     for argument in arguments {
-        match argument.split_once('=')? {
+        match argument.split_once('=').unwrap_or((argument, "")) {
+            ("--cover", "") => config.cover = true,
             ("--uid", value) => config.uid = value.parse().ok()?,
             ("--parent", value) => config.parent = value.parse().ok()?,
             ("--memory", value) => config.memory = Some(value.parse().ok()?),

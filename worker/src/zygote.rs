@@ -10,6 +10,7 @@ use crate::handler::Handler;
 use crate::handlers::Handlers;
 use crate::jail::{self, JailConfig, JailError, WorkerJail};
 use crate::loading::{self, Library, LoadError};
+use crate::record::Scope;
 use crate::serve::{Sources, serve};
 use crate::service::{Service, Trace};
 use crate::sys::shared::SharedWords;
@@ -17,6 +18,7 @@ use crate::sys::socket::{Channel, ChannelError, inherited};
 use crate::sys::{crash, fork, modules};
 use crate::text;
 use crate::trace::{self, Tracer};
+use kcov_proto::cover_map::{self, CoverMap};
 use kcov_proto::journal::{self, Writer};
 use kcov_proto::message::{LoadedModule, ZygoteReply, ZygoteRequest};
 use kcov_proto::{Errno, roster, slot};
@@ -30,6 +32,8 @@ use std::sync::Arc;
 
 /// Descriptor number of the zygote's socket, as the spawner leaves it.
 const SOCKET: i32 = 3;
+/// That of the coverage map.
+const COVER: i32 = 4;
 
 /// What the spawner tells a zygote.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,6 +44,8 @@ pub struct ZygoteConfig {
     pub parent: u32,
     /// Most bytes of data that it and each worker may have.
     pub memory: Option<u64>,
+    /// Whether it has a coverage map, which it and its workers mark.
+    pub cover: bool,
     /// Libraries with handlers, loaded in this order, after those of the program itself.
     pub libraries: Vec<Library>,
 }
@@ -74,6 +80,16 @@ pub enum ZygoteError {
 /// # Errors
 /// [`ZygoteError`].
 pub fn run(config: &ZygoteConfig, handlers: Vec<Box<dyn Handler>>) -> Result<(), ZygoteError> {
+    if !config.cover {
+        return serve_broker(config, handlers);
+    }
+    // Workers inherit the mapping, and that it is marked.
+    let map = inherited(COVER).and_then(|file| SharedWords::map(file, cover_map::WORDS, true));
+    let map = map.map_err(|errno| ZygoteError::System { call: "mmap of the coverage map", errno })?;
+    Scope::cover(CoverMap::new(&map), || serve_broker(config, handlers))
+}
+
+fn serve_broker(config: &ZygoteConfig, handlers: Vec<Box<dyn Handler>>) -> Result<(), ZygoteError> {
     let mut broker = Channel::from(inherited(SOCKET).map_err(ZygoteError::Socket)?);
     let _ = nix::sys::prctl::set_name(c"kcov-zygote");
     let tracer = Rc::new(Tracer::new());

@@ -8,8 +8,8 @@ use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
 
-/// Descriptor number of the zygote's socket.
-const SOCKET: i32 = 3;
+/// Descriptor number of the zygote's socket; that of the coverage map follows it.
+const FIRST: i32 = 3;
 
 /// Execs the worker program as the zygote. Returns the exit status if that fails.
 pub fn exec(descriptors: &[OwnedFd], launch: &Launch) -> i32 {
@@ -45,11 +45,14 @@ fn try_exec(descriptors: &[OwnedFd], launch: &Launch) -> Result<std::convert::In
         format!("--parent={}", nix::unistd::getppid()),
     ];
     let memory = launch.worker_memory.map(|bytes| format!("--memory={bytes}"));
-    let argv = argv.into_iter().chain(memory).filter_map(|argument| CString::new(argument).ok());
+    let cover = launch.cover.as_ref().map(AsFd::as_fd);
+    let argv = argv.into_iter().chain(memory).chain(cover.map(|_| "--cover".to_owned()));
+    let argv = argv.filter_map(|argument| CString::new(argument).ok());
     let argv: Vec<CString> = argv.chain(launch.handlers.iter().cloned()).collect();
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
     // The user's descriptors are for the command.
-    confine::keep_only(&[socket.as_fd()]).map_err(|_| Errno::EIO)?;
-    fork::place(socket, SOCKET)?;
+    let kept: Vec<_> = [socket.as_fd()].into_iter().chain(cover).collect();
+    confine::keep_only(&kept).map_err(|_| Errno::EIO)?;
+    fork::place(&kept, FIRST)?;
     Err(fork::exec(&launch.worker, &Pointers::from(argv), &Pointers::from(environment(launch))))
 }

@@ -2,7 +2,9 @@
 
 use super::process::exit_now;
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::unistd::{ForkResult, Pid, fork};
+use std::os::fd::{BorrowedFd, RawFd};
 
 /// Forks a child that runs `body` and exits with what it returns. What `body` owns is dropped in the parent: a
 /// descriptor moved into it ends up in the child alone. The caller must be single-threaded, as every
@@ -61,14 +63,18 @@ pub fn close_copy(fd: &impl std::os::fd::AsRawFd) {
     unsafe { libc::close(fd.as_raw_fd()) };
 }
 
-/// Moves `fd` to the number `to` and keeps it open over an exec, or clears its close-on-exec flag if it is there.
+/// Moves `fds` to the numbers from `first` on, and keeps them open over an exec.
 ///
 /// # Errors
-/// As `dup2(2)`.
-pub fn place(fd: &impl std::os::fd::AsRawFd, to: std::os::fd::RawFd) -> Result<(), Errno> {
-    // SAFETY: integers only; the caller is about to exec, so nobody owns the number `to` any more.
-    let done = unsafe {
-        if fd.as_raw_fd() == to { libc::fcntl(to, libc::F_SETFD, 0) } else { libc::dup2(fd.as_raw_fd(), to) }
-    };
-    Errno::result(done).map(drop)
+/// As `fcntl(2)` and `dup3(2)`.
+pub fn place(fds: &[BorrowedFd<'_>], first: RawFd) -> Result<(), Errno> {
+    let numbers = first..first + fds.len() as RawFd;
+    // First out of each other's way.
+    let aside = |fd: &BorrowedFd<'_>| fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(numbers.end));
+    let moved = fds.iter().map(aside).collect::<Result<Vec<RawFd>, _>>()?;
+    for (from, to) in moved.into_iter().zip(numbers) {
+        // SAFETY: integers only; the caller is about to exec, so nobody owns the number `to` any more.
+        Errno::result(unsafe { libc::dup3(from, to, 0) })?;
+    }
+    Ok(())
 }

@@ -4,10 +4,15 @@
 //! this thread now. `enter` is the only writer, besides the drop of the scope that it made; it hands out a shared
 //! reference and keeps the scope itself, so that safe code can neither forget nor move it, and it outlives
 //! every call from within. No scope leaves its thread.
+//!
+//! In a run that accumulates coverage there is a scope around all others ([`Scope::cover`]), and every PC goes the way
+//! of those that an area has no room for, where it is marked: a run without pays nothing for it.
 
 use kcov_proto::abi::TraceMode;
 use kcov_proto::area::{Appended, Area, CmpRecord};
+use kcov_proto::cover_map::CoverMap;
 use kcov_proto::site::{self, Site};
+use kcov_proto::sync::AtomicU64;
 use std::cell::Cell;
 use std::ptr;
 
@@ -32,11 +37,24 @@ pub struct Recorded {
 /// ```
 #[derive(Debug)]
 pub struct Scope<'a> {
+    /// Where the hot path appends: the area; or, where PCs are marked as well, one without room.
+    hot: Area<'a>,
     area: Area<'a>,
+    map: Option<CoverMap<'a>>,
     stored: Cell<u64>,
     lost: Cell<u64>,
-    /// What was armed before: PC, CMP. Raw pointers, so that a scope is neither `Send` nor `Sync`.
-    previous: (*const Scope<'static>, *const Scope<'static>),
+    /// What was there before: PC, CMP, COVER. Raw pointers, so that a scope is neither `Send` nor `Sync`.
+    previous: [*const Scope<'static>; 3],
+}
+
+/// An area that is full, whatever is appended.
+static FULL: [AtomicU64; 2] = [AtomicU64::new(u64::MAX >> 1), AtomicU64::new(0)];
+
+fn full() -> Area<'static> {
+    match Area::new(&FULL) {
+        Some(area) => area,
+        None => unreachable!("it has the words of the smallest area"),
+    }
 }
 
 // One pointer a mode: to ask whether anything is armed, and whether the mode is right, is one comparison. Without a
@@ -44,23 +62,48 @@ pub struct Scope<'a> {
 thread_local! {
     static PC: Cell<*const Scope<'static>> = const { Cell::new(ptr::null()) };
     static CMP: Cell<*const Scope<'static>> = const { Cell::new(ptr::null()) };
+    /// The scope around all others that only marks, if there is one.
+    static COVER: Cell<*const Scope<'static>> = const { Cell::new(ptr::null()) };
 }
 
 impl<'a> Scope<'a> {
     /// Runs `body` with `area` armed for this thread, and arms what was armed before when `body` returns or unwinds.
     /// The counts are of this scope alone: what an inner one records, into its own area, is not among them.
     pub fn enter<R>(area: Area<'a>, mode: TraceMode, body: impl FnOnce(&Scope<'a>) -> R) -> (R, Recorded) {
-        let scope = Scope { area, stored: Cell::new(0), lost: Cell::new(0), previous: (PC.get(), CMP.get()) };
-        // The lifetime is dropped from the pointer's type; the invariant above stands in for it.
-        let armed = ptr::from_ref(&scope).cast::<Scope<'static>>();
+        let cover = COVER.get();
+        // SAFETY: null or, by the invariant of the module, a scope that `cover` keeps alive during this call.
+        let map = unsafe { cover.as_ref() }.and_then(|cover| cover.map);
+        let scope = Scope::new(area, map);
+        let armed = scope.pointer();
         let (pc, cmp) = match mode {
             TraceMode::Pc => (armed, ptr::null()),
-            TraceMode::Cmp => (ptr::null(), armed),
+            TraceMode::Cmp => (cover, armed),
         };
         PC.set(pc);
         CMP.set(cmp);
         let result = body(&scope);
         (result, scope.recorded())
+    }
+
+    /// Runs `body` with every PC of this thread marked in `map`, be an area armed for it or not, be that full, be it for
+    /// comparisons. An area that is armed already is not, meanwhile.
+    pub fn cover<R>(map: CoverMap<'a>, body: impl FnOnce() -> R) -> R {
+        let scope = Scope::new(full(), Some(map));
+        COVER.set(scope.pointer());
+        PC.set(scope.pointer());
+        CMP.set(ptr::null());
+        body()
+    }
+
+    fn new(area: Area<'a>, map: Option<CoverMap<'a>>) -> Self {
+        let hot = if map.is_some() { full() } else { area };
+        let previous = [PC.get(), CMP.get(), COVER.get()];
+        Scope { hot, area, map, stored: Cell::new(0), lost: Cell::new(0), previous }
+    }
+
+    /// The lifetime is dropped from the pointer's type; the invariant of the module stands in for it.
+    fn pointer(&self) -> *const Scope<'static> {
+        ptr::from_ref(self).cast()
     }
 
     /// What it has recorded so far.
@@ -71,7 +114,7 @@ impl<'a> Scope<'a> {
 
     #[inline]
     fn append_pc(&self, pc: u64) {
-        if self.area.append_pc_within(pc) {
+        if self.hot.append_pc_within(pc) {
             self.count(Appended::Stored);
         } else {
             Scope::append_pc_beyond(pc, self);
@@ -83,6 +126,9 @@ impl<'a> Scope<'a> {
     #[cold]
     #[inline(never)]
     fn append_pc_beyond(pc: u64, scope: &Self) {
+        if let Some(map) = scope.map {
+            map.mark(pc);
+        }
         scope.count(scope.area.append_pc(pc));
     }
 
@@ -98,9 +144,10 @@ impl<'a> Scope<'a> {
 
 impl Drop for Scope<'_> {
     fn drop(&mut self) {
-        let Self { area: _, stored: _, lost: _, previous: (pc, cmp) } = self;
+        let Self { hot: _, area: _, map: _, stored: _, lost: _, previous: [pc, cmp, cover] } = self;
         PC.set(*pc);
         CMP.set(*cmp);
+        COVER.set(*cover);
     }
 }
 

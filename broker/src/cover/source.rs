@@ -1,0 +1,161 @@
+//! The source files that the handlers were built from, as far as they are there.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// Most bytes of a source file that are read: no file that people write is longer.
+const MOST: u64 = 16 << 20;
+/// Bytes of the path of a site that is cut at its head ([`kcov_proto::site`]).
+const CUT: usize = 104;
+
+/// A source file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// It is there.
+    Found {
+        /// Its lines.
+        lines: Vec<String>,
+        /// Whether it was changed after the code was built from it.
+        newer: bool,
+    },
+    /// It is not, or is no text file that can be read.
+    Missing,
+}
+
+/// Where to look for source files.
+#[derive(Debug)]
+pub struct Sources {
+    roots: Vec<PathBuf>,
+    built: Option<SystemTime>,
+    found: HashMap<String, String>,
+}
+
+impl Sources {
+    /// For code of `modules`: relative paths are looked for in `directories`, in the current one, and in those above the
+    /// modules, where a build leaves them.
+    #[must_use]
+    pub fn new(directories: &[PathBuf], modules: &[PathBuf]) -> Self {
+        let above = modules.iter().flat_map(|module| module.ancestors().skip(1));
+        let roots = directories.iter().cloned().chain(std::env::current_dir().ok());
+        let roots = roots.chain(above.map(Path::to_path_buf)).collect();
+        let built = modules.iter().filter_map(|module| fs::metadata(module).ok()?.modified().ok()).min();
+        Sources { roots, built, found: HashMap::new() }
+    }
+
+    /// The full path of `file`, as a binary names it; unchanged if there is no such file.
+    pub fn locate(&mut self, file: &str) -> String {
+        if let Some(found) = self.found.get(file) {
+            return found.clone();
+        }
+        let path = self.search(file).unwrap_or_else(|| file.to_owned());
+        self.found.insert(file.to_owned(), path.clone());
+        path
+    }
+
+    fn search(&self, file: &str) -> Option<String> {
+        let path = Path::new(file);
+        let found = if path.is_absolute() { regular(path) } else { self.below_a_root(path) };
+        let found = found.or_else(|| (file.len() >= CUT - 1).then(|| self.tail(file))?)?;
+        found.into_os_string().into_string().ok()
+    }
+
+    fn below_a_root(&self, path: &Path) -> Option<PathBuf> {
+        self.roots.iter().find_map(|root| regular(&root.join(path)))
+    }
+
+    /// A path whose head was cut off, maybe within a name.
+    fn tail(&self, file: &str) -> Option<PathBuf> {
+        let mut rest = file;
+        while let Some((_, tail)) = rest.split_once('/') {
+            // A name alone is too little to go by.
+            if tail.contains('/')
+                && let Some(found) = self.below_a_root(Path::new(tail))
+            {
+                return Some(found);
+            }
+            rest = tail;
+        }
+        None
+    }
+
+    /// Reads a file that was located.
+    #[must_use]
+    pub fn read(&self, path: &str) -> Source {
+        let read = || -> Option<Source> {
+            let file = File::open(regular(Path::new(path))?).ok()?;
+            let changed = file.metadata().ok()?.modified().ok();
+            let mut bytes = Vec::new();
+            file.take(MOST).read_to_end(&mut bytes).ok()?;
+            let lines = String::from_utf8_lossy(&bytes).lines().map(str::to_owned).collect();
+            let newer = changed.zip(self.built).is_some_and(|(changed, built)| changed > built);
+            Some(Source::Found { lines, newer })
+        };
+        read().unwrap_or(Source::Missing)
+    }
+}
+
+/// `path` in full, if it is a regular file: a binary may name a device or a pipe.
+fn regular(path: &Path) -> Option<PathBuf> {
+    let full = path.canonicalize().ok()?;
+    full.is_file().then_some(full)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree() -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        fs::create_dir_all(root.join("target/debug")).unwrap();
+        fs::create_dir_all(root.join("driver/src")).unwrap();
+        fs::write(root.join("driver/src/open.c"), b"int open;\n\xff\n").unwrap();
+        fs::write(root.join("target/debug/libdriver.so"), "").unwrap();
+        directory
+    }
+
+    #[test]
+    fn relative_paths_are_found_from_above_the_binary() {
+        let tree = tree();
+        let module = tree.path().join("target/debug/libdriver.so");
+        let mut sources = Sources::new(&[], &[module]);
+        let full = tree.path().canonicalize().unwrap().join("driver/src/open.c");
+        assert_eq!(sources.locate("driver/src/open.c"), full.to_str().unwrap());
+        assert_eq!(sources.locate("driver/src/none.c"), "driver/src/none.c");
+        let long = format!("/{}/driver/src/open.c", "x".repeat(CUT));
+        assert_eq!(sources.locate(&long[1..]), full.to_str().unwrap(), "a path without its head");
+    }
+
+    #[test]
+    fn what_is_no_file_is_missing() {
+        let sources = Sources::new(&[], &[]);
+        for path in ["/dev/zero", "/", "/nonexistent", "", "/proc/self/fd"] {
+            assert_eq!(sources.read(path), Source::Missing, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_changed_is_told_from_one_that_did_not() {
+        let tree = tree();
+        let module = tree.path().join("target/debug/libdriver.so");
+        let source = tree.path().join("driver/src/open.c");
+        let touch = |path: &Path, seconds| {
+            let time = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+            File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
+        };
+        touch(&module, 2000);
+        for (changed, expected) in [(1000, false), (2000, false), (3000, true)] {
+            touch(&source, changed);
+            let Source::Found { lines, newer } =
+                Sources::new(&[], std::slice::from_ref(&module)).read(source.to_str().unwrap())
+            else {
+                panic!("it is there")
+            };
+            assert_eq!(newer, expected);
+            assert_eq!(lines, ["int open;", "\u{fffd}"]);
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! The model against counting by hand and by brute force, and what the renderers make of hostile names.
+
+use super::*;
+use model::Tally;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+
+fn point(pc: u64, file: &str, function: &str, line: u32) -> Point {
+    Point { pc, function: function.into(), file: file.into(), line }
+}
+
+/// Two files, three functions; the points with an odd PC are covered.
+fn coverage() -> Coverage {
+    let points = [
+        point(1, "b.c", "open", 10),
+        point(2, "b.c", "open", 10),
+        point(3, "b.c", "open", 12),
+        point(4, "b.c", "close", 3),
+        point(5, "a.c", "f<&>", 7),
+        point(6, "a.c", "f<&>", 0),
+    ];
+    Coverage::new(points, |pc| pc % 2 == 1)
+}
+
+fn report(coverage: Coverage, source: Source) -> Report {
+    let sources = coverage.files.iter().map(|_| source.clone()).collect();
+    Report { title: "fuzz <seed> & co".into(), coverage, sources, others: Others { ids: 2, unknown: 1 } }
+}
+
+fn tally(covered: usize, coverable: usize) -> Tally {
+    Tally { covered, coverable }
+}
+
+fn rendered(write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> String {
+    let mut out = Vec::new();
+    write(&mut out).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+#[test]
+fn points_are_counted_by_file_function_and_line() {
+    let coverage = coverage();
+    let [a, b] = &coverage.files[..] else { panic!("two files: {coverage:?}") };
+    assert_eq!((a.path.as_str(), b.path.as_str()), ("a.c", "b.c"));
+    assert_eq!(
+        (a.totals.points, a.totals.lines, a.totals.functions),
+        (tally(1, 2), tally(1, 1), tally(1, 1))
+    );
+    assert_eq!(
+        (b.totals.points, b.totals.lines, b.totals.functions),
+        (tally(2, 4), tally(2, 3), tally(1, 2))
+    );
+    assert_eq!(b.lines, BTreeMap::from([(3, tally(0, 1)), (10, tally(1, 2)), (12, tally(1, 1))]));
+    let functions: Vec<_> = b.functions.iter().map(|f| (f.name.as_str(), f.line, f.points)).collect();
+    assert_eq!(functions, [("close", 3, tally(0, 1)), ("open", 10, tally(2, 3))]);
+    assert_eq!(coverage.totals.points, tally(3, 6));
+}
+
+#[test]
+fn a_share_is_100_for_all_alone() {
+    let percents = [tally(0, 0), tally(0, 3), tally(199, 200), tally(3, 3)].map(Tally::percent);
+    assert_eq!(percents, [100, 0, 99, 100]);
+}
+
+#[test]
+fn the_tracefile_has_a_record_a_file() {
+    let text = rendered(|out| lcov::write(&coverage(), out));
+    let expected = "TN:\nSF:a.c\nFN:7,f<&>\nFNDA:1,f<&>\nFNF:1\nFNH:1\nDA:7,1\nLF:1\nLH:1\nend_of_record\n\
+        TN:\nSF:b.c\nFN:3,close\nFN:10,open\nFNDA:0,close\nFNDA:1,open\nFNF:2\nFNH:1\n\
+        DA:3,0\nDA:10,1\nDA:12,1\nLF:3\nLH:2\nend_of_record\n";
+    assert_eq!(text, expected);
+}
+
+#[test]
+fn the_summary_says_what_is_missing() {
+    let text = rendered(|out| text::write(&report(coverage(), Source::Missing), out));
+    assert!(text.starts_with("covered: 3 of 6 (50%) points, 3 of 4 (75%) lines, 2 of 3 (66%) functions\n"));
+    assert!(text.contains("     2 of      4   50% b.c (source not found)\n"), "{text}");
+    assert!(text.contains("     0 of      1    0%   close:3\n"), "{text}");
+    assert!(text.contains("besides: 2 explicit ids"), "{text}");
+    let newer = Source::Found { lines: vec![], newer: true };
+    let text = rendered(|out| text::write(&report(coverage(), newer), out));
+    assert!(text.contains("b.c (changed since it was built: lines may be wrong)"), "{text}");
+}
+
+#[test]
+fn many_functions_that_were_not_reached_are_one_line() {
+    let points = (0..50).map(|n| point(n, "a.c", &format!("f{n}"), n as u32));
+    let coverage = Coverage::new(points, |pc| pc == 7);
+    let text = rendered(|out| text::write(&report(coverage, Source::Missing), out));
+    assert!(text.contains(" f7:7\n") && !text.contains(" f8:8\n"), "{text}");
+    assert!(text.contains("and 49 functions that were not reached"), "{text}");
+}
+
+#[test]
+fn the_page_shows_each_line_and_escapes_all() {
+    let lines = (1..=12).map(|n| format!("if (a < {n} && \"x\") // </td><script>")).collect();
+    let page = rendered(|out| html::write(&report(coverage(), Source::Found { lines, newer: false }), out));
+    assert!(page.contains("fuzz &lt;seed&gt; &amp; co") && page.contains("f&lt;&amp;&gt;"));
+    assert!(!page.contains("<script") && !page.contains("</td><script>"));
+    assert!(page.contains(r##"<tr id="f1-10" class="partly">"##), "{page}");
+    assert!(page.contains(r##"<tr id="f1-3" class="uncovered">"##));
+    assert!(page.contains(r##"<tr id="f1-12" class="covered">"##));
+    assert!(page.contains(r##"<tr id="f1-11">"##));
+    for url in ["http:", "https:", "src=", "url(", "@import"] {
+        assert!(!page.contains(url), "it needs nothing else: {url}");
+    }
+}
+
+#[test]
+fn a_page_without_sources_lists_the_lines_that_have_points() {
+    let page = rendered(|out| html::write(&report(coverage(), Source::Missing), out));
+    assert!(page.contains("The source is not here"));
+    assert!(page.contains(r##"<tr id="f1-12" class="covered">"##) && !page.contains(r##"<tr id="f1-11""##));
+}
+
+#[test]
+fn json_has_all_of_it() {
+    let value = serde_json::to_value(report(coverage(), Source::Missing)).unwrap();
+    assert_eq!(value["command"], "fuzz <seed> & co");
+    assert_eq!(value["totals"]["points"], serde_json::json!({ "covered": 3, "coverable": 6 }));
+    assert_eq!(value["files"][1]["functions"][0]["name"], "close");
+    assert_eq!(value["files"][1]["lines"]["10"], serde_json::json!({ "covered": 1, "coverable": 2 }));
+    assert_eq!(value["others"], serde_json::json!({ "ids": 2, "unknown": 1 }));
+}
+
+#[test]
+fn globs_choose_files_by_their_whole_path() {
+    let globs = |patterns: &[&str]| -> Vec<glob::Pattern> {
+        patterns.iter().map(|pattern| glob::Pattern::new(pattern).unwrap()).collect()
+    };
+    let wanted =
+        |include: &[&str], exclude: &[&str]| is_wanted("/src/a/b.c", &globs(include), &globs(exclude));
+    assert!(wanted(&[], &[]) && wanted(&["*.c"], &[]) && wanted(&["x", "/src/*"], &["*.h"]));
+    assert!(!wanted(&["b.c"], &[]) && !wanted(&[], &["*/a/*"]) && !wanted(&["*.c"], &["*.c"]));
+}
+
+#[test]
+fn marks_that_are_no_points_are_told_apart() {
+    let map: Vec<_> =
+        (0..kcov_proto::cover_map::WORDS).map(|_| kcov_proto::sync::AtomicU64::new(0)).collect();
+    let marks = kcov_proto::cover_map::CoverMap::new(&map);
+    let pcs = [pc_of_index(0), pc_of_index(1), kcov_proto::site::pc_of_id(3), kcov_proto::site::TEXT_START];
+    pcs.iter().for_each(|pc| marks.mark(*pc));
+    let words = map.iter().map(|word| word.load(kcov_proto::sync::Ordering::Relaxed)).collect();
+    assert_eq!(Others::of(&CoverMarks::new(words), 2), Others { ids: 1, unknown: 1 });
+}
+
+fn any_point() -> impl Strategy<Value = Point> {
+    (0..40_u64, "[ab\n<]{0,3}", "[fg\"\u{1b}]{0,3}", 0..9_u32).prop_map(|(pc, file, function, line)| Point {
+        pc,
+        function,
+        file,
+        line,
+    })
+}
+
+proptest! {
+    #[test]
+    fn counts_agree_with_counting(points in vec(any_point(), 0..60), covered: u64) {
+        let is_covered = |pc: u64| covered >> pc & 1 == 1;
+        let coverage = Coverage::new(points.clone(), is_covered);
+        let hit: Vec<_> = points.iter().filter(|point| is_covered(point.pc)).collect();
+        prop_assert_eq!(coverage.totals.points, tally(hit.len(), points.len()));
+        let lines = |of: &[&Point]| {
+            let lines: BTreeSet<_> = of.iter().filter(|p| p.line > 0).map(|p| (p.file.clone(), p.line)).collect();
+            lines.len()
+        };
+        let all: Vec<_> = points.iter().collect();
+        prop_assert_eq!(coverage.totals.lines, tally(lines(&hit), lines(&all)));
+        let functions = |of: &[&Point]| {
+            let functions: BTreeSet<_> = of.iter().map(|p| (p.file.clone(), p.function.clone())).collect();
+            functions.len()
+        };
+        prop_assert_eq!(coverage.totals.functions, tally(functions(&hit), functions(&all)));
+    }
+
+    #[test]
+    fn any_names_keep_the_forms(points in vec(any_point(), 0..30), covered: u64) {
+        let report = report(Coverage::new(points, |pc| covered >> pc & 1 == 1), Source::Missing);
+        let files = report.coverage.files.len();
+        let tracefile = rendered(|out| lcov::write(&report.coverage, out));
+        prop_assert_eq!(tracefile.lines().filter(|line| *line == "end_of_record").count(), files);
+        prop_assert!(tracefile.lines().all(|line| line == "end_of_record" || line.contains(':')));
+        prop_assert!(!tracefile.replace('\n', "").contains(char::is_control));
+        let summary = rendered(|out| text::write(&report, out));
+        prop_assert!(!summary.replace('\n', "").contains(char::is_control));
+        let page = rendered(|out| html::write(&report, out));
+        prop_assert_eq!(page.matches("<section").count(), files);
+    }
+}
