@@ -1,5 +1,6 @@
 //! What a tenant is started with; known before anything is forked and inherited by every process of the run.
 
+use crate::cgroup;
 use crate::rootless::Shown;
 use crate::trace_set::TraceSet;
 use nix::sys::signal::SigSet;
@@ -61,6 +62,8 @@ pub struct Launch {
     /// Most bytes of data that each worker, and the zygote, may have; not those built with a sanitizer, whose shadow
     /// memory is beyond all bounds.
     pub worker_memory: Option<u64>,
+    /// Where a control group for zygote and workers is made, if one is.
+    pub cgroup: Option<cgroup::Plan>,
     /// Libraries that the worker program needs before all others: a sanitizer's runtime.
     pub preload: Option<CString>,
     /// Where artifacts of crashes go, if they are wanted.

@@ -35,6 +35,7 @@ pub mod assist;
 pub mod bench;
 pub mod broker;
 pub mod call_name;
+pub mod cgroup;
 pub mod cli;
 pub mod clock;
 pub mod confine;

@@ -1,6 +1,7 @@
 //! `kcov-broker run`: from the command line to the processes.
 
 use crate::broker::{Broker, FrontEvent, StartError};
+use crate::cgroup;
 use crate::front;
 use crate::launch::{self, CommandError, Extensions, Launch, Quotas};
 use crate::logs::{self, LogFormat};
@@ -26,6 +27,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
+
+/// Most processes of a tenant's workers: zygote, workers, and those dead and not yet reaped.
+const WORKER_PROCESSES: u64 = 64;
 
 /// Options of `kcov-broker run`.
 #[derive(Debug, clap::Args)]
@@ -58,6 +62,11 @@ pub struct RunArgs {
     /// Most memory of a worker for data of its own, bytes; what is beyond fails as if there were no more
     #[arg(long, value_name = "BYTES", default_value = "1G", value_parser = parse_bytes)]
     worker_memory: u64,
+
+    /// Bound memory and processes of the workers by a control group below this one: `own`, or a path as
+    /// /proc/self/cgroup has it; the memory is that of --worker-memory and --max-total together
+    #[arg(long, value_name = "PARENT")]
+    cgroup: Option<cgroup::Parent>,
 
     /// The worker program [default: kcov-worker beside this program]
     #[arg(long, value_name = "PATH")]
@@ -188,6 +197,10 @@ fn launch(args: &RunArgs, cover: Option<OwnedFd>) -> anyhow::Result<Launch> {
     let mut mask = SigSet::empty();
     sigprocmask(SigmaskHow::SIG_SETMASK, None, Some(&mut mask))?;
     let rootless = rootless(args.map_root)?;
+    let limits = cgroup::Limits {
+        memory: args.worker_memory.saturating_add(args.max_total),
+        processes: WORKER_PROCESSES,
+    };
     let reset_by_any = args.extensions.contains(&Extension::ResetByAny);
     Ok(Launch {
         program: launch::c_string(program.as_os_str(), "the command")?,
@@ -209,6 +222,7 @@ fn launch(args: &RunArgs, cover: Option<OwnedFd>) -> anyhow::Result<Launch> {
             reset_by_any,
         },
         worker_memory: Some(args.worker_memory),
+        cgroup: args.cgroup.as_ref().map(|parent| cgroup::plan(parent, limits)).transpose()?,
         preload: preload::of(&args.handlers)?,
         artifacts: args.artifacts.as_ref().map(std::path::absolute).transpose()?,
         cover,

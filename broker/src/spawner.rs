@@ -11,6 +11,7 @@ mod reader;
 mod zygote;
 
 use crate::artifact;
+use crate::cgroup::Group;
 use crate::confine;
 use crate::launch::Launch;
 use crate::sys::fork;
@@ -35,6 +36,7 @@ pub fn serve(socket: OwnedFd, launch: &Launch) -> i32 {
     let _ = nix::sys::prctl::set_child_subreaper(true);
     let mut channel = Channel::from(socket);
     let mut tender = None;
+    let mut group = None;
     loop {
         reap(&mut tender);
         let mut fds = [PollFd::new(channel.as_fd(), PollFlags::POLLIN)];
@@ -46,7 +48,9 @@ pub fn serve(socket: OwnedFd, launch: &Launch) -> i32 {
         match channel.receive::<Start>() {
             Ok((order, descriptors)) => {
                 let for_tender = matches!(order, Start::Tender { .. });
-                let Ok(started) = start(order, descriptors, launch, &mut channel) else { return 1 };
+                let Ok(started) = start(order, descriptors, launch, &mut group, &mut channel) else {
+                    return 1;
+                };
                 if for_tender {
                     tender = started;
                 }
@@ -61,6 +65,7 @@ pub fn serve(socket: OwnedFd, launch: &Launch) -> i32 {
             }
             Err(ChannelError::Closed) => {
                 outlive_children(tender);
+                group.into_iter().for_each(Group::remove);
                 return 0;
             }
             Err(_) => return 1,
@@ -102,11 +107,17 @@ fn start(
     order: Start,
     descriptors: Vec<OwnedFd>,
     launch: &Launch,
+    group: &mut Option<Group>,
     channel: &mut Channel,
 ) -> Result<Option<Pid>, ChannelError> {
+    if matches!(order, Start::Zygote)
+        && let Err(errno) = make_group(launch, group)
+    {
+        return channel.send(&Started::Failed(errno as i32), &[]).map(|()| None);
+    }
     let forked = fork::child(|| match order {
         Start::Tender { claims } => tender::serve(descriptors, launch, &claims),
-        Start::Zygote => zygote::exec(&descriptors, launch),
+        Start::Zygote => zygote::exec(&descriptors, launch, group.as_ref()),
         Start::Artifact(facts) => artifact::serve(descriptors, &facts, launch),
         Start::Reader { tender, placeholders, devices } => {
             reader::serve(descriptors, tender, placeholders, devices)
@@ -117,4 +128,12 @@ fn start(
         Ok((pid, pidfd)) => channel.send(&Started::Pid(pid.as_raw() as u32), &[&pidfd]).map(|()| Some(pid)),
         Err(errno) => channel.send(&Started::Failed(errno as i32), &[]).map(|()| None),
     }
+}
+
+/// The group of the tenant's zygotes, if one is wanted; made for the first of them.
+fn make_group(launch: &Launch, group: &mut Option<Group>) -> Result<(), Errno> {
+    if group.is_none() {
+        *group = launch.cgroup.as_ref().map(Group::make).transpose()?;
+    }
+    Ok(())
 }

@@ -1,6 +1,7 @@
 //! What the machine is set to, beside its kernel.
 
 use super::finding::{Finding, Level};
+use crate::cgroup;
 use crate::run;
 use nix::errno::Errno;
 use nix::sys::inotify::{InitFlags, Inotify};
@@ -16,7 +17,7 @@ const FIRST_PIDS: &str = "pid:[4026531836]";
 
 /// What was found.
 pub fn findings() -> Vec<Finding> {
-    vec![procfs(), tracing(), device(), descriptors(), watches(), worker()]
+    vec![procfs(), tracing(), device(), descriptors(), watches(), control_groups(), worker()]
 }
 
 fn procfs() -> Finding {
@@ -90,6 +91,16 @@ fn watches() -> Finding {
         ),
         Err(errno) => finding.but(Level::Missing, errno.to_string(), "see inotify_init(2)"),
     }
+}
+
+/// None is no hindrance: runs have them on demand alone.
+fn control_groups() -> Finding {
+    let limits = cgroup::Limits { memory: u64::MAX, processes: 64 };
+    let found = match cgroup::find(&cgroup::Parent::Own, limits) {
+        Ok(_) => "can be made below this program's own: --cgroup own".to_owned(),
+        Err(error) => format!("--cgroup own cannot be had: {error}"),
+    };
+    Finding::ok("control groups", "a bound on all memory of the workers", found)
 }
 
 fn worker() -> Finding {

@@ -1,5 +1,6 @@
 //! Becoming the zygote: an exec of the worker program with one socket and no environment.
 
+use crate::cgroup::Group;
 use crate::confine;
 use crate::launch::Launch;
 use crate::sys::fork::{self, Pointers};
@@ -11,9 +12,9 @@ use std::os::fd::{AsFd, OwnedFd};
 /// Descriptor number of the zygote's socket; that of the coverage map follows it.
 const FIRST: i32 = 3;
 
-/// Execs the worker program as the zygote. Returns the exit status if that fails.
-pub fn exec(descriptors: &[OwnedFd], launch: &Launch) -> i32 {
-    match try_exec(descriptors, launch) {
+/// Execs the worker program as the zygote, in its group. Returns the exit status if that fails.
+pub fn exec(descriptors: &[OwnedFd], launch: &Launch, group: Option<&Group>) -> i32 {
+    match group.map_or(Ok(()), Group::enter).and_then(|()| try_exec(descriptors, launch)) {
         Ok(never) => match never {},
         Err(_) => 126,
     }
