@@ -21,7 +21,7 @@ const SEALS: SealFlag = SealFlag::F_SEAL_SHRINK.union(SealFlag::F_SEAL_GROW).uni
 const SEAL_EXEC: i32 = 0x20;
 /// Open flags that a description keeps.
 const KEPT: i32 =
-    libc::O_ACCMODE | libc::O_APPEND | libc::O_NONBLOCK | libc::O_SYNC | libc::O_DSYNC | libc::O_NOATIME;
+    libc::O_ACCMODE | libc::O_APPEND | libc::O_NONBLOCK | libc::O_SYNC | libc::O_ASYNC | libc::O_NOATIME;
 
 /// The memfd of an instance.
 #[derive(Debug)]

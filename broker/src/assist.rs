@@ -109,8 +109,8 @@ impl Tenant {
             AssistKind::Ioctl { fd, request, arg, remote } => {
                 self.ioctl(id, tid, fd, Request { request, arg, remote, heartbeat })
             }
-            AssistKind::Mmap { fd, length, offset, prot, flags } => {
-                self.mmap(id, tid, fd, Mapping { length, offset, prot, flags })
+            AssistKind::Mmap { fd, address, length, offset, prot, flags } => {
+                self.mmap(id, tid, fd, Mapping { address, length, offset, prot, flags })
             }
             AssistKind::Opened { result } => self.opened(index, id, tid, result)?,
             AssistKind::File { fd } => self.file(id, tid, fd),
@@ -163,8 +163,8 @@ impl Tenant {
                         fd,
                         Request { request, arg, remote, heartbeat: Heartbeat::default() },
                     ),
-                    AssistKind::Mmap { fd, length, offset, prot, flags } => {
-                        self.mmap(id, tid, fd, Mapping { length, offset, prot, flags })
+                    AssistKind::Mmap { fd, address, length, offset, prot, flags } => {
+                        self.mmap(id, tid, fd, Mapping { address, length, offset, prot, flags })
                     }
                     // Nothing else passes through a reader.
                     _ => Verdict::Fail(Errno::EIO).into(),
@@ -328,13 +328,12 @@ impl Tenant {
     /// `mmap` of a descriptor: the kernel maps, unless the device would refuse.
     fn mmap(&mut self, id: u64, tid: u32, fd: i32, mapping: Mapping) -> Ruling {
         let Some(arena) = self.instance(id, tid, fd) else { return Verdict::Continue.into() };
-        let Mapping { length, offset, prot, flags } = mapping;
-        match self.registry.check_mmap(arena, length, offset) {
+        match self.registry.check_mmap(arena, mapping.length, mapping.offset) {
             Err(errno)
                 if self
                     .tables
                     .access(tid, fd)
-                    .is_ok_and(|access| !kernel_refuses_first(access, prot, flags)) =>
+                    .is_ok_and(|access| !kernel_refuses_first(access, &mapping)) =>
             {
                 Verdict::Fail(errno).into()
             }
@@ -384,23 +383,97 @@ struct Request {
 }
 
 struct Mapping {
+    address: u64,
     length: u64,
     offset: u64,
     prot: u32,
     flags: u32,
 }
 
-/// Whether `do_mmap` (`mm/mmap.c`) refuses before it asks the device: by the type of the mapping and the access mode
-/// of the descriptor.
-fn kernel_refuses_first(access: Access, prot: u32, flags: u32) -> bool {
+/// Whether `do_mmap` (`mm/mmap.c`, Linux 6.12) refuses before it asks the device: by addresses and offsets that cannot
+/// be, the type of the mapping, the access mode of the descriptor. Its limits and what is mapped already are not looked
+/// at: they are the caller's, whose memory the broker does not touch.
+fn kernel_refuses_first(access: Access, mapping: &Mapping) -> bool {
     const MAP_TYPE: u32 = 0x0f;
+    /// `LEGACY_MAP_MASK` (`include/linux/mman.h`): what `MAP_SHARED_VALIDATE` knows, without the sizes of huge pages,
+    /// which no device has.
+    const LEGACY: u32 = MAP_TYPE
+        | (libc::MAP_FIXED
+            | libc::MAP_DENYWRITE
+            | libc::MAP_EXECUTABLE
+            | libc::MAP_GROWSDOWN
+            | libc::MAP_LOCKED
+            | libc::MAP_NORESERVE
+            | libc::MAP_POPULATE
+            | libc::MAP_NONBLOCK
+            | libc::MAP_STACK) as u32
+        | LOW;
+    /// `MAP_32BIT` and `MAP_ABOVE4G` of x86-64.
+    const LOW: u32 = if cfg!(target_arch = "x86_64") { 0xc0 } else { 0 };
+    let Mapping { prot, flags, .. } = *mapping;
     let Access { readable, writable } = access;
     let shared = match (flags & MAP_TYPE) as i32 {
         libc::MAP_SHARED => true,
-        libc::MAP_SHARED_VALIDATE if flags & libc::MAP_SYNC as u32 != 0 => return true,
+        libc::MAP_SHARED_VALIDATE if flags & !LEGACY != 0 => return true,
         libc::MAP_SHARED_VALIDATE => true,
         libc::MAP_PRIVATE => false,
         _ => return true,
     };
-    !readable || shared && prot & libc::PROT_WRITE as u32 != 0 && !writable
+    cannot_be(mapping) || !readable || shared && prot & libc::PROT_WRITE as u32 != 0 && !writable
+}
+
+/// Whether a mapping is larger than the address space, ends behind it or behind the largest file: `ENOMEM`, `EOVERFLOW`.
+fn cannot_be(mapping: &Mapping) -> bool {
+    /// End of a process's addresses (`TASK_SIZE`): with four levels of page tables on x86-64, 48 bits on aarch64.
+    const SPACE: u64 = if cfg!(target_arch = "aarch64") { 1 << 48 } else { (1 << 47) - PAGE };
+    /// Where the kernel begins to look for room (`vm.mmap_min_addr`, by default).
+    const LOWEST: u64 = 1 << 16;
+    /// The end is rounded up to pages; to the smallest that there are, as larger ones change nothing here.
+    const PAGE: u64 = 4096;
+    let Mapping { address, length, offset, flags, .. } = *mapping;
+    let fixed = flags & (libc::MAP_FIXED | libc::MAP_FIXED_NOREPLACE) as u32 != 0;
+    let start = if fixed { address } else { LOWEST };
+    let ends_by = |start: u64, most: u64| {
+        let end = length.checked_next_multiple_of(PAGE).and_then(|length| start.checked_add(length));
+        end.is_some_and(|end| end <= most)
+    };
+    !ends_by(start, SPACE) || !ends_by(offset, i64::MAX as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOTH: Access = Access { readable: true, writable: true };
+
+    fn mapping(address: u64, length: u64, offset: u64, flags: i32) -> Mapping {
+        Mapping { address, length, offset, prot: libc::PROT_READ as u32, flags: flags as u32 }
+    }
+
+    #[test]
+    fn the_kernel_refuses_what_no_address_space_and_no_file_has() {
+        let shared = libc::MAP_SHARED;
+        for (address, length, offset, flags) in [
+            (0, 1 << 48, 0, shared),
+            (0, (1 << 47) - 8192, 0, shared),
+            (0, u64::MAX, 0, shared),
+            ((1 << 47) - 4096, 8192, 0, shared | libc::MAP_FIXED),
+            (u64::MAX - 4095, 8192, 0, shared | libc::MAP_FIXED_NOREPLACE),
+            (0, 4096, i64::MAX as u64 - 4095, shared),
+            (0, 4096, u64::MAX - 4095, shared),
+            (0, 8192, 0, libc::MAP_SHARED_VALIDATE | libc::MAP_SYNC),
+            (0, 8192, 0, libc::MAP_SHARED_VALIDATE | libc::MAP_FIXED_NOREPLACE),
+        ] {
+            let asked = mapping(address, length, offset, flags);
+            assert!(kernel_refuses_first(BOTH, &asked), "{address:#x} {length:#x} {offset:#x}");
+        }
+    }
+
+    #[test]
+    fn the_device_refuses_what_could_be() {
+        for (address, length, offset) in [(0, 8192, 0), (u64::MAX, 1 << 40, 0), (0, 4096, 1 << 62)] {
+            let asked = mapping(address, length, offset, libc::MAP_SHARED);
+            assert!(!kernel_refuses_first(BOTH, &asked), "{address:#x} {length:#x} {offset:#x}");
+        }
+    }
 }

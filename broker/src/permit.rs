@@ -70,7 +70,7 @@ mod tests {
         assert_eq!(permit(Phase::Serving { decided: None }, 1, &open), Permit::Fatal);
         let kinds = [
             AssistKind::Ioctl { fd: 0, request: 0, arg: 0, remote: None },
-            AssistKind::Mmap { fd: 0, length: 0, offset: 0, prot: 0, flags: 0 },
+            AssistKind::Mmap { fd: 0, address: 0, length: 0, offset: 0, prot: 0, flags: 0 },
             AssistKind::Exec,
             AssistKind::Settle,
             AssistKind::Arena(ArenaId { index: 0, generation: 0 }),

@@ -13,6 +13,7 @@
 
 mod access;
 mod members;
+mod open_how;
 mod path;
 mod procfs;
 mod task;
@@ -175,9 +176,9 @@ impl Reader {
             ReaderKind::Open { flags, dirfd, address, resolve } => {
                 self.open(tid, flags, dirfd, address, resolve)
             }
-            ReaderKind::Openat2 { dirfd, address, how } => {
-                let [flags, _, resolve] = words(tid, how).ok()?;
-                self.open(tid, i32::try_from(flags).ok()?, dirfd, address, resolve)
+            ReaderKind::Openat2 { dirfd, address, how, size } => {
+                let how = open_how::read(tid, how, size)?;
+                self.open(tid, how.flags, dirfd, address, how.resolve)
             }
             ReaderKind::RemoteEnable { fd, address } => {
                 let remote = remote_arg(tid, address).map_err(|errno| kcov_proto::Errno(errno as i32));
@@ -193,10 +194,11 @@ impl Reader {
                 let [first, second, third] = words(tid, address).ok()?;
                 let high = |word: u64| word >> 32;
                 let low = |word: u64| word & 0xffff_ffff;
-                let (length, prot, flags) = (high(first), low(second) as u32, high(second) as u32);
+                let (address, length) = (low(first), high(first));
+                let (prot, flags) = (low(second) as u32, high(second) as u32);
                 let (fd, offset) = (low(third) as u32 as i32, high(third));
                 let of_a_file = flags & libc::MAP_ANONYMOUS as u32 == 0 && fd >= 0;
-                of_a_file.then_some(AssistKind::Mmap { fd, length, offset, prot, flags })
+                of_a_file.then_some(AssistKind::Mmap { fd, address, length, offset, prot, flags })
             }
         }
     }
@@ -280,10 +282,11 @@ impl Reader {
     }
 }
 
-/// Flags with which an open never yields the device: the placeholder gives the kernel's answer.
+/// Flags with which an open never yields the device: the placeholder gives the kernel's answer. `O_TMPFILE` includes
+/// `O_DIRECTORY`, and is `EINVAL` without it.
 fn never_the_device(flags: i32) -> bool {
     const EXCLUSIVE: i32 = libc::O_CREAT | libc::O_EXCL;
-    flags & (libc::O_PATH | libc::O_DIRECTORY) != 0 || flags & EXCLUSIVE == EXCLUSIVE
+    flags & (libc::O_PATH | libc::O_TMPFILE) != 0 || flags & EXCLUSIVE == EXCLUSIVE
 }
 
 /// Three words of the caller's memory.

@@ -122,6 +122,8 @@ pub enum AssistKind {
     Mmap {
         /// Descriptor number in the caller.
         fd: i32,
+        /// Address as asked for.
+        address: u64,
         /// Length as asked for, bytes.
         length: u64,
         /// Offset, bytes.
@@ -253,6 +255,8 @@ pub enum ReaderKind {
         address: u64,
         /// Address of the structure in the caller.
         how: u64,
+        /// Bytes that the caller says it has.
+        size: u64,
     },
     /// Read `struct kcov_remote_arg` at `address` in the kernel's order (`num_handles`, its bound, then the whole) and
     /// pass the `REMOTE_ENABLE` on to the broker, which answers it. There is no reply.

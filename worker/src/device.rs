@@ -30,9 +30,6 @@ enum DeviceCall {
     Exec,
 }
 
-/// Bytes of `struct open_how` that every kernel with `openat2` knows (`OPEN_HOW_SIZE_VER0`).
-const OPEN_HOW_BYTES: u64 = 24;
-
 /// The service of the KCOV device.
 #[derive(Debug)]
 pub struct Device {
@@ -89,13 +86,15 @@ impl Device {
             Some(DeviceCall::Open) => context.leave_to_reader(call, open(libc::AT_FDCWD, a0, a1 as i32)),
             Some(DeviceCall::Openat) => context.leave_to_reader(call, open(a0 as i32, a1, a2 as i32)),
             Some(DeviceCall::Creat) => context.leave_to_reader(call, open(libc::AT_FDCWD, a0, creat)),
-            Some(DeviceCall::Openat2) if a3 < OPEN_HOW_BYTES => Ok(Outcome::Continue),
-            Some(DeviceCall::Openat2) => {
-                context.leave_to_reader(call, ReaderKind::Openat2 { dirfd: a0 as i32, address: a1, how: a2 })
-            }
+            Some(DeviceCall::Openat2) => context.leave_to_reader(
+                call,
+                ReaderKind::Openat2 { dirfd: a0 as i32, address: a1, how: a2, size: a3 },
+            ),
             Some(DeviceCall::Ioctl) => Self::ioctl(call, context),
-            Some(DeviceCall::Mmap) => Self::mmap(call, context, [a1, a2, a3, a4, a5]),
-            Some(DeviceCall::Mmap2) => Self::mmap(call, context, [a1, a2, a3, a4, (a5 & 0xffff_ffff) << 12]),
+            Some(DeviceCall::Mmap) => Self::mmap(call, context, [a0, a1, a2, a3, a4, a5]),
+            Some(DeviceCall::Mmap2) => {
+                Self::mmap(call, context, [a0, a1, a2, a3, a4, (a5 & 0xffff_ffff) << 12])
+            }
             Some(DeviceCall::OldMmap) if has_instances(context) => {
                 context.leave_to_reader(call, ReaderKind::OldMmap { address: a0 & 0xffff_ffff })
             }
@@ -125,14 +124,14 @@ impl Device {
         Ok(reply.verdict.into())
     }
 
-    /// `[length, prot, flags, fd, offset]`, the offset in bytes.
-    fn mmap(call: &Call, context: &mut Context, args: [u64; 5]) -> Result<Outcome, AssistError> {
-        let [length, prot, flags, fd, offset] = args;
+    /// `[address, length, prot, flags, fd, offset]`, the offset in bytes.
+    fn mmap(call: &Call, context: &mut Context, args: [u64; 6]) -> Result<Outcome, AssistError> {
+        let [address, length, prot, flags, fd, offset] = args;
         let (prot, flags, fd) = (prot as u32, flags as u32, fd as i32);
         if flags & libc::MAP_ANONYMOUS as u32 != 0 || fd < 0 || !has_instances(context) {
             return Ok(Outcome::Continue);
         }
-        context.leave(call, AssistKind::Mmap { fd, length, offset, prot, flags })
+        context.leave(call, AssistKind::Mmap { fd, address, length, offset, prot, flags })
     }
 
     fn exec(call: &Call, context: &mut Context) -> Result<Outcome, AssistError> {

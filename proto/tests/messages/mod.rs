@@ -50,7 +50,14 @@ fn assist_kind() -> impl Strategy<Value = AssistKind> {
         (any::<i32>(), any::<u32>(), any::<u64>(), remote)
             .prop_map(|(fd, request, arg, remote)| AssistKind::Ioctl { fd, request, arg, remote }),
         (any::<i32>(), any::<u64>(), any::<u64>(), any::<u32>(), any::<u32>()).prop_map(
-            |(fd, length, offset, prot, flags)| AssistKind::Mmap { fd, length, offset, prot, flags }
+            |(fd, address, length, offset, prot, flags)| AssistKind::Mmap {
+                fd,
+                address,
+                length,
+                offset,
+                prot,
+                flags
+            }
         ),
         Just(AssistKind::Exec),
         Just(AssistKind::Settle),
@@ -105,11 +112,8 @@ fn reader_kind() -> impl Strategy<Value = ReaderKind> {
             .prop_map(|(address, bytes)| ReaderKind::Write { address, bytes }),
         (any::<i32>(), any::<i32>(), any::<u64>(), any::<u64>())
             .prop_map(|(flags, dirfd, address, resolve)| ReaderKind::Open { flags, dirfd, address, resolve }),
-        (any::<i32>(), any::<u64>(), any::<u64>()).prop_map(|(dirfd, address, how)| ReaderKind::Openat2 {
-            dirfd,
-            address,
-            how
-        }),
+        (any::<i32>(), any::<u64>(), any::<u64>(), any::<u64>())
+            .prop_map(|(dirfd, address, how, size)| ReaderKind::Openat2 { dirfd, address, how, size }),
         (any::<i32>(), any::<u64>()).prop_map(|(fd, address)| ReaderKind::RemoteEnable { fd, address }),
         any::<u64>().prop_map(|address| ReaderKind::OldMmap { address }),
     ]
@@ -164,7 +168,7 @@ const _: fn(AssistKind, Verdict, ReaderKind, ReaderReply, ZygoteRequest, ZygoteR
             AssistKind::Inject { close_on_exec: _ } => {}
             AssistKind::Reason { handler: _, reason: _ } => {}
             AssistKind::Ioctl { fd: _, request: _, arg: _, remote: _ } => {}
-            AssistKind::Mmap { fd: _, length: _, offset: _, prot: _, flags: _ } => {}
+            AssistKind::Mmap { fd: _, address: _, length: _, offset: _, prot: _, flags: _ } => {}
             AssistKind::Arena(_) => {}
         }
         match order {
@@ -177,7 +181,7 @@ const _: fn(AssistKind, Verdict, ReaderKind, ReaderReply, ZygoteRequest, ZygoteR
             ReaderKind::Memory { address: _, length: _ } => {}
             ReaderKind::Write { address: _, bytes: _ } => {}
             ReaderKind::Open { flags: _, dirfd: _, address: _, resolve: _ } => {}
-            ReaderKind::Openat2 { dirfd: _, address: _, how: _ } => {}
+            ReaderKind::Openat2 { dirfd: _, address: _, how: _, size: _ } => {}
             ReaderKind::RemoteEnable { fd: _, address: _ } | ReaderKind::OldMmap { address: _ } => {}
         }
         match reply {
