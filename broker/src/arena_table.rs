@@ -24,33 +24,19 @@ const ROUND: usize = 5;
 const MOST_LOOKS: usize = 1024;
 
 /// Arenas of one tenant.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct ArenaTable {
     arenas: IndexMap<ArenaId, Arena>,
     by_file: HashMap<FileId, ArenaId>,
     /// Where the next sweep starts.
     cursor: usize,
     bytes: u64,
-    inotify: Inotify,
+    /// Made when it is first needed: a user has few, and other programs of his may have taken them all.
+    inotify: Option<Inotify>,
     by_watch: HashMap<WatchDescriptor, ArenaId>,
 }
 
 impl ArenaTable {
-    /// An empty table.
-    ///
-    /// # Errors
-    /// As `inotify_init1(2)`: `EMFILE` if this user has too many instances.
-    pub fn new() -> Result<Self, Errno> {
-        Ok(ArenaTable {
-            arenas: IndexMap::new(),
-            by_file: HashMap::new(),
-            cursor: 0,
-            bytes: 0,
-            inotify: Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?,
-            by_watch: HashMap::new(),
-        })
-    }
-
     /// Bytes of all areas.
     #[must_use]
     pub fn bytes(&self) -> u64 {
@@ -72,16 +58,24 @@ impl ArenaTable {
     /// Takes in the arena of a new instance.
     ///
     /// # Errors
-    /// As `inotify_add_watch(2)`, if it has a description that counts neither as reader nor as writer.
+    /// As `inotify_init1(2)` and `inotify_add_watch(2)`, if it has a description that counts neither as reader nor as writer.
     pub fn insert(&mut self, id: ArenaId, arena: Arena) -> Result<(), Errno> {
         if arena.is_uncounted() {
             let path = format!("/proc/self/fd/{}", arena.file().as_raw_fd());
-            let watch = self.inotify.add_watch(path.as_str(), AddWatchFlags::IN_CLOSE_NOWRITE)?;
+            let watch = self.inotify()?.add_watch(path.as_str(), AddWatchFlags::IN_CLOSE_NOWRITE)?;
             self.by_watch.insert(watch, id);
         }
         self.by_file.insert(arena.identity(), id);
         self.arenas.insert(id, arena);
         Ok(())
+    }
+
+    fn inotify(&mut self) -> Result<&Inotify, Errno> {
+        if let Some(ref inotify) = self.inotify {
+            return Ok(inotify);
+        }
+        let made = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
+        Ok(self.inotify.insert(made))
     }
 
     /// Makes the area of an instance.
@@ -105,7 +99,8 @@ impl ArenaTable {
 
     /// Takes the close events that have come.
     fn read_events(&mut self) {
-        while let Ok(events) = self.inotify.read_events() {
+        let Some(inotify) = &self.inotify else { return };
+        while let Ok(events) = inotify.read_events() {
             for event in events {
                 let closed: Vec<ArenaId> = if event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW) {
                     self.by_watch.values().copied().collect()
@@ -119,7 +114,7 @@ impl ArenaTable {
                 }
                 if self.by_watch.remove(&event.wd).is_some() {
                     // It is gone with the file if that is.
-                    let _ = self.inotify.rm_watch(event.wd);
+                    let _ = inotify.rm_watch(event.wd);
                 }
             }
         }

@@ -6,6 +6,7 @@
 
 mod handlers;
 
+use crate::arena::Arena;
 use crate::permit::{Permit, Phase, permit};
 use crate::poller::Token;
 use crate::sys::descriptor::Access;
@@ -253,8 +254,20 @@ impl Tenant {
         }
     }
 
+    /// Whether a descriptor of an instance was opened with `O_PATH`. Where the device itself was opened in a mode that
+    /// looks the same, that is what it is taken for.
+    fn is_path_only(&self, arena: ArenaId, tid: u32, fd: i32) -> bool {
+        let is_uncounted = self.registry.arenas().get(arena).is_some_and(Arena::is_uncounted);
+        let neither = Access { readable: false, writable: false };
+        !is_uncounted && self.tables.access(tid, fd) == Ok(neither)
+    }
+
     fn ioctl(&mut self, id: u64, tid: u32, fd: i32, request: Request) -> Ruling {
         let Some(arena) = self.instance(id, tid, fd) else { return Verdict::Continue.into() };
+        if self.is_path_only(arena, tid, fd) {
+            // EBADF, as the kernel says of every file.
+            return Verdict::Continue.into();
+        }
         let Request { request, arg, remote, heartbeat } = request;
         let ruling = match request {
             abi::INIT_TRACE => self.registry.init_trace(arena, arg).into(),

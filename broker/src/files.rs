@@ -65,7 +65,7 @@ impl Files {
     /// As `inotify_init1(2)` and `open(2)`.
     pub fn new() -> Result<Self, SysErrno> {
         Ok(Files {
-            table: ArenaTable::new()?,
+            table: ArenaTable::default(),
             devices: HashMap::new(),
             opening: HashMap::new(),
             reopener: Reopener::new()?,

@@ -40,6 +40,7 @@ pub mod cli;
 pub mod clock;
 pub mod confine;
 pub mod cover;
+pub mod descriptor_limit;
 pub mod doctor;
 pub mod files;
 pub mod filter;

@@ -15,7 +15,7 @@ mod kallsyms;
 #[cfg(test)]
 mod tests;
 
-use crate::sys::{mount, process};
+use crate::sys::{inode_flags, mount, process};
 use kcov_proto::claims::{Claims, DeviceClaim};
 use kcov_proto::message::FileId;
 use nix::errno::Errno;
@@ -139,7 +139,17 @@ fn in_debug_directory() -> Result<FileId, StepError> {
         return cover(DEBUG_DIRECTORY, directory.as_fd());
     }
     mount_small(DEBUG_DIRECTORY)?;
-    create(open_directory(DEBUG_DIRECTORY)?.as_fd())
+    let directory = open_directory(DEBUG_DIRECTORY)?;
+    let made = create(directory.as_fd())?;
+    keep_names(directory.as_fd());
+    Ok(made)
+}
+
+/// A program that removes what it finds, as root, does not lose the device by that: debugfs says `EPERM` too.
+fn keep_names(directory: BorrowedFd<'_>) {
+    // An ordinary user's tenant, or one of a kernel before 6.6, has to leave it alone.
+    let _ = openat(directory, c".", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+        .and_then(|directory| inode_flags::keep_names(directory.as_fd()));
 }
 
 /// A file over a node that is there, or a new `/dev` with one more file.

@@ -47,13 +47,13 @@ impl Registry {
     /// An empty registry, with the roster's read-only descriptor for workers.
     ///
     /// # Errors
-    /// As `memfd_create(2)`, `inotify_init1(2)`.
+    /// As `memfd_create(2)`.
     pub fn new(quotas: Quotas, extensions: Extensions) -> Result<(Self, OwnedFd), SysErrno> {
         let words = SharedWords::new(c"kcov-roster", roster::WORDS)?;
         let read_only = words.read_only()?;
         let registry = Registry {
             device: Device::new(),
-            arenas: ArenaTable::new()?,
+            arenas: ArenaTable::default(),
             threads: Threads::default(),
             roster: RosterWriter::new(words).ok_or(SysErrno::EINVAL)?,
             quotas,

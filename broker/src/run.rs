@@ -13,9 +13,8 @@ use crate::sys::fork;
 use crate::sys::process::pidfd_open;
 use crate::sys::socket::{self, Channel};
 use crate::trace_set::{self, TraceSet};
-use crate::{confine, sys};
+use crate::{confine, descriptor_limit, sys};
 use anyhow::Context;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::unistd::{Pid, geteuid, getpgrp, getppid, setpgid};
 use std::ffi::{CString, OsStr, OsString};
@@ -55,7 +54,8 @@ pub struct RunArgs {
     #[arg(long, value_name = "BYTES", default_value = "16G", value_parser = parse_bytes)]
     max_total: u64,
 
-    /// Most instances at a time, at most half of the hard limit of descriptors; a further open gets ENFILE
+    /// Most instances at a time, at most half of the hard limit of descriptors, which root raises; a further open gets
+    /// ENFILE
     #[arg(long, value_name = "N", default_value_t = 65_536)]
     max_instances: usize,
 
@@ -215,7 +215,7 @@ fn launch(args: &RunArgs, cover: Option<OwnedFd>) -> anyhow::Result<Launch> {
         quotas: Quotas {
             area: args.max_area,
             total: args.max_total,
-            instances: args.max_instances.min(affordable()?),
+            instances: descriptor_limit::affordable(args.max_instances)?,
         },
         extensions: Extensions {
             reset: reset_by_any || args.extensions.contains(&Extension::Reset),
@@ -347,7 +347,7 @@ fn serve(launch: Launch, front: &OwnedFd, report: Option<File>) -> anyhow::Resul
     let cover = launch.cover.as_ref().map(AsFd::as_fd);
     let keep: Vec<_> = [ours.as_fd(), front.as_fd()].into_iter().chain(report_file).chain(cover).collect();
     confine::keep_only(&keep)?;
-    raise_descriptor_limit();
+    descriptor_limit::raise(launch.quotas.instances);
     confine::broker().context("cannot give up privileges")?;
     let shell_side = pidfd_open(getppid().as_raw() as u32, false).context("cannot hold on to the front")?;
     let mut broker =
@@ -366,20 +366,4 @@ fn serve(launch: Launch, front: &OwnedFd, report: Option<File>) -> anyhow::Resul
     }
     broker.say_farewell();
     result.map_err(Into::into)
-}
-
-/// Instances that the broker has descriptors for, at two each: its arena, and the thread that collects into it. What
-/// is left is for its helpers, and for those that follow them.
-fn affordable() -> anyhow::Result<usize> {
-    const HELPERS: u64 = 400;
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    Ok(usize::try_from(hard.saturating_sub(HELPERS).max(hard / 2) / 2).unwrap_or(usize::MAX))
-}
-
-/// Each instance costs a descriptor, and each collecting thread another.
-fn raise_descriptor_limit() {
-    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
-        // As far as the hard limit: if not even that is granted, opens of the device fail cleanly earlier.
-        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
-    }
 }

@@ -4,6 +4,7 @@ pub mod bench;
 pub mod descriptor;
 pub mod filter;
 pub mod fork;
+pub mod inode_flags;
 pub mod listener;
 pub mod memfd;
 pub mod mount;

@@ -178,6 +178,7 @@ static void acts_while_traced(void)
 
 int main(void)
 {
+	need(!unshare(CLONE_NEWNS), "mounts of its own");
 	a_memfd_of_our_name();
 	a_file_with_the_inode_number();
 	seals_before_init();

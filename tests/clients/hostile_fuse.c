@@ -7,6 +7,7 @@
 #include "hostile_kit.h"
 #include <linux/fuse.h>
 #include <pthread.h>
+#include <sched.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 
@@ -82,6 +83,7 @@ static void mount_own(void)
 	char options[128];
 	pthread_t server;
 
+	need(!unshare(CLONE_NEWNS), "mounts of its own");
 	fuse_fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
 	if (fuse_fd < 0)
 		exit(KIT_UNAVAILABLE);

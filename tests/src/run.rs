@@ -30,6 +30,7 @@ pub struct Run {
     within: Duration,
     verb: &'static str,
     bare: bool,
+    rootless: bool,
 }
 
 impl Run {
@@ -44,6 +45,7 @@ impl Run {
             within: WITHIN,
             verb: "run",
             bare: false,
+            rootless: false,
         }
     }
 
@@ -114,6 +116,13 @@ impl Run {
         self
     }
 
+    /// Runs the broker as root of a user namespace in which nobody else is: as an ordinary user.
+    #[must_use]
+    pub fn rootless(mut self) -> Self {
+        self.rootless = true;
+        self
+    }
+
     /// Starts it.
     ///
     /// # Errors
@@ -151,7 +160,14 @@ impl Run {
             command.args(arguments);
             return Ok(command);
         }
-        let mut command = session.command(session.path("kcov-broker"));
+        let broker = session.path("kcov-broker");
+        let mut command = match self.rootless {
+            true => session.command("unshare"),
+            false => session.command(&broker),
+        };
+        if self.rootless {
+            command.arg("--map-root-user").arg(&broker);
+        }
         command.arg(self.verb).args(&self.options).arg("--report").arg(session.path("report"));
         command.arg("--").args(&self.command);
         Ok(command)

@@ -3,6 +3,8 @@
 
 use anyhow::Result;
 use kcov_tests::{Control, Run, Running, Session, client, until};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::time::{Duration, Instant};
 
 const GO: u64 = 0;
@@ -20,6 +22,27 @@ fn areas(running: &Running) -> usize {
     };
     let brokers = running.session.named("kcov-broker");
     brokers.into_iter().filter_map(|process| process.descriptors()).map(of).sum()
+}
+
+/// The close of a description that only an event tells of, when the queue of events is full (16,384).
+#[test]
+fn a_close_that_the_kernel_does_not_tell_of() -> Result<()> {
+    let session = Session::new()?;
+    let control = Control::new(session.path("control"))?;
+    let words = [client("life_untold")?, control.path().to_path_buf()];
+    let mut running = Run::new(words).trace("kcov").start_in(session)?;
+    running.reach(&control, READY, 1)?;
+    assert_eq!(areas(&running), 4);
+    let brokers = running.session.named("kcov-broker");
+    let signal = |signal| brokers.iter().try_for_each(|broker| kill(Pid::from_raw(broker.0), signal));
+    signal(Signal::SIGSTOP)?;
+    control.set(GO, 1)?;
+    running.reach(&control, READY, 2)?;
+    signal(Signal::SIGCONT)?;
+    until("the release of the areas", WITHIN, || (areas(&running) == 1).then_some(()))?;
+    control.set(GO, 2)?;
+    running.finish()?.assert_sound()?;
+    Ok(())
 }
 
 fn kept_by(how: &str) -> Result<()> {

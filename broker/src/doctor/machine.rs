@@ -2,16 +2,18 @@
 
 use super::finding::{Finding, Level};
 use crate::cgroup;
+use crate::descriptor_limit;
 use crate::run;
 use nix::errno::Errno;
 use nix::sys::inotify::{InitFlags, Inotify};
-use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, statfs};
 use std::fs;
 use std::path::Path;
 
 /// Descriptors below which a fuzzer of some dozen processes may run out: two an instance, one a collecting thread.
 const DESCRIPTORS: u64 = 4096;
+/// Those of a run that says nothing about them (`--max-instances`).
+const INSTANCES: usize = 65_536;
 /// Target of `/proc/self/ns/pid` in the first namespace (`PROC_PID_INIT_INO`, include/linux/proc_ns.h).
 const FIRST_PIDS: &str = "pid:[4026531836]";
 
@@ -69,11 +71,11 @@ fn device() -> Finding {
 fn descriptors() -> Finding {
     let finding =
         |found| Finding::ok("descriptors", "devices that are open at a time: each takes two", found);
-    match getrlimit(Resource::RLIMIT_NOFILE) {
-        Ok((_, hard)) if hard >= DESCRIPTORS => finding(format!("up to {hard}")),
-        Ok((_, hard)) => {
+    match descriptor_limit::reachable(INSTANCES) {
+        Ok(limit) if limit >= DESCRIPTORS => finding(format!("up to {limit}")),
+        Ok(limit) => {
             let way_out = "a higher hard limit: `ulimit -Hn`, LimitNOFILE= of the unit";
-            finding(String::new()).but(Level::Limited, format!("up to {hard}"), way_out)
+            finding(String::new()).but(Level::Limited, format!("up to {limit}"), way_out)
         }
         Err(errno) => finding(String::new()).but(Level::Limited, errno.to_string(), "see getrlimit(2)"),
     }
@@ -85,11 +87,11 @@ fn watches() -> Finding {
     match Inotify::init(InitFlags::IN_CLOEXEC) {
         Ok(_) => finding,
         Err(Errno::EMFILE) => finding.but(
-            Level::Missing,
+            Level::Limited,
             "this user has as many instances as allowed",
             "more by `sysctl -w fs.inotify.max_user_instances=1024`",
         ),
-        Err(errno) => finding.but(Level::Missing, errno.to_string(), "see inotify_init(2)"),
+        Err(errno) => finding.but(Level::Limited, errno.to_string(), "see inotify_init(2)"),
     }
 }
 

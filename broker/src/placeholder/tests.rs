@@ -27,6 +27,20 @@ fn id_of(path: &str) -> FileId {
     process::file_facts(file.as_fd()).expect("statx").id
 }
 
+/// As debugfs has it: nobody adds, removes or renames anything there.
+#[test]
+fn nobody_removes_the_device() {
+    in_child(|| {
+        install().expect("install");
+        let refused = |result: std::io::Result<()>| result.expect_err("refused").raw_os_error();
+        assert_eq!(refused(fs::remove_file(DEBUG)), Some(libc::EPERM));
+        assert_eq!(refused(fs::rename(DEBUG, "/sys/kernel/debug/other")), Some(libc::EPERM));
+        assert_eq!(refused(fs::hard_link(DEBUG, "/sys/kernel/debug/other")), Some(libc::EPERM));
+        assert_eq!(refused(fs::create_dir("/sys/kernel/debug/other")), Some(libc::EPERM));
+        open(DEBUG, OFlag::O_RDWR, Mode::empty()).expect("open");
+    });
+}
+
 fn names_in_dev() -> BTreeSet<std::ffi::OsString> {
     fs::read_dir("/dev").expect("readdir").map(|entry| entry.expect("entry").file_name()).collect()
 }

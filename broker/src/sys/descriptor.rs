@@ -81,7 +81,15 @@ impl Tables {
     /// # Errors
     /// As [`identity`](Self::identity).
     pub fn access(&self, tid: u32, fd: i32) -> Result<Access, Errno> {
-        let link = match statx(&open_table(tid)?, fd, libc::AT_SYMLINK_NOFOLLOW, libc::STATX_MODE) {
+        let opened;
+        let table = match self.open.get(&tid) {
+            Some(table) => table,
+            None => {
+                opened = open_table(tid)?;
+                &opened
+            }
+        };
+        let link = match statx(table, fd, libc::AT_SYMLINK_NOFOLLOW, libc::STATX_MODE) {
             // As for `memfd_identity`: what cannot be seen is taken for the common case.
             Err(Errno::EACCES) => return Ok(Access { readable: true, writable: true }),
             link => link?,
@@ -96,7 +104,7 @@ fn open_table(tid: u32) -> Result<OwnedFd, Errno> {
     open(format!("/proc/{tid}/fd").as_str(), flags, Mode::empty())
 }
 
-/// How a descriptor may be used.
+/// How a descriptor may be used. One of neither kind was opened with `O_PATH`, or with access mode 3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Access {
     /// For reading.

@@ -49,7 +49,7 @@ fn assist_kind() -> impl Strategy<Value = AssistKind> {
         (".{0,60}", ".{0,300}").prop_map(|(handler, reason)| AssistKind::Reason { handler, reason }),
         (any::<i32>(), any::<u32>(), any::<u64>(), remote)
             .prop_map(|(fd, request, arg, remote)| AssistKind::Ioctl { fd, request, arg, remote }),
-        (any::<i32>(), any::<u64>(), any::<u64>(), any::<u32>(), any::<u32>()).prop_map(
+        (any::<i32>(), any::<u64>(), any::<u64>(), any::<u64>(), any::<u32>(), any::<u32>()).prop_map(
             |(fd, address, length, offset, prot, flags)| AssistKind::Mmap {
                 fd,
                 address,

@@ -80,7 +80,15 @@ const HOSTILE: &[Act] = &[
     &["hostile_ptrace", "interrupt"],
     &["hostile_ptrace", "stop"],
     &["hostile_uring"],
+    &["hostile_fuse"],
+    &["hostile_fdinfo", "300"],
     &["hostile_exhaust", "fds"],
+    &["hostile_exhaust", "maps"],
+    &["abandon", "50"],
+    &["odd_tasks", "50"],
+    &["refused_opens", "300"],
+    &["refused_maps", "300"],
+    &["i386_calls"],
     &["ns_cycle", "here"],
     &["ns_cycle", "nest", "2"],
     &["syz_programs", "20"],
@@ -106,18 +114,34 @@ const CLIENTS: &[Act] = &[
     &["syz_sandbox", "setuid", "-"],
     &["syz_sandbox", "namespace", "-"],
     &["cmp_trace"],
+    &["undumpable"],
+    &["odd_tasks", "20"],
+    &["refused_opens", "100"],
+    &["i386_calls"],
+    &["ns_cycle", "nest", "2"],
 ];
 
 const KILLED: &[Act] = &[&["soak_pattern", "ID", "2", "tolerant"], &["soak_pattern", "ID", "5", "tolerant"]];
 
-/// Acts that need a broker of their own, with its options.
+/// Acts that need a broker of their own, with its options; `ROOTLESS` starts it as an ordinary user would.
 pub const BESIDE: &[(Act, &[&str])] = &[
     (&["hostile_exhaust", "opens", "2500", "2000"], &["--max-instances", "2000"]),
     (&["hostile_exhaust", "area"], &["--max-area", "1M"]),
     (&["hostile_exhaust", "total", "1024", "9"], &["--max-total", "64K"]),
     (&["syz_probe"], &["--extensions", "reset-by-any"]),
     (&["life_cycle", "200"], &["--deadline", "500ms"]),
+    (&["hostile_stuck", "path"], &["--deadline", "500ms"]),
+    (&["hostile_stuck", "remote"], &["--deadline", "500ms"]),
+    (&["hostile_stuck", "fuse-how"], &["--deadline", "500ms"]),
+    (&["hostile_stuck", "fuse"], &["--deadline", "500ms"]),
+    (&["life_cycle", "200"], &[ROOTLESS]),
+    (&["undumpable"], &[ROOTLESS]),
+    (&["hostile_tasks", "20"], &[ROOTLESS]),
+    (&["pattern_descriptors"], &[ROOTLESS, "--map-root"]),
 ];
+
+/// Stands for no option: the broker is root of a user namespace in which no other user is, and so an ordinary one.
+pub const ROOTLESS: &str = "rootless";
 
 /// Builds every client. Returns the directory that they are in.
 ///

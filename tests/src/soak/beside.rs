@@ -1,14 +1,17 @@
 //! Runs of their own beside the long-lived ones, one at a time: acts that need options of the broker.
 
-use super::acts::BESIDE;
+use super::acts::{BESIDE, ROOTLESS};
 use super::summary::Summary;
 use crate::client;
+use crate::outcome::Outcome;
 use crate::run::{Run, Running};
 use anyhow::{Context, Result};
 use std::time::{Duration, Instant};
 
 /// A run is begun only if so much time is left.
 const ROOM: Duration = Duration::from_secs(5);
+/// Exit status of a client for which the machine lacks something.
+const UNAVAILABLE: i32 = 77;
 /// Ends what hangs.
 const WITHIN: Duration = Duration::from_secs(180);
 
@@ -47,8 +50,11 @@ impl Beside {
         let (name, arguments) = act.split_first().context("a client")?;
         let words = [client(name)?.into_os_string()].into_iter().chain(arguments.iter().map(Into::into));
         let run = Run::new(words).trace("kcov,getppid").within(WITHIN);
-        let run = options.iter().fold(run, |run, option| run.option(option));
-        Ok((act.join(" "), run.start()?))
+        let run = options.iter().fold(run, |run, &option| match option {
+            ROOTLESS => run.rootless(),
+            option => run.option(option),
+        });
+        Ok((format!("{} {}", act.join(" "), options.join(" ")), run.start()?))
     }
 
     /// Waits for the run that is under way.
@@ -56,12 +62,24 @@ impl Beside {
         let Some((name, _, running)) = self.running.take() else { return };
         summary.runs_beside += 1;
         match running.finish() {
-            Ok(outcome) if outcome.code() == 0 => {}
+            Ok(outcome) if outcome.code() == 0 => judge(&name, &outcome, summary),
+            Ok(outcome) if outcome.code() == UNAVAILABLE => summary.unavailable += 1,
             Ok(outcome) => {
                 let said = format!("{}{}", outcome.stdout, outcome.stderr);
                 summary.violation(&format!("beside, {name}: status {}: {said}", outcome.code()));
             }
             Err(error) => summary.violation(&format!("beside, {name}: {error:#}")),
         }
+    }
+}
+
+/// What a run of its own has to leave: nothing.
+fn judge(name: &str, outcome: &Outcome, summary: &mut Summary) {
+    let Ok(report) = outcome.report() else {
+        return summary.violation(&format!("beside, {name}: no report"));
+    };
+    let left = [report.instances_live, report.handles_live, report.tasks_live, report.arena_bytes];
+    if left != [0; 4] || report.worker_crashes != 0 {
+        summary.violation(&format!("beside, {name}: left, or crashed: {report:?}"));
     }
 }

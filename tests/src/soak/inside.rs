@@ -84,7 +84,8 @@ impl Driver {
 
     fn start(&self, act: Act, number: u64) -> std::io::Result<Running> {
         let (name, arguments) = act.split_first().ok_or(std::io::ErrorKind::InvalidInput)?;
-        let id = (number % 0xfff0 + 1).to_string();
+        // Of three brokers, none has a number of another's.
+        let id = (number % 0x3fff * 4 + self.theme as u64 + 1).to_string();
         let arguments = arguments.iter().map(|word| if *word == "ID" { id.as_str() } else { word });
         let output = self.output.join(format!("act-{number}"));
         let file = File::create(&output)?;

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+/*
+ * other_names DIRECTORY - the device and its objects by every other name: links
+ * in procfs, /dev/fd, paths with dots, symbolic links made in DIRECTORY.  A
+ * name of the device or of an object opens a new object; a descriptor of a path
+ * alone is none.  Nobody takes the name of the device away.
+ */
+#include "hostile_kit.h"
+#include <sys/stat.h>
+
+__attribute__((format(printf, 1, 2))) static const char *name(const char *format, ...)
+{
+	static char text[4096];
+	va_list list;
+
+	va_start(list, format);
+	vsnprintf(text, sizeof(text), format, list);
+	va_end(list);
+	return text;
+}
+
+/* What is opened by `path` was never initialised. */
+static void is_new(const char *path)
+{
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+
+	if (fd < 0) {
+		wrong("%s: %m", path);
+		return;
+	}
+	expect(path, outcome(ioctl(fd, KCOV_ENABLE, KCOV_TRACE_PC)), EINVAL);
+	expect(path, outcome(ioctl(fd, KCOV_INIT_TRACE, KIT_WORDS)), 0);
+	close(fd);
+}
+
+/* Names of what `fd` refers to. */
+static void names_of(int fd)
+{
+	is_new(name("/proc/self/fd/%d", fd));
+	is_new(name("/proc/thread-self/fd/%d", fd));
+	is_new(name("/dev/fd/%d", fd));
+	is_new(name("/proc/%d/fd/%d", getpid(), fd));
+	is_new(name("/proc/%d/task/%d/fd/%d", getpid(), getpid(), fd));
+	pid_t pid = fork();
+	if (pid == 0) {
+		is_new(name("/proc/%d/fd/%d", getppid(), fd));
+		_exit(verdict());
+	}
+	expect("a child that opens its parent's", wait_for(pid), 0);
+}
+
+static void paths(const char *directory)
+{
+	is_new("//sys/kernel/../kernel/debug/./kcov");
+	is_new("/proc/self/root" KCOV_DEVICE);
+	need(!chdir("/sys/kernel/debug"), "chdir");
+	is_new("kcov");
+	is_new("./../debug//kcov");
+	is_new("/proc/self/cwd/kcov");
+	need(!chdir(directory), directory);
+	need(!symlink(KCOV_DEVICE, "absolute") && !symlink("/sys/kernel", "kernel") && !symlink("kernel/debug/kcov", "both"),
+	     "symlink");
+	is_new("absolute");
+	is_new("kernel/debug/kcov");
+	is_new("both");
+	expect("O_NOFOLLOW of a link", outcome(open("absolute", O_RDWR | O_NOFOLLOW)), ELOOP);
+	expect("a path below the device", outcome(open(KCOV_DEVICE "/x", O_RDWR)), ENOTDIR);
+	expect("the device as a directory", outcome(open(KCOV_DEVICE "/", O_RDWR)), ENOTDIR);
+}
+
+static void is_no_object(const char *what, int fd)
+{
+	struct kcov_remote_arg remote = { .area_size = KIT_WORDS };
+
+	need(fd >= 0, what);
+	expect(what, outcome(ioctl(fd, KCOV_INIT_TRACE, KIT_WORDS)), EBADF);
+	expect(what, outcome(ioctl(fd, KCOV_ENABLE, KCOV_TRACE_PC)), EBADF);
+	expect(what, outcome(ioctl(fd, KCOV_DISABLE, 0)), EBADF);
+	expect(what, outcome(ioctl(fd, KCOV_REMOTE_ENABLE, &remote)), EBADF);
+	for (int factor = 1; factor <= 2; factor++)
+		expect(what, mmap(NULL, factor * KIT_BYTES, PROT_READ, MAP_SHARED, fd, 0) == MAP_FAILED ? errno : 0, EBADF);
+}
+
+static void paths_alone(int object)
+{
+	int device = open(KCOV_DEVICE, O_PATH), same = open(name("/proc/self/fd/%d", object), O_PATH);
+
+	is_no_object("O_PATH of the device", device);
+	is_no_object("O_PATH of an object", same);
+	is_no_object("its duplicate", dup(same));
+	names_of(device);
+	names_of(same);
+}
+
+/* As root, whom no permission keeps from it: debugfs has no such operations. */
+static void keeps_its_name(void)
+{
+	struct stat facts;
+
+	expect("unlink", outcome(unlink(KCOV_DEVICE)), EPERM);
+	expect("rename", outcome(rename(KCOV_DEVICE, "/sys/kernel/debug/other")), EPERM);
+	expect("rename over it", outcome(rename("absolute", KCOV_DEVICE)), EXDEV);
+	expect("link", outcome(link(KCOV_DEVICE, "/sys/kernel/debug/other")), EPERM);
+	expect("mkdir beside it", outcome(mkdir("/sys/kernel/debug/other", 0700)), EPERM);
+	need(!stat(KCOV_DEVICE, &facts), "stat");
+	if (facts.st_mode != (S_IFREG | 0600) || facts.st_size || facts.st_nlink != 1)
+		wrong("mode %#o, size %ld, links %lu", facts.st_mode, (long)facts.st_size, facts.st_nlink);
+}
+
+int main(int argc, char **argv)
+{
+	uint64_t *area;
+	int object = kcov_ready(KIT_WORDS, &area);
+
+	need(argc == 2, "usage: other_names DIRECTORY");
+	names_of(object);
+	paths(argv[1]);
+	paths_alone(object);
+	keeps_its_name();
+	cycle("by its own name");
+	return verdict();
+}
