@@ -48,7 +48,7 @@ pub enum TenantError {
     #[error("{0}")]
     Handler(String),
     /// The workers cannot be jailed, and do not run without it.
-    #[error("the workers cannot be jailed: {0} (see `kcov-broker doctor`)")]
+    #[error("the workers cannot be jailed: {0}")]
     Jail(String),
     /// The zygote did not come up.
     #[error("the worker program {0} does not start: {1}")]

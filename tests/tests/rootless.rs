@@ -291,16 +291,33 @@ fn root_of_a_small_namespace_is_an_ordinary_user() -> Result<()> {
     Ok(())
 }
 
+/// A run where the machine has none of a kind of namespaces.
+fn without_namespaces(kind: &str) -> Result<Outcome> {
+    let session = session()?;
+    let broker = session.path("kcov-broker");
+    let script = format!("echo 0 > /proc/sys/user/max_{kind}_namespaces; exec {} run true", broker.display());
+    let line = as_user()?.into_iter().chain(words(&["unshare", "-r", "sh", "-c", &script]));
+    Run::new(line).bare().start_in(session)?.finish()
+}
+
 /// Where user namespaces are forbidden the message names the switch.
 #[test]
 fn a_machine_that_forbids_namespaces_is_named() -> Result<()> {
-    let session = session()?;
-    let broker = session.path("kcov-broker");
-    let script = format!("echo 0 > /proc/sys/user/max_user_namespaces; exec {} run true", broker.display());
-    let line = as_user()?.into_iter().chain(words(&["unshare", "-r", "sh", "-c", &script]));
-    let outcome = Run::new(line).bare().start_in(session)?.finish()?;
+    let outcome = without_namespaces("user")?;
     assert_eq!(outcome.code(), 125, "{}", outcome.stderr);
     assert!(outcome.stderr.contains("sysctl -w user.max_user_namespaces"), "{}", outcome.stderr);
+    Ok(())
+}
+
+/// Workers run in the whole jail or not at all.
+#[test]
+fn a_machine_without_a_part_of_the_jail_is_named() -> Result<()> {
+    for (kind, call) in [("net", "unshare(CLONE_NEWNET)"), ("ipc", "unshare(CLONE_NEWIPC)")] {
+        let outcome = without_namespaces(kind)?;
+        assert_eq!(outcome.code(), 125, "{}", outcome.stderr);
+        let message = format!("the workers cannot be jailed: {call}: ENOSPC");
+        assert!(outcome.stderr.contains(&message), "{}", outcome.stderr);
+    }
     Ok(())
 }
 

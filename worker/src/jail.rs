@@ -80,6 +80,14 @@ pub enum JailError {
         /// What it said.
         errno: Errno,
     },
+    /// The machine gives no namespace, or lets nobody mount in it.
+    #[error("{step}: {errno}: {}", namespaces::advice(*.errno))]
+    Namespace {
+        /// The call.
+        step: &'static str,
+        /// What it said.
+        errno: Errno,
+    },
     /// A library brought memory that is data and code at once.
     #[error(
         "{mapping} can be written and executed: link handlers without an executable stack or segment of both kinds"

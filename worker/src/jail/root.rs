@@ -10,6 +10,7 @@
 //! broker that runs as root would hand all capabilities over it to the code that is loaded, and many machines forbid it.
 //! `chroot` leaves the mounts in the namespace.
 
+use super::namespaces::denied;
 use super::{JailError, step};
 use crate::sys::fork;
 use crate::sys::jail as sys;
@@ -54,13 +55,13 @@ impl Keeper {
     /// Has the root swapped, and waits until it is.
     ///
     /// # Errors
-    /// [`JailError::Step`] with what the kernel said to the child; [`JailError::Root`] if this process still sees files.
+    /// [`JailError::Namespace`] with what the kernel said to the child; [`JailError::Root`] if this process still sees files.
     pub fn swap(self) -> Result<(), JailError> {
         const SWAP: &str = "an empty root (mount of a tmpfs, pivot_root)";
         nix::unistd::write(&self.word, b"!").map_err(step(SWAP))?;
         match waitpid(self.child, None).map_err(step("waitpid"))? {
             WaitStatus::Exited(_, 0) => {}
-            WaitStatus::Exited(_, errno) => return Err(step(SWAP)(Errno::from_raw(errno))),
+            WaitStatus::Exited(_, errno) => return Err(denied(SWAP)(Errno::from_raw(errno))),
             _ => return Err(step(SWAP)(Errno::ESRCH)),
         }
         // A library may have gone elsewhere, where nothing took this process back from.
