@@ -2,6 +2,7 @@
 /*
  * hostile_exhaust fds           - opens until its own limit says EMFILE
  * hostile_exhaust maps          - maps until there is no more room for mappings
+ * hostile_exhaust watches       - takes all inotify instances of its user
  * hostile_exhaust pids GROUP    - forks until the pids cgroup at GROUP says EAGAIN
  * hostile_exhaust memory GROUP  - writes to files of the device until the memory cgroup at GROUP kills it
  * hostile_exhaust opens N MOST  - holds N opens at a time, of which MOST are granted and the others ENFILE
@@ -13,6 +14,7 @@
  */
 #include "hostile_kit.h"
 #include "control.h"
+#include <sys/inotify.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
@@ -79,6 +81,27 @@ static void exhaust_mappings(void)
 	while (count)
 		munmap(pages[--count], 4096);
 	close(fd);
+}
+
+/* The broker of a tenant of the same user has none left: that is the end of opens of mode 3 alone. */
+static void exhaust_watches(void)
+{
+	int instances[4096], count = 0;
+
+	while (count < (int)NUMBER_OF(instances) && (instances[count] = inotify_init1(IN_CLOEXEC)) >= 0)
+		count++;
+	expect("inotify_init1 beyond the limit", count < (int)NUMBER_OF(instances) ? errno : 0, EMFILE);
+	for (int i = 0; i < 20; i++)
+		cycle("without inotify");
+	/* Others may have given one back meanwhile. */
+	int odd = open(KCOV_DEVICE, O_ACCMODE | O_CLOEXEC);
+	expect_one_of("open with access mode 3", outcome(odd), 0, EMFILE);
+	close(odd);
+	while (count)
+		close(instances[--count]);
+	odd = open(KCOV_DEVICE, O_ACCMODE | O_CLOEXEC);
+	expect("the same afterwards", outcome(odd), 0);
+	close(odd);
 }
 
 static void enter_group(const char *group)
@@ -273,6 +296,8 @@ int main(int argc, char **argv)
 		exhaust_descriptors();
 	else if (!strcmp(what, "maps"))
 		exhaust_mappings();
+	else if (!strcmp(what, "watches"))
+		exhaust_watches();
 	else if (!strcmp(what, "pids"))
 		expect("the child", in_a_child(exhaust_processes, group), 0);
 	else if (!strcmp(what, "memory")) {

@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::process::Command;
 
 /// Every measurement, in the order of the report.
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 14] = [
     "noop",
     "callers",
     "ioctl",
@@ -14,6 +14,7 @@ const KEYS: [&str; 13] = [
     "cycle-large",
     "device-open",
     "file-open",
+    "program",
     "pc",
     "cmp",
     "area-pc",

@@ -48,6 +48,14 @@ fn notified(workload: Workload) -> &'static [libc::c_long] {
         Workload::Ioctl => &[libc::SYS_openat, libc::SYS_ioctl],
         Workload::CycleSmall | Workload::CycleLarge => &[libc::SYS_openat, libc::SYS_ioctl, libc::SYS_mmap],
         Workload::DeviceOpen | Workload::FileOpen => &[libc::SYS_openat],
+        Workload::Program => &[
+            libc::SYS_openat,
+            libc::SYS_ioctl,
+            libc::SYS_clone,
+            libc::SYS_set_robust_list,
+            libc::SYS_getppid,
+            libc::SYS_wait4,
+        ],
     }
 }
 
@@ -69,7 +77,7 @@ fn serve(workload: Workload, listener: &Listener, notification: &libc::seccomp_n
     let libc::seccomp_notif { id, pid, data, .. } = notification;
     match libc::c_long::from(data.nr) {
         libc::SYS_ioctl if is_kcov(data.args[1]) => {
-            if workload == Workload::Ioctl {
+            if matches!(workload, Workload::Ioctl | Workload::Program) {
                 // A failure is as good a measure: the lookup was made.
                 let _ = black_box(listener::identity(*pid, data.args[0] as i32));
             }

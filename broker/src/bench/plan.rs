@@ -32,7 +32,7 @@ pub struct Recording {
 }
 
 /// In this order; the no-op notification is the yardstick of later goals, so it is first.
-pub const COMPARISONS: [Comparison; 7] = [
+pub const COMPARISONS: [Comparison; 8] = [
     Comparison {
         workload: Workload::Noop,
         what: "no-op notification",
@@ -84,6 +84,13 @@ pub const COMPARISONS: [Comparison; 7] = [
         goal: Goal::AtMost(3.0),
         // 10 us where the yardstick is 2.5 us.
         aim: Goal::Notifications(4.0),
+    },
+    Comparison {
+        workload: Workload::Program,
+        what: "test program of 10 calls, traced for syzkaller",
+        unit: Unit::Nanoseconds,
+        goal: Goal::AtMost(1.5),
+        aim: Goal::AtMost(1.2),
     },
 ];
 

@@ -44,8 +44,10 @@ impl Side {
         let program = std::env::current_exe()?;
         let mut command = Command::new(&program);
         command.arg("run");
-        if matches!(workload, Workload::Noop | Workload::Callers) {
-            command.args(["--trace", "getppid"]);
+        match workload {
+            Workload::Noop | Workload::Callers => drop(command.args(["--trace", "getppid"])),
+            Workload::Program => drop(command.args(["--trace", "syzkaller"])),
+            _ => {}
         }
         command.arg("--").arg(program).arg(SUBCOMMAND).arg(workload.word());
         Side::start("kcov-broker run", command)

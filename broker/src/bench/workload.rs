@@ -1,9 +1,11 @@
 //! What the benchmark times from inside a tenant. The same code runs under the product and under its limit.
 
 use crate::sys::bench::device::Device;
-use anyhow::{Context, Result};
+use crate::sys::fork;
+use anyhow::{Context, Result, ensure};
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
+use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::getppid;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -13,6 +15,8 @@ use std::time::{Duration, Instant};
 const DEVICE: &str = "/sys/kernel/debug/kcov";
 /// Threads of [`Workload::Callers`].
 const CALLERS: u32 = 4;
+/// Calls of a test program ([`Workload::Program`]).
+const PROGRAM_CALLS: u32 = 10;
 /// Bytes of the areas: the smallest that can be mapped, and syzkaller's.
 const SMALL_AREA: usize = 4 << 10;
 const LARGE_AREA: usize = 4 << 20;
@@ -36,6 +40,9 @@ pub enum Workload {
     DeviceOpen,
     /// Opens of a plain file.
     FileOpen,
+    /// A test program as syzkaller's executor runs it: a forked child enables an inherited instance, makes some calls
+    /// and exits without a word.
+    Program,
 }
 
 impl Workload {
@@ -50,6 +57,7 @@ impl Workload {
             Workload::CycleLarge => 100,
             Workload::DeviceOpen => 800,
             Workload::FileOpen => 1600,
+            Workload::Program => 50,
         }
     }
 
@@ -65,7 +73,7 @@ impl Workload {
 #[derive(Debug)]
 pub struct Session {
     workload: Workload,
-    /// Held by [`Workload::Ioctl`]: initialised.
+    /// Held by [`Workload::Ioctl`] and [`Workload::Program`]: initialised.
     device: Option<Device>,
     /// An existing plain file that is not the device.
     file: PathBuf,
@@ -79,6 +87,7 @@ impl Session {
     pub fn prepare(workload: Workload) -> Result<Session> {
         let device = match workload {
             Workload::Ioctl => Some(initialised(SMALL_AREA)?),
+            Workload::Program => Some(initialised(LARGE_AREA)?),
             _ => None,
         };
         Ok(Session { workload, device, file: std::env::current_exe()? })
@@ -97,7 +106,22 @@ impl Session {
             Workload::CycleLarge => timed(|| cycles(operations, LARGE_AREA)),
             Workload::DeviceOpen => device_opens(operations),
             Workload::FileOpen => timed(|| file_opens(&self.file, operations)),
+            Workload::Program => timed(|| self.programs(operations)),
         }
+    }
+
+    fn programs(&self, times: u32) -> Result<()> {
+        let device = self.device.as_ref().context("no device was prepared")?;
+        for _ in 0..times {
+            let program = fork::child(|| {
+                let enabled = device.enable();
+                let called = call(PROGRAM_CALLS);
+                i32::from(enabled.is_err() || called.is_err())
+            });
+            let status = waitpid(program.context("fork")?, None)?;
+            ensure!(matches!(status, WaitStatus::Exited(_, 0)), "a test program: {status:?}");
+        }
+        Ok(())
     }
 
     fn pairs(&self, pairs: u32) -> Result<()> {

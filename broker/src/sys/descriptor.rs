@@ -133,3 +133,28 @@ fn statx(table: &OwnedFd, fd: i32, flags: libc::c_int, mask: libc::c_uint) -> Re
     // SAFETY: statx succeeded, so the kernel wrote the whole structure.
     Ok(unsafe { found.assume_init() })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The kernel says 0 of a caller outside of the PID namespace of who receives its notifications.
+    #[test]
+    fn a_caller_that_cannot_be_seen_has_no_descriptors() {
+        let mut tables = Tables::default();
+        assert_eq!(tables.identity(0, 0), Err(Errno::ENOENT));
+        assert_eq!(tables.access(0, 0), Err(Errno::ENOENT));
+    }
+
+    #[test]
+    fn a_path_alone_is_neither_read_nor_written() {
+        let own = nix::unistd::gettid().as_raw().cast_unsigned();
+        let tables = Tables::default();
+        for (flags, readable, writable) in
+            [(OFlag::O_RDWR, true, true), (OFlag::O_RDONLY, true, false), (OFlag::O_PATH, false, false)]
+        {
+            let file = open("/dev/null", flags, Mode::empty()).expect("open");
+            assert_eq!(tables.access(own, file.as_raw_fd()), Ok(Access { readable, writable }), "{flags:?}");
+        }
+    }
+}

@@ -20,6 +20,12 @@ fn mappings_of_the_tenant() -> Result<()> {
     beside(&["hostile_exhaust", "maps"], &[])
 }
 
+/// Every inotify instance of the tenant's user, who may be the broker's.
+#[test]
+fn watches_of_the_tenants_user() -> Result<()> {
+    beside(&["hostile_exhaust", "watches"], &[])
+}
+
 fn in_group(controller: &str, what: &str, limit: impl Fn(&Group) -> Result<()>) -> Result<()> {
     let Some(group) = Group::new(controller, what) else {
         println!("no {controller} controller on this machine");
