@@ -143,11 +143,10 @@ impl Reader {
 
     fn reply(&mut self, request: &ReaderRequest, sockets: &Sockets) -> Result<(), End> {
         let is_valid = || listener::id_valid(sockets.listener.as_fd(), request.id).map_err(|_| End::Broken);
-        // What is read may be thrown away afterwards; what is written may not.
-        let may_start = !matches!(request.what, ReaderKind::Write { .. }) || is_valid()?;
-        let reply = if may_start { self.answer(request) } else { ReaderReply::Gone };
-        let valid = is_valid()?;
-        let reply = if valid { reply } else { ReaderReply::Gone };
+        // Before: what is written stays, and a page that held up one reader past the deadline must not hold up the next.
+        // After: only then was the caller blocked in its call all the time.
+        let reply = if is_valid()? { self.answer(request) } else { ReaderReply::Gone };
+        let reply = if is_valid()? { reply } else { ReaderReply::Gone };
         message::encode(&reply, &mut self.bytes).map_err(|_| End::Broken)?;
         transmit(sockets.requests.as_fd(), &self.bytes)
     }

@@ -56,6 +56,12 @@ impl ReaderProcess {
         matches!(poll(&mut fds, PollTimeout::ZERO), Ok(1..))
     }
 
+    /// Whether it is at one request while others wait. One that has begun none is only waiting for the processor, as any
+    /// other would.
+    fn holds_up_others(&self) -> bool {
+        self.busy() != 0 && self.has_waiting()
+    }
+
     /// How long it has been at the same notification, or left others lying.
     pub fn stalled(&mut self, now: Instant) -> Duration {
         let (id, served) = (self.busy(), self.busy[SERVED].load(Ordering::Relaxed));
@@ -156,7 +162,7 @@ impl Tenant {
         }
     }
 
-    /// Readers that are slow over one call keep that; what waits for them is taken over by others. Those past the
+    /// Readers that are slow over one call while others wait keep that; what waits is taken over by others. Those past the
     /// deadline are ended. Says whether one was.
     pub(crate) fn look_at_readers(&mut self, now: Instant, deadline: Duration, patience: Duration) -> bool {
         let mut late = Vec::new();
@@ -166,7 +172,7 @@ impl Tenant {
             if stalled >= deadline {
                 warn!(event = "reader_stuck", "a reader is past its deadline");
                 late.push(index);
-            } else if stalled >= patience && !reader.relieved {
+            } else if stalled >= patience && reader.holds_up_others() && !reader.relieved {
                 slow.push(index);
             }
         }

@@ -2,9 +2,15 @@
 
 use anyhow::Result;
 use kcov_tests::binaries::example;
-use kcov_tests::{Outcome, Run, client, library};
+use kcov_tests::{Outcome, Run, Running, client, library, until};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::ffi::OsString;
 use std::path::Path;
+use std::thread::sleep;
+use std::time::Duration;
+
+const WITHIN: Duration = Duration::from_secs(60);
 
 fn handler(library: &Path, config: &str) -> OsString {
     let mut text = library.as_os_str().to_owned();
@@ -218,6 +224,33 @@ fn a_worker_program_of_the_users_own_serves() -> Result<()> {
     let outcome = run.output()?;
     outcome.assert_sound()?;
     assert_eq!(lines(&outcome)[0], "42");
+    Ok(())
+}
+
+/// A reader that gets no processor time for a while holds up the call, and does not fail it.
+#[test]
+fn a_reader_that_is_slow_is_waited_for() -> Result<()> {
+    let worker = example("adder")?;
+    let script = "import fcntl, os, sys\n\
+        fd = os.open('/dev/adder', os.O_RDWR)\n\
+        for i in range(int(sys.argv[1])): fcntl.ioctl(fd, 0x7002, bytes(8)); print(i, flush=True)\n";
+    let run = Run::new(["python3", "-c", script, "2000"]).option("--worker");
+    let mut running = run.option(&worker.to_string_lossy()).start()?;
+    for pause in 1..=3 {
+        let calls = |running: &Running| running.stdout().lines().count();
+        let before = calls(&running);
+        until("more calls", WITHIN, || (calls(&running) > before).then_some(()))?;
+        for reader in running.session.named("kcov-reader") {
+            kill(Pid::from_raw(reader.0), Signal::SIGSTOP)?;
+            // Longer than a reader may hold up others, shorter than the deadline.
+            sleep(Duration::from_millis(200 * pause));
+            kill(Pid::from_raw(reader.0), Signal::SIGCONT)?;
+        }
+    }
+    running.wait()?;
+    let outcome = running.finish()?;
+    assert_eq!(lines(&outcome).len(), 2000, "{}", outcome.stderr);
+    outcome.assert_sound()?;
     Ok(())
 }
 

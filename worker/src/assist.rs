@@ -14,6 +14,9 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use crate::sys::shared::SharedWords;
 
+/// Readers that are asked the same: the second one has nothing before it.
+const READERS: usize = 2;
+
 /// Why a request has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum AssistError {
@@ -121,8 +124,8 @@ impl Assistants {
         Ok(())
     }
 
-    /// Asks the reader. A reader that dies over the request (it was stuck past its deadline) is replaced, and the
-    /// call fails with `EIO`.
+    /// Asks the reader; if it hangs up, the next one. Either it was slow over another call and the request was not begun,
+    /// or it was stuck past its deadline: then the call is answered already, and the next one refuses.
     ///
     /// # Errors
     /// If the broker, which sends the replacement, is gone.
@@ -132,19 +135,25 @@ impl Assistants {
         what: ReaderKind,
         slot: &SharedWords,
     ) -> Result<ReaderReply, AssistError> {
-        slot[slot::PHASE].store(Phase::Reading as u64, Ordering::Relaxed);
-        let answer = self
-            .reader
-            .send(&ReaderRequest { id: call.id, tid: call.tid, what })
-            .and_then(|()| self.reader.receive::<ReaderReply>());
-        slot[slot::PHASE].store(Phase::Handling as u64, Ordering::Relaxed);
-        match answer {
-            Ok((reply, _)) => Ok(reply),
-            Err(_) => {
-                self.take_new_reader(call, slot)?;
-                Ok(ReaderReply::Fail(Errno::EIO))
+        let request = ReaderRequest { id: call.id, tid: call.tid, what };
+        for _ in 0..READERS {
+            match self.ask_reader(&request, slot) {
+                Ok(reply) => return Ok(reply),
+                Err(_) => self.take_new_reader(call, slot)?,
             }
         }
+        Ok(ReaderReply::Fail(Errno::EIO))
+    }
+
+    fn ask_reader(
+        &mut self,
+        request: &ReaderRequest,
+        slot: &SharedWords,
+    ) -> Result<ReaderReply, ChannelError> {
+        slot[slot::PHASE].store(Phase::Reading as u64, Ordering::Relaxed);
+        let answer = self.reader.send(request).and_then(|()| self.reader.receive());
+        slot[slot::PHASE].store(Phase::Handling as u64, Ordering::Relaxed);
+        answer.map(|(reply, _)| reply)
     }
 
     /// Gives the caller a descriptor of `file`, whose number is what the call returns.
