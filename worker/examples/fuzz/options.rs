@@ -1,0 +1,85 @@
+//! The command line.
+
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Finds crashes and hangs of a device by what its code covers.
+#[derive(Debug, clap::Parser)]
+#[command(name = "fuzz")]
+pub struct Options {
+    /// The device
+    #[arg(long, value_name = "PATH")]
+    pub device: PathBuf,
+
+    /// Its requests of ioctl: FIRST-LAST, or one
+    #[arg(long, value_name = "RANGE", value_parser = parse_range)]
+    pub requests: RangeInclusive<u32>,
+
+    /// What the random choices follow from; the same seed makes the same choices
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+
+    /// Stop after so many sequences
+    #[arg(long, value_name = "N")]
+    pub executions: Option<u64>,
+
+    /// Stop after so many seconds
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
+    pub time: Option<Duration>,
+
+    /// Stop after so many different crashes and hangs; fewer than these are a failure
+    #[arg(long, value_name = "N")]
+    pub crashes: Option<usize>,
+
+    /// Do without comparisons
+    #[arg(long)]
+    pub no_cmp: bool,
+
+    /// Most bytes that an argument points to
+    #[arg(long, value_name = "BYTES", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    pub memory: u16,
+
+    /// Files with what an argument may point to, to begin with
+    #[arg(long, value_name = "FILE")]
+    pub sample: Vec<PathBuf>,
+
+    /// From how many milliseconds on an EIO is a hang and not a crash: somewhat less than the deadline of the run
+    #[arg(long, value_name = "MS", default_value_t = 250)]
+    pub hang: u64,
+
+    /// Print one line of JSON at the end, and the progress on standard error
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn parse_number(text: &str) -> Result<u32, String> {
+    let number = match text.strip_prefix("0x") {
+        Some(digits) => u32::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    number.map_err(|_| format!("'{text}' is no number"))
+}
+
+fn parse_range(text: &str) -> Result<RangeInclusive<u32>, String> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let range = parse_number(first)?..=parse_number(last)?;
+    if range.is_empty() { Err("the last is before the first".into()) } else { Ok(range) }
+}
+
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| format!("'{text}' is no number"))?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_of_requests() {
+        assert_eq!(parse_range("0x10-0x1f"), Ok(0x10..=0x1f));
+        assert_eq!(parse_range("7"), Ok(7..=7));
+        assert!(parse_range("7-6").is_err() && parse_range("x").is_err() && parse_range("").is_err());
+    }
+}
