@@ -306,7 +306,7 @@ impl Tenant {
                     "enabled"
                 );
                 if !self.registry.arenas().get(arena).is_some_and(|arena| arena.beat(mode, heartbeat)) {
-                    self.counters.records_lost += 1;
+                    self.counters.tally.records_lost += 1;
                 }
                 Verdict::Value(0).into()
             }

@@ -11,6 +11,7 @@ use crate::arena_table::SWEEP;
 use crate::assist::Beside;
 use crate::clock::Clock;
 use crate::launch::Launch;
+use crate::live::publisher::Publisher;
 use crate::poller::{Poller, Token};
 use crate::registry::Registry;
 use crate::report::{Counters, Report, Usage};
@@ -71,6 +72,7 @@ pub struct Broker {
     deadline: Duration,
     last_tick: Instant,
     clock: Clock,
+    publisher: Option<Publisher>,
 }
 
 impl Broker {
@@ -110,6 +112,14 @@ impl Broker {
             self.look_at_workers(now);
             self.tenant.registry.sweep_execs();
             self.tenant.settle_up();
+            self.publish();
+        }
+    }
+
+    /// Shows the operator how things stand.
+    fn publish(&self) {
+        if let Some(publisher) = &self.publisher {
+            publisher.publish(&self.tenant);
         }
     }
 
@@ -248,6 +258,7 @@ impl Broker {
         tenant.zygote = tenant.spawner.start(&Start::Zygote, &[&theirs])?;
         drop(theirs);
         tenant.zygote_channel = Channel::from(ours);
+        tenant.counters.zygote_restarts += 1;
         self.poller.add(&tenant.zygote_channel, Token::Zygote).map_err(system("watching the zygote"))?;
         // Its workers die with it; their ends start new ones. One that was only expected is asked for anew.
         if tenant.expected.take().is_some() {

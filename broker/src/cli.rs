@@ -3,6 +3,7 @@
 use crate::bench::{self, BenchArgs, BenchClientArgs};
 use crate::cover::{self, CoverArgs};
 use crate::doctor::{self, DoctorArgs};
+use crate::live::status::{self, StatusArgs};
 use crate::replay::{self, ReplayArgs};
 use crate::run::{self, RunArgs};
 use crate::symbolize::{self, SymbolizeArgs};
@@ -26,6 +27,7 @@ enum Command {
     Cover(Box<CoverArgs>),
     /// Tell whether a run can work here, what is missing and what to do about it
     Doctor(DoctorArgs),
+    Status(StatusArgs),
     /// Turn PCs into function, file and line
     Symbolize(SymbolizeArgs),
     /// Run a handler again on what it was at when it died
@@ -62,6 +64,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(*args),
         Command::Cover(args) => cover::run(*args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Status(args) => status::run(&args),
         Command::Symbolize(args) => symbolize::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Bench(args) => bench::run(&args),

@@ -1,6 +1,7 @@
 //! What a tenant is started with; known before anything is forked and inherited by every process of the run.
 
 use crate::cgroup;
+use crate::live::Publication;
 use crate::rootless::Shown;
 use crate::trace_set::TraceSet;
 use nix::sys::signal::SigSet;
@@ -72,8 +73,18 @@ pub struct Launch {
     pub cover: Option<OwnedFd>,
     /// Whether the command sees a `/proc/kallsyms` of the text that PCs lie in.
     pub kallsyms: bool,
+    /// What the operator's live view shows it as, if it does.
+    pub publication: Option<Publication>,
     /// Of a rootless run: which ids the command sees as its own.
     pub rootless: Option<Shown>,
+}
+
+impl Launch {
+    /// Of how many notifications a worker times one; 0 for none.
+    #[must_use]
+    pub fn timed(&self) -> u64 {
+        self.publication.as_ref().map_or(0, |publication| publication.timed)
+    }
 }
 
 /// Why a command cannot be run.

@@ -46,6 +46,7 @@ pub mod files;
 pub mod filter;
 pub mod front;
 pub mod launch;
+pub mod live;
 pub mod logs;
 pub mod permit;
 pub mod placeholder;

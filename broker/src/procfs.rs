@@ -12,6 +12,8 @@ pub struct Stat {
     pub parent: u32,
     /// Has begun to exit.
     pub exiting: bool,
+    /// When the thread was started, clock ticks after boot.
+    pub started: u64,
     /// Start of the stack: another one after an `execve`.
     pub start_stack: u64,
     /// How it ended, as `wait(2)` would say it, while nobody has reaped it.
@@ -33,6 +35,7 @@ fn parse_stat(text: &str) -> Option<Stat> {
     Some(Stat {
         parent: field(4)?.parse().ok()?,
         exiting: field(9)?.parse::<u64>().ok()? & PF_EXITING != 0,
+        started: field(22)?.parse().ok()?,
         start_stack: field(28)?.parse().ok()?,
         // Field 52, of Linux 3.5 and later.
         exit_code: field(52).and_then(|code| code.parse().ok()).unwrap_or(0),
@@ -88,7 +91,7 @@ mod tests {
     fn a_name_with_anything_in_it_does_not_confuse() {
         let text = "7 (a) b (9 ) 4) S 1 7 7 0 -1 4194564 0 0 0 0 0 0 0 0 20 0 1 0 5 0 0 0 1 2 77 0";
         let stat = parse_stat(text).expect("parses");
-        assert_eq!(stat, Stat { parent: 1, exiting: true, start_stack: 77, exit_code: 0 });
+        assert_eq!(stat, Stat { parent: 1, exiting: true, started: 5, start_stack: 77, exit_code: 0 });
         assert_eq!(parse_stat("7 (a"), None);
         assert_eq!(parse_stat("7 (a) S 1"), None);
     }

@@ -32,6 +32,7 @@ pub struct Registry {
     extensions: Extensions,
     reopener: Reopener,
     opened: u64,
+    refusals: u64,
     /// When a caller that is over a quota may have all arenas looked at again.
     next_room: Option<Instant>,
     gone: Vec<(ArenaId, Arena)>,
@@ -60,6 +61,7 @@ impl Registry {
             extensions,
             reopener: Reopener::new()?,
             opened: 0,
+            refusals: 0,
             next_room: None,
             gone: Vec::new(),
             released_execs: Vec::new(),
@@ -78,6 +80,12 @@ impl Registry {
     #[must_use]
     pub fn opened(&self) -> u64 {
         self.opened
+    }
+
+    /// Opens and areas that were refused, as they were over a quota.
+    #[must_use]
+    pub fn refusals(&self) -> u64 {
+        self.refusals
     }
 
     /// Remote handles taken.
@@ -139,6 +147,7 @@ impl Registry {
         if self.device.live() >= self.quotas.instances {
             self.make_room();
             if self.device.live() >= self.quotas.instances {
+                self.refusals += 1;
                 return Err(Errno::ENFILE);
             }
         }
@@ -170,6 +179,7 @@ impl Registry {
         self.device.check_init(id, words).map_err(|refusal| refusal.errno)?;
         let bytes = words * abi::WORD;
         if bytes > self.quotas.area || !self.has_room(bytes) {
+            self.refusals += 1;
             return Err(Errno::ENOMEM);
         }
         self.arenas.size(id, words).map_err(from_system)?;

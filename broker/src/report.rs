@@ -1,6 +1,7 @@
 //! Counts of a run, for `--report` and for tests.
 
 use crate::procfs;
+use kcov_proto::tally::Tally;
 use serde::Serialize;
 
 /// What is counted while a tenant runs.
@@ -12,12 +13,12 @@ pub struct Counters {
     pub workers_started: u64,
     /// Workers that died while they served.
     pub worker_crashes: u64,
-    /// Notifications that workers say they took.
-    pub notifications: u64,
-    /// Records that workers say they appended.
-    pub records: u64,
-    /// Records that workers say were lost, as the area was full.
-    pub records_lost: u64,
+    /// Zygotes that followed one that died.
+    pub zygote_restarts: u64,
+    /// Opens of handlers' devices that were over a quota.
+    pub quota_refusals: u64,
+    /// What workers say that ended.
+    pub tally: Tally,
 }
 
 /// Descriptors and memory of this process.
@@ -55,17 +56,18 @@ pub struct Report {
     /// Bytes of all areas.
     pub arena_bytes: u64,
     /// As [`Counters`].
-    pub notifications: u64,
-    /// As [`Counters`].
     pub assists: u64,
-    /// As [`Counters`].
-    pub records: u64,
-    /// As [`Counters`].
-    pub records_lost: u64,
     /// As [`Counters`].
     pub worker_crashes: u64,
     /// As [`Counters`].
     pub workers_started: u64,
+    /// As [`Counters`].
+    pub zygote_restarts: u64,
+    /// Opens and areas that were refused, as they were over a quota.
+    pub quota_refusals: u64,
+    /// What workers say they did: the fields stand beside the others.
+    #[serde(flatten)]
+    pub tally: Tally,
     /// Descriptors of the broker when the tenant started.
     pub open_fds_start: usize,
     /// Descriptors of the broker at the end.

@@ -4,6 +4,8 @@ use crate::broker::{Broker, FrontEvent, StartError};
 use crate::cgroup;
 use crate::front;
 use crate::launch::{self, CommandError, Extensions, Launch, Quotas};
+use crate::live::publisher::Publisher;
+use crate::live::{self, Audience, Publication};
 use crate::logs::{self, LogFormat};
 use crate::preload;
 use crate::rootless::{self, Shown, Standing};
@@ -15,6 +17,7 @@ use crate::sys::socket::{self, Channel};
 use crate::trace_set::{self, TraceSet};
 use crate::{confine, descriptor_limit, sys};
 use anyhow::Context;
+use kcov_proto::view::Name;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::unistd::{Pid, geteuid, getpgrp, getppid, setpgid};
 use std::ffi::{CString, OsStr, OsString};
@@ -89,6 +92,14 @@ pub struct RunArgs {
     /// for root
     #[arg(long)]
     map_root: bool,
+
+    /// What `kcov-broker top` and `status` show the run as: 1 to 64 visible ASCII characters [default: like COMMAND]
+    #[arg(long, value_name = "NAME", value_parser = Name::new)]
+    name: Option<Name>,
+
+    /// Who may see the run's counters in `kcov-broker top` and `status`
+    #[arg(long, value_enum, value_name = "WHO", default_value_t)]
+    publish: Audience,
 
     /// Write counts of the run to FILE when it is over, as JSON
     #[arg(long, value_name = "FILE")]
@@ -187,6 +198,8 @@ pub fn run_covered(args: RunArgs, cover: Option<OwnedFd>) -> anyhow::Result<u8> 
         fork::close_copy(&ours);
         be_broker(launch, theirs, report)
     })?;
+    // While the tenant starts: what brokers that were killed left.
+    live::sweep(false);
     Ok(front::wait(ours, broker))
 }
 
@@ -227,6 +240,7 @@ fn launch(args: &RunArgs, cover: Option<OwnedFd>) -> anyhow::Result<Launch> {
         artifacts: args.artifacts.as_ref().map(std::path::absolute).transpose()?,
         cover,
         kallsyms: args.kallsyms,
+        publication: Publication::new(run_name(args.name.as_ref(), &program), args.publish),
         jail_id: match rootless {
             Some(_) => geteuid().as_raw(),
             None => jail_id(),
@@ -249,6 +263,12 @@ impl RunArgs {
         let libraries = self.handlers.iter().map(|given| library(split_handler(given).0));
         std::iter::once(worker_program(self.worker.clone())).chain(libraries).collect()
     }
+}
+
+/// The name of a run: as given, or like that of its program.
+fn run_name(given: Option<&Name>, program: &Path) -> Name {
+    let like = || Name::like(&program.file_name().unwrap_or_default().to_string_lossy());
+    given.cloned().unwrap_or_else(like)
 }
 
 /// `LIBRARY[:CONFIG]` as its path, and the rest with the colon.
@@ -348,14 +368,20 @@ fn serve(launch: Launch, front: &OwnedFd, report: Option<File>) -> anyhow::Resul
     let keep: Vec<_> = [ours.as_fd(), front.as_fd()].into_iter().chain(report_file).chain(cover).collect();
     confine::keep_only(&keep)?;
     descriptor_limit::raise(launch.quotas.instances);
+    let publisher = launch.publication.as_ref().and_then(Publisher::open);
     confine::broker().context("cannot give up privileges")?;
     let shell_side = pidfd_open(getppid().as_raw() as u32, false).context("cannot hold on to the front")?;
-    let mut broker =
-        Broker::start(launch, SpawnerClient::new(ours, spawner), front.try_clone()?.into(), shell_side)
-            .map_err(|error| match error {
-                StartError::Step { .. } => anyhow::Error::from(error).context("the tenant cannot be set up"),
-                other => other.into(),
-            })?;
+    let mut broker = Broker::start(
+        launch,
+        SpawnerClient::new(ours, spawner),
+        front.try_clone()?.into(),
+        shell_side,
+        publisher,
+    )
+    .map_err(|error| match error {
+        StartError::Step { .. } => anyhow::Error::from(error).context("the tenant cannot be set up"),
+        other => other.into(),
+    })?;
     let result = broker.run();
     if let Err(error) = &result {
         broker.abort(error);

@@ -14,6 +14,7 @@ use crate::artifact;
 use crate::cgroup::Group;
 use crate::confine;
 use crate::launch::Launch;
+use crate::live::Publication;
 use crate::sys::fork;
 use crate::sys::process::pidfd_open;
 use crate::sys::socket::{Channel, ChannelError};
@@ -64,6 +65,8 @@ pub fn serve(socket: OwnedFd, launch: &Launch) -> i32 {
                 }
             }
             Err(ChannelError::Closed) => {
+                // The broker may open no file any more, or was killed.
+                launch.publication.iter().for_each(Publication::withdraw);
                 outlive_children(tender);
                 group.into_iter().for_each(Group::remove);
                 return 0;

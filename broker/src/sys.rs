@@ -11,6 +11,7 @@ pub mod mount;
 pub mod pidfd;
 pub mod privilege;
 pub mod process;
+pub mod segment;
 pub mod shared;
 pub mod socket;
 pub mod trial;

@@ -15,6 +15,8 @@ use crate::worker_output::WorkerOutput;
 use crate::worker_process::{Sockets, WorkerProcess};
 use kcov_proto::claims::Claims;
 use kcov_proto::message::{FileId, LoadedModule, NotificationId, ZygoteRequest};
+use kcov_proto::sync::Ordering;
+use kcov_proto::tally::Tally;
 use kcov_proto::{Errno, journal, slot};
 use nix::errno::Errno as SysErrno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -116,6 +118,7 @@ impl Tenant {
         let (ours, theirs) = socket::pair()?;
         let (our_orders, their_orders) = socket::pair()?;
         let slot = SharedWords::new(c"kcov-slot", slot::WORDS).map_err(system("making a slot"))?;
+        slot[slot::TIMED].store(self.launch.timed(), Ordering::Relaxed);
         let reader_socket = self.start_reader(index)?;
         let order = ZygoteRequest::Fork { index };
         let journal =
@@ -267,13 +270,13 @@ impl Tenant {
 
     /// Adds up what a worker that ended says it did.
     pub(crate) fn count(&mut self, worker: &WorkerProcess) {
-        let counters = &mut self.counters;
-        for (sum, word) in [
-            (&mut counters.notifications, slot::TAKEN),
-            (&mut counters.records, slot::RECORDS),
-            (&mut counters.records_lost, slot::LOST),
-        ] {
-            *sum = sum.saturating_add(worker.word(word));
-        }
+        self.counters.tally.add(|at| worker.word(at));
+    }
+
+    /// What all workers say they did, those that live among them.
+    pub(crate) fn tally(&self) -> Tally {
+        let mut tally = self.counters.tally;
+        self.workers.values().for_each(|worker| tally.add(|at| worker.word(at)));
+        tally
     }
 }

@@ -14,6 +14,9 @@
 //! | [`site`] | coverage sites as they stand in a binary, and the PCs that follow from them |
 //! | [`slot`] | the words in which a worker shows what it has in flight |
 //! | [`journal`] | what a worker leaves for whoever asks why it died |
+//! | [`latency`] | how long notifications take, as a histogram |
+//! | [`tally`] | what workers count, added up |
+//! | [`view`] | the segment in which a broker shows an operator what it does |
 //! | [`message`] | requests and answers on the sockets, their encoding and bounds |
 //!
 //! The privileged side treats whatever a worker can write (a slot, a message) as an allegation, and a worker
@@ -27,10 +30,13 @@ pub mod cover_map;
 pub mod device;
 pub mod errno;
 pub mod journal;
+pub mod latency;
 pub mod message;
 pub mod roster;
 pub mod site;
 pub mod slot;
 pub mod sync;
+pub mod tally;
+pub mod view;
 
 pub use errno::Errno;

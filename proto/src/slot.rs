@@ -4,6 +4,8 @@
 //! slot does not show. All of it is an allegation: a worker that was taken over can write anything, at any time. The
 //! broker reads each word once, checks an id with `NOTIF_ID_VALID` and counts on nothing else.
 
+use crate::latency;
+
 /// Bytes of a slot.
 pub const BYTES: usize = 4096;
 /// Words of a slot.
@@ -17,6 +19,8 @@ pub const TAKEN: usize = 1;
 pub const RECORDS: usize = 2;
 /// Word: records lost so far, as the area was full.
 pub const LOST: usize = 3;
+/// Word, set by the broker before the worker starts: of how many notifications one is timed; 0 for none.
+pub const TIMED: usize = 4;
 /// First of the words that `NOTIF_RECV` fills: `struct seccomp_notif`, 80 bytes. All zero while nothing is in flight.
 pub const NOTIFICATION: usize = 8;
 /// Word within the slot: `seccomp_notif.id`.
@@ -27,6 +31,14 @@ pub const PID: usize = NOTIFICATION + 1;
 pub const CALL: usize = NOTIFICATION + 2;
 /// Words of `struct seccomp_notif`.
 pub const NOTIFICATION_WORDS: usize = 10;
+/// First of the words that count notifications by [`Kind`].
+pub const KINDS: usize = 32;
+/// Word: nanoseconds that all timed notifications took together.
+pub const LATENCY_SUM: usize = 40;
+/// First of the words that count timed notifications by how long they took, see [`latency`].
+pub const LATENCY: usize = 64;
+
+const _: () = assert!(KINDS + Kind::COUNT <= LATENCY_SUM && LATENCY + latency::BUCKETS <= WORDS);
 
 /// What a worker says it is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,5 +61,47 @@ impl Phase {
         [Phase::Waiting, Phase::Handling, Phase::Reading, Phase::Asking]
             .into_iter()
             .find(|p| *p as u64 == word)
+    }
+}
+
+/// What a notification is about: by what serves it, not by what comes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(usize)]
+pub enum Kind {
+    /// An open of a file, which may be the KCOV device.
+    Open = 0,
+    /// A request on a descriptor, which may be a KCOV request.
+    Ioctl = 1,
+    /// A mapping of a file, which may be an area.
+    Mmap = 2,
+    /// An `execve`, which may hand an instance on.
+    Exec = 3,
+    /// A call that a handler served.
+    Handler = 4,
+    /// An open of a handler's device.
+    HandlerOpen = 5,
+    /// A call that is recorded and left to the kernel.
+    Trace = 6,
+}
+
+impl Kind {
+    /// How many there are.
+    pub const COUNT: usize = 7;
+    /// All, each at its number.
+    pub const ALL: [Kind; Kind::COUNT] =
+        [Kind::Open, Kind::Ioctl, Kind::Mmap, Kind::Exec, Kind::Handler, Kind::HandlerOpen, Kind::Trace];
+
+    /// Its name in reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Open => "open",
+            Kind::Ioctl => "ioctl",
+            Kind::Mmap => "mmap",
+            Kind::Exec => "exec",
+            Kind::Handler => "handler",
+            Kind::HandlerOpen => "handler_open",
+            Kind::Trace => "trace",
+        }
     }
 }

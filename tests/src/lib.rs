@@ -13,6 +13,7 @@
 //! | [`coverage`] | what `kcov-broker cover` says of a run |
 //! | [`steps`] | a process driven from one system call to the next, and killed there |
 //! | [`control`] | words shared with a client, so that both act in an agreed order |
+//! | [`live`] | what the live view shows of a run |
 //! | [`report`], [`event`] | the report at the end of a run, and its log |
 //! | [`terminal`] | a pseudo-terminal with a session on it |
 //! | [`soak`] | random tenants against long-lived brokers, the program `kcov-soak` |
@@ -29,6 +30,7 @@ pub mod client;
 pub mod control;
 pub mod coverage;
 pub mod event;
+pub mod live;
 pub mod ordinary;
 pub mod outcome;
 pub mod process;

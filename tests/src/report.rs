@@ -1,6 +1,7 @@
 //! The report that `kcov-broker run --report FILE` leaves at its end.
 
 use serde::Deserialize;
+use std::collections::BTreeMap;
 
 /// Counters of one run, of the broker's own process where not said otherwise.
 #[derive(Clone, Debug, Deserialize)]
@@ -19,6 +20,10 @@ pub struct Report {
     pub notifications: u64,
     /// Requests of workers to the broker.
     pub assists: u64,
+    /// The same by kind.
+    pub notifications_by_kind: BTreeMap<String, u64>,
+    /// How long they took.
+    pub latency: Vec<Bucket>,
     /// Records written to areas.
     pub records: u64,
     /// Records dropped because an area was full.
@@ -27,6 +32,10 @@ pub struct Report {
     pub worker_crashes: u64,
     /// Workers started, replacements among them.
     pub workers_started: u64,
+    /// Zygotes that followed one that died.
+    pub zygote_restarts: u64,
+    /// What was refused over a quota.
+    pub quota_refusals: u64,
     /// Remote handles registered at the end.
     pub handles_live: u64,
     /// Threads known to the registry at the end.
@@ -39,6 +48,15 @@ pub struct Report {
     pub rss_start_kib: u64,
     /// Resident set at the end, KiB.
     pub rss_end_kib: u64,
+}
+
+/// A bucket of a histogram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct Bucket {
+    /// Nanoseconds that its times are below; none for the last.
+    pub below_ns: Option<u64>,
+    /// How many they are.
+    pub count: u64,
 }
 
 impl Report {

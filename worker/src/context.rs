@@ -11,9 +11,9 @@ use kcov_proto::device::ArenaId;
 use kcov_proto::journal::{Event, Writer};
 use kcov_proto::message::{AssistKind, AssistReply, ReaderKind};
 use kcov_proto::roster::{Line, Roster};
-use kcov_proto::slot;
+use kcov_proto::slot::{self, Kind};
 use kcov_proto::sync::Ordering;
-use kcov_proto::{Errno, roster};
+use kcov_proto::{Errno, latency, roster};
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
@@ -91,11 +91,30 @@ impl Context {
 
     /// Adds records stored and lost to the slot's counts.
     pub fn count(&self, Recorded { stored, lost }: Recorded) {
-        for (word, more) in [(slot::RECORDS, stored), (slot::LOST, lost)] {
-            // One writer: no read-modify-write needed.
-            let before = self.slot[word].load(Ordering::Relaxed);
-            self.slot[word].store(before.wrapping_add(more), Ordering::Relaxed);
-        }
+        self.add(slot::RECORDS, stored);
+        self.add(slot::LOST, lost);
+    }
+
+    /// Counts a notification of this kind.
+    pub fn count_kind(&self, kind: Kind) {
+        self.add(slot::KINDS + kind as usize, 1);
+    }
+
+    /// It was of another kind after all.
+    pub fn discount_kind(&self, kind: Kind) {
+        self.add(slot::KINDS + kind as usize, u64::MAX);
+    }
+
+    /// Counts a notification that took `nanoseconds`.
+    pub fn count_time(&self, nanoseconds: u64) {
+        self.add(slot::LATENCY_SUM, nanoseconds);
+        self.add(slot::LATENCY + latency::bucket(nanoseconds), 1);
+    }
+
+    fn add(&self, word: usize, more: u64) {
+        // One writer: no read-modify-write needed.
+        let before = self.slot[word].load(Ordering::Relaxed);
+        self.slot[word].store(before.wrapping_add(more), Ordering::Relaxed);
     }
 
     /// Sets the count of an area to 0.

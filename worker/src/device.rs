@@ -10,6 +10,7 @@ use crate::service::{Outcome, Service};
 use crate::trace::Tracer;
 use kcov_proto::abi;
 use kcov_proto::message::{AssistKind, ReaderKind};
+use kcov_proto::slot::Kind;
 use libseccomp::ScmpSyscall;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -149,6 +150,17 @@ fn has_instances(context: &Context) -> bool {
 impl Service for Device {
     fn claims(&self, call: &Call) -> bool {
         self.what(call).is_some()
+    }
+
+    fn kind(&self, call: &Call) -> Kind {
+        match self.what(call) {
+            Some(DeviceCall::Ioctl) => Kind::Ioctl,
+            Some(DeviceCall::Mmap | DeviceCall::Mmap2 | DeviceCall::OldMmap) => Kind::Mmap,
+            Some(DeviceCall::Exec) => Kind::Exec,
+            Some(DeviceCall::Open | DeviceCall::Openat | DeviceCall::Openat2 | DeviceCall::Creat) | None => {
+                Kind::Open
+            }
+        }
     }
 
     /// A `DISABLE` leaves nothing: clients have read their trace by then, and the area would have to be mapped only to

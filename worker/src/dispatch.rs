@@ -10,6 +10,7 @@ use kcov_proto::Errno;
 use kcov_proto::area::Area;
 use kcov_proto::device::ArenaId;
 use kcov_proto::message::AssistKind;
+use kcov_proto::slot::Kind;
 use std::rc::Rc;
 
 /// The services of a worker, in the order in which they are asked.
@@ -52,6 +53,7 @@ impl Dispatch {
     /// If the broker is gone.
     pub fn open(&mut self, opening: &Opening, context: &mut Context) -> Result<(), AssistError> {
         let call = &opening.call;
+        context.count_kind(Kind::HandlerOpen);
         let result = self.armed(call, context, |dispatch, context, _| dispatch.opened(opening, context))?;
         // Only now: it lets the caller go on, and its records are in the area before that.
         context.leave(call, AssistKind::Opened { result }).map(drop)
@@ -95,8 +97,11 @@ impl Dispatch {
 
     fn claimed(&mut self, call: &Call, context: &mut Context) -> Result<Outcome, AssistError> {
         for service in self.services.iter_mut().filter(|service| service.claims(call)) {
+            // First: a service may let the caller go on, who may look.
+            let kind = service.kind(call);
+            context.count_kind(kind);
             match service.handle(call, context)? {
-                Outcome::Pass => {}
+                Outcome::Pass => context.discount_kind(kind),
                 outcome => return Ok(outcome),
             }
         }

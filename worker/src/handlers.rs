@@ -10,6 +10,7 @@ use kcov_proto::claims::{ClaimError, Claims, Condition, DeviceClaim, HandlerClai
 use kcov_proto::device::ArenaId;
 use kcov_proto::journal::Event;
 use kcov_proto::message::AssistKind;
+use kcov_proto::slot::Kind;
 use kcov_proto::{Errno, abi};
 use libseccomp::ScmpSyscall;
 use std::collections::{HashMap, HashSet};
@@ -275,6 +276,10 @@ impl Service for Handlers {
         // KCOV's own requests are for the KCOV device alone.
         let kcov = || self.is_ioctl(call) && abi::is_kcov_request(call.args[1] as u32);
         (self.is_for_a_device(call) || self.wanting(call).next().is_some()) && !kcov()
+    }
+
+    fn kind(&self, _: &Call) -> Kind {
+        Kind::Handler
     }
 
     fn handle(&mut self, call: &Call, context: &mut Context) -> Result<Outcome, AssistError> {

@@ -44,6 +44,7 @@ pub mod record;
 pub mod replay;
 pub mod serve;
 pub mod service;
+pub mod stopwatch;
 pub mod sys;
 pub mod text;
 pub mod trace;

@@ -5,6 +5,7 @@ use crate::call::Call;
 use crate::context::Context;
 use crate::dispatch::Dispatch;
 use crate::service::{Opening, Outcome};
+use crate::stopwatch::Stopwatch;
 use crate::sys::listener;
 use crate::sys::socket::Channel;
 use kcov_proto::message::Order;
@@ -52,16 +53,19 @@ pub fn serve(
     mut context: Context,
 ) -> Result<std::convert::Infallible, ServeError> {
     let Sources { listener, mut orders } = sources;
+    let mut stopwatch = Stopwatch::new(context.slot());
     loop {
         if let Some(orders) = &mut orders
             && wait(listener.as_fd(), orders, &context)? == Next::Order
         {
-            obey(orders, &mut dispatch, &mut context)?;
+            obey(orders, &mut dispatch, &mut context, &mut stopwatch)?;
             continue;
         }
         receive(listener.as_fd(), &context)?;
+        let start = stopwatch.start();
         let call = Call::from_slot(context.slot());
         let outcome = dispatch.handle(&call, &mut context)?;
+        Stopwatch::stop(start, &context);
         answer(listener.as_fd(), &call, outcome)?;
     }
 }
@@ -92,7 +96,12 @@ fn wait(listener: BorrowedFd<'_>, orders: &Channel, context: &Context) -> Result
 }
 
 /// Carries out one order. The slot shows an open as it shows a notification.
-fn obey(orders: &mut Channel, dispatch: &mut Dispatch, context: &mut Context) -> Result<(), ServeError> {
+fn obey(
+    orders: &mut Channel,
+    dispatch: &mut Dispatch,
+    context: &mut Context,
+    stopwatch: &mut Stopwatch,
+) -> Result<(), ServeError> {
     let (order, _) = orders.receive::<Order>().map_err(AssistError::Broker)?;
     match order {
         Order::Closed(files) => dispatch.closed(&files, context),
@@ -100,7 +109,9 @@ fn obey(orders: &mut Channel, dispatch: &mut Dispatch, context: &mut Context) ->
             let call = Call::open(id, tid, flags);
             call.show(context.slot());
             begin(context);
+            let start = stopwatch.start();
             dispatch.open(&Opening { call, device, flags, file }, context)?;
+            Stopwatch::stop(start, context);
         }
     }
     Ok(())

@@ -12,6 +12,7 @@ use crate::context::Context;
 use crate::trace::Tracer;
 use kcov_proto::Errno;
 use kcov_proto::device::ArenaId;
+use kcov_proto::slot::Kind;
 use std::rc::Rc;
 
 /// What becomes of a call.
@@ -37,6 +38,9 @@ pub enum Outcome {
 pub trait Service {
     /// Whether this service wants the call. Must not block.
     fn claims(&self, call: &Call) -> bool;
+
+    /// What such a call counts as.
+    fn kind(&self, call: &Call) -> Kind;
 
     /// Whether the caller's area is armed while this service has the call.
     fn is_recorded(&self, _: &Call) -> bool {
@@ -81,6 +85,10 @@ pub struct Trace(pub Rc<Tracer>);
 impl Service for Trace {
     fn claims(&self, _: &Call) -> bool {
         true
+    }
+
+    fn kind(&self, _: &Call) -> Kind {
+        Kind::Trace
     }
 
     fn handle(&mut self, call: &Call, _: &mut Context) -> Result<Outcome, AssistError> {

@@ -22,6 +22,7 @@ impl Tenant {
         let live = self.registry.instances();
         let Some(files) = &mut self.files else { return Verdict::Fail(Errno::ENODEV).into() };
         if live + files.live() >= self.launch.quotas.instances {
+            self.counters.quota_refusals += 1;
             return Verdict::Fail(Errno::ENFILE).into();
         }
         match files.begin(id, tid, device, flags) {

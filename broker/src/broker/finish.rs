@@ -21,6 +21,7 @@ impl Broker {
         // What is kept for speed alone is not counted.
         self.tenant.tables.clear();
         self.tenant.registry.forget_idle();
+        self.publish();
         self.report()
     }
 
@@ -60,7 +61,7 @@ impl Broker {
     }
 
     pub(super) fn report(&self) -> Report {
-        let Counters { assists, workers_started, worker_crashes, notifications, records, records_lost } =
+        let Counters { assists, workers_started, worker_crashes, zygote_restarts, quota_refusals, tally } =
             self.tenant.counters;
         let registry = &self.tenant.registry;
         let end = Usage::now();
@@ -72,12 +73,12 @@ impl Broker {
             handles_live: registry.handles(),
             tasks_live: registry.owners(),
             arena_bytes: registry.bytes(),
-            notifications,
             assists,
-            records,
-            records_lost,
             worker_crashes,
             workers_started,
+            zygote_restarts,
+            quota_refusals: quota_refusals + registry.refusals(),
+            tally,
             open_fds_start: self.start.fds,
             open_fds_end: end.fds,
             rss_start_kib: self.start.rss_kib,

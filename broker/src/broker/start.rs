@@ -119,6 +119,7 @@ impl Broker {
         mut spawner: SpawnerClient,
         front: Channel,
         front_process: OwnedFd,
+        publisher: Option<Publisher>,
     ) -> Result<Self, StartError> {
         let poller = Rc::new(Poller::new().map_err(system("making an epoll instance"))?);
         // First: the tenant's filter and its devices follow from what the handlers claim.
@@ -196,6 +197,7 @@ impl Broker {
             deadline,
             last_tick: Instant::now(),
             clock,
+            publisher,
         })
     }
 }

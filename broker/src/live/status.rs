@@ -1,0 +1,170 @@
+//! `kcov-broker status`: the tenants of this machine, once.
+
+use super::figures;
+use super::selection::{Selected, Selection};
+use super::tenant::Tenant;
+use anyhow::Result;
+use serde::Serialize;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+/// Show the tenants of this machine, and what they do
+#[derive(Debug, clap::Args)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    selection: Selection,
+
+    /// Print all there is, as one JSON object: {"tenants": [...], "refused": [...]}
+    #[arg(long)]
+    json: bool,
+
+    /// Remove what dead brokers of yours have left; as root, of everybody
+    #[arg(long)]
+    sweep: bool,
+}
+
+/// The JSON form.
+#[derive(Serialize)]
+struct Document<'a> {
+    tenants: &'a [Tenant],
+    /// Files that are named like segments and are none.
+    refused: Vec<Refused<'a>>,
+}
+
+#[derive(Serialize)]
+struct Refused<'a> {
+    segment: &'a str,
+    reason: &'a str,
+}
+
+/// Prints the tenants.
+///
+/// # Errors
+/// If there is no way to look, or a name that no tenant has.
+pub fn run(args: &StatusArgs) -> Result<ExitCode> {
+    if args.sweep {
+        let swept = super::sweep(true);
+        eprintln!("kcov-broker: removed {swept} segments of dead brokers");
+    }
+    let selected = args.selection.find()?;
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        let refused = selected.refused.iter().map(|(segment, reason)| Refused { segment, reason }).collect();
+        let document = Document { tenants: &selected.tenants, refused };
+        writeln!(out, "{}", serde_json::to_string_pretty(&document)?)?;
+    } else {
+        out.write_all(text(&selected, !args.selection.names.is_empty()).as_bytes())?;
+        selected.notes.iter().for_each(|note| eprintln!("{note}"));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn text(selected: &Selected, in_detail: bool) -> String {
+    match &selected.tenants[..] {
+        [] => "no tenants\n".to_owned(),
+        tenants if in_detail => tenants.iter().map(detail).collect::<Vec<_>>().join("\n"),
+        tenants => table(tenants),
+    }
+}
+
+/// Titles of the columns; the first three are words, the others numbers.
+const TITLES: [&str; 13] = [
+    "NAME", "USER", "STATE", "PID", "UP", "CALLS", "P50", "P99", "RECORDS", "LOST", "INST", "AREAS",
+    "CRASHES",
+];
+const WORDS: usize = 3;
+
+/// One line a tenant, each column as wide as its widest cell.
+fn table(tenants: &[Tenant]) -> String {
+    let rows: Vec<[String; TITLES.len()]> =
+        std::iter::once(TITLES.map(str::to_owned)).chain(tenants.iter().map(row)).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or_default();
+    let widths: [usize; TITLES.len()] = std::array::from_fn(width);
+    let mut text = String::new();
+    for row in &rows {
+        let mut line = String::new();
+        for (column, (cell, width)) in row.iter().zip(widths).enumerate() {
+            // Writing to a String cannot fail.
+            let _ = match column < WORDS {
+                true => write!(line, "{cell:<width$}  "),
+                false => write!(line, "{cell:>width$}  "),
+            };
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+fn row(tenant: &Tenant) -> [String; TITLES.len()] {
+    let Tenant { counts, tally, .. } = tenant;
+    [
+        tenant.name.to_string(),
+        tenant.user.clone(),
+        tenant.state.name().to_owned(),
+        tenant.pid.to_string(),
+        figures::duration(tenant.uptime_seconds),
+        figures::count(tally.notifications),
+        figures::time(tenant.latency_p50_ns),
+        figures::time(tenant.latency_p99_ns),
+        figures::count(tally.records),
+        figures::count(tally.records_lost),
+        figures::count(counts.instances),
+        figures::bytes(counts.arena_bytes),
+        figures::count(counts.worker_crashes),
+    ]
+}
+
+/// All that is known of one tenant, a line each.
+#[must_use]
+pub fn detail(tenant: &Tenant) -> String {
+    let Tenant { counts, tally, pids, .. } = tenant;
+    let workers: Vec<_> = pids.workers.iter().map(u32::to_string).collect();
+    let kinds: Vec<_> =
+        tally.kinds.iter().filter(|(_, n)| *n > 0).map(|(kind, n)| format!("{} {n}", kind.name())).collect();
+    let lines = [
+        ("name", tenant.name.to_string()),
+        ("user", tenant.user.clone()),
+        ("state", format!("{}, written {} ago", tenant.state.name(), figures::duration(tenant.age_seconds))),
+        ("up", format!("{}, restarted {} times", figures::duration(tenant.uptime_seconds), counts.restarts)),
+        (
+            "processes",
+            format!(
+                "broker {}, front {}, tender {}, zygote {}, workers {}",
+                tenant.pid,
+                pids.front,
+                pids.tender,
+                pids.zygote,
+                workers.join(" ")
+            ),
+        ),
+        ("notifications", format!("{} ({})", tally.notifications, kinds.join(", "))),
+        (
+            "latency",
+            format!(
+                "half below {}, 99 of 100 below {}",
+                figures::time(tenant.latency_p50_ns),
+                figures::time(tenant.latency_p99_ns)
+            ),
+        ),
+        ("records", format!("{}, lost {}", tally.records, tally.records_lost)),
+        ("instances", format!("{}, ever {}", counts.instances, counts.instances_opened)),
+        ("areas", format!("{} bytes", counts.arena_bytes)),
+        ("files", format!("{}, ever {}", counts.files, counts.files_opened)),
+        ("remote handles", counts.handles.to_string()),
+        ("collecting threads", counts.tasks.to_string()),
+        ("assists", counts.assists.to_string()),
+        (
+            "workers",
+            format!(
+                "started {}, crashed {}; zygote restarted {} times",
+                counts.workers_started, counts.worker_crashes, counts.zygote_restarts
+            ),
+        ),
+        ("refused over a quota", counts.quota_refusals.to_string()),
+        ("artifacts", counts.artifacts.to_string()),
+        ("segment", tenant.segment.clone()),
+    ];
+    lines.into_iter().map(|(what, value)| format!("{what:<21} {value}\n")).collect()
+}

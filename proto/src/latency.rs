@@ -1,0 +1,106 @@
+//! How long notifications take, as a histogram: each bucket is twice as wide as the one before.
+//!
+//! A time is counted from the return of `NOTIF_RECV` to just before the reply. Of a call that a worker leaves to its
+//! reader or to the broker it is the worker's own part.
+
+use serde::ser::{SerializeSeq, Serializer};
+
+/// Buckets of a histogram. The last one, from 2^38 ns (275 s) on, has no upper bound.
+pub const BUCKETS: usize = 32;
+/// The first bucket holds all times below this power of two of nanoseconds: 256 ns, less than any notification takes.
+const FIRST: u32 = 8;
+
+/// The bucket of a time in nanoseconds.
+#[must_use]
+pub fn bucket(nanoseconds: u64) -> usize {
+    let bits = u64::BITS - nanoseconds.leading_zeros();
+    (bits.saturating_sub(FIRST) as usize).min(BUCKETS - 1)
+}
+
+/// Nanoseconds that all times in `bucket` are below; `None` if there is no such bound.
+#[must_use]
+pub fn bound(bucket: usize) -> Option<u64> {
+    (bucket < BUCKETS - 1).then(|| 1 << (FIRST + bucket as u32))
+}
+
+/// Times counted by bucket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Histogram(pub [u64; BUCKETS]);
+
+impl Histogram {
+    /// How many times were counted.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.0.iter().fold(0, |sum, count| sum.saturating_add(*count))
+    }
+
+    /// The buckets from the first to the last that holds anything, with the bound of each.
+    pub fn filled(&self) -> impl Iterator<Item = (Option<u64>, u64)> + '_ {
+        let first = self.0.iter().position(|count| *count != 0).unwrap_or(BUCKETS);
+        let end = self.0.iter().rposition(|count| *count != 0).map_or(first, |last| last + 1);
+        (first..end).map(|bucket| (bound(bucket), self.0[bucket]))
+    }
+
+    /// A bound in nanoseconds that `share` (0 to 1) of all times are below; `None` for no times at all, and if only
+    /// the last bucket has enough.
+    #[must_use]
+    pub fn quantile(&self, share: f64) -> Option<u64> {
+        let wanted = (self.count() as f64 * share).ceil().max(1.0);
+        let mut below = 0_u64;
+        let found = self.0.iter().position(|count| {
+            below = below.saturating_add(*count);
+            below as f64 >= wanted
+        });
+        found.and_then(bound)
+    }
+}
+
+/// As a list of the buckets that hold anything: `{"below_ns": 4096, "count": 7}`.
+impl serde::Serialize for Histogram {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(serde::Serialize)]
+        struct Bucket {
+            below_ns: Option<u64>,
+            count: u64,
+        }
+        let mut list = serializer.serialize_seq(None)?;
+        for (below_ns, count) in self.filled() {
+            list.serialize_element(&Bucket { below_ns, count })?;
+        }
+        list.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_time_is_below_the_bound_of_its_bucket_and_not_below_the_one_before() {
+        let near = (0..64).flat_map(|bit| [(1_u64 << bit) - 1, 1 << bit, (1 << bit) + 1]);
+        for time in near.chain([0, u64::MAX]) {
+            let bucket = bucket(time);
+            assert!(bound(bucket).is_none_or(|bound| time < bound), "{time}");
+            assert!(bucket == 0 || bound(bucket - 1).is_some_and(|bound| time >= bound), "{time}");
+        }
+    }
+
+    #[test]
+    fn quantiles_are_bounds_of_buckets() {
+        let mut histogram = Histogram::default();
+        assert_eq!((histogram.quantile(0.5), histogram.count()), (None, 0));
+        histogram.0[4] = 98;
+        histogram.0[6] = 1;
+        histogram.0[BUCKETS - 1] = 1;
+        assert_eq!(histogram.quantile(0.5), bound(4));
+        assert_eq!(histogram.quantile(0.99), bound(6));
+        assert_eq!(histogram.quantile(1.0), None);
+        assert_eq!(histogram.filled().count(), BUCKETS - 4);
+    }
+
+    #[test]
+    fn counts_that_nobody_could_have_counted_do_not_overflow() {
+        let histogram = Histogram([u64::MAX; BUCKETS]);
+        assert_eq!((histogram.count(), histogram.quantile(0.0)), (u64::MAX, bound(0)));
+    }
+}

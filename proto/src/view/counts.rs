@@ -1,0 +1,109 @@
+//! What a broker counts of its tenant.
+
+/// Words of encoded counts.
+pub(super) const WORDS: usize = 14;
+
+/// What the broker itself counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Counts {
+    /// Instances that exist.
+    pub instances: u64,
+    /// Instances ever opened.
+    pub instances_opened: u64,
+    /// Files of handlers' devices that exist.
+    pub files: u64,
+    /// Files of handlers' devices ever opened.
+    pub files_opened: u64,
+    /// Remote handles that are taken.
+    pub handles: u64,
+    /// Threads that own an instance.
+    pub tasks: u64,
+    /// Bytes of all areas.
+    pub arena_bytes: u64,
+    /// Requests of workers.
+    pub assists: u64,
+    /// Workers forked.
+    pub workers_started: u64,
+    /// Workers that died while they served.
+    pub worker_crashes: u64,
+    /// Zygotes that followed one that died.
+    pub zygote_restarts: u64,
+    /// Opens and areas that were refused, as they were over a quota.
+    pub quota_refusals: u64,
+    /// Artifacts of crashes that were written.
+    pub artifacts: u64,
+    /// How often the tenant was started anew before this time.
+    pub restarts: u64,
+}
+
+impl Counts {
+    pub(super) fn words(&self) -> [u64; WORDS] {
+        let Counts {
+            instances,
+            instances_opened,
+            files,
+            files_opened,
+            handles,
+            tasks,
+            arena_bytes,
+            assists,
+            workers_started,
+            worker_crashes,
+            zygote_restarts,
+            quota_refusals,
+            artifacts,
+            restarts,
+        } = *self;
+        [
+            instances,
+            instances_opened,
+            files,
+            files_opened,
+            handles,
+            tasks,
+            arena_bytes,
+            assists,
+            workers_started,
+            worker_crashes,
+            zygote_restarts,
+            quota_refusals,
+            artifacts,
+            restarts,
+        ]
+    }
+
+    pub(super) fn from_words(words: [u64; WORDS]) -> Self {
+        let [
+            instances,
+            instances_opened,
+            files,
+            files_opened,
+            handles,
+            tasks,
+            arena_bytes,
+            assists,
+            workers_started,
+            worker_crashes,
+            zygote_restarts,
+            quota_refusals,
+            artifacts,
+            restarts,
+        ] = words;
+        Counts {
+            instances,
+            instances_opened,
+            files,
+            files_opened,
+            handles,
+            tasks,
+            arena_bytes,
+            assists,
+            workers_started,
+            worker_crashes,
+            zygote_restarts,
+            quota_refusals,
+            artifacts,
+            restarts,
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! A segment of the live view: what is written is read; whatever else is there is read as something or refused.
+#![cfg(not(loom))]
+
+mod cases;
+
+use kcov_proto::latency::{BUCKETS, Histogram};
+use kcov_proto::slot::Kind;
+use kcov_proto::sync::{AtomicU64, Ordering};
+use kcov_proto::tally::{Kinds, Tally};
+use kcov_proto::view::{
+    BODY, Counts, Identity, MAGIC, MAGIC_AT, MOST_WORKERS, Name, Pids, ReadError, SEQUENCE, VERSION,
+    VERSION_AT, View, WORDS, Writer, read,
+};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+fn segment(words: impl IntoIterator<Item = u64>) -> Vec<AtomicU64> {
+    words.into_iter().map(AtomicU64::new).collect()
+}
+
+fn read_words(words: &[AtomicU64]) -> Result<View, ReadError<std::convert::Infallible>> {
+    read(&mut &words[..])
+}
+
+prop_compose! {
+    fn counts()(w in proptest::array::uniform14(any::<u64>())) -> Counts {
+        Counts {
+            instances: w[0],
+            instances_opened: w[1],
+            files: w[2],
+            files_opened: w[3],
+            handles: w[4],
+            tasks: w[5],
+            arena_bytes: w[6],
+            assists: w[7],
+            workers_started: w[8],
+            worker_crashes: w[9],
+            zygote_restarts: w[10],
+            quota_refusals: w[11],
+            artifacts: w[12],
+            restarts: w[13],
+        }
+    }
+}
+
+prop_compose! {
+    fn tally()(
+        [notifications, records, records_lost, latency_sum_ns] in any::<[u64; 4]>(),
+        kinds in any::<[u64; Kind::COUNT]>(),
+        latency in any::<[u64; BUCKETS]>(),
+    ) -> Tally {
+        let (kinds, latency) = (Kinds(kinds), Histogram(latency));
+        Tally { notifications, kinds, records, records_lost, latency_sum_ns, latency }
+    }
+}
+
+prop_compose! {
+    fn view()(
+        (boot, pid_namespace, pid, start) in any::<(u128, u64, u32, u64)>(),
+        name in "[!-~]{1,64}",
+        (started, beat) in any::<(u64, u64)>(),
+        (front, tender, zygote) in any::<(u32, u32, u32)>(),
+        workers in vec(any::<u32>(), 0..=MOST_WORKERS),
+        counts in counts(),
+        tally in tally(),
+    ) -> View {
+        View {
+            identity: Identity { boot, pid_namespace, pid, start },
+            name: Name::new(&name).expect("a name"),
+            started,
+            beat,
+            pids: Pids { front, tender, zygote, workers },
+            counts,
+            tally,
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(cases::config())]
+
+    #[test]
+    fn what_is_written_is_read(views in vec(view(), 1..4)) {
+        let words = segment([0; WORDS]);
+        prop_assert_eq!(read_words(&words), Err(ReadError::Empty));
+        let writer = Writer::new(&words[..]).expect("long enough");
+        for view in views {
+            writer.publish(&view);
+            prop_assert_eq!(read_words(&words), Ok(view));
+        }
+    }
+
+    /// Noise behind a true head: no panic, no more workers than there can be, no byte in a name that is not visible.
+    #[test]
+    fn whatever_is_there_is_bounded(mut noise in vec(any::<u64>(), WORDS), name in "\\PC{0,70}", whole in any::<bool>()) {
+        (noise[MAGIC_AT], noise[VERSION_AT]) = (MAGIC, VERSION);
+        if whole {
+            noise[SEQUENCE] &= !1;
+        }
+        // Where the name is: behind the five words of the identity.
+        for (at, byte) in name.bytes().take(Name::MOST).enumerate() {
+            let (word, shift) = (BODY + 5 + at / 8, at % 8 * 8);
+            noise[word] = noise[word] & !(0xff << shift) | u64::from(byte) << shift;
+        }
+        match read_words(&segment(noise.iter().copied())) {
+            Ok(view) => {
+                prop_assert!(view.pids.workers.len() <= MOST_WORKERS);
+                prop_assert!(view.name.as_str().bytes().all(|byte| byte.is_ascii_graphic()));
+            }
+            Err(error) => prop_assert!(matches!(error, ReadError::Name(_) | ReadError::Torn)),
+        }
+    }
+
+    #[test]
+    fn only_whole_segments_of_this_layout_are_read(view in view(), magic in 1_u64.., version in any::<u64>()) {
+        let words = segment([0; WORDS]);
+        Writer::new(&words[..]).expect("long enough").publish(&view);
+        words[SEQUENCE].fetch_add(1, Ordering::Relaxed);
+        prop_assert_eq!(read_words(&words), Err(ReadError::Torn));
+        words[VERSION_AT].store(version, Ordering::Relaxed);
+        prop_assume!(version != VERSION);
+        prop_assert_eq!(read_words(&words), Err(ReadError::Version { found: version }));
+        prop_assume!(magic != MAGIC);
+        words[MAGIC_AT].store(magic, Ordering::Relaxed);
+        prop_assert_eq!(read_words(&words), Err(ReadError::Foreign));
+    }
+
+    #[test]
+    fn any_text_has_a_name_like_it(text in any::<String>()) {
+        let name = Name::like(&text);
+        prop_assert_eq!(Name::new(name.as_str()), Ok(name.clone()));
+        if let Ok(same) = Name::new(&text) {
+            prop_assert_eq!(name, same);
+        }
+    }
+}
