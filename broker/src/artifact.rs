@@ -90,9 +90,16 @@ pub fn name(end: End, journal: &Journal, modules: &[LoadedModule]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kcov_proto::message::ModulePcs;
 
     fn modules() -> Vec<LoadedModule> {
-        vec![LoadedModule { path: "/a".into(), start: 0x1000, end: 0x2000, bias: 0x800 }]
+        vec![LoadedModule {
+            path: "/a".into(),
+            start: 0x1000,
+            end: 0x2000,
+            bias: 0x800,
+            pcs: ModulePcs::None,
+        }]
     }
 
     fn journal(stack: &[u64]) -> Journal {
@@ -101,7 +108,13 @@ mod tests {
 
     #[test]
     fn the_same_place_has_the_same_name_wherever_it_is_loaded() {
-        let moved = vec![LoadedModule { path: "/a".into(), start: 0x5000, end: 0x6000, bias: 0x4800 }];
+        let moved = vec![LoadedModule {
+            path: "/a".into(),
+            start: 0x5000,
+            end: 0x6000,
+            bias: 0x4800,
+            pcs: ModulePcs::None,
+        }];
         let crash = End::Signal(11);
         let one = name(crash, &journal(&[0x1100, 0x1200]), &modules());
         assert_eq!(one, name(crash, &journal(&[0x5100, 0x5200]), &moved));

@@ -11,6 +11,7 @@
 //! | [`area`] | the append of PC and comparison records to an area, with the kernel's clamps |
 //! | [`cover_map`] | what a whole run covered: a bit a PC, which all workers of a tenant mark |
 //! | [`roster`] | the table from thread to armed area: the broker writes, workers read |
+//! | [`region`] | the PCs of instrumented code, a region for each module |
 //! | [`site`] | coverage sites as they stand in a binary, and the PCs that follow from them |
 //! | [`slot`] | the words in which a worker shows what it has in flight |
 //! | [`journal`] | what a worker leaves for whoever asks why it died |
@@ -32,6 +33,7 @@ pub mod errno;
 pub mod journal;
 pub mod latency;
 pub mod message;
+pub mod region;
 pub mod roster;
 pub mod site;
 pub mod slot;

@@ -318,6 +318,22 @@ pub struct LoadedModule {
     pub end: u64,
     /// What is to be subtracted from an address to get that of the file.
     pub bias: u64,
+    /// Where its instrumented code has its PCs.
+    pub pcs: ModulePcs,
+}
+
+/// Where the instrumented code of a module has its PCs, see [`region`](crate::region).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum ModulePcs {
+    /// It is not instrumented.
+    #[default]
+    None,
+    /// From this PC on, as follows from the module alone.
+    Home(u64),
+    /// From this PC on, as another module has its place.
+    Moved(u64),
+    /// There is no room for it: its points are not recorded.
+    NoRoom,
 }
 
 /// What a zygote answers.

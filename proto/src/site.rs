@@ -42,8 +42,9 @@ pub const TEXT_END: u64 = 0xffff_ffff_ff00_0000;
 
 /// Start of the PCs of sites.
 pub const SITE_BASE: u64 = 0xffff_ffff_8100_0000;
-/// End of the PCs of sites: room for 15 million. What is between it and [`ID_BASE`] is for instrumented code.
-pub const SITE_END: u64 = 0xffff_ffff_9000_0000;
+/// End of the PCs of sites: room for 7 million. What is between it and [`ID_BASE`] is for instrumented code, see
+/// [`region`](crate::region).
+pub const SITE_END: u64 = 0xffff_ffff_8800_0000;
 /// Start of the PCs of explicit ids.
 pub const ID_BASE: u64 = 0xffff_ffff_c000_0000;
 /// Bits of the slot of an explicit id: 512 MiB of PCs, the end of which is below [`TEXT_END`].
@@ -279,7 +280,7 @@ mod tests {
 
     #[test]
     fn a_pc_leads_back_to_its_entry_with_5_subtracted_too() {
-        for index in [0, 1, 2, 511, 15_000_000] {
+        for index in [0, 1, 2, 511, 7_000_000] {
             let pc = pc_of_index(index);
             assert!((TEXT_START..=TEXT_END).contains(&pc));
             assert_eq!([pc, pc - 4, pc - 5].map(index_of_pc), [Some(index); 3]);

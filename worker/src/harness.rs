@@ -9,6 +9,7 @@ use crate::handler::{Answer, Handler};
 use crate::handlers::Handlers;
 use crate::loading::{Library, LoadError};
 use crate::record::Scope;
+use crate::sys::sancov;
 use kcov_proto::Errno;
 use kcov_proto::abi::{CMP_WORDS, TraceMode};
 use kcov_proto::area::Area;
@@ -83,6 +84,7 @@ impl Harness {
     }
 
     fn over(handlers: Handlers) -> Result<Self, ClaimError> {
+        sancov::settle();
         Ok(Harness { handlers, memory: Memory::default(), mode: TraceMode::Pc, next_file: 0 })
     }
 

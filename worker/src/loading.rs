@@ -3,6 +3,7 @@
 use crate::handler::Handler;
 use crate::handlers::Handlers;
 use crate::sys::library::{self, LibraryError};
+use crate::sys::sancov;
 use kcov_proto::claims::ClaimError;
 use std::ffi::CString;
 use std::fs::File;
@@ -105,11 +106,12 @@ fn threads() -> usize {
     std::fs::read_dir(Path::new("/proc/self/task")).map_or(1, Iterator::count)
 }
 
-/// Takes in the claims of all handlers.
+/// Takes in the claims of all handlers, and gives their instrumented code its PCs.
 ///
 /// # Errors
 /// [`LoadError`].
 pub fn finish(handlers: Vec<Box<dyn Handler>>) -> Result<Handlers, LoadError> {
     let handlers = Handlers::new(handlers)?;
+    sancov::settle();
     if threads() == 1 { Ok(handlers) } else { Err(LoadError::Threads) }
 }

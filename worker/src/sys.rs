@@ -3,10 +3,12 @@
 pub mod bench;
 pub mod crash;
 pub mod fork;
+pub mod image;
 pub mod jail;
 pub mod library;
 pub mod listener;
 pub mod modules;
 pub mod recording;
+pub mod sancov;
 pub mod shared;
 pub mod socket;

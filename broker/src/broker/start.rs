@@ -5,7 +5,7 @@ use crate::files::Files;
 use crate::filter;
 use crate::spawner_client::Spawned;
 use kcov_proto::claims::Claims;
-use kcov_proto::message::LoadedModule;
+use kcov_proto::message::{LoadedModule, ModulePcs};
 
 /// Longest that a step may take, milliseconds.
 const START: u16 = 30_000;
@@ -60,7 +60,10 @@ fn start_zygote(
         let patience = if loading.is_some() { LOAD } else { START };
         match receive_within::<ZygoteReply>(&mut channel, patience) {
             Ok((ZygoteReply::Loading { handler }, _)) => loading = Some(handler),
-            Ok((ZygoteReply::Loaded { modules }, _)) => loaded = modules,
+            Ok((ZygoteReply::Loaded { modules }, _)) => {
+                tell_of_pcs(&modules);
+                loaded = modules;
+            }
             Ok((ZygoteReply::Refused { message }, _)) => return Err(TenantError::Handler(message).into()),
             Ok((ZygoteReply::Unjailed { message }, _)) => return Err(TenantError::Jail(message).into()),
             Ok((ZygoteReply::Ready { claims }, _)) => {
@@ -78,6 +81,26 @@ fn start_zygote(
                 }
                 .into());
             }
+        }
+    }
+}
+
+/// Says where the PCs of instrumented code are not those that follow from its binary.
+fn tell_of_pcs(modules: &[LoadedModule]) {
+    for LoadedModule { path, pcs, .. } in modules {
+        match pcs {
+            ModulePcs::None | ModulePcs::Home(_) => {}
+            ModulePcs::Moved(base) => warn!(
+                event = "pcs_moved",
+                module = path,
+                base = format!("{base:#x}"),
+                "a library that is loaded before has its PCs: they change when that does, or the order"
+            ),
+            ModulePcs::NoRoom => warn!(
+                event = "pcs_no_room",
+                module = path,
+                "it has more code than there are PCs left: what it covers is not recorded"
+            ),
         }
     }
 }

@@ -5,8 +5,8 @@ use kcov_proto::abi::{REMOTE_MAX_HANDLES, RemoteArg};
 use kcov_proto::claims::{CallClaim, Claims, Condition, DeviceClaim, HandlerClaims};
 use kcov_proto::device::ArenaId;
 use kcov_proto::message::{
-    Assist, AssistKind, AssistReply, FileId, Heartbeat, LoadedModule, MAX_CLOSED, MAX_DROPS, MAX_READ, Order,
-    ReaderKind, ReaderReply, ReaderRequest, Verdict, ZygoteReply, ZygoteRequest,
+    Assist, AssistKind, AssistReply, FileId, Heartbeat, LoadedModule, MAX_CLOSED, MAX_DROPS, MAX_READ,
+    ModulePcs, Order, ReaderKind, ReaderReply, ReaderRequest, Verdict, ZygoteReply, ZygoteRequest,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -137,11 +137,20 @@ pub fn zygote_request() -> impl Strategy<Value = ZygoteRequest> {
     any::<u32>().prop_map(|index| ZygoteRequest::Fork { index })
 }
 
+fn module_pcs() -> impl Strategy<Value = ModulePcs> {
+    prop_oneof![
+        Just(ModulePcs::None),
+        any::<u64>().prop_map(ModulePcs::Home),
+        any::<u64>().prop_map(ModulePcs::Moved),
+        Just(ModulePcs::NoRoom),
+    ]
+}
+
 pub fn zygote_reply() -> impl Strategy<Value = ZygoteReply> {
     prop_oneof![
         claims().prop_map(|claims| ZygoteReply::Ready { claims }),
-        vec((".{0,40}", any::<u64>(), any::<u64>(), any::<u64>()), 0..5).prop_map(|modules| {
-            let module = |(path, start, end, bias)| LoadedModule { path, start, end, bias };
+        vec((".{0,40}", any::<u64>(), any::<u64>(), any::<u64>(), module_pcs()), 0..5).prop_map(|modules| {
+            let module = |(path, start, end, bias, pcs)| LoadedModule { path, start, end, bias, pcs };
             ZygoteReply::Loaded { modules: modules.into_iter().map(module).collect() }
         }),
         ".{0,60}".prop_map(|handler| ZygoteReply::Loading { handler }),

@@ -170,6 +170,22 @@ pub fn store_pc(pc: impl FnOnce() -> u64) {
     }
 }
 
+/// As [`store_pc`], of a PC that may turn out not to be known: then `otherwise` is done.
+#[inline]
+pub fn store_pc_or(pc: impl FnOnce() -> Option<u64>, otherwise: impl FnOnce()) {
+    if cfg!(not(feature = "record")) {
+        return;
+    }
+    // SAFETY: as in `store_pc`.
+    if let Some(scope) = unsafe { PC.get().as_ref() } {
+        armed_is_rare();
+        match pc() {
+            Some(pc) => scope.append_pc(pc),
+            None => otherwise(),
+        }
+    }
+}
+
 /// Appends the comparison that `record` gives, if comparisons are collected.
 #[inline]
 pub fn store_cmp(record: impl FnOnce() -> CmpRecord) {
@@ -179,6 +195,21 @@ pub fn store_cmp(record: impl FnOnce() -> CmpRecord) {
     // SAFETY: as in `store_pc`.
     if let Some(scope) = unsafe { CMP.get().as_ref() } {
         scope.count(scope.area.append_cmp(record()));
+    }
+}
+
+/// As [`store_cmp`], of a comparison whose PC may turn out not to be known: then `otherwise` is done.
+#[inline]
+pub fn store_cmp_or(record: impl FnOnce() -> Option<CmpRecord>, otherwise: impl FnOnce()) {
+    if cfg!(not(feature = "record")) {
+        return;
+    }
+    // SAFETY: as in `store_pc`.
+    if let Some(scope) = unsafe { CMP.get().as_ref() } {
+        match record() {
+            Some(record) => scope.count(scope.area.append_cmp(record)),
+            None => otherwise(),
+        }
     }
 }
 
@@ -199,5 +230,5 @@ pub fn pc_of_site(site: &'static Site) -> u64 {
 }
 
 /// Sites that have a PC of their own: a power of two, so that the bound is one instruction.
-const SITES_MOST: u64 = 1 << 23;
+const SITES_MOST: u64 = 1 << 22;
 const _: () = assert!(site::pc_of_index(SITES_MOST) <= site::SITE_END);

@@ -1,0 +1,106 @@
+//! The program and the libraries of this process, as the loader has laid them out.
+//!
+//! What their headers say is believed: the loader has acted on it, and a library may do anything here anyway.
+
+mod dynamic;
+mod notes;
+
+use std::ffi::{CStr, c_int, c_void};
+use std::ops::Range;
+
+/// A program or library in memory.
+pub struct Image<'a> {
+    /// What is added to addresses of the file.
+    bias: u64,
+    name: &'a CStr,
+    headers: &'a [libc::Elf64_Phdr],
+}
+
+/// Shows `visit` the program and then its libraries, in the order in which they were loaded. None is loaded or unloaded
+/// meanwhile; `visit` must not do so either.
+pub fn each(mut visit: impl FnMut(&Image<'_>)) {
+    let mut visit: &mut dyn FnMut(&Image<'_>) = &mut visit;
+    // SAFETY: `show` is called with a valid structure while this runs, and with the pointer that is given here.
+    unsafe { libc::dl_iterate_phdr(Some(show), (&raw mut visit).cast()) };
+}
+
+/// # Safety
+/// `info` is what the loader gives, and `visit` leads to the closure of [`each`].
+unsafe extern "C" fn show(info: *mut libc::dl_phdr_info, _: usize, visit: *mut c_void) -> c_int {
+    // SAFETY: by the contract.
+    let (Some(info), Some(visit)) =
+        (unsafe { (info.as_ref(), visit.cast::<&mut dyn FnMut(&Image<'_>)>().as_mut()) })
+    else {
+        return 1;
+    };
+    let headers = if info.dlpi_phdr.is_null() {
+        &[]
+    } else {
+        // SAFETY: the loader says that there are so many, which live as long as the module is loaded.
+        unsafe { std::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)) }
+    };
+    let name = if info.dlpi_name.is_null() {
+        c""
+    } else {
+        // SAFETY: not null, so it is the loader's string.
+        unsafe { CStr::from_ptr(info.dlpi_name) }
+    };
+    visit(&Image { bias: info.dlpi_addr, name, headers });
+    0
+}
+
+impl Image<'_> {
+    /// What is added to addresses of the file.
+    #[must_use]
+    pub fn bias(&self) -> u64 {
+        self.bias
+    }
+
+    /// The name by which it was loaded; the program has none.
+    #[must_use]
+    pub fn name(&self) -> &CStr {
+        self.name
+    }
+
+    /// Addresses in the file of its executable segments, from the lowest to the end of the highest.
+    #[must_use]
+    pub fn text(&self) -> Option<Range<u64>> {
+        let code = || self.segments(libc::PT_LOAD).filter(|header| header.p_flags & libc::PF_X != 0);
+        let start = code().map(|header| header.p_vaddr).min()?;
+        let end = code().map(|header| header.p_vaddr.saturating_add(header.p_memsz)).max()?;
+        Some(start..end)
+    }
+
+    /// Whether this address of the process lies in it.
+    #[must_use]
+    pub fn contains(&self, address: u64) -> bool {
+        let at = address.wrapping_sub(self.bias);
+        self.segments(libc::PT_LOAD).any(|header| at.wrapping_sub(header.p_vaddr) < header.p_memsz)
+    }
+
+    /// The build id that its linker gave it.
+    #[must_use]
+    pub fn build_id(&self) -> Option<&[u8]> {
+        self.segments(libc::PT_NOTE).find_map(|header| notes::build_id(self.bytes(header), header.p_align))
+    }
+
+    /// Whether its relocations name a callback of instrumented code.
+    #[must_use]
+    pub fn is_instrumented(&self) -> bool {
+        let Some(header) = self.segments(libc::PT_DYNAMIC).next() else { return false };
+        // SAFETY: the dynamic section of a loaded module, of whose image this holds the bias.
+        unsafe { dynamic::names_callback(self.bytes(header), self.bias) }
+    }
+
+    fn segments(&self, kind: u32) -> impl Iterator<Item = &libc::Elf64_Phdr> {
+        self.headers.iter().filter(move |header| header.p_type == kind)
+    }
+
+    /// The bytes of a segment, or of a part of one that has a header of its own. Nobody writes to those that are read
+    /// here once the loader is done.
+    fn bytes(&self, header: &libc::Elf64_Phdr) -> &[u8] {
+        let start = std::ptr::with_exposed_provenance(self.bias.wrapping_add(header.p_vaddr) as usize);
+        // SAFETY: the loader has mapped the segment here, for as long as the module is loaded.
+        unsafe { std::slice::from_raw_parts(start, header.p_memsz as usize) }
+    }
+}

@@ -1,0 +1,93 @@
+//! The dynamic section of a loaded module, as far as it tells which functions the module calls.
+
+use kcov_proto::region::CALLBACKS;
+use std::ffi::{CStr, c_char};
+use std::ptr::with_exposed_provenance;
+
+/// Tags of entries (`elf.h`).
+const DT_PLTRELSZ: u64 = 2;
+const DT_STRTAB: u64 = 5;
+const DT_SYMTAB: u64 = 6;
+const DT_RELA: u64 = 7;
+const DT_RELASZ: u64 = 8;
+const DT_JMPREL: u64 = 23;
+
+/// `Elf64_Rela`.
+#[repr(C)]
+struct Relocation {
+    offset: u64,
+    info: u64,
+    addend: i64,
+}
+
+/// `Elf64_Sym`.
+#[repr(C)]
+struct Symbol {
+    name: u32,
+    info: u8,
+    other: u8,
+    section: u16,
+    value: u64,
+    size: u64,
+}
+
+/// What the entries say.
+struct Dynamic<'a> {
+    entries: &'a [[u8; 16]],
+    bias: u64,
+}
+
+/// Whether a relocation of the module names a callback of instrumented code.
+///
+/// # Safety
+/// `section` is the dynamic section of a module that is loaded with this bias.
+pub(super) unsafe fn names_callback(section: &[u8], bias: u64) -> bool {
+    let dynamic = Dynamic { entries: section.as_chunks().0, bias };
+    let (Some(symbols), Some(names)) = (dynamic.address(DT_SYMTAB), dynamic.address(DT_STRTAB)) else {
+        return false;
+    };
+    let names_one = |relocation: &Relocation| {
+        let index = (relocation.info >> 32) as usize;
+        // SAFETY: by the contract, the loader has resolved the relocation by this symbol.
+        index != 0 && unsafe { is_callback(symbols, index, names) }
+    };
+    [(DT_JMPREL, DT_PLTRELSZ), (DT_RELA, DT_RELASZ)].into_iter().any(|(table, size)| {
+        // SAFETY: by the contract.
+        unsafe { dynamic.relocations(table, size) }.iter().any(names_one)
+    })
+}
+
+/// # Safety
+/// `symbols` and `names` are the tables of a loaded module, and it has a symbol of this index.
+unsafe fn is_callback(symbols: usize, index: usize, names: usize) -> bool {
+    // SAFETY: by the contract.
+    let symbol = unsafe { &*with_exposed_provenance::<Symbol>(symbols).add(index) };
+    // SAFETY: by the contract, as its name is in the table.
+    let name = unsafe { CStr::from_ptr(with_exposed_provenance::<c_char>(names + symbol.name as usize)) };
+    name.to_bytes().starts_with(CALLBACKS.as_bytes())
+}
+
+impl Dynamic<'_> {
+    fn value(&self, tag: u64) -> Option<u64> {
+        self.entries.iter().find_map(|entry| {
+            let (found, value) =
+                (u64::from_ne_bytes(*entry.first_chunk()?), u64::from_ne_bytes(*entry.last_chunk()?));
+            (found == tag).then_some(value)
+        })
+    }
+
+    /// An address of this process. glibc adds the bias in place, unless the section is read-only; others do not.
+    fn address(&self, tag: u64) -> Option<usize> {
+        let value = self.value(tag).filter(|value| *value != 0)?;
+        Some(if value < self.bias { self.bias.wrapping_add(value) } else { value } as usize)
+    }
+
+    /// # Safety
+    /// The section is that of a loaded module.
+    unsafe fn relocations(&self, table: u64, size: u64) -> &[Relocation] {
+        let (Some(table), Some(size)) = (self.address(table), self.value(size)) else { return &[] };
+        let length = size as usize / size_of::<Relocation>();
+        // SAFETY: by the contract, the loader has found so many there, and they do not change.
+        unsafe { std::slice::from_raw_parts(with_exposed_provenance(table), length) }
+    }
+}

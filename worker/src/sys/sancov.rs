@@ -1,0 +1,88 @@
+//! The runtime of SanitizerCoverage: what instrumented code calls (clang's documentation, "SanitizerCoverage"; gcc's
+//! `-fsanitize-coverage`), so that a handler is covered without a macro.
+//!
+//! The program exports these functions, so that libraries of handlers find them. Each records one thing, into the area
+//! that is armed for the thread, by the PC of [`kcov_proto::region`], and nothing if none is armed.
+//!
+//! | callback | PC mode | CMP mode |
+//! |---|---|---|
+//! | `trace_pc`, `trace_pc_guard` | its PC | |
+//! | `trace_cmp1`, `2`, `4`, `8` | | a comparison |
+//! | `trace_const_cmp1`, `2`, `4`, `8` | | one of a constant, which comes first |
+//! | `trace_switch` | | for each case, one of the case with the value |
+//! | `trace_div4`, `8` | | one of the constant 0 with the divisor |
+//! | `trace_pc_indir`, `trace_gep`, `trace_cmpf`, `trace_cmpd`, `pcs_init` | | |
+//!
+//! The last ones are there to be linked with: an area has no records for what they tell.
+//!
+//! # Order of events
+//! Constructors of a module announce its guards before anybody knows which module it is, while other libraries may
+//! follow. So they are only noted. [`settle`] then gives each module its region, and its guards their PCs; until then a
+//! guard is 0, and does nothing.
+//!
+//! # Never itself
+//! Nothing in here is instrumented: the build script refuses flags that would do so. A callback calls no code of the
+//! handler, and what runs outside of a handler's call finds nothing armed.
+
+mod calls;
+mod registry;
+mod text;
+
+pub use registry::{pcs_of, settle};
+
+use super::recording::store_pc_or;
+use kcov_proto::site::TEXT_START;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A guard holds the low half of its PC.
+const HIGH_HALF: u64 = TEXT_START & !0xffff_ffff;
+
+/// A point with a guard.
+///
+/// # Safety
+/// `guard` is one of those that were announced.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn __sanitizer_cov_trace_pc_guard(guard: *const AtomicU32) {
+    let pc = || {
+        // SAFETY: by the contract, which compilers keep.
+        let low = unsafe { &*guard }.load(Ordering::Relaxed);
+        (low != 0).then_some(HIGH_HALF | u64::from(low))
+    };
+    store_pc_or(pc, || ());
+}
+
+/// The guards of a module, from its constructors: as often as it has files, all of them each time.
+///
+/// # Safety
+/// They are the section with the guards of a module that stays loaded.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn __sanitizer_cov_trace_pc_guard_init(
+    start: *const AtomicU32,
+    stop: *const AtomicU32,
+) {
+    let length = stop.addr().saturating_sub(start.addr()) / size_of::<AtomicU32>();
+    if !start.is_null() && length > 0 {
+        // SAFETY: by the contract, which compilers keep; all access is atomic.
+        registry::announce(unsafe { std::slice::from_raw_parts(start, length) });
+    }
+}
+
+/// The table of a module's points: symbolisers read it from the file.
+#[unsafe(no_mangle)]
+pub extern "C" fn __sanitizer_cov_pcs_init(_start: *const usize, _stop: *const usize) {}
+
+/// An indirect call: an area has no record for it.
+#[unsafe(no_mangle)]
+pub extern "C" fn __sanitizer_cov_trace_pc_indir(_callee: usize) {}
+
+/// An index into an array: an area has no record for it.
+#[unsafe(no_mangle)]
+pub extern "C" fn __sanitizer_cov_trace_gep(_index: usize) {}
+
+/// A comparison of floating-point numbers: an area has no record for it.
+#[unsafe(no_mangle)]
+pub extern "C" fn __sanitizer_cov_trace_cmpf(_a: f32, _b: f32) {}
+
+/// As [`__sanitizer_cov_trace_cmpf`].
+#[unsafe(no_mangle)]
+pub extern "C" fn __sanitizer_cov_trace_cmpd(_a: f64, _b: f64) {}

@@ -1,0 +1,136 @@
+//! The callbacks whose PC is that of the call. What they return to is where the caller left it, which compiled code
+//! cannot ask for: so each begins with an instruction that makes it the last argument.
+
+use super::text::{find, pc_of_return};
+use crate::sys::recording::{store_cmp_or, store_pc_or};
+use kcov_proto::area::{CmpKind, CmpRecord, CmpSize};
+use std::arch::naked_asm;
+
+/// Defines callbacks: `extern "C"` functions that jump to another one with their return address behind their arguments.
+macro_rules! callbacks {
+    ($($(#[$doc:meta])* $name:ident($($argument:ident: $type:ty),*) => $target:ident, $x86:literal, $arm:literal;)*) => {$(
+        $(#[$doc])*
+        ///
+        /// # Safety
+        /// For instrumented code: the arguments are what its compiler lays out.
+        #[cfg(target_arch = "x86_64")]
+        #[unsafe(naked)]
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C" fn $name($($argument: $type),*) {
+            // The return address is on top of the stack, and the stack as the callee expects it.
+            naked_asm!(concat!("mov ", $x86, ", [rsp]"), "jmp {target}", target = sym $target)
+        }
+
+        $(#[$doc])*
+        ///
+        /// # Safety
+        /// For instrumented code: the arguments are what its compiler lays out.
+        #[cfg(target_arch = "aarch64")]
+        #[unsafe(naked)]
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C" fn $name($($argument: $type),*) {
+            // The return address is in x30, the link register.
+            naked_asm!(concat!("mov ", $arm, ", x30"), "b {target}", target = sym $target)
+        }
+    )*};
+}
+
+callbacks! {
+    /// A point that is told by where it calls from.
+    __sanitizer_cov_trace_pc() => trace_pc, "rdi", "x0";
+    /// A comparison of two variables of 1 byte.
+    __sanitizer_cov_trace_cmp1(_a: u8, _b: u8) => trace_cmp1, "rdx", "x2";
+    /// The same of 2 bytes.
+    __sanitizer_cov_trace_cmp2(_a: u16, _b: u16) => trace_cmp2, "rdx", "x2";
+    /// The same of 4 bytes.
+    __sanitizer_cov_trace_cmp4(_a: u32, _b: u32) => trace_cmp4, "rdx", "x2";
+    /// The same of 8 bytes.
+    __sanitizer_cov_trace_cmp8(_a: u64, _b: u64) => trace_cmp8, "rdx", "x2";
+    /// A comparison of a constant with a variable of 1 byte.
+    __sanitizer_cov_trace_const_cmp1(_a: u8, _b: u8) => trace_const_cmp1, "rdx", "x2";
+    /// The same of 2 bytes.
+    __sanitizer_cov_trace_const_cmp2(_a: u16, _b: u16) => trace_const_cmp2, "rdx", "x2";
+    /// The same of 4 bytes.
+    __sanitizer_cov_trace_const_cmp4(_a: u32, _b: u32) => trace_const_cmp4, "rdx", "x2";
+    /// The same of 8 bytes.
+    __sanitizer_cov_trace_const_cmp8(_a: u64, _b: u64) => trace_const_cmp8, "rdx", "x2";
+    /// A division by a variable of 4 bytes.
+    __sanitizer_cov_trace_div4(_divisor: u32) => trace_div4, "rsi", "x1";
+    /// The same of 8 bytes.
+    __sanitizer_cov_trace_div8(_divisor: u64) => trace_div8, "rsi", "x1";
+    /// A switch over a value: the table has the number of cases, the bits of the value, and the cases.
+    __sanitizer_cov_trace_switch(_value: u64, _table: *const u64) => trace_switch, "rdx", "x2";
+}
+
+extern "C" fn trace_pc(caller: u64) {
+    store_pc_or(|| pc_of_return(caller), || trace_pc_elsewhere(caller));
+}
+
+/// The caller is in another module than the last one was. Out of line, and the last thing that its caller does, so that
+/// the usual case saves no register for it.
+#[cold]
+#[inline(never)]
+fn trace_pc_elsewhere(caller: u64) {
+    if find(caller) {
+        store_pc_or(|| pc_of_return(caller), || ());
+    }
+}
+
+/// Defines the targets for one size: variables, and a constant with a variable.
+macro_rules! comparisons {
+    ($($size:ident $type:ty: $variables:ident, $constant:ident;)*) => {$(
+        extern "C" fn $variables(a: $type, b: $type, caller: u64) {
+            trace_cmp(CmpKind { size: CmpSize::$size, constant: false }, a.into(), b.into(), caller);
+        }
+
+        extern "C" fn $constant(a: $type, b: $type, caller: u64) {
+            trace_cmp(CmpKind { size: CmpSize::$size, constant: true }, a.into(), b.into(), caller);
+        }
+    )*};
+}
+
+comparisons! {
+    One u8: trace_cmp1, trace_const_cmp1;
+    Two u16: trace_cmp2, trace_const_cmp2;
+    Four u32: trace_cmp4, trace_const_cmp4;
+    Eight u64: trace_cmp8, trace_const_cmp8;
+}
+
+extern "C" fn trace_div4(divisor: u32, caller: u64) {
+    trace_const_cmp4(0, divisor, caller);
+}
+
+extern "C" fn trace_div8(divisor: u64, caller: u64) {
+    trace_const_cmp8(0, divisor, caller);
+}
+
+/// # Safety
+/// `table` is what the compiler laid out for the switch.
+unsafe extern "C" fn trace_switch(value: u64, table: *const u64, caller: u64) {
+    // SAFETY: by the contract, the number and the bits are there.
+    let [cases, bits] = unsafe { *table.cast::<[u64; 2]>() };
+    // As the kernel does (kernel/kcov.c, Linux 6.12: __sanitizer_cov_trace_switch), which ignores other sizes.
+    let Some(size) = CmpSize::from_bytes(bits / 8) else { return };
+    // SAFETY: by the contract, the cases follow.
+    let cases = unsafe { std::slice::from_raw_parts(table.add(2), cases as usize) };
+    for &case in cases {
+        trace_cmp(CmpKind { size, constant: true }, size.truncate(case), size.truncate(value), caller);
+    }
+}
+
+#[inline]
+fn trace_cmp(kind: CmpKind, arg1: u64, arg2: u64, caller: u64) {
+    store_cmp_or(
+        || Some(CmpRecord { kind, arg1, arg2, pc: pc_of_return(caller)? }),
+        || trace_cmp_elsewhere(kind, arg1, arg2, caller),
+    );
+}
+
+/// As [`trace_pc_elsewhere`].
+#[cold]
+#[inline(never)]
+fn trace_cmp_elsewhere(kind: CmpKind, arg1: u64, arg2: u64, caller: u64) {
+    if find(caller) {
+        store_cmp_or(|| Some(CmpRecord { kind, arg1, arg2, pc: pc_of_return(caller)? }), || ());
+    }
+}
