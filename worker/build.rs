@@ -16,8 +16,8 @@ fn refuse_to_cover_itself() {
     println!("cargo::rerun-if-env-changed={FLAGS}");
     if std::env::var(FLAGS).is_ok_and(|flags| flags.contains("sanitizer-coverage")) {
         println!(
-            "cargo::error=RUSTFLAGS instrument every crate, kcov-worker too: instrument your handlers alone, as the documentation of \
-             kcov_worker says"
+            "cargo::error=RUSTFLAGS instrument every crate, kcov-worker too: instrument your handlers alone, as its \
+             documentation says"
         );
     }
 }

@@ -24,10 +24,10 @@ pub mod text;
 mod tests;
 
 use crate::run::{self, RunArgs};
-use crate::symbolize::{Location, Symbolizer};
+use crate::symbolize::{Kind, Location, Symbolizer};
 use anyhow::Context;
 use kcov_proto::cover_map::CoverMarks;
-use kcov_proto::site::{ID_BASE, SiteKind, TEXT_END, pc_of_index};
+use kcov_proto::site::{ID_BASE, SiteKind, TEXT_END};
 use model::{Coverage, FileCoverage, Point};
 use serde::Serialize;
 use source::{Source, Sources};
@@ -35,7 +35,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Arguments of `cover`.
@@ -86,7 +86,7 @@ pub fn run(args: CoverArgs) -> anyhow::Result<ExitCode> {
     // Before anything runs: a week's work must not end with a path that cannot be written.
     let [lcov, html, json] = [lcov, html, json].map(|path| path.map(Output::create).transpose());
     let (lcov, html, json) = (lcov?, html?, json?);
-    let points = Points::of(&modules[0])?;
+    let points = Points::of(&modules)?;
 
     let map = map::create().context("cannot make the coverage map")?;
     let status = run::run_covered(run_args, Some(map.try_clone()?))?;
@@ -134,11 +134,13 @@ struct Points {
 }
 
 impl Points {
-    fn of(module: &Path) -> anyhow::Result<Self> {
-        let symbolizer = Symbolizer::from_file(module)?;
-        let coverable = symbolizer.sites().filter(|(_, site)| site.kind != SiteKind::Cmp);
+    fn of(modules: &[PathBuf]) -> anyhow::Result<Self> {
+        let (program, libraries) = modules.split_first().context("a run has a worker program")?;
+        let symbolizer = Symbolizer::new(program, libraries.iter().map(PathBuf::as_path))?;
+        let located = symbolizer.points().filter_map(|(pc, location)| Some((pc, location?)));
+        let coverable = located.filter(|(_, site)| site.kind != Kind::Site(SiteKind::Cmp));
         let (own, theirs): (Vec<_>, Vec<_>) = coverable.partition(|(_, site)| is_own(site));
-        let points = |sites: Vec<(u64, &Location)>| sites.into_iter().map(point).collect();
+        let points = |sites: Vec<(u64, Location)>| sites.into_iter().map(point).collect();
         Ok(Points { theirs: points(theirs), own: points(own) })
     }
 
@@ -155,16 +157,12 @@ impl Points {
 }
 
 fn is_own(site: &Location) -> bool {
-    site.kind == SiteKind::Call || site.function.starts_with("kcov_worker::trace::")
+    site.kind == Kind::Site(SiteKind::Call) || site.function.starts_with("kcov_worker::trace::")
 }
 
-fn point((index, site): (u64, &Location)) -> Point {
-    Point {
-        pc: pc_of_index(index),
-        function: site.function.clone(),
-        file: site.file.clone(),
-        line: site.line,
-    }
+fn point((pc, site): (u64, Location)) -> Point {
+    let Location { function, file, line, .. } = site;
+    Point { pc, function, file: file.unwrap_or_else(|| "??".to_owned()), line: line.unwrap_or(0) }
 }
 
 fn is_wanted(path: &str, include: &[glob::Pattern], exclude: &[glob::Pattern]) -> bool {

@@ -1,15 +1,26 @@
-//! `kcov-broker symbolize`: from PCs to file, line and function, out of the binary of the handlers.
+//! `kcov-broker symbolize`: from PCs to function, file and line, out of the binaries of the handlers.
 //!
-//! Nothing is executed, and no broker need run: a PC follows from the binary's link section of sites alone
-//! ([`kcov_proto::site`]). PCs of two binaries overlap, so one binary is asked at a time.
+//! Nothing is executed, and no broker need run: a PC follows from the binaries alone. Those of recording macros follow
+//! from the program's link section of sites ([`kcov_proto::site`]), those of instrumented code from where it calls back
+//! or from its guards ([`kcov_proto::region`]).
 
+mod debug_info;
+mod elf;
+mod location;
+mod module;
 mod symbolizer;
+mod trace_calls;
 
-pub use symbolizer::{Location, SymbolizeError, Symbolizer};
+pub use debug_info::{SourceFrame, frames_at};
+pub use location::{Kind, Location};
+pub use module::Module;
+pub use symbolizer::{SymbolizeError, Symbolizer};
 
 use anyhow::Context;
+use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, Write};
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Arguments of `symbolize`.
@@ -18,24 +29,27 @@ pub struct SymbolizeArgs {
     /// PCs: hexadecimal, with or without 0x, or decimal; from standard input if there are none
     #[arg(value_name = "PC")]
     pub pcs: Vec<String>,
-    /// Binary whose handlers recorded them; kcov-worker beside this program if not given
-    #[arg(long, value_name = "PATH")]
-    pub binary: Option<PathBuf>,
+    /// Worker program of the run; kcov-worker beside this program if not given
+    #[arg(long, value_name = "PATH", visible_alias = "binary")]
+    pub worker: Option<PathBuf>,
+    /// Library of the run, as it was named there; again for more, in the same order. So can be others that it brings
+    #[arg(long = "handler", value_name = "LIBRARY[:CONFIG]")]
+    pub handlers: Vec<OsString>,
     /// Print one JSON object a line
     #[arg(long)]
     pub json: bool,
 }
 
-/// Prints a line a PC. The exit code is 1 if one of them is no site of the binary.
+/// Prints a line a PC. The exit code is 1 if one of them is no point of the binaries.
 ///
 /// # Errors
-/// If the binary cannot be read or has no sites, a PC is no number, or reading or printing fails.
+/// If a binary cannot be read, the worker program is none, a PC is no number, or reading or printing fails.
 pub fn run(args: &SymbolizeArgs) -> anyhow::Result<ExitCode> {
-    let binary = match &args.binary {
+    let worker = match &args.worker {
         Some(path) => path.clone(),
-        None => default_binary()?,
+        None => default_worker()?,
     };
-    let symbolizer = Symbolizer::from_file(&binary)?;
+    let symbolizer = Symbolizer::new(&worker, args.handlers.iter().map(|handler| library(handler)))?;
     let printer = Printer { symbolizer: &symbolizer, json: args.json };
     let mut out = std::io::stdout().lock();
     let all_known = if args.pcs.is_empty() {
@@ -46,10 +60,18 @@ pub fn run(args: &SymbolizeArgs) -> anyhow::Result<ExitCode> {
     Ok(if all_known { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn default_binary() -> anyhow::Result<PathBuf> {
+fn default_worker() -> anyhow::Result<PathBuf> {
     let program =
         std::env::current_exe().context("cannot find this program to look for kcov-worker beside it")?;
     Ok(program.with_file_name("kcov-worker"))
+}
+
+/// The file of a library, less what follows on its name for the handler.
+#[must_use]
+pub fn library(handler: &OsStr) -> &Path {
+    let bytes = handler.as_bytes();
+    let end = bytes.iter().position(|byte| *byte == b':').unwrap_or(bytes.len());
+    Path::new(OsStr::from_bytes(&bytes[..end]))
 }
 
 struct Printer<'a> {
@@ -78,7 +100,7 @@ impl Printer<'_> {
             let pc = parse_pc(word).with_context(|| format!("{word:?} is no PC"))?;
             let location = self.symbolizer.resolve(pc);
             all_known &= location.is_some();
-            self.print(pc, location, out).context("cannot print")?;
+            self.print(pc, location.as_ref(), out).context("cannot print")?;
         }
         out.flush().context("cannot print")?;
         Ok(all_known)

@@ -39,6 +39,9 @@ pub const LIBRARIES_END: u64 = crate::site::ID_BASE;
 /// Regions begin and end at multiples of this: 256 KiB of code, which is more than most handlers have.
 pub const GRAIN: u64 = 1 << 20;
 
+const _: () =
+    assert!(crate::site::SITE_END <= PROGRAM_BASE && PROGRAM_BASE < LIBRARIES && LIBRARIES < LIBRARIES_END);
+
 /// Name of the section with the guards of clang and rustc.
 pub const GUARDS: &str = "__sancov_guards";
 /// Bytes of a guard.
@@ -207,17 +210,10 @@ impl Layout {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::site::{ID_BASE, SITE_END};
     use proptest::prelude::*;
 
     fn extent(identity: u64, length: u64, guards: u64) -> Extent {
         Extent { identity, text: 0x1000..0x1000 + length, guards }
-    }
-
-    #[test]
-    fn the_ranges_follow_each_other() {
-        assert!(SITE_END <= PROGRAM_BASE && PROGRAM_BASE < LIBRARIES && LIBRARIES < LIBRARIES_END);
-        assert_eq!(LIBRARIES_END, ID_BASE);
     }
 
     #[test]

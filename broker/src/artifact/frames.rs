@@ -1,6 +1,7 @@
 //! From the return addresses of a dead worker to functions and lines.
 
 use super::place;
+use crate::symbolize::{SourceFrame, frames_at};
 use addr2line::Loader;
 use kcov_proto::message::LoadedModule;
 use serde::{Deserialize, Serialize};
@@ -65,27 +66,14 @@ pub(super) fn frames(stack: &[u64], modules: &[LoadedModule]) -> Vec<Frame> {
 }
 
 fn resolved(loader: &Loader, probe: u64, plain: &Frame) -> Vec<Frame> {
-    let mut frames = Vec::new();
-    if let Ok(mut found) = loader.find_frames(probe) {
-        while let Ok(Some(frame)) = found.next() {
-            let function = frame.function.as_ref().and_then(|name| name.demangle().ok().map(Into::into));
-            let location = frame.location;
-            frames.push(Frame {
-                function,
-                file: location.as_ref().and_then(|location| location.file.map(ToOwned::to_owned)),
-                line: location.as_ref().and_then(|location| location.line),
-                column: location.as_ref().and_then(|location| location.column),
-                inlined: true,
-                ..plain.clone()
-            });
-        }
-    }
+    let found = frames_at(loader, probe).into_iter().map(|frame| {
+        let SourceFrame { function, file, line, column } = frame;
+        Frame { function, file, line, column, inlined: true, ..plain.clone() }
+    });
+    let mut frames: Vec<Frame> = found.collect();
     match frames.last_mut() {
         Some(outermost) => outermost.inlined = false,
-        None => frames.push(Frame {
-            function: loader.find_symbol(probe).map(|name| format!("{:#}", rustc_demangle::demangle(name))),
-            ..plain.clone()
-        }),
+        None => frames.push(plain.clone()),
     }
     frames
 }

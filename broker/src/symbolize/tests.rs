@@ -1,7 +1,7 @@
 //! Over the test program itself, which has two sites for the purpose.
 
 use super::*;
-use kcov_proto::site::{Place, Site, SiteKind, pc_of_index};
+use kcov_proto::site::{Place, Site, SiteKind};
 
 const LINE: u32 = line!() + 10;
 
@@ -24,7 +24,7 @@ fn marked() -> [&'static Site; 2] {
 
 fn symbolizer() -> Symbolizer {
     assert!(marked().iter().all(|site| site.bytes().starts_with(b"KCs1")));
-    Symbolizer::from_file(&std::env::current_exe().unwrap()).expect("a program with sites")
+    Symbolizer::new(&std::env::current_exe().unwrap(), []).expect("a program with sites")
 }
 
 fn printed(json: bool, input: &str) -> (bool, String) {
@@ -38,17 +38,21 @@ fn printed(json: bool, input: &str) -> (bool, String) {
 #[test]
 fn sites_are_found_with_function_file_and_line() {
     let symbolizer = symbolizer();
-    let found: Vec<_> = symbolizer.sites().collect();
+    let found: Vec<_> = symbolizer.points().collect();
     assert_eq!(found.len(), 2);
-    for (index, location) in found {
+    for (pc, location) in &found {
+        let location = location.as_ref().expect("a site has its place with it");
         assert_eq!(location.function, concat!(module_path!(), "::marked"));
-        assert_eq!((location.line, location.column, location.kind), (LINE, 7, SiteKind::Edge));
-        assert!(location.file.ends_with("symbolize/tests.rs"));
-        let pc = pc_of_index(index);
-        assert_eq!([pc, pc - 4, pc - 5].map(|pc| symbolizer.resolve(pc)), [Some(location); 3]);
+        assert_eq!((location.line, location.column), (Some(LINE), Some(7)));
+        assert_eq!(location.kind, Kind::Site(SiteKind::Edge));
+        assert!(location.file.as_ref().is_some_and(|file| file.ends_with("symbolize/tests.rs")));
+        for pc in [*pc, pc - 4, pc - 5] {
+            assert_eq!(symbolizer.resolve(pc).as_ref(), Some(location));
+        }
     }
-    assert!(symbolizer.sites().any(|(_, site)| site.name.as_deref() == Some("named")));
-    assert_eq!([0, u64::MAX, pc_of_index(2)].map(|pc| symbolizer.resolve(pc)), [None; 3]);
+    let name = |(_, site): &(u64, Option<Location>)| site.as_ref().and_then(|site| site.name.clone());
+    assert!(found.iter().filter_map(name).eq(["named"]));
+    assert_eq!([0, u64::MAX, found[1].0 + 16].map(|pc| symbolizer.resolve(pc)), [None, None, None]);
 }
 
 #[test]
@@ -82,7 +86,7 @@ fn what_is_no_number_is_an_error() {
 
 #[test]
 fn what_has_no_sites_is_an_error() {
-    let error = |path: &str| Symbolizer::from_file(path.as_ref()).unwrap_err();
+    let error = |path: &str| Symbolizer::new(path.as_ref(), []).unwrap_err();
     assert!(matches!(error("/nonexistent"), SymbolizeError::Read { .. }));
     assert!(matches!(error("/proc/self/cmdline"), SymbolizeError::Parse { .. }));
     assert!(matches!(error("/bin/true"), SymbolizeError::NoSites { .. }));

@@ -1,0 +1,52 @@
+//! From an address of a file to functions and lines, by the file's DWARF.
+
+use addr2line::Loader;
+use serde::Serialize;
+use std::fmt;
+
+/// A function that an address lies in. Of several that were compiled into one, each has its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct SourceFrame {
+    /// The function.
+    pub function: Option<String>,
+    /// Its source file.
+    pub file: Option<String>,
+    /// From 1.
+    pub line: Option<u32>,
+    /// From 1.
+    pub column: Option<u32>,
+}
+
+impl fmt::Display for SourceFrame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let SourceFrame { function, file, line, column } = self;
+        write!(f, "{}", function.as_deref().unwrap_or("??"))?;
+        match file {
+            Some(file) => write!(f, " {file}:{}:{}", line.unwrap_or(0), column.unwrap_or(0)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The frames at an address, the innermost first; each is compiled into the one that follows. A file without DWARF
+/// gives the function by its symbol, if it has that; nothing known is no frame.
+#[must_use]
+pub fn frames_at(loader: &Loader, address: u64) -> Vec<SourceFrame> {
+    let mut frames = Vec::new();
+    if let Ok(mut found) = loader.find_frames(address) {
+        while let Ok(Some(frame)) = found.next() {
+            let location = frame.location.as_ref();
+            frames.push(SourceFrame {
+                function: frame.function.as_ref().and_then(|name| name.demangle().ok().map(Into::into)),
+                file: location.and_then(|location| location.file.map(ToOwned::to_owned)),
+                line: location.and_then(|location| location.line),
+                column: location.and_then(|location| location.column),
+            });
+        }
+    }
+    if frames.is_empty() {
+        let named = loader.find_symbol(address).map(|name| format!("{:#}", rustc_demangle::demangle(name)));
+        frames.extend(named.map(|name| SourceFrame { function: Some(name), ..SourceFrame::default() }));
+    }
+    frames
+}

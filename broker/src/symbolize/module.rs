@@ -1,0 +1,124 @@
+//! One binary: its points and its source.
+
+use super::debug_info::frames_at;
+use super::elf::{self, FoundSite, Points};
+use super::location::{Kind, Location};
+use super::symbolizer::SymbolizeError;
+use addr2line::Loader;
+use kcov_proto::region::{Layout, Placed, Point, Region};
+use kcov_proto::site::{index_of_pc, pc_of_index};
+use std::path::{Path, PathBuf};
+
+/// A worker program or a library of handlers.
+pub struct Module {
+    path: PathBuf,
+    points: Points,
+    region: Option<Region>,
+    /// Sites by their index; of the program alone.
+    sites: Vec<Option<Location>>,
+    loader: Option<Loader>,
+}
+
+impl std::fmt::Debug for Module {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Module")
+            .field("path", &self.path)
+            .field("region", &self.region)
+            .finish_non_exhaustive()
+    }
+}
+
+fn read(path: &Path) -> Result<Points, SymbolizeError> {
+    let bytes = std::fs::read(path).map_err(|source| SymbolizeError::Read { path: path.into(), source })?;
+    match elf::points(&bytes) {
+        Ok(Some(points)) => Ok(points),
+        Ok(None) => Err(SymbolizeError::NoCode { path: path.into() }),
+        Err(source) => Err(SymbolizeError::Parse { path: path.into(), source }),
+    }
+}
+
+impl Module {
+    /// The program, which is the first.
+    pub(super) fn program(path: &Path, layout: &Layout) -> Result<Self, SymbolizeError> {
+        let mut points = read(path)?;
+        let Some(sites) = points.sites.take() else {
+            return Err(SymbolizeError::NoSites { path: path.into() });
+        };
+        let locate = |site: FoundSite| site.map(|(site, function)| Location::of_site(site, function));
+        let sites = sites.into_iter().map(locate).collect();
+        let placed = layout.program(points.extent.clone());
+        Ok(Module { sites, ..Module::new(path, points, Some(&placed)) })
+    }
+
+    /// A library, in the order in which they are loaded.
+    pub(super) fn library(path: &Path, layout: &mut Layout) -> Result<Self, SymbolizeError> {
+        let points = read(path)?;
+        let placed = points.is_instrumented.then(|| layout.place(points.extent.clone()));
+        Ok(Module::new(path, points, placed.as_ref()))
+    }
+
+    fn new(path: &Path, points: Points, placed: Option<&Placed>) -> Self {
+        let region = placed.and_then(Placed::region).cloned();
+        Module { path: path.into(), points, region, sites: Vec::new(), loader: Loader::new(path).ok() }
+    }
+
+    /// Its file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The PCs of its instrumented code; `None` if none is, or there is no room for it.
+    #[must_use]
+    pub fn region(&self) -> Option<&Region> {
+        self.region.as_ref()
+    }
+
+    /// Whether [`points`](Self::points) are all that it has: `false` for guards without a table of their addresses.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        !self.points.has_others
+    }
+
+    /// Where `pc` is, if it is one of this module's.
+    #[must_use]
+    pub fn resolve(&self, pc: u64) -> Option<Location> {
+        match index_of_pc(pc) {
+            Some(index) => self.sites.get(usize::try_from(index).ok()?)?.clone(),
+            None => match self.region.as_ref()?.point(pc)? {
+                Point::Guard(index) => self.guard(usize::try_from(index).ok()?),
+                Point::Call { to } => self.call(to),
+            },
+        }
+    }
+
+    fn guard(&self, index: usize) -> Option<Location> {
+        self.locate(Kind::Guard, *self.points.blocks.get(index)?)
+    }
+
+    /// The location of the call itself: the address before the one that it returns to.
+    fn call(&self, to: u64) -> Option<Location> {
+        self.locate(Kind::Callback, to.checked_sub(1)?)
+    }
+
+    fn locate(&self, kind: Kind, address: u64) -> Option<Location> {
+        Location::of_frames(kind, frames_at(self.loader.as_ref()?, address))
+    }
+
+    /// All points that can be covered, each with its PC: sites, guards, calls of `trace_pc`. A point of which the binary
+    /// does not tell the place has none.
+    pub fn points(&self) -> impl Iterator<Item = (u64, Option<Location>)> {
+        let sites = (0..)
+            .zip(&self.sites)
+            .filter_map(|(index, site)| Some((pc_of_index(index), Some(site.clone()?))));
+        let guards = self.region.iter().flat_map(|region| {
+            let guards = (0..).zip(&self.points.blocks);
+            guards.map(|(index, block)| (region.pc_of_guard(index), self.locate(Kind::Guard, *block)))
+        });
+        let calls = self
+            .region
+            .iter()
+            .flat_map(|region| self.points.calls.iter().map(|to| (region.pc_of_return(*to), self.call(*to))));
+        sites.chain(guards).chain(calls)
+    }
+}
