@@ -12,6 +12,7 @@
 //!   caller was blocked in its call all the time, and what was read is what the call would have read.
 
 mod access;
+mod caller_memory;
 mod members;
 mod open_how;
 mod path;
@@ -229,7 +230,7 @@ impl Reader {
         address: u64,
         resolve: u64,
     ) -> Result<FileId, Errno> {
-        let path = process::read_string(tid, address, &mut self.text[..])?;
+        let path = caller_memory::read_string(tid, address, &mut self.text[..])?;
         let lookup = Lookup { dirfd, path, follow: flags & libc::O_NOFOLLOW == 0, resolve };
         resolve_for(&self.procfs, &self.device.placeholders, tid, &lookup)
     }
@@ -264,7 +265,7 @@ impl Reader {
         if !self.members.confirm(&self.procfs, tid) {
             return Err(Errno::ESRCH);
         }
-        process::write_memory(tid, address, bytes)?;
+        caller_memory::write(tid, address, bytes)?;
         if self.members.confirm(&self.procfs, tid) { Ok(()) } else { Err(Errno::ESRCH) }
     }
 
@@ -291,7 +292,7 @@ fn never_the_device(flags: i32) -> bool {
 /// Three words of the caller's memory.
 fn words(tid: u32, address: u64) -> Result<[u64; 3], Errno> {
     let mut bytes = [0; 24];
-    process::read_memory(tid, address, &mut bytes)?;
+    caller_memory::read(tid, address, &mut bytes)?;
     let word = |i: usize| std::array::from_fn(|byte| bytes[8 * i + byte]);
     Ok([0, 1, 2].map(|i| u64::from_ne_bytes(word(i))))
 }
@@ -317,7 +318,7 @@ fn memory(tid: u32, address: u64, length: u32) -> Result<Vec<u8>, Errno> {
         return Err(Errno::EINVAL);
     }
     let mut bytes = vec![0; length];
-    process::read_memory(tid, address, &mut bytes)?;
+    caller_memory::read(tid, address, &mut bytes)?;
     Ok(bytes)
 }
 
@@ -325,13 +326,13 @@ fn memory(tid: u32, address: u64, length: u32) -> Result<Vec<u8>, Errno> {
 fn remote_arg(tid: u32, address: u64) -> Result<RemoteArg, Errno> {
     let mut number = [0; 4];
     let at = address.checked_add(REMOTE_NUM_HANDLES_OFFSET as u64).ok_or(Errno::EFAULT)?;
-    process::read_memory(tid, at, &mut number)?;
+    caller_memory::read(tid, at, &mut number)?;
     let number = u32::from_ne_bytes(number);
     if number > REMOTE_MAX_HANDLES {
         return Err(Errno::EINVAL);
     }
     let mut bytes = vec![0; REMOTE_ARG_BYTES + 8 * number as usize];
-    process::read_memory(tid, address, &mut bytes)?;
+    caller_memory::read(tid, address, &mut bytes)?;
     RemoteArg::decode(&bytes, number).map_err(|errno| Errno::from_raw(errno.0))
 }
 

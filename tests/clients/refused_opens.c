@@ -107,6 +107,35 @@ static void try(int plain_directory, int device_directory)
 	close(device);
 }
 
+/* The kernel reads a path and a structure wherever the machine lets it: also where the mapping is for writing alone. */
+static void of_any_memory(void)
+{
+	static const struct { const char *name; int protection, wanted; } cases[] = {
+		{ "memory to read", PROT_READ, 0 },
+		{ "memory to write", PROT_WRITE, 0 },
+		{ "memory for nothing", PROT_NONE, EFAULT },
+	};
+	char *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct open_how *how = (void *)(page + 64);
+
+	need(page != MAP_FAILED, "memory");
+	strcpy(page, KCOV_DEVICE);
+	how->flags = O_RDWR;
+	for (size_t i = 0; i < NUMBER_OF(cases); i++) {
+		need(!mprotect(page, 4096, cases[i].protection), "mprotect");
+		int path = open(page, O_RDWR), both = syscall(SYS_openat2, AT_FDCWD, page, how, sizeof(*how));
+
+		expect(cases[i].name, path < 0 ? errno : 0, cases[i].wanted);
+		if (cases[i].wanted == 0) {
+			expect(cases[i].name, outcome(ioctl(path, KCOV_INIT_TRACE, KIT_WORDS)), 0);
+			expect(cases[i].name, outcome(ioctl(both, KCOV_INIT_TRACE, KIT_WORDS)), 0);
+		}
+		close(path);
+		close(both);
+	}
+	munmap(page, 4096);
+}
+
 int main(int argc, char **argv)
 {
 	unsigned long tries = argc > 1 ? strtoul(argv[1], NULL, 0) : 1000;
@@ -117,6 +146,7 @@ int main(int argc, char **argv)
 	need(plain >= 0 && device >= 0, "directories");
 	for (unsigned long i = 0; i < tries; i++)
 		try(plain, device);
+	of_any_memory();
 	cycle("after the opens");
 	return verdict();
 }

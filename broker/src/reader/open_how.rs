@@ -1,6 +1,6 @@
 //! `struct open_how` of a caller, checked as `openat2` checks it before it looks at the path.
 
-use crate::sys::process;
+use super::caller_memory;
 use nix::libc;
 
 /// Bytes of the structure that this kernel's ABI began with (`OPEN_HOW_SIZE_VER0`), and has still.
@@ -48,7 +48,7 @@ pub(super) struct OpenHow {
 pub(super) fn read(tid: u32, address: u64, size: u64) -> Option<OpenHow> {
     let size = usize::try_from(size).ok().filter(|_| size <= MAX_BYTES)?;
     let mut bytes = vec![0; size];
-    process::read_memory(tid, address, &mut bytes).ok()?;
+    caller_memory::read(tid, address, &mut bytes).ok()?;
     check(&bytes)
 }
 

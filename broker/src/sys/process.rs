@@ -1,20 +1,13 @@
-//! What the kernel tells about another process: memory, identity of a task, identity of a file.
+//! What the kernel tells about another process: identity of a task, identity of a file.
 
 use kcov_proto::message::FileId;
 use nix::errno::Errno;
-use nix::sys::uio::RemoteIoVec;
-use nix::unistd::Pid;
 use std::ffi::CStr;
-use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// `PIDFD_THREAD`: a pidfd of this very thread (`include/uapi/linux/pidfd.h`, Linux 6.9).
 const PIDFD_THREAD: libc::c_uint = libc::O_EXCL as libc::c_uint;
-/// Bytes that the first read of a string takes: longer than most paths, and one or two pages at most.
-const STRING_FIRST: usize = 256;
-/// Smallest page of any supported machine: reads are split where a mapping may end.
-const PAGE: u64 = 4096;
 
 /// `struct pidfd_info` as Linux 6.13 has it (`PIDFD_INFO_SIZE_VER0`).
 #[repr(C)]
@@ -143,80 +136,6 @@ pub fn file_facts_at(directory: BorrowedFd<'_>, name: &CStr) -> Result<FileFacts
         mode: u32::from(found.stx_mode),
         uid: found.stx_uid,
     })
-}
-
-/// Fills `buffer` from the memory of `tid` at `address`, all or nothing.
-///
-/// # Errors
-/// `EFAULT` if any byte is not mapped readable.
-pub fn read_memory(tid: u32, address: u64, buffer: &mut [u8]) -> Result<(), Errno> {
-    if buffer.is_empty() {
-        return Ok(());
-    }
-    let (base, wanted) = (remote_address(address)?, buffer.len());
-    let remote = [RemoteIoVec { base, len: wanted }];
-    match nix::sys::uio::process_vm_readv(task(tid)?, &mut [IoSliceMut::new(buffer)], &remote)? {
-        read if read == wanted => Ok(()),
-        _ => Err(Errno::EFAULT),
-    }
-}
-
-/// Writes `bytes` to the memory of `tid` at `address`.
-///
-/// # Errors
-/// `EFAULT` if any byte is not mapped writable; those before it may have been written.
-pub fn write_memory(tid: u32, address: u64, bytes: &[u8]) -> Result<(), Errno> {
-    if bytes.is_empty() {
-        return Ok(());
-    }
-    let remote = [RemoteIoVec { base: remote_address(address)?, len: bytes.len() }];
-    match nix::sys::uio::process_vm_writev(task(tid)?, &[IoSlice::new(bytes)], &remote)? {
-        written if written == bytes.len() => Ok(()),
-        _ => Err(Errno::EFAULT),
-    }
-}
-
-/// Reads the NUL-terminated string of `tid` at `address` into `buffer`, whose length is the bound, NUL included.
-///
-/// # Errors
-/// `EFAULT` if it is unreadable before its NUL, `ENAMETOOLONG` if no NUL comes within the bound.
-pub fn read_string(tid: u32, address: u64, buffer: &mut [u8]) -> Result<&CStr, Errno> {
-    let (bound, mut filled) = (buffer.len(), 0);
-    while filled < bound {
-        let goal = if filled == 0 { STRING_FIRST.min(bound) } else { bound };
-        let at = address.checked_add(filled as u64).ok_or(Errno::EFAULT)?;
-        let read = read_up_to(tid, at, &mut buffer[filled..goal])?;
-        let end = filled + read;
-        if buffer[filled..end].contains(&0) {
-            return CStr::from_bytes_until_nul(&buffer[..end]).map_err(|_| Errno::EFAULT);
-        }
-        if end < goal {
-            return Err(Errno::EFAULT);
-        }
-        filled = end;
-    }
-    Err(Errno::ENAMETOOLONG)
-}
-
-/// Fills what it can of `buffer`, up to the first unmapped page. The kernel stops between the remote pieces
-/// (`process_vm_readv(2)`), so the pieces end where pages end.
-fn read_up_to(tid: u32, address: u64, buffer: &mut [u8]) -> Result<usize, Errno> {
-    let first = (PAGE - address % PAGE).min(buffer.len() as u64) as usize;
-    let second = address.checked_add(first as u64).ok_or(Errno::EFAULT)?;
-    let remote = [
-        RemoteIoVec { base: remote_address(address)?, len: first },
-        RemoteIoVec { base: remote_address(second)?, len: buffer.len() - first },
-    ];
-    let pieces = if buffer.len() == first { &remote[..1] } else { &remote[..] };
-    nix::sys::uio::process_vm_readv(task(tid)?, &mut [IoSliceMut::new(buffer)], pieces)
-}
-
-fn task(tid: u32) -> Result<Pid, Errno> {
-    i32::try_from(tid).map(Pid::from_raw).map_err(|_| Errno::ESRCH)
-}
-
-fn remote_address(address: u64) -> Result<usize, Errno> {
-    usize::try_from(address).map_err(|_| Errno::EFAULT)
 }
 
 /// Ends this process at once, without the exit handlers that a forked child inherited from its parent.
