@@ -4,8 +4,8 @@
 //! # Processes
 //! The program `kcov-worker` is started by the broker as a *zygote*, one for each tenant: it loads what handlers need,
 //! jails itself ([`jail`]) and forks *workers* on request ([`zygote`]). A worker has a uid of its own tenant's, no
-//! capability, a seccomp allow-list, and five descriptors: its tenant's listener, a socket to the broker, one to the
-//! reader, its slot and the roster.
+//! capability, namespaces and an empty root of its own, a seccomp allow-list, and the descriptors that it needs: its
+//! tenant's listener, a socket to the broker and one to the reader.
 //!
 //! # The way of one notification
 //! [`serve`] receives it into the slot, [`dispatch`] arms the caller's area and picks the [`service`]: the user's
