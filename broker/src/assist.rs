@@ -85,15 +85,15 @@ impl Tenant {
         descriptors: &[OwnedFd],
     ) -> Result<Option<(AssistReply, Beside)>, Fault> {
         let Assist { id, tid, what } = assist;
+        // An order may be older than what came since.
+        if !matches!(what, AssistKind::Ready { .. } | AssistKind::Opened { .. }) {
+            self.saw(id);
+        }
         let worker = self.workers.get_mut(&index).ok_or(Fault("a request of an unknown worker"))?;
         match permit(worker.phase, id, &what) {
             Permit::Fatal => return Err(Fault("a request out of turn")),
             Permit::Once => worker.phase = Phase::Serving { decided: Some(id) },
             Permit::Allowed => {}
-        }
-        // An order may be older than what came since.
-        if !matches!(what, AssistKind::Ready { .. } | AssistKind::Opened { .. }) {
-            worker.last_id = Some(id);
         }
         self.counters.assists += 1;
         let heartbeat = worker.heartbeat;
@@ -150,6 +150,7 @@ impl Tenant {
         let Some(reader) = self.readers.get_mut(&index) else { return false };
         match reader.channel.try_receive_bare::<Assist>() {
             Ok(Assist { id, tid, what }) => {
+                self.saw(id);
                 self.counters.assists += 1;
                 let ruling = match what {
                     AssistKind::Open { flags, device: Some(device), .. } => {

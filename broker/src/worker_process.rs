@@ -76,8 +76,6 @@ pub struct WorkerProcess {
     pub heartbeat: Heartbeat,
     /// The last decision it was given.
     pub decision: Option<Decision>,
-    /// Last id that was seen in its slot and found valid.
-    pub last_id: Option<NotificationId>,
     /// It closed its socket.
     pub hung_up: bool,
     /// Why the broker killed it, if it did.
@@ -108,7 +106,6 @@ impl WorkerProcess {
             phase: Phase::Starting,
             heartbeat: Heartbeat::default(),
             decision: None,
-            last_id: None,
             hung_up: false,
             killed: None,
             given: HashSet::new(),

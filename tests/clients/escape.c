@@ -30,7 +30,9 @@ static long attempt(const char *name)
 	if (fd < 0)
 		return -errno;
 	snprintf(request.name, sizeof(request.name), "%s", name);
-	value = ioctl(fd, ESCAPE, &request);
+	do
+		value = ioctl(fd, ESCAPE, &request);
+	while (value < 0 && errno == EAGAIN);
 	if (value < 0)
 		value = -errno;
 	close(fd);

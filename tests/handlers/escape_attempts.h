@@ -117,6 +117,8 @@ ACT("memory, for a call that is over", memory_for_a_stale_call),
 ACT("writing to a neighbour's memory", write_to_a_neighbour),
 ACT("writing, for a call that is over", write_for_a_stale_call),
 ACT("noise for the reader", noise_for_the_reader),
+ACT("a call that the slot does not show", hide_the_call),
+ACT("another call than its own, and the end", mislead_and_end),
 
 /* The listener. */
 CALL("a descriptor for the caller (ADDFD)", ioctl, 4, SECCOMP_IOCTL_NOTIF_ADDFD, PTR(zeroes)),

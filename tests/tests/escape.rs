@@ -18,6 +18,8 @@ const GO: u64 = 0;
 const READY: u64 = 1;
 /// Attempts of one run: the workers that die of them are replaced one after the other.
 const AT_ONCE: usize = 24;
+/// Long for what is done at once, on a busy machine; short for what is only over with it.
+const DEADLINES: [&str; 2] = ["30s", "2s"];
 /// What is tried last: the worker that serves it has started, so that the end of the one before is in the log.
 const NOTHING: &str = "nothing";
 
@@ -63,7 +65,9 @@ fn attempt(owner: Owner, neighbour: Process, attempts: &[(&str, Outcome)]) -> Re
     let command = [client("escape")?.into_os_string(), neighbour.0.to_string().into()];
     let command: Vec<OsString> = command.into_iter().chain(names).collect();
     let handler = library("escape")?;
-    let options = ["--log-format", "json", "--handler", handler.to_str().context("a path in UTF-8")?];
+    let handler = handler.to_str().context("a path in UTF-8")?;
+    let deadline = DEADLINES[usize::from(attempts.iter().any(|(_, outcome)| *outcome == Outcome::Held))];
+    let options = ["--log-format", "json", "--deadline", deadline, "--handler", handler];
     let session = owner.session()?;
     let outcome = owner.run(&session, &options, &command)?.start_in(session)?.finish()?;
     assert_eq!(outcome.code(), 0, "{}\n{}", outcome.stdout, outcome.stderr);
@@ -76,14 +80,9 @@ fn attempt(owner: Owner, neighbour: Process, attempts: &[(&str, Outcome)]) -> Re
     let events = outcome.events();
     let mut ends = events.iter().filter(|event| event.name() == "worker_crash");
     for (name, outcome) in attempts {
-        if let Some((signal, reason)) = outcome.end() {
-            assert_end(
-                owner,
-                name,
-                ends.next().with_context(|| format!("{name}: no worker died"))?,
-                signal,
-                reason,
-            );
+        if let Some((signal, reasons)) = outcome.end() {
+            let end = ends.next().with_context(|| format!("{name}: no worker died"))?;
+            assert_end(owner, name, end, signal, &reasons);
         }
     }
     assert!(ends.next().is_none(), "one worker more died:\n{}", outcome.stderr);
@@ -91,19 +90,20 @@ fn attempt(owner: Owner, neighbour: Process, attempts: &[(&str, Outcome)]) -> Re
 }
 
 #[track_caller]
-fn assert_end(owner: Owner, name: &str, end: &Event, signal: i32, reason: Option<&str>) {
+fn assert_end(owner: Owner, name: &str, end: &Event, signal: i32, reasons: &[&str]) {
     let seen = end.field("signal").unwrap_or_default();
     // An ordinary user is not told how a process ended that he may not look into, unless he asks late enough.
     let untold = owner == Owner::User && seen == "0";
     assert!(untold || seen == signal.to_string(), "{name}: by {seen}, not {signal}: {end:?}");
-    if let Some(reason) = reason {
-        assert_eq!(end.field("reason").as_deref(), Some(reason), "{name}");
-    }
+    let reason = end.field("reason").unwrap_or_default();
+    assert!(reasons.is_empty() || reasons.contains(&reason.as_str()), "{name}: {reason}");
 }
 
 fn no_way_out(owner: Owner) -> Result<()> {
     let (running, control, process) = neighbour(owner)?;
-    for attempts in ATTEMPTS.chunks(AT_ONCE) {
+    let (held, at_once): (Vec<_>, Vec<_>) =
+        ATTEMPTS.iter().copied().partition(|(_, outcome)| *outcome == Outcome::Held);
+    for attempts in at_once.chunks(AT_ONCE).chain([held.as_slice()]) {
         attempt(owner, process, attempts)?;
     }
     control.set(GO, 1)?;

@@ -203,6 +203,7 @@ impl Broker {
             next_worker: 0,
             readers: Default::default(),
             next_reader: 0,
+            last_id: None,
             stillborn: 0,
             counters: Counters::default(),
             tables: Tables::default(),

@@ -111,6 +111,9 @@ impl Broker {
         let reader_killed = self.tenant.look_at_readers(now, deadline, self.tick());
         self.tenant.look_at_openings(now, deadline);
         let waiting = self.tenant.listener_says(PollFlags::POLLIN);
+        let unanswered = self.tenant.has_unanswered();
+        let shown: Vec<u64> = self.tenant.workers.values().map(|worker| worker.word(slot::ID)).collect();
+        shown.into_iter().filter(|id| *id != 0).for_each(|id| self.tenant.saw(id));
         let has_handlers = !self.tenant.claims.is_empty();
         for worker in self.tenant.workers.values_mut() {
             if worker.hung_up {
@@ -120,7 +123,14 @@ impl Broker {
             match Phase::from_word(worker.word(slot::PHASE)) {
                 // Idle: a call that comes now has the whole deadline. With an id in the slot it is not: it was stopped
                 // between the kernel's copy and its own next instruction.
-                Some(Phase::Waiting) if !waiting && worker.word(slot::ID) == 0 => worker.excuse(now),
+                Some(Phase::Waiting) if !waiting && worker.word(slot::ID) == 0 => {
+                    // A call that was passed on to the reader or the broker is their business, and done by the deadline.
+                    match unanswered {
+                        false => worker.excuse(now),
+                        true if worker.stalled(now) < 2 * deadline => {}
+                        true => worker.kill("it hides a call"),
+                    }
+                }
                 // Its reader was just ended: the worker has to get over that.
                 Some(Phase::Reading) if reader_killed => worker.excuse(now),
                 _ if worker.stalled(now) < deadline => {}

@@ -1,8 +1,9 @@
 //! A handler that was taken over, and what comes of each way out that it tries.
 
-use Outcome::{Dies, Ended, EndedLater, Fails, FailsByOwner, Killed, Value};
+use Outcome::{Dies, Ended, EndedLater, Fails, FailsByOwner, Held, Killed, Value};
 use libc::{
-    EACCES, EFAULT, EINVAL, EIO, EMFILE, ENOMEM, ENOTTY, EPERM, EPIPE, ESRCH, SIGSEGV, SIGSYS, SIGXFSZ,
+    EACCES, EFAULT, EINVAL, EIO, EMFILE, ENOMEM, ENOTTY, EPERM, EPIPE, ESRCH, SIGKILL, SIGSEGV, SIGSYS,
+    SIGXFSZ,
 };
 
 /// What comes of an attempt.
@@ -10,10 +11,12 @@ use libc::{
 pub enum Outcome {
     /// The kernel ends the worker: the filter has no such call.
     Killed,
-    /// The worker dies of this signal.
+    /// The worker dies of this signal, or ends by itself if it is 0.
     Dies(i32),
     /// The broker ends the worker, for this reason.
     Ended(&'static str),
+    /// Nothing answers the call but the broker, which ends the worker when that takes too long.
+    Held,
     /// The call fails with this errno, and the broker ends the worker for this reason.
     EndedLater(i32, &'static str),
     /// It fails with this errno, and the worker goes on.
@@ -30,20 +33,22 @@ impl Outcome {
     pub fn value(self, rootless: bool) -> i64 {
         let error = |errno: i32| -i64::from(errno);
         match self {
-            Killed | Dies(_) | Ended(_) => error(EIO),
+            Killed | Dies(_) | Ended(_) | Held => error(EIO),
             EndedLater(errno, _) | Fails(errno) => error(errno),
             FailsByOwner(root, user) => error(if rootless { user } else { root }),
             Value(value) => value,
         }
     }
 
-    /// How the worker ends, if it does: the signal, and the reason if the broker has one.
+    /// How the worker ends, if it does: the signal, and what the broker may give as its reason.
     #[must_use]
-    pub fn end(self) -> Option<(i32, Option<&'static str>)> {
+    pub fn end(self) -> Option<(i32, Vec<&'static str>)> {
         match self {
-            Killed => Some((SIGSYS, None)),
-            Dies(signal) => Some((signal, None)),
-            Ended(reason) | EndedLater(_, reason) => Some((libc::SIGKILL, Some(reason))),
+            Killed => Some((SIGSYS, vec![])),
+            Dies(signal) => Some((signal, vec![])),
+            Ended(reason) | EndedLater(_, reason) => Some((SIGKILL, vec![reason])),
+            // The second on a machine so busy that it has not come to hide anything yet.
+            Held => Some((SIGKILL, vec!["it hides a call", "it was past its deadline"])),
             Fails(_) | FailsByOwner(..) | Value(_) => None,
         }
     }
@@ -163,6 +168,8 @@ pub const ATTEMPTS: &[(&str, Outcome)] = &[
     ("writing to a neighbour's memory", Fails(EPERM)),
     ("writing, for a call that is over", Fails(ESRCH)),
     ("noise for the reader", Fails(EPIPE)),
+    ("a call that the slot does not show", Held),
+    ("another call than its own, and the end", Dies(0)),
     // The listener.
     ("a descriptor for the caller (ADDFD)", Killed),
     ("flags of the listener (SET_FLAGS)", Killed),
