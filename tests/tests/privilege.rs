@@ -1,9 +1,11 @@
 //! What each process of a run may do, as `/proc` shows it.
 
 use anyhow::{Context, Result};
+use kcov_tests::client::library_with;
 use kcov_tests::process::Process;
 use kcov_tests::{Control, Run, Running, Session, client, until};
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
@@ -146,6 +148,30 @@ fn an_idle_tenant_is_small() -> Result<()> {
     let sizes = [private(jailed(&running, "kcov-zygote")?)?, private(jailed(&running, "kcov-worker")?)?];
     assert!(sizes.iter().all(|size| *size > 0) && sizes.iter().sum::<u64>() <= MOST, "{sizes:?} kB");
     end(running, &control)
+}
+
+/// The memory of a worker is bounded, but for one with a sanitizer, whose shadow is larger than any bound.
+#[test]
+fn memory_is_bounded_where_that_makes_sense() -> Result<()> {
+    let include = format!("-I{}", kcov_tests::binaries::workspace().join("worker/include").display());
+    for (variant, flag, bound) in
+        [("_plain", "-O1", "67108864"), ("_asan", "-fsanitize=address", "unlimited")]
+    {
+        let flags = ["-shared", "-fPIC", "-pthread", flag, &include];
+        let handler = library_with("probe", variant, flags.map(OsString::from))?;
+        let session = Session::new()?;
+        let control = Control::new(session.path("control"))?;
+        let run = Run::new([client("hold")?, control.path().to_path_buf()]);
+        let run = run.option("--worker-memory").option("64M").option("--handler");
+        let mut running = run.option(&handler.to_string_lossy()).start_in(session)?;
+        running.reach(&control, READY, 1)?;
+        for name in ["kcov-zygote", "kcov-worker"] {
+            let limits = jailed(&running, name)?.limits().with_context(|| format!("{name} is gone"))?;
+            assert_eq!(limits.get("Max data size").map(String::as_str), Some(bound), "{name}{variant}");
+        }
+        end(running, &control)?;
+    }
+    Ok(())
 }
 
 /// Workers of two runs are different users: neither can signal or trace the other.

@@ -19,7 +19,7 @@ const FIRST_PIDS: &str = "pid:[4026531836]";
 
 /// What was found.
 pub fn findings() -> Vec<Finding> {
-    vec![procfs(), tracing(), device(), descriptors(), watches(), control_groups(), worker()]
+    vec![procfs(), tracing(), device(), descriptors(), watches(), landlock(), control_groups(), worker()]
 }
 
 fn procfs() -> Finding {
@@ -93,6 +93,18 @@ fn watches() -> Finding {
         ),
         Err(errno) => finding.but(Level::Limited, errno.to_string(), "see inotify_init(2)"),
     }
+}
+
+/// A second lock beside namespaces and filter, which hold without it.
+fn landlock() -> Finding {
+    let modules = fs::read_to_string("/sys/kernel/security/lsm").unwrap_or_default();
+    let found = match modules.trim().split(',').any(|name| name == "landlock") {
+        true => "denies the workers files and network once more",
+        false => {
+            "not to be seen here (Linux 5.13, lsm=landlock); the workers' namespaces and filter deny the same"
+        }
+    };
+    Finding::ok("Landlock", "a second lock on the workers' jail", found)
 }
 
 /// None is no hindrance: runs have them on demand alone.
