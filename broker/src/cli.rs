@@ -3,7 +3,9 @@
 use crate::bench::{self, BenchArgs, BenchClientArgs};
 use crate::cover::{self, CoverArgs};
 use crate::doctor::{self, DoctorArgs};
+use crate::live::exporter::{self, MetricsArgs};
 use crate::live::status::{self, StatusArgs};
+use crate::live::top::{self, TopArgs};
 use crate::replay::{self, ReplayArgs};
 use crate::run::{self, RunArgs};
 use crate::symbolize::{self, SymbolizeArgs};
@@ -28,6 +30,8 @@ enum Command {
     /// Tell whether a run can work here, what is missing and what to do about it
     Doctor(DoctorArgs),
     Status(StatusArgs),
+    Top(TopArgs),
+    Metrics(MetricsArgs),
     /// Turn PCs into function, file and line
     Symbolize(SymbolizeArgs),
     /// Run a handler again on what it was at when it died
@@ -64,6 +68,8 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(*args),
         Command::Cover(args) => cover::run(*args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Top(args) => top::run(&args),
+        Command::Metrics(args) => exporter::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Symbolize(args) => symbolize::run(&args),
         Command::Replay(args) => replay::run(&args),

@@ -13,7 +13,7 @@
 //! # The way of one notification
 //! A worker receives it and asks, where it may not do a thing itself. [`broker`] is the event loop; [`assist`]
 //! answers, by the table of [`permit`] and the rules of [`kcov_proto::device`], through the [`registry`], which keeps
-//! device, arenas, threads and roster in step.
+//! device, arenas, threads and roster in step. At its ticks the broker shows an operator what it counts: [`live`].
 //!
 //! # Invariants
 //! - The broker has one thread and one blocking point ([`poller`]). It never waits for a worker, a reader or a zygote,

@@ -6,7 +6,8 @@
 //! | [`catalogue`] | reader | finds the segments of a machine, copies them, tells live ones from dead ones |
 //! | [`tenant`], [`figures`] | reader | a tenant as readers show it |
 //! | [`selection`] | reader | which tenants a command is about |
-//! | [`status`] | reader | `kcov-broker status` |
+//! | [`status`], [`top`] | reader | `kcov-broker status` and `kcov-broker top` |
+//! | [`metrics`], [`exporter`] | reader | `kcov-broker metrics`: text for Prometheus, kept in a file or behind a socket |
 //!
 //! A segment is a file in `/dev/shm`, `kcov-broker.UID.RUN`, laid out by [`kcov_proto::view`]. The broker makes it
 //! before it gives up the right to open files, and its spawner removes the name when the broker is gone, however it
@@ -21,11 +22,14 @@
 //! - The broker's part is done at its ticks, never on behalf of a call.
 
 pub mod catalogue;
+pub mod exporter;
 pub mod figures;
+pub mod metrics;
 pub mod publisher;
 pub mod selection;
 pub mod status;
 pub mod tenant;
+pub mod top;
 
 use crate::sys::segment;
 use kcov_proto::view::Name;

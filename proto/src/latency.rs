@@ -34,6 +34,12 @@ impl Histogram {
         self.0.iter().fold(0, |sum, count| sum.saturating_add(*count))
     }
 
+    /// What was counted since `before`, which is of the same counts; a bucket that fell holds nothing.
+    #[must_use]
+    pub fn since(&self, before: &Histogram) -> Histogram {
+        Histogram(std::array::from_fn(|bucket| self.0[bucket].saturating_sub(before.0[bucket])))
+    }
+
     /// The buckets from the first to the last that holds anything, with the bound of each.
     pub fn filled(&self) -> impl Iterator<Item = (Option<u64>, u64)> + '_ {
         let first = self.0.iter().position(|count| *count != 0).unwrap_or(BUCKETS);
@@ -96,6 +102,14 @@ mod tests {
         assert_eq!(histogram.quantile(0.99), bound(6));
         assert_eq!(histogram.quantile(1.0), None);
         assert_eq!(histogram.filled().count(), BUCKETS - 4);
+    }
+
+    #[test]
+    fn a_difference_is_what_came_since() {
+        let (mut before, mut after) = (Histogram::default(), Histogram::default());
+        (before.0[3], before.0[4], after.0[3], after.0[5]) = (2, 7, 5, 1);
+        let since = after.since(&before);
+        assert_eq!((since.0[3], since.0[4], since.0[5], since.count()), (3, 0, 1, 4));
     }
 
     #[test]

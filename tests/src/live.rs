@@ -2,7 +2,7 @@
 
 use crate::process::Process;
 use crate::report::Bucket;
-use crate::{Session, until};
+use crate::{Control, Outcome, Run, Running, Session, client, until};
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -127,6 +127,63 @@ pub fn path(segment: &str) -> PathBuf {
 /// When it stays.
 pub fn gone(segment: &str) -> Result<()> {
     until("the end of the segment", WITHIN, || fs::symlink_metadata(path(segment)).is_err().then_some(()))
+}
+
+/// Calls of getppid that a [`Client`] makes.
+pub const CALLS: u64 = 700;
+
+/// A run of `live_counts`, which waits when it has done all that it does.
+#[derive(Debug)]
+pub struct Client {
+    /// The run.
+    pub running: Running,
+    control: Control,
+}
+
+impl Client {
+    /// Starts it, and waits until all is done.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start(options: &[&str]) -> Result<Self> {
+        const READY: u64 = 1;
+        let session = Session::new()?;
+        let control = Control::new(session.path("control"))?;
+        let words =
+            [client("live_counts")?.into_os_string(), control.path().into(), CALLS.to_string().into()];
+        let run = options.iter().fold(Run::new(words).trace("kcov,getppid"), |run, word| run.option(word));
+        let mut running = run.start_in(session)?;
+        running.reach(&control, READY, 1)?;
+        Ok(Client { running, control })
+    }
+
+    /// Its tenant, with all its calls counted.
+    ///
+    /// # Errors
+    /// When that does not come.
+    pub fn settled(&self) -> Result<Tenant> {
+        // Besides: an exec, two opens, three requests, two mappings.
+        shown(&self.running.session, |tenant| {
+            tenant.notifications_by_kind["trace"] == CALLS && tenant.notifications >= CALLS + 8
+        })
+    }
+
+    /// Has it go on, and waits for the end of the run.
+    ///
+    /// # Errors
+    /// When that does not come.
+    pub fn outcome(self) -> Result<Outcome> {
+        self.control.set(0, 1)?;
+        self.running.finish()
+    }
+
+    /// The same, for a run that is to end well.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn finish(self) -> Result<()> {
+        self.outcome()?.assert_sound().map(drop)
+    }
 }
 
 /// A file in the directory of segments, removed on drop.

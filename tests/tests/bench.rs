@@ -6,8 +6,9 @@ use serde_json::Value;
 use std::process::Command;
 
 /// Every measurement, in the order of the report.
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "noop",
+    "live-view",
     "callers",
     "ioctl",
     "cycle-small",

@@ -1,9 +1,9 @@
 //! The live view: what brokers show while they run is true, and whatever else lies where they show it does no harm.
 
 use anyhow::Result;
-use kcov_tests::live::{Planted, Status, Tenant, gone, path, shown};
+use kcov_tests::live::{CALLS, Client, Planted, Status, Tenant, gone, path, shown};
 use kcov_tests::process::Process;
-use kcov_tests::{Control, Run, Running, Session, client};
+use kcov_tests::{Control, Run, Running, Session};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, mkfifo};
@@ -13,29 +13,8 @@ use std::os::unix::fs::{FileExt, PermissionsExt, chown, symlink};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-const GO: u64 = 0;
-const READY: u64 = 1;
-const CALLS: u64 = 700;
 /// A user that no system hands out.
 const STRANGER: u32 = 61_235;
-
-/// A run whose client has done all that it does, and waits.
-fn start(options: &[&str]) -> Result<(Running, Control)> {
-    let session = Session::new()?;
-    let control = Control::new(session.path("control"))?;
-    let words = [client("live_counts")?.into_os_string(), control.path().into(), CALLS.to_string().into()];
-    let run = options.iter().fold(Run::new(words).trace("kcov,getppid"), |run, word| run.option(word));
-    let mut running = run.start_in(session)?;
-    running.reach(&control, READY, 1)?;
-    Ok((running, control))
-}
-
-/// The tenant of that run, all its calls counted.
-fn settled(running: &Running) -> Result<Tenant> {
-    shown(&running.session, |tenant| {
-        tenant.notifications_by_kind["trace"] == CALLS && tenant.notifications > CALLS + 7
-    })
-}
 
 fn signal(process: Process, signal: Signal) -> Result<()> {
     Ok(kill(Pid::from_raw(process.0), signal)?)
@@ -50,19 +29,18 @@ fn the(running: &Running, name: &str) -> Process {
 /// what it is, and each call is timed.
 #[test]
 fn a_running_tenant_is_shown_as_it_is_reported() -> Result<()> {
-    let (running, control) = start(&["--name", "live-1"])?;
-    let tenant = settled(&running)?;
+    let client = Client::start(&["--name", "live-1"])?;
+    let tenant = client.settled()?;
     assert_eq!((tenant.name.as_str(), tenant.state.as_str(), tenant.uid), ("live-1", "live", 0));
     assert_eq!(Process(tenant.pid).name().as_deref(), Some("kcov-broker"));
-    assert_eq!(Process(tenant.pids.front), running.front());
+    assert_eq!(Process(tenant.pids.front), client.running.front());
     assert_eq!(Process(tenant.pids.zygote).name().as_deref(), Some("kcov-zygote"));
-    assert_eq!(tenant.pids.workers, [the(&running, "kcov-worker").0]);
+    assert_eq!(tenant.pids.workers, [the(&client.running, "kcov-worker").0]);
     assert_eq!((tenant.instances, tenant.instances_opened, tenant.arena_bytes), (1, 1, 4096));
     assert!(tenant.records > 0 && tenant.records_lost > 0, "{tenant:?}");
     let segment = tenant.segment.clone();
 
-    control.set(GO, 1)?;
-    let report = running.finish()?.assert_sound()?.clone();
+    let report = client.outcome()?.assert_sound()?.clone();
     let kinds = [
         ("exec", 1),
         ("handler", 0),
@@ -89,18 +67,18 @@ fn a_running_tenant_is_shown_as_it_is_reported() -> Result<()> {
 /// What was refused over a quota, and workers that were killed, are counted while the run goes on.
 #[test]
 fn refusals_and_crashes_are_shown() -> Result<()> {
-    let (running, control) = start(&["--name", "live-2"])?;
-    settled(&running)?;
-    signal(the(&running, "kcov-worker"), Signal::SIGKILL)?;
-    let tenant =
-        shown(&running.session, |tenant| tenant.worker_crashes == 1 && !tenant.pids.workers.is_empty())?;
+    let client = Client::start(&["--name", "live-2"])?;
+    client.settled()?;
+    signal(the(&client.running, "kcov-worker"), Signal::SIGKILL)?;
+    let tenant = shown(&client.running.session, |tenant| {
+        tenant.worker_crashes == 1 && !tenant.pids.workers.is_empty()
+    })?;
     assert_eq!((tenant.workers_started, tenant.notifications_by_kind["trace"]), (2, CALLS));
-    control.set(GO, 1)?;
-    running.finish()?;
+    client.outcome()?;
 
     let session = Session::new()?;
     let control = Control::new(session.path("control"))?;
-    let words = [client("live_counts")?.into_os_string(), control.path().into()];
+    let words = [kcov_tests::client("live_counts")?.into_os_string(), control.path().into()];
     let running = Run::new(words).option("--max-area").option("256").start_in(session)?;
     let refused = running.finish()?;
     assert_eq!(refused.report()?.quota_refusals, 1, "{}", refused.stderr);
@@ -111,30 +89,30 @@ fn refusals_and_crashes_are_shown() -> Result<()> {
 /// to be of a dead broker, and the next run removes it.
 #[test]
 fn segments_of_dead_brokers_are_known_and_removed() -> Result<()> {
-    let (running, _control) = start(&["--name", "live-3"])?;
-    let Tenant { segment, pid, .. } = settled(&running)?;
+    let client = Client::start(&["--name", "live-3"])?;
+    let Tenant { segment, pid, .. } = client.settled()?;
     signal(Process(pid), Signal::SIGKILL)?;
     gone(&segment)?;
-    drop(running);
+    drop(client);
 
-    let (running, _control) = start(&["--name", "live-4"])?;
-    let tenant = settled(&running)?;
+    let client = Client::start(&["--name", "live-4"])?;
+    let tenant = client.settled()?;
     // Under the name of another user, so that no run of root's removes it meanwhile.
     let kept = Planted::name(STRANGER, "kept");
     fs::copy(path(&tenant.segment), kept.path())?;
     chown(kept.path(), Some(STRANGER), Some(STRANGER))?;
     assert_eq!(
-        Status::now(&running.session)?.of(&kept.segment).map(|tenant| tenant.state.clone()),
+        Status::now(&client.running.session)?.of(&kept.segment).map(|tenant| tenant.state.clone()),
         Some("live".into())
     );
-    let helpers = running.session.named("kcov-spawner");
+    let helpers = client.running.session.named("kcov-spawner");
     assert!(!helpers.is_empty());
     for helper in helpers {
         signal(helper, Signal::SIGSTOP)?;
     }
     signal(Process(tenant.pid), Signal::SIGKILL)?;
-    running.session.kill();
-    drop(running);
+    client.running.session.kill();
+    drop(client);
 
     let session = Session::new()?;
     let status = Status::now(&session)?;
@@ -153,26 +131,24 @@ fn segments_of_dead_brokers_are_known_and_removed() -> Result<()> {
 /// A segment of another start of the machine is of a dead broker, whoever has its number now.
 #[test]
 fn a_segment_of_another_boot_is_dead() -> Result<()> {
-    let (running, control) = start(&["--name", "live-5"])?;
-    let tenant = settled(&running)?;
+    let client = Client::start(&["--name", "live-5"])?;
+    let tenant = client.settled()?;
     let old = Planted::name(STRANGER, "boot");
     fs::copy(path(&tenant.segment), old.path())?;
     // The first words of the body: see `kcov_proto::view`.
     OpenOptions::new().write(true).open(old.path())?.write_all_at(&[0xff; 16], 8 * 8)?;
     chown(old.path(), Some(STRANGER), Some(STRANGER))?;
-    let status = Status::now(&running.session)?;
+    let status = Status::now(&client.running.session)?;
     assert_eq!(status.of(&old.segment).map(|tenant| tenant.state.as_str()), Some("dead"));
     assert_eq!(status.of(&tenant.segment).map(|tenant| tenant.state.as_str()), Some("live"));
-    control.set(GO, 1)?;
-    running.finish()?.assert_sound()?;
-    Ok(())
+    client.finish()
 }
 
 /// Whatever is named like a segment is refused with its reason, if it is none; nothing is waited for.
 #[test]
 fn what_is_no_segment_is_refused() -> Result<()> {
-    let (running, control) = start(&["--name", "live-6"])?;
-    let original = path(&settled(&running)?.segment);
+    let client = Client::start(&["--name", "live-6"])?;
+    let original = path(&client.settled()?.segment);
     let plant = |what: &str, make: &dyn Fn(&Planted) -> Result<()>| -> Result<Planted> {
         let planted = Planted::name(0, what);
         make(&planted)?;
@@ -210,23 +186,21 @@ fn what_is_no_segment_is_refused() -> Result<()> {
             })?,
         ),
     ];
-    let status = Status::now(&running.session)?;
+    let status = Status::now(&client.running.session)?;
     for (reason, planted) in &planted {
         let said = status.refusal(&planted.segment);
         assert!(said.is_some_and(|said| said.contains(reason)), "{planted:?} {reason:?}: {said:?}");
         assert!(status.of(&planted.segment).is_none());
     }
-    control.set(GO, 1)?;
-    running.finish()?.assert_sound()?;
-    Ok(())
+    client.finish()
 }
 
 /// A file that is cut short while it is read does not end the reader.
 #[test]
 fn a_segment_that_shrinks_ends_nobody() -> Result<()> {
-    let (running, control) = start(&["--name", "live-7"])?;
+    let client = Client::start(&["--name", "live-7"])?;
     let planted = Planted::name(0, "shrinks");
-    fs::copy(path(&settled(&running)?.segment), planted.path())?;
+    fs::copy(path(&client.settled()?.segment), planted.path())?;
     let whole = fs::read(planted.path())?;
     let file = OpenOptions::new().write(true).open(planted.path())?;
     let done = std::sync::atomic::AtomicBool::new(false);
@@ -238,13 +212,11 @@ fn a_segment_that_shrinks_ends_nobody() -> Result<()> {
                 let _ = file.write_all_at(&whole, 0);
             }
         });
-        let looks = (0..50).map(|_| Status::now(&running.session).map(drop)).collect();
+        let looks = (0..50).try_for_each(|_| Status::now(&client.running.session).map(drop));
         done.store(true, std::sync::atomic::Ordering::Relaxed);
         looks
     })?;
-    control.set(GO, 1)?;
-    running.finish()?.assert_sound()?;
-    Ok(())
+    client.finish()
 }
 
 /// Every user may look, unless the run says otherwise; no other user may write.
@@ -259,10 +231,10 @@ fn who_may_look_and_who_may_write() -> Result<()> {
         fs::metadata(path(&tenant.segment)).map(|facts| facts.permissions().mode() & 0o7777)
     };
 
-    let (running, control) = start(&["--name", "live-8"])?;
-    let tenant = settled(&running)?;
+    let client = Client::start(&["--name", "live-8"])?;
+    let tenant = client.settled()?;
     assert_eq!(mode(&tenant)?, 0o644);
-    let seen = by_stranger(&running.session)?;
+    let seen = by_stranger(&client.running.session)?;
     assert_eq!(seen.of(&tenant.segment).map(|seen| seen.notifications), Some(tenant.notifications));
     for attempt in [
         ": >>\"$0\"",
@@ -275,26 +247,22 @@ fn who_may_look_and_who_may_write() -> Result<()> {
             Command::new("sh").args(["-c", attempt]).arg(path(&tenant.segment)).uid(STRANGER).output()?;
         assert!(!tried.status.success(), "{attempt}: {tried:?}");
     }
-    control.set(GO, 1)?;
-    running.finish()?.assert_sound()?;
+    client.finish()?;
 
-    let (running, control) = start(&["--name", "live-9", "--publish", "own"])?;
-    let tenant = settled(&running)?;
+    let client = Client::start(&["--name", "live-9", "--publish", "own"])?;
+    let tenant = client.settled()?;
     assert_eq!(mode(&tenant)?, 0o600);
-    assert!(by_stranger(&running.session)?.of(&tenant.segment).is_none());
-    control.set(GO, 1)?;
-    running.finish()?.assert_sound()?;
-    Ok(())
+    assert!(by_stranger(&client.running.session)?.of(&tenant.segment).is_none());
+    client.finish()
 }
 
 /// A run that shows nothing to anybody has no segment, and times nothing.
 #[test]
 fn a_run_that_is_not_shown() -> Result<()> {
-    let (running, control) = start(&["--publish", "none"])?;
-    let shown = Status::now(&running.session)?.tenants;
-    assert!(shown.iter().all(|tenant| Process(tenant.pids.front) != running.front()), "{shown:?}");
-    control.set(GO, 1)?;
-    let outcome = running.finish()?;
+    let client = Client::start(&["--publish", "none"])?;
+    let shown = Status::now(&client.running.session)?.tenants;
+    assert!(shown.iter().all(|tenant| Process(tenant.pids.front) != client.running.front()), "{shown:?}");
+    let outcome = client.outcome()?;
     let report = outcome.assert_sound()?;
     assert_eq!((report.latency.len(), report.notifications_by_kind["trace"]), (0, CALLS));
     Ok(())

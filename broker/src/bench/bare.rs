@@ -44,7 +44,7 @@ pub fn supervise(workload: Workload) -> Result<ExitCode> {
 /// The calls that the product must see for the same workload.
 fn notified(workload: Workload) -> &'static [libc::c_long] {
     match workload {
-        Workload::Noop | Workload::Callers => &[libc::SYS_getppid],
+        Workload::Noop | Workload::LiveView | Workload::Callers => &[libc::SYS_getppid],
         Workload::Ioctl => &[libc::SYS_openat, libc::SYS_ioctl],
         Workload::CycleSmall | Workload::CycleLarge => &[libc::SYS_openat, libc::SYS_ioctl, libc::SYS_mmap],
         Workload::DeviceOpen | Workload::FileOpen => &[libc::SYS_openat],

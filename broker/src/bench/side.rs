@@ -31,6 +31,9 @@ impl Side {
     /// # Errors
     /// If it cannot be started.
     pub fn limit(workload: Workload) -> Result<Side> {
+        if workload == Workload::LiveView {
+            return Side::run(workload, &["--publish", "none"]);
+        }
         let mut command = Command::new(std::env::current_exe()?);
         command.arg(SUBCOMMAND).arg(workload.word()).arg(BARE);
         Side::start("bare supervisor", command)
@@ -41,14 +44,19 @@ impl Side {
     /// # Errors
     /// If it cannot be started.
     pub fn product(workload: Workload) -> Result<Side> {
+        Side::run(workload, &[])
+    }
+
+    fn run(workload: Workload, options: &[&str]) -> Result<Side> {
         let program = std::env::current_exe()?;
         let mut command = Command::new(&program);
-        command.arg("run");
-        match workload {
-            Workload::Noop | Workload::Callers => drop(command.args(["--trace", "getppid"])),
-            Workload::Program => drop(command.args(["--trace", "syzkaller"])),
-            _ => {}
-        }
+        command.arg("run").args(options);
+        let trace = match workload {
+            Workload::Noop | Workload::LiveView | Workload::Callers => Some("getppid"),
+            Workload::Program => Some("syzkaller"),
+            _ => None,
+        };
+        command.args(trace.iter().flat_map(|set| ["--trace", set]));
         command.arg("--").arg(program).arg(SUBCOMMAND).arg(workload.word());
         Side::start("kcov-broker run", command)
     }

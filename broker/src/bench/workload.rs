@@ -28,6 +28,8 @@ const OPEN_AT_ONCE: u32 = 16;
 pub enum Workload {
     /// One thread calls `getppid`, which is notified and continued.
     Noop,
+    /// The same under the product alone: its live view against none.
+    LiveView,
     /// Four threads do.
     Callers,
     /// `KCOV_ENABLE` and `KCOV_DISABLE` in turn.
@@ -51,7 +53,7 @@ impl Workload {
     #[must_use]
     pub fn batch(self) -> u32 {
         match self {
-            Workload::Noop | Workload::Callers => 4000,
+            Workload::Noop | Workload::LiveView | Workload::Callers => 4000,
             Workload::Ioctl => 2000,
             Workload::CycleSmall => 250,
             Workload::CycleLarge => 100,
@@ -99,7 +101,7 @@ impl Session {
     /// If one of them fails.
     pub fn batch(&self, operations: u32) -> Result<Duration> {
         match self.workload {
-            Workload::Noop => timed(|| call(operations)),
+            Workload::Noop | Workload::LiveView => timed(|| call(operations)),
             Workload::Callers => timed(|| callers(operations)),
             Workload::Ioctl => timed(|| self.pairs(operations / 2)),
             Workload::CycleSmall => timed(|| cycles(operations, SMALL_AREA)),

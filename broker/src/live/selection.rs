@@ -34,10 +34,7 @@ impl Selection {
     /// # Errors
     /// If there is no way to look, or a name that no tenant has.
     pub fn find(&self) -> Result<Selected> {
-        let found = catalogue::scan().with_context(|| {
-            format!("cannot look for tenants in {}: mount a tmpfs there", super::DIRECTORY)
-        })?;
-        let selected = self.pick(found);
+        let selected = self.find_any()?;
         for name in &self.names {
             let has = |tenant: &Tenant| is_called(tenant, name);
             anyhow::ensure!(
@@ -47,6 +44,17 @@ impl Selection {
             );
         }
         Ok(selected)
+    }
+
+    /// The same, also if there is no tenant of some name.
+    ///
+    /// # Errors
+    /// If there is no way to look.
+    pub fn find_any(&self) -> Result<Selected> {
+        let found = catalogue::scan().with_context(|| {
+            format!("cannot look for tenants in {}: mount a tmpfs there", super::DIRECTORY)
+        })?;
+        Ok(self.pick(found))
     }
 
     fn pick(&self, found: Catalogue) -> Selected {

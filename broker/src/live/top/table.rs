@@ -1,0 +1,240 @@
+//! What `top` shows: the tenants, in which order, which one is selected.
+
+use super::rates::Rates;
+use crate::live::figures;
+use crate::live::selection::Selected;
+use crate::live::tenant::Tenant;
+use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use std::cmp::Ordering;
+
+/// What keys do.
+pub const KEYS: &str = "Keys: q quit, up and down select, Enter detail, s and S sort by the next or the last column, \
+                        r reverse, p pause, a all users";
+
+/// One tenant.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// It.
+    pub tenant: Tenant,
+    /// What changed lately.
+    pub rates: Rates,
+}
+
+/// A column: its title, its width, a cell's text, and the order of two rows.
+pub struct Column {
+    /// In the head line.
+    pub title: &'static str,
+    /// Characters.
+    pub width: u16,
+    /// Of a row.
+    pub cell: fn(&Row) -> String,
+    order: fn(&Row, &Row) -> Ordering,
+    /// Whether the largest come first.
+    falls: bool,
+}
+
+const fn words(
+    title: &'static str,
+    width: u16,
+    cell: fn(&Row) -> String,
+    order: fn(&Row, &Row) -> Ordering,
+) -> Column {
+    Column { title, width, cell, order, falls: false }
+}
+
+const fn number(
+    title: &'static str,
+    width: u16,
+    cell: fn(&Row) -> String,
+    order: fn(&Row, &Row) -> Ordering,
+) -> Column {
+    Column { title, width, cell, order, falls: true }
+}
+
+/// Column that the table is sorted by at first.
+const FIRST: usize = 5;
+
+/// From left to right.
+pub const COLUMNS: [Column; 14] = [
+    words("NAME", 20, |r| r.tenant.name.to_string(), |a, b| a.tenant.name.cmp(&b.tenant.name)),
+    words("USER", 10, |r| r.tenant.user.clone(), |a, b| a.tenant.user.cmp(&b.tenant.user)),
+    words("STATE", 6, |r| r.tenant.state.name().to_owned(), |a, b| a.tenant.state.cmp(&b.tenant.state)),
+    number("PID", 7, |r| r.tenant.pid.to_string(), |a, b| a.tenant.pid.cmp(&b.tenant.pid)),
+    number(
+        "UP",
+        7,
+        |r| figures::duration(r.tenant.uptime_seconds),
+        |a, b| a.tenant.uptime_seconds.total_cmp(&b.tenant.uptime_seconds),
+    ),
+    number("CALLS/S", 7, |r| figures::rate(r.rates.calls), |a, b| a.rates.calls.total_cmp(&b.rates.calls)),
+    number(
+        "CALLS",
+        6,
+        |r| figures::count(r.tenant.tally.notifications),
+        |a, b| a.tenant.tally.notifications.cmp(&b.tenant.tally.notifications),
+    ),
+    number(
+        "P99",
+        6,
+        |r| figures::time(r.rates.latency.quantile(0.99)),
+        |a, b| a.rates.latency.quantile(0.99).cmp(&b.rates.latency.quantile(0.99)),
+    ),
+    number(
+        "REC/S",
+        6,
+        |r| figures::rate(r.rates.records),
+        |a, b| a.rates.records.total_cmp(&b.rates.records),
+    ),
+    number(
+        "LOST",
+        6,
+        |r| figures::count(r.tenant.tally.records_lost),
+        |a, b| a.tenant.tally.records_lost.cmp(&b.tenant.tally.records_lost),
+    ),
+    number(
+        "INST",
+        5,
+        |r| figures::count(r.tenant.counts.instances),
+        |a, b| a.tenant.counts.instances.cmp(&b.tenant.counts.instances),
+    ),
+    number(
+        "AREAS",
+        6,
+        |r| figures::bytes(r.tenant.counts.arena_bytes),
+        |a, b| a.tenant.counts.arena_bytes.cmp(&b.tenant.counts.arena_bytes),
+    ),
+    number(
+        "CRASH",
+        5,
+        |r| figures::count(r.tenant.counts.worker_crashes),
+        |a, b| a.tenant.counts.worker_crashes.cmp(&b.tenant.counts.worker_crashes),
+    ),
+    number(
+        "REFUSED",
+        7,
+        |r| figures::count(r.tenant.counts.quota_refusals),
+        |a, b| a.tenant.counts.quota_refusals.cmp(&b.tenant.counts.quota_refusals),
+    ),
+];
+
+/// What is to be done after a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// Go on.
+    Go,
+    /// Show other users' tenants, or no longer.
+    ToggleUsers,
+    /// End.
+    Quit,
+}
+
+/// All that is shown.
+#[derive(Clone, Debug)]
+pub struct Table {
+    /// In the order of the screen.
+    pub rows: Vec<Row>,
+    /// Sentences below.
+    pub notes: Vec<String>,
+    /// Column that it is sorted by.
+    pub sort: usize,
+    /// In the other direction than the column's own.
+    pub reversed: bool,
+    /// The table stands still.
+    pub paused: bool,
+    /// The selected tenant is shown in detail.
+    pub detail: bool,
+    /// Segment of the selected tenant: it stays so wherever it moves.
+    selected: Option<String>,
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Table {
+            rows: Vec::new(),
+            notes: Vec::new(),
+            sort: FIRST,
+            reversed: false,
+            paused: false,
+            detail: false,
+            selected: None,
+        }
+    }
+}
+
+impl Table {
+    /// Takes in a new look.
+    pub fn update(&mut self, Selected { tenants, notes, .. }: Selected) {
+        let before = std::mem::take(&mut self.rows);
+        let row = |tenant: Tenant| {
+            let last = before.iter().find(|row| row.tenant.segment == tenant.segment);
+            // Two looks between which the broker wrote nothing: what changed is what was seen to change last.
+            let rates = match last {
+                Some(row) if row.tenant.beat == tenant.beat => row.rates,
+                last => Rates::between(last.map(|row| &row.tenant), &tenant),
+            };
+            Row { tenant, rates }
+        };
+        self.rows = tenants.into_iter().map(row).collect();
+        self.notes = notes;
+        self.arrange();
+    }
+
+    /// Which line is selected.
+    #[must_use]
+    pub fn selected(&self) -> Option<usize> {
+        let place = self.rows.iter().position(|row| Some(&row.tenant.segment) == self.selected.as_ref());
+        place.or_else(|| (!self.rows.is_empty()).then_some(0))
+    }
+
+    /// What a key does.
+    pub fn press(&mut self, key: KeyEvent) -> Flow {
+        match key.code {
+            KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => return Flow::Quit,
+            KeyCode::Char('q') => return Flow::Quit,
+            KeyCode::Esc if !self.detail => return Flow::Quit,
+            KeyCode::Esc => self.detail = false,
+            KeyCode::Char('a') => return Flow::ToggleUsers,
+            KeyCode::Enter => self.detail = !self.detail,
+            KeyCode::Char('p' | ' ') => self.paused = !self.paused,
+            KeyCode::Char('s') => self.sort_by((self.sort + 1) % COLUMNS.len()),
+            KeyCode::Char('S') => self.sort_by((self.sort + COLUMNS.len() - 1) % COLUMNS.len()),
+            KeyCode::Char('r') => {
+                self.reversed = !self.reversed;
+                self.arrange();
+            }
+            KeyCode::Down | KeyCode::Char('j') => self.select(1),
+            KeyCode::Up | KeyCode::Char('k') => self.select(-1),
+            KeyCode::PageDown => self.select(10),
+            KeyCode::PageUp => self.select(-10),
+            KeyCode::Home => self.select(isize::MIN),
+            KeyCode::End => self.select(isize::MAX),
+            _ => {}
+        }
+        Flow::Go
+    }
+
+    fn sort_by(&mut self, column: usize) {
+        self.sort = column;
+        self.reversed = false;
+        self.arrange();
+    }
+
+    /// Selects the line so many below.
+    fn select(&mut self, by: isize) {
+        let last = self.rows.len().saturating_sub(1);
+        let line = self.selected().unwrap_or_default().saturating_add_signed(by).min(last);
+        self.selected = self.rows.get(line).map(|row| row.tenant.segment.clone());
+    }
+
+    fn arrange(&mut self) {
+        let Column { order, falls, .. } = &COLUMNS[self.sort];
+        let turned = *falls != self.reversed;
+        self.rows.sort_by(|a, b| {
+            let first = if turned { order(b, a) } else { order(a, b) };
+            // Equal ones stand still.
+            first
+                .then_with(|| a.tenant.name.cmp(&b.tenant.name))
+                .then_with(|| a.tenant.pid.cmp(&b.tenant.pid))
+        });
+    }
+}
