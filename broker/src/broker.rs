@@ -34,6 +34,11 @@ use tracing::{debug, error, warn};
 /// What the broker tells the front.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FrontEvent {
+    /// The command is about to be executed.
+    Running {
+        /// Process id of the spawner, which lives until all else of the run but the broker is gone.
+        spawner: u32,
+    },
     /// The command stopped: so does the job.
     Stopped,
     /// The command ended. `last`: so did all else, and the broker is about to.
@@ -57,6 +62,8 @@ pub enum FrontEvent {
 pub enum FrontOrder {
     /// Send this signal to the command.
     Signal(i32),
+    /// End every process of the tenant.
+    Kill,
 }
 
 /// The broker of one run.
@@ -154,19 +161,26 @@ impl Broker {
                     warn!(signal = number, "a signal could not be passed on");
                 }
             }
+            Ok((FrontOrder::Kill, _)) => self.kill_tenant(),
             Err(ChannelError::WouldBlock) => {}
             Err(_) => {
                 self.poller.remove(&*front);
                 self.front = None;
-                if self.status.is_none() {
+                if self.status.is_none() || self.tenant.launch.ends_as_one() {
                     warn!("the front was killed: the tenant ends");
-                    let _ = self.tender.try_send(&TenderOrder::Kill, &[]);
+                    self.kill_tenant();
                 }
             }
         }
     }
 
-    fn tell_front(&mut self, event: &FrontEvent) {
+    fn kill_tenant(&mut self) {
+        // A tender that is gone needs no telling.
+        let _ = self.tender.try_send(&TenderOrder::Kill, &[]);
+    }
+
+    /// Tells the front, if there is one.
+    pub fn tell_front(&mut self, event: &FrontEvent) {
         if let Some(front) = &mut self.front {
             // A front that is gone needs no telling; its end is an event of its own.
             let _ = front.try_send(event, &[]);
@@ -188,7 +202,9 @@ impl Broker {
                 self.status = Some(status);
                 // What is left behind goes on, and is served; the front need not wait for it, unless it is about to
                 // be all over.
-                if !self.is_last() {
+                if self.tenant.launch.ends_as_one() {
+                    self.kill_tenant();
+                } else if !self.is_last() {
                     self.tell_front(&FrontEvent::Ended { status, last: false });
                 }
             }
@@ -269,7 +285,7 @@ impl Broker {
 
     /// Ends the tenant, which cannot be served any longer.
     pub fn abort(&mut self, error: &TenantError) {
-        let _ = self.tender.try_send(&TenderOrder::Kill, &[]);
+        self.kill_tenant();
         self.tell_front(&FrontEvent::Failed { message: error.to_string(), status: 125 });
     }
 }

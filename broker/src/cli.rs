@@ -1,6 +1,8 @@
 //! The command line.
 
 use crate::bench::{self, BenchArgs, BenchClientArgs};
+use crate::config::check::{self, CheckArgs};
+use crate::control::client::{self, TenantArgs};
 use crate::cover::{self, CoverArgs};
 use crate::doctor::{self, DoctorArgs};
 use crate::live::exporter::{self, MetricsArgs};
@@ -8,6 +10,7 @@ use crate::live::status::{self, StatusArgs};
 use crate::live::top::{self, TopArgs};
 use crate::replay::{self, ReplayArgs};
 use crate::run::{self, RunArgs};
+use crate::serve::{self, ServeArgs};
 use crate::symbolize::{self, SymbolizeArgs};
 use clap::{CommandFactory, Parser, Subcommand};
 use std::io::Write;
@@ -27,6 +30,12 @@ enum Command {
     Run(Box<RunArgs>),
     /// Run a command as run does, then tell what the handlers covered
     Cover(Box<CoverArgs>),
+    /// Run the tenants of a configuration, as a service
+    Serve(ServeArgs),
+    /// Check a configuration and tell all that is wrong with it
+    Check(CheckArgs),
+    /// Add, stop, restart and list the tenants of `kcov-broker serve`
+    Tenant(TenantArgs),
     /// Tell whether a run can work here, what is missing and what to do about it
     Doctor(DoctorArgs),
     Status(StatusArgs),
@@ -67,6 +76,9 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Run(args) => run::run(*args),
         Command::Cover(args) => cover::run(*args),
+        Command::Serve(args) => serve::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Tenant(args) => client::run(args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Top(args) => top::run(&args),
         Command::Metrics(args) => exporter::run(&args),

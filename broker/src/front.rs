@@ -31,6 +31,7 @@ pub fn wait(socket: OwnedFd, broker: Pid) -> u8 {
     let mut channel = Channel::from(socket);
     loop {
         match channel.receive::<FrontEvent>() {
+            Ok((FrontEvent::Running { .. }, _)) => {}
             Ok((FrontEvent::Stopped, _)) => {
                 // The shell sees the job stop, and may continue it.
                 let _ = raise(Signal::SIGSTOP);

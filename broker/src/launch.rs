@@ -1,11 +1,14 @@
 //! What a tenant is started with; known before anything is forked and inherited by every process of the run.
 
+pub mod service;
+
 use crate::cgroup;
 use crate::live::Publication;
 use crate::rootless::Shown;
 use crate::trace_set::TraceSet;
 use nix::sys::signal::SigSet;
 use nix::unistd::Pid;
+use service::{OnBrokerDeath, Service};
 use std::ffi::{CString, OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -31,6 +34,12 @@ pub struct Quotas {
     pub total: u64,
     /// Instances that exist at a time.
     pub instances: usize,
+}
+
+impl Default for Quotas {
+    fn default() -> Self {
+        Quotas { area: 2 << 30, total: 16 << 30, instances: 65_536 }
+    }
 }
 
 /// A command and how it is to run.
@@ -77,6 +86,22 @@ pub struct Launch {
     pub publication: Option<Publication>,
     /// Of a rootless run: which ids the command sees as its own.
     pub rootless: Option<Shown>,
+    /// Of a tenant of a service: what it has instead of a job.
+    pub service: Option<Service>,
+}
+
+impl Launch {
+    /// Whether processes that the command left behind end with it. In a job they go on, as without a broker.
+    #[must_use]
+    pub fn ends_as_one(&self) -> bool {
+        self.service.is_some()
+    }
+
+    /// What becomes of the command without its broker.
+    #[must_use]
+    pub fn on_broker_death(&self) -> OnBrokerDeath {
+        self.service.as_ref().map_or(OnBrokerDeath::Stop, |service| service.on_broker_death)
+    }
 }
 
 impl Launch {
@@ -141,20 +166,29 @@ pub fn environment() -> Vec<CString> {
         .collect()
 }
 
-/// Finds the file that `execvp(3)` would execute for `command`.
+/// Finds the file that `execvp(3)` would execute for `command`, with this process's `PATH`.
 ///
 /// # Errors
 /// [`CommandError`] as a shell would say it.
 pub fn find(command: &OsStr) -> Result<PathBuf, CommandError> {
-    if command.as_bytes().contains(&b'/') {
-        return executable(Path::new(command)).map(|()| PathBuf::from(command));
-    }
     let path = std::env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into());
+    find_in(command, &path, Path::new(""))
+}
+
+/// As [`find`], with another `PATH` and from another directory.
+///
+/// # Errors
+/// As there.
+pub fn find_in(command: &OsStr, path: &OsStr, directory: &Path) -> Result<PathBuf, CommandError> {
+    if command.as_bytes().contains(&b'/') {
+        let program = directory.join(command);
+        return executable(&program).map(|()| program);
+    }
     let mut refused = None;
-    for directory in std::env::split_paths(&path) {
+    for element in std::env::split_paths(path) {
         // An empty element means the current directory.
-        let candidate =
-            if directory.as_os_str().is_empty() { Path::new(".") } else { &directory }.join(command);
+        let element = if element.as_os_str().is_empty() { Path::new(".") } else { &element };
+        let candidate = directory.join(element).join(command);
         match executable(&candidate) {
             Ok(()) => return Ok(candidate),
             Err(CommandError::NotFound(_)) => {}

@@ -4,6 +4,7 @@
 //! | process | module | privilege | holds |
 //! |---|---|---|---|
 //! | front | [`front`] | the user's | a socket to the broker, the terminal |
+//! | manager, of a service, in the front's place | [`serve`] | the service's | a socket to each tenant's broker |
 //! | broker | [`broker`] | few capabilities, filtered | listener, registry, every arena |
 //! | spawner | [`spawner`] | the user's | a socket to the broker; starts the ones below |
 //! | tender | [`spawner::tender`] | the user's | the tenant's processes, as their subreaper |
@@ -38,7 +39,9 @@ pub mod call_name;
 pub mod cgroup;
 pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod confine;
+pub mod control;
 pub mod cover;
 pub mod descriptor_limit;
 pub mod doctor;
@@ -60,6 +63,7 @@ pub mod replay;
 pub mod report;
 pub mod rootless;
 pub mod run;
+pub mod serve;
 pub mod spawner;
 pub mod spawner_client;
 pub mod symbolize;

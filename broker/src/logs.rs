@@ -13,12 +13,23 @@
 //! | `reader_stuck` | a reader was past its deadline | worker |
 //! | `zygote_crash` | a zygote ended | error |
 //!
+//! Of a service, also, always, with the tenant's name in `tenant`:
+//!
+//! | event | when | fields |
+//! |---|---|---|
+//! | `tenant_start` | a tenant runs | broker, took_ms |
+//! | `tenant_end` | a tenant ended | status, message, next |
+//! | `tenant_kill` | a tenant did not end when it was asked to | |
+//!
 //! `id` numbers the instances of a tenant, `tid` is the calling thread, `worker` a process id; `errno` is there if the
 //! call was refused.
 
 use clap::ValueEnum;
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::fmt;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, fmt};
 
 /// Form of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -30,14 +41,36 @@ pub enum LogFormat {
     Json,
 }
 
-/// Starts logging; `verbosity` counts the `-v`.
-pub fn start(format: LogFormat, verbosity: u8) {
-    let level = match verbosity {
+fn level(verbosity: u8) -> LevelFilter {
+    match verbosity {
         0 => LevelFilter::WARN,
         1 => LevelFilter::INFO,
         2 => LevelFilter::DEBUG,
         _ => LevelFilter::TRACE,
+    }
+}
+
+/// Starts the log of a service: what becomes of tenants is told always, what happens within them as `verbosity` says.
+/// The journal has its own clock.
+pub fn start_service(format: LogFormat, verbosity: u8) {
+    let level = level(verbosity);
+    let targets =
+        Targets::new().with_default(level).with_target("kcov_broker::serve", level.max(LevelFilter::INFO));
+    let layer = fmt::layer().with_writer(std::io::stderr).with_target(false).with_ansi(false);
+    let registry = tracing_subscriber::registry();
+    // A second start, in a test, keeps the first.
+    let _ = match (format, std::env::var_os("JOURNAL_STREAM").is_some()) {
+        (LogFormat::Text, true) => registry.with(layer.without_time().with_filter(targets)).try_init(),
+        (LogFormat::Text, false) => registry.with(layer.with_filter(targets)).try_init(),
+        (LogFormat::Json, _) => {
+            registry.with(layer.json().flatten_event(true).with_filter(targets)).try_init()
+        }
     };
+}
+
+/// Starts logging; `verbosity` counts the `-v`.
+pub fn start(format: LogFormat, verbosity: u8) {
+    let level = level(verbosity);
     let builder = fmt().with_max_level(level).with_writer(std::io::stderr).with_target(false);
     // A second start, in a test, keeps the first.
     let _ = match format {

@@ -19,10 +19,11 @@ use crate::sys::{inode_flags, mount, process};
 use kcov_proto::claims::{Claims, DeviceClaim};
 use kcov_proto::message::FileId;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open, openat};
+use nix::fcntl::{AtFlags, OFlag, open, openat};
 use nix::mount::{MntFlags, MsFlags, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::{Mode, fchmod};
+use nix::unistd::{Gid, Uid, fchownat};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -80,14 +81,15 @@ fn step(step: &'static str) -> impl Fn(Errno) -> StepError {
 /// # Errors
 /// If the namespace cannot be had; failures after that are [`Placeholders::notes`].
 pub fn install() -> Result<Placeholders, PlaceholderError> {
-    install_for(&Claims::default())
+    install_for(&Claims::default(), None)
 }
 
-/// As [`install`], with a file for each device of the handlers.
+/// As [`install`], with a file for each device of the handlers. The device's own belong to `owner` if there is one, and
+/// else to the caller: who owns a file of mode 0600 is who may open it.
 ///
 /// # Errors
 /// Also if a handler's device cannot be placed: who runs a command for it wants it there.
-pub fn install_for(claims: &Claims) -> Result<Placeholders, PlaceholderError> {
+pub fn install_for(claims: &Claims, owner: Option<(Uid, Gid)>) -> Result<Placeholders, PlaceholderError> {
     let directory = std::env::current_dir().ok();
     let failed = |call| move |errno| PlaceholderError { call, errno };
     unshare(CloneFlags::CLONE_NEWNS).map_err(failed("unshare(CLONE_NEWNS)"))?;
@@ -107,6 +109,9 @@ pub fn install_for(claims: &Claims) -> Result<Placeholders, PlaceholderError> {
         done.files.push(device);
         done.devices = placed;
     }
+    if let Some((uid, gid)) = owner {
+        done.give_to(uid, gid);
+    }
     if let Some(directory) = directory {
         done.enter_again(directory);
     }
@@ -118,6 +123,21 @@ impl Placeholders {
         match result {
             Ok(id) => self.files.push(id),
             Err(error) => self.notes.push(format!("no placeholder at {place}: {error}")),
+        }
+    }
+
+    /// Gives the placeholders to a user, and nothing else that may stand in their places.
+    fn give_to(&mut self, uid: Uid, gid: Gid) {
+        for directory in [DEBUG_DIRECTORY, DEVICE_DIRECTORY] {
+            let Ok(directory) = open_directory(directory) else { continue };
+            let is_ours = |facts: process::FileFacts| self.files.contains(&facts.id);
+            if !process::file_facts_at(directory.as_fd(), NAME).is_ok_and(is_ours) {
+                continue;
+            }
+            if let Err(errno) = fchownat(&directory, NAME, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW)
+            {
+                self.notes.push(format!("a placeholder stays root's: {errno}"));
+            }
         }
     }
 

@@ -1,7 +1,8 @@
-//! The one blocking point of the broker: epoll, with names for what is waited for.
+//! The one blocking point of a process: epoll, with names for what is waited for.
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use std::marker::PhantomData;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -32,9 +33,17 @@ pub enum Token {
     Owner(u32),
 }
 
+/// What a poller tells: a name that fits into the 64 bits that epoll keeps.
+pub trait Name: Sized {
+    /// As bits.
+    fn encode(self) -> u64;
+    /// From bits.
+    fn decode(data: u64) -> Option<Self>;
+}
+
 const SHIFT: u32 = 32;
 
-impl Token {
+impl Name for Token {
     fn encode(self) -> u64 {
         let (kind, value) = match self {
             Token::Front => (0, 0),
@@ -71,26 +80,27 @@ impl Token {
     }
 }
 
-/// An epoll instance over tokens.
+/// An epoll instance over names; the broker's by default.
 #[derive(Debug)]
-pub struct Poller {
+pub struct Poller<T = Token> {
     epoll: Epoll,
+    names: PhantomData<fn() -> T>,
 }
 
-impl Poller {
+impl<T: Name> Poller<T> {
     /// An empty one.
     ///
     /// # Errors
     /// As `epoll_create1(2)`.
     pub fn new() -> Result<Self, Errno> {
-        Ok(Poller { epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)? })
+        Ok(Poller { epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?, names: PhantomData })
     }
 
     /// Waits for `fd` to become readable or to end; closing it takes it out again.
     ///
     /// # Errors
     /// As `epoll_ctl(2)`.
-    pub fn add(&self, fd: impl AsFd, token: Token) -> Result<(), Errno> {
+    pub fn add(&self, fd: impl AsFd, token: T) -> Result<(), Errno> {
         self.epoll.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, token.encode()))
     }
 
@@ -98,7 +108,7 @@ impl Poller {
     ///
     /// # Errors
     /// As `epoll_ctl(2)`.
-    pub fn add_once(&self, fd: impl AsFd, token: Token) -> Result<(), Errno> {
+    pub fn add_once(&self, fd: impl AsFd, token: T) -> Result<(), Errno> {
         self.epoll.add(fd, EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLONESHOT, token.encode()))
     }
 
@@ -112,7 +122,7 @@ impl Poller {
     ///
     /// # Errors
     /// As `epoll_wait(2)`; a signal is not one.
-    pub fn wait(&self, timeout: Option<Duration>, ready: &mut Vec<Token>) -> Result<(), Errno> {
+    pub fn wait(&self, timeout: Option<Duration>, ready: &mut Vec<T>) -> Result<(), Errno> {
         let mut events = [EpollEvent::empty(); 64];
         // Rounded up: a wait of less than a millisecond must not spin.
         let timeout = timeout.map_or(EpollTimeout::NONE, |timeout| {
@@ -120,7 +130,7 @@ impl Poller {
         });
         match self.epoll.wait(&mut events, timeout) {
             Ok(count) => {
-                ready.extend(events[..count].iter().filter_map(|event| Token::decode(event.data())));
+                ready.extend(events[..count].iter().filter_map(|event| T::decode(event.data())));
                 Ok(())
             }
             Err(Errno::EINTR) => Ok(()),

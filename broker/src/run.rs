@@ -31,7 +31,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 /// Most processes of a tenant's workers: zygote, workers, and those dead and not yet reaped.
-const WORKER_PROCESSES: u64 = 64;
+pub(crate) const WORKER_PROCESSES: u64 = 64;
 
 /// Options of `kcov-broker run`.
 #[derive(Debug, clap::Args)]
@@ -151,7 +151,7 @@ pub(crate) fn parse_time(text: &str) -> Result<Duration, String> {
     if bounds.contains(&time) { Ok(time) } else { Err("must be between 10ms and a day".into()) }
 }
 
-fn parse_bytes(text: &str) -> Result<u64, String> {
+pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let shift = match text[digits.len()..].to_ascii_uppercase().as_str() {
         "" | "B" => 0,
@@ -246,6 +246,7 @@ fn launch(args: &RunArgs, cover: Option<OwnedFd>) -> anyhow::Result<Launch> {
             None => jail_id(),
         },
         rootless,
+        service: None,
     })
 }
 
@@ -291,14 +292,14 @@ fn library(path: &Path) -> anyhow::Result<PathBuf> {
 }
 
 /// A handler as the worker program takes it, with the file by its full path.
-fn handler_argument(given: &OsStr) -> anyhow::Result<CString> {
+pub(crate) fn handler_argument(given: &OsStr) -> anyhow::Result<CString> {
     let (path, config) = split_handler(given);
     let argument = [b"--handler=", library(path)?.as_os_str().as_bytes(), config].concat();
     Ok(launch::c_string(OsStr::from_bytes(&argument), "the name of a handler")?)
 }
 
 /// How a run without root starts its command; `None` with root.
-fn rootless(map_root: bool) -> anyhow::Result<Option<Shown>> {
+pub(crate) fn rootless(map_root: bool) -> anyhow::Result<Option<Shown>> {
     let shown = if map_root { Shown::Root } else { Shown::Own };
     match Standing::of_caller(jail_id())? {
         Standing::Root => Ok(None),
@@ -333,7 +334,7 @@ pub(crate) fn jail_id() -> u32 {
 }
 
 /// The broker's process. Returns the exit status.
-fn be_broker(launch: Launch, front: OwnedFd, report: Option<File>) -> i32 {
+pub(crate) fn be_broker(launch: Launch, front: OwnedFd, report: Option<File>) -> i32 {
     let _ = nix::sys::prctl::set_name(c"kcov-broker");
     // Out of the terminal's job: what its keys send is for the command.
     let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
@@ -370,6 +371,8 @@ fn serve(launch: Launch, front: &OwnedFd, report: Option<File>) -> anyhow::Resul
     descriptor_limit::raise(launch.quotas.instances);
     let publisher = launch.publication.as_ref().and_then(Publisher::open);
     confine::broker().context("cannot give up privileges")?;
+    // What the front holds on to if this process dies first.
+    let running = FrontEvent::Running { spawner: spawner.as_raw().cast_unsigned() };
     let shell_side = pidfd_open(getppid().as_raw() as u32, false).context("cannot hold on to the front")?;
     let mut broker = Broker::start(
         launch,
@@ -382,6 +385,7 @@ fn serve(launch: Launch, front: &OwnedFd, report: Option<File>) -> anyhow::Resul
         StartError::Step { .. } => anyhow::Error::from(error).context("the tenant cannot be set up"),
         other => other.into(),
     })?;
+    broker.tell_front(&running);
     let result = broker.run();
     if let Err(error) = &result {
         broker.abort(error);

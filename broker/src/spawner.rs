@@ -14,6 +14,7 @@ use crate::artifact;
 use crate::cgroup::Group;
 use crate::confine;
 use crate::launch::Launch;
+use crate::launch::service::OnBrokerDeath;
 use crate::live::Publication;
 use crate::sys::fork;
 use crate::sys::process::pidfd_open;
@@ -21,9 +22,12 @@ use crate::sys::socket::{Channel, ChannelError};
 use message::{Start, Started};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// How often the spawner reaps children that have ended, milliseconds.
 const REAP: u16 = 1000;
@@ -67,7 +71,7 @@ pub fn serve(socket: OwnedFd, launch: &Launch) -> i32 {
             Err(ChannelError::Closed) => {
                 // The broker may open no file any more, or was killed.
                 launch.publication.iter().for_each(Publication::withdraw);
-                outlive_children(tender);
+                outlive_children(tender, launch.on_broker_death());
                 group.into_iter().for_each(Group::remove);
                 return 0;
             }
@@ -77,10 +81,23 @@ pub fn serve(socket: OwnedFd, launch: &Launch) -> i32 {
 }
 
 /// Waits for the children, which all end by themselves now, so that none is left to somebody else. One that cannot
-/// end, in a file system that does not answer, is left after a while.
-fn outlive_children(mut tender: Option<Pid>) {
+/// end, in a file system that does not answer, is left after a while. A tenant that goes on without its broker has all
+/// the time that it wants, until `SIGTERM` says otherwise.
+fn outlive_children(mut tender: Option<Pid>, on_broker_death: OnBrokerDeath) {
     const ROUNDS: u32 = 2000;
-    for _ in 0..ROUNDS {
+    let (mut rounds, mut patient) = (0, on_broker_death == OnBrokerDeath::Enosys);
+    let asked = Arc::new(AtomicBool::new(false));
+    // Without a handler the signal ends this process, and with it nothing else.
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGTERM, asked.clone());
+    while rounds < ROUNDS {
+        if patient && tender.is_some() && asked.load(Ordering::Relaxed) {
+            patient = false;
+            // Its children come here then, and are killed below.
+            if let Some(tender) = tender {
+                // Reaped by nobody but this process: the number is its own.
+                let _ = kill(tender, Signal::SIGKILL);
+            }
+        }
         // Without its tender the tenant has come here, and nobody else ends it.
         if tender.is_none() {
             tender::kill_children();
@@ -88,6 +105,7 @@ fn outlive_children(mut tender: Option<Pid>) {
         if !reap(&mut tender) {
             return;
         }
+        rounds += u32::from(!patient || tender.is_none());
         std::thread::sleep(std::time::Duration::from_millis(1));
     }
 }

@@ -8,6 +8,7 @@ pub mod inode_flags;
 pub mod listener;
 pub mod memfd;
 pub mod mount;
+pub mod named_socket;
 pub mod pidfd;
 pub mod privilege;
 pub mod process;

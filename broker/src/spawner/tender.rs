@@ -6,6 +6,7 @@
 
 use super::message::{TenderEvent, TenderOrder};
 use crate::launch::Launch;
+use crate::launch::service::{OnBrokerDeath, Service};
 use crate::sys::fork::{self, Pointers};
 use crate::sys::pidfd;
 use crate::sys::process::pidfd_open;
@@ -36,7 +37,7 @@ pub fn serve(descriptors: Vec<OwnedFd>, launch: &Launch, claims: &Claims) -> i32
     let _ = nix::sys::prctl::set_name(c"kcov-tender");
     let mut broker = Channel::from(socket);
     match Tender::start(&mut broker, launch, claims) {
-        Ok(tender) => tender.run(&mut broker),
+        Ok(tender) => tender.run(&mut broker, launch.on_broker_death()),
         // The broker is gone: there is nobody to tell.
         Err(StartError::Channel) => 1,
         Err(StartError::Step { step, errno }) => {
@@ -96,7 +97,7 @@ impl Tender {
     }
 
     /// Passes on signals and ends until nobody is left.
-    fn run(self, broker: &mut Channel) -> i32 {
+    fn run(self, broker: &mut Channel, on_broker_death: OnBrokerDeath) -> i32 {
         // SIGCHLD is only let through while the tender waits, so none is lost between look and wait.
         let mut child = SigSet::empty();
         child.add(Signal::SIGCHLD);
@@ -129,6 +130,7 @@ impl Tender {
                 }
                 Ok((TenderOrder::Go, _)) => {}
                 Ok((TenderOrder::Kill, _)) => drop(self.end()),
+                Err(_) if on_broker_death == OnBrokerDeath::Enosys => return outlive_children(),
                 Err(_) => return self.end(),
             }
         }
@@ -173,8 +175,18 @@ impl Tender {
     }
 }
 
+/// The broker is gone, and the tenant goes on without it: to its own end.
+fn outlive_children() -> i32 {
+    loop {
+        match waitpid(None, None) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(_) => return 0,
+        }
+    }
+}
+
 /// Kills every child; what they leave behind is re-parented here and killed in its turn.
-pub(super) fn kill_children() {
+pub(crate) fn kill_children() {
     let children = std::fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
     for pid in children.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()) {
         // Not reaped yet, so the number is still theirs.
@@ -221,14 +233,19 @@ impl Command<'_> {
 
     fn prepare(&mut self) -> Result<Infallible, StartError> {
         let launch = self.launch;
-        // Back into the job of the terminal, which the helpers are not part of. If the group is gone, so is the
-        // terminal's interest in this job.
-        let _ = setpgid(Pid::from_raw(0), launch.group);
+        match launch.service {
+            Some(_) => Service::leave_job(),
+            // Back into the job of the terminal, which the helpers are not part of. If the group is gone, so is the
+            // terminal's interest in this job.
+            None => drop(setpgid(Pid::from_raw(0), launch.group)),
+        }
         if let Some(shown) = launch.rootless {
             rootless::enter(shown)
                 .map_err(|error| StartError::Step { step: error.what(), errno: error.errno() })?;
         }
-        let placed = placeholder::install_for(self.claims)
+        let owner = launch.service.as_ref().and_then(|service| service.identity.as_ref());
+        let owner = owner.map(|identity| (identity.uid, identity.gid));
+        let placed = placeholder::install_for(self.claims, owner)
             .map_err(|error| StartError::Step { step: error.to_string(), errno: error.errno })?;
         if launch.kallsyms {
             placeholder::install_kallsyms().map_err(|error| StartError::Step {
@@ -245,6 +262,12 @@ impl Command<'_> {
             .collect();
         let shell = Pointers::from(shell);
         let environment = Pointers::from(launch.environment.clone());
+        if let Some(service) = &launch.service {
+            service
+                .place_output()
+                .and_then(|()| service.take_identity())
+                .map_err(|(step, errno)| StartError::Step { step, errno })?;
+        }
         let placed =
             TenderEvent::Placed { placeholders: placed.files, devices: placed.devices, notes: placed.notes };
         self.tender.send(&placed, &[])?;

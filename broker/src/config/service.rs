@@ -1,0 +1,71 @@
+//! `[serve]`: what concerns all tenants.
+
+use super::section::Section;
+use super::{Source, values};
+use crate::logs::LogFormat;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+use toml::de::DeValue;
+
+/// What concerns all tenants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServeConfig {
+    /// The control socket; by default in the directory for this user's.
+    pub socket: Option<PathBuf>,
+    /// With root: uids and gids that workers run under, one a tenant.
+    pub uids: RangeInclusive<u32>,
+    /// Longest that an orderly end of all takes.
+    pub shutdown: Duration,
+    /// Form of the log.
+    pub log_format: LogFormat,
+}
+
+impl Default for ServeConfig {
+    fn default() -> Self {
+        /// Beyond what systems hand out to users, services (up to 65,534) and containers (from 524,288 to
+        /// 1,879,048,191 with systemd), and beyond those of single runs.
+        const UIDS: RangeInclusive<u32> = 0x7100_0000..=0x7100_ffff;
+        ServeConfig {
+            socket: None,
+            uids: UIDS,
+            shutdown: Duration::from_secs(30),
+            log_format: LogFormat::default(),
+        }
+    }
+}
+
+impl ServeConfig {
+    pub(super) fn read(section: &Section<'_>, source: &Source) -> Self {
+        let default = ServeConfig::default();
+        let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+        let read = ServeConfig {
+            socket: section.read("socket", values::path(&source.directory)),
+            uids: section.read_or("uids", default.uids, uids),
+            shutdown: section.read_or("shutdown", default.shutdown, values::time),
+            log_format: section.read_or("log-format", default.log_format, values::one_of(formats)),
+        };
+        section.finish();
+        read
+    }
+}
+
+/// `FIRST-LAST`, without root and without the numbers that mean "none" (`chown(2)`).
+fn uids(value: &DeValue<'_>) -> Result<RangeInclusive<u32>, String> {
+    let text = values::filled(value)?;
+    let wrong = || format!("\"{text}\" is no range: write \"FIRST-LAST\", as \"1895825408-1895890943\"");
+    let (first, last) = text.split_once('-').ok_or_else(wrong)?;
+    let number = |text: &str| text.trim().parse::<u32>().map_err(|_| wrong());
+    let (first, last) = (number(first)?, number(last)?);
+    if first > last {
+        return Err(format!("{first} is above {last}: the lower one comes first"));
+    }
+    if first == 0 || last == u32::MAX || (first..=last).contains(&65_534) || (first..=last).contains(&65_535)
+    {
+        return Err(
+            "workers must not run as root, as nobody (65534), nor as 65535 or 4294967295, which mean none"
+                .into(),
+        );
+    }
+    Ok(first..=last)
+}

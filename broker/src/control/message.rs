@@ -1,0 +1,142 @@
+//! What clients and the server say to each other: serde and bincode, one message a datagram.
+
+use kcov_proto::message::MAX_BYTES;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// Most bytes of a text with tenants to add: the message has a name and a directory besides.
+pub const MAX_ADDED: usize = MAX_BYTES - 2 * 4096 - 64;
+/// Most tenants in one reply.
+pub const PAGE: usize = 32;
+/// Most bytes of a text that a reply tells; [`PAGE`] tenants with three texts each fit into one datagram.
+pub const MAX_TEXT: usize = 512;
+
+/// What a client asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// The tenants whose names follow `after`, as many as one reply holds.
+    List {
+        /// The last name that is known; empty at first.
+        after: String,
+    },
+    /// One tenant.
+    Status {
+        /// Its name.
+        name: String,
+    },
+    /// Add the tenants of a configuration.
+    Add {
+        /// The text, in TOML.
+        text: String,
+        /// Name of the file, for messages.
+        file: String,
+        /// Where relative paths start.
+        directory: PathBuf,
+    },
+    /// End a tenant and keep it from starting again.
+    Stop {
+        /// Its name.
+        name: String,
+    },
+    /// End a tenant and start it again; start it if it does not run.
+    Restart {
+        /// Its name.
+        name: String,
+    },
+}
+
+/// What the server answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reply {
+    /// Tenants, by name.
+    Tenants {
+        /// Some of them.
+        tenants: Vec<Status>,
+        /// Whether there are more.
+        more: bool,
+    },
+    /// Tenants that were added.
+    Added {
+        /// Their names.
+        names: Vec<String>,
+    },
+    /// It is being done.
+    Accepted {
+        /// How often the tenant had been started when it was asked for.
+        starts: u64,
+    },
+    /// It is not done, and why.
+    Refused {
+        /// The message.
+        message: String,
+    },
+}
+
+/// What a tenant is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Condition {
+    /// It is on its way to the exec of its command.
+    Starting,
+    /// Its command runs.
+    Running,
+    /// It is being ended.
+    Stopping,
+    /// It ended, and starts again after a while.
+    Waiting,
+    /// It ended well, or was stopped.
+    Stopped,
+    /// It ended badly, and does not start again by itself.
+    Failed,
+}
+
+impl Condition {
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Condition::Starting => "starting",
+            Condition::Running => "running",
+            Condition::Stopping => "stopping",
+            Condition::Waiting => "waiting",
+            Condition::Stopped => "stopped",
+            Condition::Failed => "failed",
+        }
+    }
+}
+
+/// One tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Its name.
+    pub name: String,
+    /// What it is at.
+    pub state: Condition,
+    /// Since how many milliseconds.
+    pub since_ms: u64,
+    /// How long the last start took, up to the exec of the command, milliseconds.
+    pub start_ms: Option<u64>,
+    /// How often it was started.
+    pub starts: u64,
+    /// How often in a row it was started again without a long run.
+    pub restarts: u32,
+    /// Process id of its broker.
+    pub broker: Option<u32>,
+    /// uid of its workers, with root.
+    pub uid: Option<u32>,
+    /// Exit status of the last run, as shells give it.
+    pub last_status: Option<u8>,
+    /// What went wrong with the last run, if something did.
+    pub message: Option<String>,
+    /// Its command.
+    pub command: String,
+    /// Whether it is in the configuration file; else it was added later.
+    pub configured: bool,
+}
+
+/// `text` cut to what a reply may tell.
+#[must_use]
+pub fn bounded(text: &str) -> String {
+    let end = (0..=text.len().min(MAX_TEXT)).rev().find(|&end| text.is_char_boundary(end));
+    text[..end.unwrap_or(0)].to_owned()
+}

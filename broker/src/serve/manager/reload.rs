@@ -1,0 +1,68 @@
+//! `SIGHUP`: the configuration file again.
+
+use super::*;
+use crate::config::{Source, check};
+use std::collections::BTreeSet;
+
+impl Manager {
+    /// Reads the file again. What is wrong with it is told, and changes nothing.
+    pub(super) fn reload(&mut self) {
+        let Some(file) = self.file.clone().filter(|_| self.ending.is_none()) else { return };
+        let since = NotifyState::monotonic_usec_now().ok();
+        let states: Vec<_> = [NotifyState::Reloading].into_iter().chain(since).collect();
+        self.notifier.tell(&states);
+        let read = check::read(&file);
+        let config = read.and_then(|text| Ok(Config::parse(&text, &Source::file(&file))?));
+        match config {
+            Ok(config) => self.follow(config),
+            Err(error) => warn!("the configuration is wrong, and nothing is changed:\n{error:#}"),
+        }
+        self.notifier.tell(&[NotifyState::Ready]);
+    }
+
+    fn follow(&mut self, config: Config) {
+        let Config { serve, tenants } = config;
+        let expected = ServeConfig { shutdown: serve.shutdown, ..self.serve.clone() };
+        if serve != expected {
+            warn!("changes of [serve] but of `shutdown` take effect with the next start of the service");
+        }
+        self.serve.shutdown = serve.shutdown;
+        let named: BTreeSet<_> = tenants.iter().map(|tenant| tenant.name.clone()).collect();
+        let (mut added, mut changed, mut removed) = (0, 0, 0);
+        for (name, member) in &mut self.members {
+            if member.configured && !named.contains(name) {
+                member.leaves = true;
+                removed += 1;
+            }
+        }
+        for name in self.names() {
+            let leaving = self.members.get(&name).filter(|member| member.leaves).map(Member::pace);
+            leaving.into_iter().for_each(|pace| self.step(&name, Event::Stop(pace)));
+        }
+        for tenant in tenants {
+            if self.members.contains_key(&tenant.name) {
+                changed += u32::from(self.change(tenant));
+            } else {
+                added += 1;
+                self.add(tenant, true);
+            }
+        }
+        info!(added, changed, removed, "the configuration was read again");
+    }
+
+    /// Takes on what a tenant is to be from now on. Says whether it is to be anything else.
+    fn change(&mut self, tenant: TenantConfig) -> bool {
+        let Some(member) = self.members.get_mut(&tenant.name) else { return false };
+        let is_same = member.config.is_same(&tenant) && !member.leaves;
+        let (name, pace) = (tenant.name.clone(), member.pace());
+        // One that the operator stopped stays so.
+        let was_stopped = member.life.state() == State::Ended { failed: false } && !member.leaves;
+        (member.configured, member.leaves) = (true, false);
+        member.life.set_policy(tenant.restart);
+        member.config = tenant;
+        if !is_same && !was_stopped {
+            self.step(&name, Event::Restart(pace));
+        }
+        !is_same
+    }
+}
