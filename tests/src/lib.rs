@@ -9,6 +9,7 @@
 //! | [`session`] | a directory with links to the programs: by them the processes of one run are known |
 //! | [`run`], [`outcome`] | starts a run, waits with a deadline, and what it left behind |
 //! | [`ordinary`] | runs of a user who is not root |
+//! | [`service`] | starts a service with a configuration, and gives it an operator's orders |
 //! | [`process`] | processes as `/proc` shows them |
 //! | [`coverage`] | what `kcov-broker cover` says of a run |
 //! | [`steps`] | a process driven from one system call to the next, and killed there |
@@ -36,6 +37,7 @@ pub mod outcome;
 pub mod process;
 pub mod report;
 pub mod run;
+pub mod service;
 pub mod session;
 pub mod soak;
 pub mod steps;

@@ -140,3 +140,63 @@ pub fn bounded(text: &str) -> String {
     let end = (0..=text.len().min(MAX_TEXT)).rev().find(|&end| text.is_char_boundary(end));
     text[..end.unwrap_or(0)].to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kcov_proto::message::{decode, encode};
+    use proptest::prelude::*;
+
+    fn full(name: String) -> Status {
+        let text = "\u{20ac}".repeat(MAX_TEXT);
+        Status {
+            name,
+            state: Condition::Running,
+            since_ms: u64::MAX,
+            start_ms: Some(u64::MAX),
+            starts: u64::MAX,
+            restarts: u32::MAX,
+            broker: Some(u32::MAX),
+            uid: Some(u32::MAX),
+            last_status: Some(255),
+            message: Some(bounded(&text)),
+            command: bounded(&text),
+            configured: true,
+        }
+    }
+
+    #[test]
+    fn the_longest_page_and_the_longest_text_fit_into_a_datagram() {
+        let tenants = (0..PAGE).map(|_| full("n".repeat(64))).collect();
+        let mut bytes = Vec::new();
+        encode(&Reply::Tenants { tenants, more: true }, &mut bytes).expect("fits");
+        let path = "p".repeat(4096);
+        let add = Request::Add { text: "t".repeat(MAX_ADDED), file: path.clone(), directory: path.into() };
+        encode(&add, &mut bytes).expect("fits");
+        assert_eq!(decode::<Request>(&bytes).expect("decodes"), add);
+    }
+
+    proptest! {
+        /// Whatever a client sends is a request or an error.
+        #[test]
+        fn any_bytes_decode_or_fail(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+            let _ = decode::<Request>(&bytes);
+            let _ = decode::<Reply>(&bytes);
+        }
+
+        #[test]
+        fn requests_come_back_as_they_were_sent(name in "\\PC{0,80}", kind in 0..4) {
+            let request = match kind {
+                0 => Request::List { after: name },
+                1 => Request::Status { name },
+                2 => Request::Stop { name },
+                _ => Request::Restart { name },
+            };
+            let mut bytes = Vec::new();
+            encode(&request, &mut bytes).expect("fits");
+            prop_assert_eq!(decode::<Request>(&bytes).expect("decodes"), request);
+            bytes.pop();
+            prop_assert!(decode::<Request>(&bytes).is_err());
+        }
+    }
+}

@@ -1,1 +1,169 @@
-//! Tests of the state machine.
+//! The state machine: its rules one by one, and what must hold whatever happens.
+
+use super::life::{Action, Event, Life, PATIENCE, Pace, Phase, State};
+use crate::config::tenant::{RestartPolicy, RestartWhen};
+use proptest::prelude::*;
+use std::time::Duration;
+
+const PACE: Pace = Pace { grace: Duration::from_secs(10), patience: PATIENCE };
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn life(when: RestartWhen, most: Option<u32>) -> Life {
+    Life::new(RestartPolicy { when, delay: seconds(1), most }, Duration::ZERO)
+}
+
+fn running(when: RestartWhen, most: Option<u32>) -> Life {
+    let mut life = life(when, most);
+    run(&mut life, 0);
+    life
+}
+
+fn run(life: &mut Life, now: u64) {
+    assert_eq!(life.step(Event::Launched, seconds(now)), None);
+    assert_eq!(life.step(Event::Running, seconds(now)), None);
+    assert_eq!(life.state(), State::Running);
+}
+
+fn end(life: &mut Life, status: u8, now: u64) {
+    life.step(Event::Ended(status), seconds(now));
+    life.step(Event::Gone, seconds(now));
+}
+
+#[test]
+fn a_command_that_ends_well_is_over_unless_it_is_to_run_always() {
+    for (when, status, state) in [
+        (RestartWhen::Never, 1, State::Ended { failed: true }),
+        (RestartWhen::Never, 0, State::Ended { failed: false }),
+        (RestartWhen::OnFailure, 0, State::Ended { failed: false }),
+        (RestartWhen::OnFailure, 1, State::Waiting { until: seconds(6) }),
+        (RestartWhen::Always, 0, State::Waiting { until: seconds(6) }),
+    ] {
+        let mut life = running(when, None);
+        end(&mut life, status, 5);
+        assert_eq!(life.state(), state, "{when:?} {status}");
+    }
+}
+
+#[test]
+fn restarts_in_a_row_wait_twice_as_long_each_and_are_counted() {
+    let mut life = running(RestartWhen::Always, Some(8));
+    let mut delays = Vec::new();
+    let mut now = 0;
+    loop {
+        end(&mut life, 1, now);
+        let State::Waiting { until } = life.state() else { break };
+        delays.push((until - seconds(now)).as_secs());
+        now = until.as_secs();
+        life.step(Event::Time, until);
+        assert_eq!(life.state(), State::Queued);
+        run(&mut life, now);
+    }
+    assert_eq!(delays, [1, 2, 4, 8, 16, 32, 60, 60]);
+    assert_eq!((life.state(), life.starts(), life.restarts()), (State::Ended { failed: true }, 9, 8));
+}
+
+#[test]
+fn a_long_run_ends_the_row() {
+    let mut life = running(RestartWhen::Always, Some(1));
+    end(&mut life, 1, 1);
+    life.step(Event::Time, seconds(2));
+    run(&mut life, 2);
+    end(&mut life, 1, 100);
+    assert_eq!((life.state(), life.restarts()), (State::Waiting { until: seconds(101) }, 1));
+}
+
+#[test]
+fn who_does_not_end_is_killed_and_then_its_broker_is() {
+    let mut life = running(RestartWhen::Always, None);
+    assert_eq!(life.step(Event::Stop(PACE), seconds(0)), Some(Action::Ask));
+    assert_eq!(life.step(Event::Time, seconds(9)), None);
+    assert_eq!(life.step(Event::Time, seconds(10)), Some(Action::Kill));
+    assert_eq!(life.step(Event::Time, seconds(15)), Some(Action::Force));
+    assert_eq!(life.step(Event::Time, seconds(20)), Some(Action::Force));
+    life.step(Event::Gone, seconds(21));
+    assert_eq!(life.state(), State::Ended { failed: false });
+}
+
+#[test]
+fn the_last_word_of_the_operator_counts() {
+    let mut life = running(RestartWhen::Never, None);
+    life.step(Event::Restart(PACE), seconds(0));
+    life.step(Event::Stop(PACE), seconds(1));
+    end(&mut life, 143, 2);
+    assert_eq!(life.state(), State::Ended { failed: false });
+    life.step(Event::Restart(PACE), seconds(3));
+    assert_eq!(life.state(), State::Queued);
+    life.step(Event::Stop(PACE), seconds(4));
+    assert_eq!(life.state(), State::Ended { failed: false });
+}
+
+#[test]
+fn a_broker_that_dies_is_a_failure_with_a_message() {
+    let mut life = running(RestartWhen::OnFailure, None);
+    life.step(Event::Gone, seconds(1));
+    assert_eq!(life.state(), State::Waiting { until: seconds(2) });
+    assert!(life.outcome().message.as_deref().is_some_and(|message| message.contains("broker")));
+}
+
+#[test]
+fn a_failure_keeps_its_message_when_the_status_follows() {
+    let mut life = running(RestartWhen::Never, None);
+    life.step(Event::Failed { status: 127, message: "not found".into() }, seconds(1));
+    end(&mut life, 127, 1);
+    assert_eq!((life.outcome().status, life.outcome().message.as_deref()), (Some(127), Some("not found")));
+}
+
+fn events() -> impl Strategy<Value = Event> {
+    let pace = Pace { grace: seconds(3), patience: seconds(2) };
+    prop_oneof![
+        Just(Event::Launched),
+        Just(Event::Running),
+        any::<u8>().prop_map(Event::Ended),
+        Just(Event::Failed { status: 125, message: "x".into() }),
+        Just(Event::Gone),
+        Just(Event::Stop(pace)),
+        Just(Event::Restart(pace)),
+        Just(Event::Time),
+    ]
+}
+
+proptest! {
+    /// Whatever comes in whatever order: orders go to live tenants only, a tenant that is told to end is forced within
+    /// its pace, what waits for time has a time to wait for, and starts are counted one by one.
+    #[test]
+    fn any_history_is_sound(history in prop::collection::vec((events(), 0u64..4), 0..200)) {
+        let mut life = life(RestartWhen::OnFailure, Some(3));
+        let mut now = Duration::ZERO;
+        let mut told: Option<Duration> = None;
+        for (event, passed) in history {
+            now += seconds(passed);
+            let (was_live, starts, is_time) = (life.is_live(), life.starts(), event == Event::Time);
+            let action = life.step(event, now);
+            prop_assert!(action.is_none() || was_live);
+            prop_assert!(life.starts() - starts <= 1);
+            prop_assert_eq!(life.starts() > starts, !was_live && life.is_live());
+            match life.state() {
+                State::Stopping { phase, until, .. } => {
+                    let since = *told.get_or_insert(now);
+                    // Three steps of time at most lie between the first word and the last.
+                    prop_assert!(phase == Phase::Forced || until <= since + seconds(3) + PATIENCE + seconds(12));
+                    prop_assert!(!is_time || until > now);
+                    prop_assert_eq!(life.due(), Some(until));
+                }
+                State::Waiting { until } => {
+                    told = None;
+                    prop_assert!(!is_time || until > now);
+                    prop_assert!(until <= now + seconds(60));
+                }
+                _ => {
+                    told = None;
+                    prop_assert_eq!(life.due(), None);
+                }
+            }
+            prop_assert!(life.restarts() <= 3);
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! `kcov-broker serve`: many tenants, an operator, and deaths of each kind of process.
+
+#[path = "serve/ends.rs"]
+mod ends;
+#[path = "serve/load.rs"]
+mod load;
+#[path = "serve/many.rs"]
+mod many;
+#[path = "serve/orders.rs"]
+mod orders;
+#[path = "serve/tenants.rs"]
+mod tenants;
+
+const GO: u64 = 0;
+const READY: u64 = 1;
+const FACTS: u64 = 2;

@@ -1,0 +1,180 @@
+//! Ends: orderly ones, restarts, and processes that are killed.
+
+use crate::{FACTS, GO, READY};
+use anyhow::{Context, Result};
+use kcov_tests::process::Process;
+use kcov_tests::service::{Service, tenant};
+use kcov_tests::{Control, Session, client, until};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::time::Duration;
+
+const WITHIN: Duration = Duration::from_secs(60);
+
+fn strike(pid: i32) -> Result<()> {
+    Ok(kill(Pid::from_raw(pid), Signal::SIGKILL)?)
+}
+
+/// Children of a process that have this name.
+fn named_below(service: &Service, ancestor: i32, name: &str) -> Vec<Process> {
+    let below = |process: &Process| process.descends_from(Process(ancestor));
+    service.session.named(name).into_iter().filter(below).collect()
+}
+
+/// Nothing outlives `SIGTERM`: not what ignores it, nor what left its session, nor what was stopped.
+#[test]
+fn an_orderly_end_leaves_nothing() -> Result<()> {
+    let stubborn = ["bash", "-c", "trap '' TERM; while :; do sleep 1000; done"];
+    let scattered = ["bash", "-c", "setsid sleep 1000 & (setsid sleep 1000 &) ; sleep 1000"];
+    let still = ["bash", "-c", "kill -STOP $$; sleep 1000"];
+    let tenants = tenant("stubborn", &stubborn, "stop-grace = \"300ms\"\ntrace = \"all\"")
+        + &tenant("scattered", &scattered, "")
+        + &tenant("still", &still, "")
+        + &tenant("ended", &["bash", "-c", "setsid sleep 1000 & exit 0"], "");
+    let service = Service::start(&tenants)?;
+    for name in ["stubborn", "scattered", "still"] {
+        service.wait_state(name, "running")?;
+    }
+    // What a command of a service leaves behind ends with it.
+    service.wait_state("ended", "stopped")?;
+    let log = service.stop()?;
+    assert!(log.contains("tenant_kill"), "{log}");
+    Ok(())
+}
+
+/// A tenant that fails is started again as often as it may be, and then told to have failed.
+#[test]
+fn failures_are_restarted_with_a_bound() -> Result<()> {
+    let keys = "restart-delay = \"20ms\"\nrestart-max = 3";
+    let tenants = tenant("fails", &["bash", "-c", "exit 7"], keys)
+        + &tenant("never", &["bash", "-c", "exit 7"], "restart = \"never\"")
+        + &tenant("killed", &["bash", "-c", "kill -SEGV $$"], keys)
+        + &tenant("always", &["true"], &format!("{keys}\nrestart = \"always\""));
+    let service = Service::start(&tenants)?;
+    for (name, starts, status) in [("fails", 4, 7), ("never", 1, 7), ("killed", 4, 139)] {
+        let tenant = service.wait_state(name, "failed")?;
+        assert_eq!((tenant.starts, tenant.last_status), (starts, Some(status)), "{tenant:?}");
+    }
+    let always = service.wait("always", "over", |tenant| tenant.state == "stopped" && tenant.starts == 4)?;
+    assert_eq!((always.restarts, always.last_status), (3, Some(0)), "{always:?}");
+    // The operator's word begins a new row.
+    service.order(&["restart", "fails", "--no-wait"])?;
+    service.wait("fails", "started again", |tenant| tenant.state == "failed" && tenant.starts == 8)?;
+    service.stop()?;
+    Ok(())
+}
+
+/// A command that cannot be executed is told with its reason.
+#[test]
+fn a_start_that_fails_says_why() -> Result<()> {
+    let session = Session::new()?;
+    let program = session.path("program");
+    std::fs::write(&program, "#!/no/such/interpreter\n")?;
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    let tenants = tenant("one", &[&program], "restart = \"never\"");
+    let service = Service::start_in(session, &tenants, &[], &[])?;
+    let one = service.wait_state("one", "failed")?;
+    let message = one.message.context("a message")?;
+    assert!(message.contains("program") && message.contains("No such file"), "{message}");
+    assert_eq!(one.last_status, Some(127));
+    service.stop()?;
+    Ok(())
+}
+
+/// A broker that is killed takes its own tenant along and no other, and the tenant starts again.
+#[test]
+fn a_killed_broker_costs_its_own_tenant_a_restart() -> Result<()> {
+    let keys = "restart-delay = \"20ms\"";
+    let tenants = tenant("one", &["sleep", "1000"], keys) + &tenant("two", &["sleep", "1000"], keys);
+    let service = Service::start(&tenants)?;
+    let one = service.wait_state("one", "running")?;
+    let two = service.wait_state("two", "running")?;
+    strike(one.broker.context("a broker")?)?;
+    let again =
+        service.wait("one", "started again", |tenant| tenant.starts == 2 && tenant.state == "running")?;
+    assert_ne!(again.broker, one.broker);
+    let beside = service.tenant("two")?;
+    assert_eq!((beside.starts, beside.broker), (1, two.broker));
+    let commands = service.session.processes().into_iter().filter(|p| p.name().as_deref() == Some("sleep"));
+    assert_eq!(commands.count(), 2, "the killed broker's command is gone");
+    service.stop()?;
+    Ok(())
+}
+
+/// With `on-broker-death = "enosys"` the command lives on, its traced calls get `ENOSYS`, and it can be stopped.
+#[test]
+fn a_tenant_may_outlive_its_broker() -> Result<()> {
+    let session = Session::new()?;
+    let control = Control::new(session.path("control"))?;
+    let command = [client("one_call")?.into_os_string(), control.path().into(), "3".into()];
+    let keys = "trace = \"getppid\"\non-broker-death = \"enosys\"";
+    let stays = tenant("stays", &["sleep", "1000"], "on-broker-death = \"enosys\"");
+    let tenants = tenant("one", &command, keys) + &stays;
+    let service = Service::start_in(session, &tenants, &[], &[])?;
+    service.reach(&control, READY, 1)?;
+    control.set(GO, 1)?;
+    service.reach(&control, READY, 2)?;
+    assert_eq!(control.get(FACTS)?, 0, "errno while there is a broker");
+    let broker = service.tenant("one")?.broker.context("a broker")?;
+    strike(broker)?;
+    until("its workers to be gone", WITHIN, || service.log().contains("a broker was killed").then_some(()))?;
+    until("only the other worker to be left", WITHIN, || {
+        (service.session.named("kcov-worker").len() == 1).then_some(())
+    })?;
+    control.set(GO, 2)?;
+    service.reach(&control, READY, 3)?;
+    assert_eq!(control.get(FACTS)?, u64::from(libc::ENOSYS.unsigned_abs()), "errno without one");
+
+    strike(service.wait_state("stays", "running")?.broker.context("a broker")?)?;
+    until("that to be seen", WITHIN, || {
+        (service.log().matches("a broker was killed").count() == 2).then_some(())
+    })?;
+    service.ordered(&["stop", "stays"])?;
+    assert_eq!(service.tenant("one")?.state, "running");
+    service.stop()?;
+    Ok(())
+}
+
+/// If the manager is killed, nothing of it stays, and another one takes its place at the socket.
+#[test]
+fn a_killed_manager_leaves_nothing() -> Result<()> {
+    let tenants = tenant("one", &["bash", "-c", "setsid sleep 1000 & sleep 1000"], "trace = \"all\"")
+        + &tenant("two", &["sleep", "1000"], "");
+    let mut service = Service::start(&tenants)?;
+    service.wait_state("one", "running")?;
+    service.wait_state("two", "running")?;
+    service.signal(Signal::SIGKILL)?;
+    assert!(!service.wait_end()?.success());
+    assert!(service.session.path("ctl/socket").exists(), "a socket that nobody listens at");
+    service.again()?;
+    service.wait_state("one", "running")?;
+    service.stop()?;
+    Ok(())
+}
+
+/// Each helper of a tenant may die at any time: the tenant goes on, or starts again.
+#[test]
+fn any_helper_may_be_killed() -> Result<()> {
+    let command = ["bash", "-c", "while :; do /bin/true; done"];
+    let service = Service::start(&tenant("one", &command, "trace = \"all\"\nrestart-delay = \"20ms\""))?;
+    for name in ["kcov-worker", "kcov-zygote", "kcov-reader", "kcov-tender", "kcov-spawner"] {
+        let one = service.wait_state("one", "running")?;
+        let broker = one.broker.context("a broker")?;
+        let victim = until(name, WITHIN, || named_below(&service, broker, name).first().copied())?;
+        strike(victim.0)?;
+        until("a worker again", WITHIN, || {
+            let tenant = service.tenant("one").ok()?;
+            let serves = tenant.broker.is_some_and(|broker| {
+                named_below(&service, broker, "kcov-worker").iter().any(|worker| *worker != victim)
+            });
+            (tenant.state == "running" && serves).then_some(())
+        })
+        .with_context(|| format!("{name}\n{}", service.log()))?;
+        if name == "kcov-spawner" {
+            // Without it no worker can be replaced for ever: the operator restarts the tenant.
+            service.ordered(&["restart", "one"])?;
+        }
+    }
+    service.stop()?;
+    Ok(())
+}

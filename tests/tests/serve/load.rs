@@ -1,0 +1,156 @@
+//! Sixteen tenants under load, whose workers are killed all the time.
+
+use crate::{FACTS, GO, READY};
+use anyhow::{Context, Result};
+use kcov_tests::process::Process;
+use kcov_tests::report::Report;
+use kcov_tests::service::{Service, tenant};
+use kcov_tests::{Control, Session, client};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::fs;
+use std::path::PathBuf;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// Tenants under load.
+const TENANTS: usize = 16;
+/// Time between two kills.
+const BETWEEN: Duration = Duration::from_millis(10);
+/// What the clients do that is traced; no futex among it: to the C library an EIO of a futex is a reason to abort.
+const TRACE: &str = "trace = [\"kcov\", \"getppid\", \"read\", \"dup\"]";
+/// Far above any deadline, milliseconds: a call that takes this long was forgotten.
+const FORGOTTEN_MS: u64 = 30_000;
+/// Descriptors that a broker keeps for speed: its tables, and pidfds of former owners.
+const CACHES: u64 = 64 + 256 + 64;
+
+/// Facts of a survivor, in their order.
+const FACT_NAMES: [&str; 5] =
+    ["rounds", "EIOs", "wrong results", "slowest call, ms", "descriptors left over"];
+
+struct Load {
+    service: Service,
+    controls: Vec<Control>,
+    reports: Vec<PathBuf>,
+}
+
+impl Load {
+    fn start() -> Result<Self> {
+        let session = Session::new()?;
+        let program = client("survivor")?.into_os_string();
+        let (mut controls, mut reports, mut tenants) = (Vec::new(), Vec::new(), String::new());
+        for number in 0..TENANTS {
+            let control = Control::new(session.path(&format!("control-{number}")))?;
+            let report = session.path(&format!("report-{number}"));
+            let words = [program.clone(), control.path().as_os_str().to_owned()];
+            tenants += &tenant(&format!("t{number}"), &words, &format!("{TRACE}\nreport = {report:?}"));
+            controls.push(control);
+            reports.push(report);
+        }
+        let service = Service::start_in(session, &tenants, &[], &[])?;
+        for control in &controls {
+            service.reach(control, READY, 1)?;
+        }
+        Ok(Load { service, controls, reports })
+    }
+
+    /// Kills a random worker again and again, those below `spared` excepted. Returns how many.
+    fn kill_for(&self, time: Duration, spared: Option<Process>) -> u64 {
+        let is_victim = |zygote: &Process| spared.is_none_or(|spared| !zygote.descends_from(spared));
+        let zygotes = || self.service.session.named("kcov-zygote").into_iter().filter(is_victim).collect();
+        let (mut known, mut looked): (Vec<Process>, _) = (zygotes(), Instant::now());
+        let (start, mut kills, mut random) = (Instant::now(), 0, fastrand::Rng::with_seed(16));
+        while start.elapsed() < time {
+            if looked.elapsed() > Duration::from_secs(2) {
+                (known, looked) = (zygotes(), Instant::now());
+            }
+            let worker = random.choice(&known).and_then(|zygote| child_of(*zygote));
+            // It may have ended by itself.
+            kills += worker.map_or(0, |pid| u64::from(kill(Pid::from_raw(pid), Signal::SIGKILL).is_ok()));
+            sleep(BETWEEN);
+        }
+        kills
+    }
+
+    /// Lets the clients end, and asserts that nothing went wrong and nothing is left.
+    fn finish(self) -> Result<[u64; 5]> {
+        let Load { service, controls, reports } = self;
+        let mut sums = [0; 5];
+        for control in &controls {
+            control.set(GO, 1)?;
+        }
+        for (number, control) in controls.iter().enumerate() {
+            let name = format!("t{number}");
+            let tenant = service.wait_state(&name, "stopped")?;
+            assert_eq!((tenant.starts, tenant.last_status), (1, Some(0)), "{tenant:?}\n{}", service.log());
+            for (fact, sum) in sums.iter_mut().enumerate() {
+                let value = control.get(FACTS + fact as u64)?;
+                *sum = if fact == 3 { (*sum).max(value) } else { *sum + value };
+            }
+            let report: Report =
+                serde_json::from_slice(&fs::read(&reports[number])?).context("the report")?;
+            report.assert_nothing_left();
+            assert!(report.open_fds_end <= report.open_fds_start + CACHES, "{name}: {report:?}");
+        }
+        service.wait_empty()?;
+        service.stop()?;
+        Ok(sums)
+    }
+}
+
+/// The worker of a zygote.
+fn child_of(zygote: Process) -> Option<i32> {
+    let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", zygote.0)).ok()?;
+    children.split_whitespace().next()?.parse().ok()
+}
+
+/// Whatever workers die, each caller gets its answer or EIO, the answer is right, and nothing is left.
+#[test]
+fn sixteen_tenants_survive_the_death_of_their_workers() -> Result<()> {
+    let time = Duration::from_secs(if kcov_tests::long() { 600 } else { 8 });
+    let load = Load::start()?;
+    let kills = load.kill_for(time, None);
+    let sums = load.finish()?;
+    println!("{kills} workers killed in {time:?}; {:?}", FACT_NAMES.iter().zip(sums).collect::<Vec<_>>());
+    assert!(kills > 20, "{kills} kills");
+    assert_eq!((sums[2], sums[4]), (0, 0), "wrong results, descriptors left over");
+    assert!(sums[3] < FORGOTTEN_MS, "a call took {} ms", sums[3]);
+    Ok(())
+}
+
+/// What the deaths of other tenants' workers cost a quiet one: its latencies under the same load, without kills and with
+/// them.
+#[test]
+fn a_quiet_tenant_hardly_notices() -> Result<()> {
+    let time = Duration::from_secs(if kcov_tests::long() { 60 } else { 3 });
+    let load = Load::start()?;
+    let control = Control::new(load.service.session.path("quiet"))?;
+    let words = [client("quiet")?.into_os_string(), control.path().as_os_str().to_owned()];
+    load.service.add(&tenant("quiet", &words, TRACE))?;
+    load.service.reach(&control, READY, 1)?;
+    let broker = load.service.tenant("quiet")?.broker.map(Process);
+    let measure = |kills: bool, round: u64| -> Result<[u64; 3]> {
+        control.set(GO, 2 * round - 1)?;
+        if kills {
+            load.kill_for(time, broker);
+        } else {
+            sleep(time);
+        }
+        control.set(GO, 2 * round)?;
+        load.service.reach(&control, READY, 1 + round)?;
+        Ok([control.get(FACTS)?, control.get(FACTS + 1)?, control.get(FACTS + 2)?])
+    };
+    // Interleaved, as the load of the machine drifts.
+    let rounds = [measure(false, 1)?, measure(true, 2)?, measure(false, 3)?, measure(true, 4)?];
+    for (round, [calls, median, p99]) in rounds.iter().enumerate() {
+        let what = if round % 2 == 0 { "without kills" } else { "with kills" };
+        println!("{what}: {calls} calls, median {median} us, 99th percentile {p99} us");
+        assert!(*calls > 0);
+    }
+    let p99 = |round: usize| (rounds[round][2] + rounds[round + 2][2]) as f64;
+    println!("99th percentile with kills: {:.2} times that without", p99(1) / p99(0).max(1.0));
+    control.set(GO, u64::MAX)?;
+    load.service.wait("quiet", "over", |tenant| tenant.last_status == Some(0))?;
+    load.finish()?;
+    Ok(())
+}

@@ -1,0 +1,221 @@
+//! What an operator can say, and what it does.
+
+use anyhow::Result;
+use kcov_tests::Session;
+use kcov_tests::service::{Service, tenant};
+use nix::sys::signal::Signal;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
+use std::time::Duration;
+
+#[track_caller]
+fn assert_refused(service: &Service, words: &[&str], parts: &[&str]) -> Result<()> {
+    let output = service.order(words)?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(125), "{words:?}: {said}");
+    assert!(parts.iter().all(|part| said.contains(part)), "{words:?}: {said}");
+    Ok(())
+}
+
+/// Tenants come, go, come again and are told of.
+#[test]
+fn tenants_are_added_stopped_restarted_and_listed() -> Result<()> {
+    let service = Service::start(&tenant("one", &["sleep", "1000"], ""))?;
+    let first = service.wait_state("one", "running")?;
+    assert!(first.configured && first.broker.is_some() && first.uid.is_some(), "{first:?}");
+    service.add(&(tenant("two", &["sleep", "1000"], "") + &tenant("three", &["true"], "")))?;
+    let names: Vec<_> = service.list()?.into_iter().map(|tenant| tenant.name).collect();
+    assert_eq!(names, ["one", "three", "two"]);
+    let two = service.tenant("two")?;
+    assert!(two.state == "running" && !two.configured && two.uid != first.uid, "{two:?}");
+    let table = service.ordered(&["list"])?;
+    assert!(
+        table.starts_with("NAME ") && table.contains("running") && table.contains("sleep 1000"),
+        "{table}"
+    );
+
+    service.ordered(&["restart", "one"])?;
+    let again = service.tenant("one")?;
+    assert_eq!((again.state.as_str(), again.starts), ("running", 2), "{again:?}");
+    assert_ne!(again.broker, first.broker);
+
+    service.ordered(&["stop", "one"])?;
+    service.ordered(&["stop", "two"])?;
+    // A tenant of the file stays known, one that was added does not.
+    let one = service.tenant("one")?;
+    assert_eq!((one.state.as_str(), one.broker, one.last_status), ("stopped", None, Some(143)), "{one:?}");
+    assert_refused(&service, &["status", "two"], &["there is no tenant two"])?;
+    service.wait_empty()?;
+    service.ordered(&["restart", "one"])?;
+    assert_eq!(service.tenant("one")?.state, "running");
+    service.stop()?;
+    Ok(())
+}
+
+/// What cannot be done is refused with the reason.
+#[test]
+fn orders_that_make_no_sense_are_refused() -> Result<()> {
+    let service = Service::start(&tenant("one", &["sleep", "1000"], ""))?;
+    service.wait_state("one", "running")?;
+    for words in [["stop", "none"], ["restart", "none"], ["status", "none"]] {
+        assert_refused(&service, &words, &["there is no tenant none", "tenant list"])?;
+    }
+    let file = service.session.path("more.toml");
+    let add = ["add", &file.to_string_lossy()];
+    for (text, parts) in [
+        (tenant("one", &["true"], ""), &["there is a tenant one already"][..]),
+        ("[serve]\nshutdown = 1\n".to_owned() + &tenant("x", &["true"], ""), &["[serve] cannot be added"]),
+        (tenant("x", &["/no/such/program"], ""), &["more.toml:3", "tenant.command", "not found"]),
+        (
+            tenant("x", &["true"], "user = \"no-such-user\"\nfrobnicate = 1"),
+            &["more.toml:5", "tenant.frobnicate", "unknown key"],
+        ),
+        (String::new(), &["has no [[tenant]]"]),
+    ] {
+        fs::write(&file, text)?;
+        assert_refused(&service, &add, parts)?;
+    }
+    assert_eq!(service.list()?.len(), 1);
+    service.stop()?;
+    Ok(())
+}
+
+/// The socket is for the one who serves: in a closed directory, one server at a time, and told plainly when there is
+/// none.
+#[test]
+fn the_control_socket_belongs_to_one_service() -> Result<()> {
+    let service = Service::start("")?;
+    let directory = fs::metadata(service.session.path("ctl"))?;
+    assert_eq!(directory.permissions().mode() & 0o777, 0o700);
+    let second = service.second()?;
+    let said = String::from_utf8_lossy(&second.stderr);
+    assert!(second.status.code() == Some(125) && said.contains("runs already"), "{said}");
+    assert!(service.list()?.is_empty(), "the first one serves on");
+    fs::set_permissions(service.session.path("ctl"), fs::Permissions::from_mode(0o755))?;
+    let second = service.second()?;
+    let said = String::from_utf8_lossy(&second.stderr);
+    assert!(second.status.code() == Some(125) && said.contains("chmod 0700"), "{said}");
+    service.stop()?;
+
+    let session = Session::new()?;
+    let mut command = session.command(session.path("kcov-broker"));
+    let output = command.args(["tenant", "--socket"]).arg(session.path("none")).arg("list").output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(125) && said.contains("no kcov-broker serve listens"), "{said}");
+    Ok(())
+}
+
+/// `SIGHUP` takes over what has changed in the file, and leaves the rest alone; a broken file changes nothing.
+#[test]
+fn a_reload_changes_what_has_changed() -> Result<()> {
+    let all = |keys| tenant("same", &["sleep", "1000"], "") + &tenant("changed", &["sleep", "1000"], keys);
+    let service = Service::start(&(all("") + &tenant("removed", &["sleep", "1000"], "")))?;
+    for name in ["same", "changed", "removed"] {
+        service.wait_state(name, "running")?;
+    }
+    service.configure("[[tenant]]\nname = 1\n")?;
+    service.signal(Signal::SIGHUP)?;
+    kcov_tests::until("the complaint", Duration::from_secs(60), || {
+        service.log().contains("nothing is changed").then_some(())
+    })?;
+    assert_eq!(service.list()?.len(), 3);
+
+    let moved =
+        format!("# a line more\n{}{}", all("trace = \"all\""), tenant("added", &["sleep", "1000"], ""));
+    service.configure(&moved)?;
+    service.signal(Signal::SIGHUP)?;
+    service.wait_state("added", "running")?;
+    service.wait("changed", "started again", |tenant| tenant.starts == 2 && tenant.state == "running")?;
+    assert_eq!(service.tenant("same")?.starts, 1);
+    kcov_tests::until("the removed one to be gone", Duration::from_secs(60), || {
+        service.list().ok().filter(|tenants| tenants.iter().all(|tenant| tenant.name != "removed"))
+    })?;
+    service.stop()?;
+    Ok(())
+}
+
+/// systemd is told when it serves, how it is, and that it ends.
+#[test]
+fn the_service_manager_is_told() -> Result<()> {
+    let session = Session::new()?;
+    let path = session.path("notify");
+    let socket = UnixDatagram::bind(&path)?;
+    socket.set_read_timeout(Some(Duration::from_secs(60)))?;
+    let tenants = tenant("one", &["sleep", "1000"], "");
+    let service = Service::start_in(session, &tenants, &[], &[("NOTIFY_SOCKET", path)])?;
+    let mut said = String::new();
+    let mut hear = |word: &str| -> Result<()> {
+        let mut bytes = [0; 1024];
+        while !said.contains(word) {
+            let length = socket.recv(&mut bytes)?;
+            said += &String::from_utf8_lossy(&bytes[..length]);
+            said += "\n";
+        }
+        Ok(())
+    };
+    hear("READY=1")?;
+    hear("STATUS=tenants: 1 running")?;
+    service.signal(Signal::SIGHUP)?;
+    hear("RELOADING=1")?;
+    service.signal(Signal::SIGTERM)?;
+    hear("STOPPING=1")?;
+    service.stop().map(drop).or_else(|error| match error.to_string().contains("ESRCH") {
+        true => Ok(()),
+        false => Err(error),
+    })
+}
+
+/// All that is wrong with a file is told, with line and key, for people and for programs.
+#[test]
+fn check_tells_every_error() -> Result<()> {
+    let session = Session::new()?;
+    let file = session.path("wrong.toml");
+    let text = "\
+[serve]
+uids = \"10-1\"
+[[tenant]]
+name = \"one\"
+command = [\"/no/such/program\"]
+user = \"no-such-user\"
+handlers = [\"none.so\"]
+directory = \"/dev/null\"
+[[tenant]]
+name = \"one\"
+command = \"true\"
+colour = \"red\"
+";
+    fs::write(&file, text)?;
+    let check =
+        |words: &[&str]| session.command(session.path("kcov-broker")).arg("check").args(words).output();
+    let name = file.to_string_lossy();
+    let output = check(&[&name])?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    for (line, key) in [(2, "serve.uids"), (11, "tenant.command"), (12, "tenant.colour")] {
+        assert!(said.contains(&format!("{name}:{line}: {key}: ")), "{key}\n{said}");
+    }
+    // What the machine says comes once the text itself is right.
+    let mended = text.replace("10-1", "70000-70009").replace("\"true\"", "[\"true\"]");
+    let mended = mended.replace("colour = \"red\"\n", "").replacen(
+        "\"one\"\ncommand = [\"true",
+        "\"two\"\ncommand = [\"true",
+        1,
+    );
+    fs::write(&file, mended)?;
+    let output = check(&[&name, "--json"])?;
+    let verdict: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    let errors = verdict["errors"].as_array().cloned().unwrap_or_default();
+    let found: Vec<_> = errors.iter().map(|error| (error["line"].as_u64(), error["key"].as_str())).collect();
+    let expected = [(6, "tenant.user"), (8, "tenant.directory"), (7, "tenant.handlers")];
+    for (line, key) in expected {
+        assert!(found.contains(&(Some(line), Some(key))), "{key}: {verdict:#}");
+    }
+    assert_eq!(verdict["valid"], false);
+
+    fs::write(&file, tenant("fine", &["true"], ""))?;
+    let output = check(&[&name])?;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("nothing is wrong"));
+    Ok(())
+}
