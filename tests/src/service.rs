@@ -262,7 +262,7 @@ impl Service {
         self.signal(Signal::SIGTERM)?;
         let status = self.wait_end()?;
         ensure!(status.success(), "{status}\n{}", self.log());
-        ensure!(!self.session.path("ctl").exists(), "the control socket or its directory is left");
+        ensure!(!self.session.path("ctl/socket").exists(), "the control socket is left");
         Ok(self.log())
     }
 
