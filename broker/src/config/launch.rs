@@ -55,7 +55,7 @@ impl TenantConfig {
             cgroup: self.cgroup.as_ref().map(|parent| cgroup::plan(parent, limits)).transpose()?,
             cover: None,
             kallsyms: self.kallsyms,
-            publication: Publication::new(Name::new(&self.name), self.publish)
+            publication: Publication::new(Name::like(&self.name), self.publish)
                 .map(|publication| Publication { restarts, ..publication }),
             jail_id: if rootless.is_some() { geteuid().as_raw() } else { jail_id },
             service: Some(Service {
