@@ -9,7 +9,7 @@
 //! | [`claims`] | what the handlers of a worker program want to handle |
 //! | [`device`] | the KCOV device of one tenant as a state machine: who may do what, and with which errno |
 //! | [`area`] | the append of PC and comparison records to an area, with the kernel's clamps |
-//! | [`cover_map`] | what a whole run covered: a bit a PC, which all workers of a tenant mark |
+//! | [`cover_map`] | what a whole run covered: a byte a PC, which all workers of a tenant mark |
 //! | [`roster`] | the table from thread to armed area: the broker writes, workers read |
 //! | [`region`] | the PCs of instrumented code, a region for each module |
 //! | [`site`] | coverage sites as they stand in a binary, and the PCs that follow from them |

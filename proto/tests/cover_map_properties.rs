@@ -1,47 +1,47 @@
 //! The coverage map against a set of numbers.
 #![cfg(not(loom))]
 
-use kcov_proto::cover_map::{CoverMap, CoverMarks};
+use kcov_proto::cover_map::{CoverMap, CoverMarks, PAGE};
 use kcov_proto::site::TEXT_START;
-use kcov_proto::sync::{AtomicU64, Ordering};
+use kcov_proto::sync::{AtomicU8, Ordering};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
-/// Words of the map under test: 512 bytes of PCs each.
-const WORDS: u64 = 4;
-
-fn pc() -> impl Strategy<Value = u64> {
-    prop_oneof![
-        8 => TEXT_START..TEXT_START + WORDS * 512,
-        1 => TEXT_START - 64..TEXT_START + 64,
-        1 => TEXT_START + WORDS * 512 - 64..TEXT_START + WORDS * 512 + 64,
-        1 => any::<u64>(),
-    ]
-}
+/// PCs of a map of one page.
+const SPAN: u64 = PAGE as u64 * 8;
+/// The page of the whole map that starts with [`TEXT_START`].
+const FIRST: usize = (1 << 28) / PAGE;
 
 proptest! {
     #[test]
-    fn exactly_what_was_marked_is(marked in vec(pc(), 0..200), asked in vec(pc(), 0..50)) {
-        let words: Vec<AtomicU64> = (0..WORDS).map(|_| AtomicU64::new(0)).collect();
-        let map = CoverMap::new(&words);
+    fn exactly_what_was_marked_is(
+        marked in vec(TEXT_START..TEXT_START + SPAN, 0..200),
+        asked in vec(any::<u64>(), 0..50),
+    ) {
+        let bytes: [AtomicU8; PAGE] = std::array::from_fn(|_| AtomicU8::new(0));
+        let map = CoverMap::new(&bytes);
         marked.iter().for_each(|pc| map.mark(*pc));
-        let inside = TEXT_START..TEXT_START + WORDS * 512;
-        let expected: BTreeSet<u64> = marked.iter().filter(|pc| inside.contains(pc)).map(|pc| pc & !7).collect();
-        let marks = CoverMarks::new(words.iter().map(|word| word.load(Ordering::Relaxed)).collect());
+        let expected: BTreeSet<u64> = marked.iter().map(|pc| pc & !7).collect();
+        let mut marks = CoverMarks::default();
+        marks.take(FIRST, &bytes.each_ref().map(|byte| byte.load(Ordering::Relaxed)));
         prop_assert_eq!(marks.count(), expected.len() as u64);
         prop_assert_eq!(marks.pcs().collect::<Vec<_>>(), expected.iter().copied().collect::<Vec<_>>());
-        for pc in marked.iter().chain(&asked) {
+        for pc in (TEXT_START..TEXT_START + SPAN).step_by(5) {
             let is_marked = expected.contains(&(pc & !7));
-            prop_assert_eq!((map.is_marked(*pc), marks.contains(*pc)), (is_marked, is_marked), "{:#x}", pc);
+            prop_assert_eq!((map.is_marked(pc), marks.contains(pc)), (is_marked, is_marked), "{:#x}", pc);
+        }
+        for pc in asked.into_iter().map(|pc| pc | TEXT_START) {
+            prop_assert_eq!(marks.contains(pc), expected.contains(&(pc & !7)));
         }
     }
 
     #[test]
-    fn any_words_are_marks(words in vec(any::<u64>(), 0..20)) {
-        let marks = CoverMarks::new(words);
+    fn any_bytes_are_marks(number in any::<usize>(), bytes in vec(any::<u8>(), PAGE)) {
+        let mut marks = CoverMarks::default();
+        marks.take(number % (2 * FIRST), bytes.as_slice().try_into().unwrap());
         let pcs: Vec<u64> = marks.pcs().collect();
-        prop_assert_eq!(pcs.len() as u64, marks.count());
+        prop_assert_eq!(pcs.len(), bytes.iter().filter(|byte| **byte != 0).count());
         prop_assert!(pcs.iter().all(|pc| marks.contains(*pc) && marks.contains(pc + 7)));
     }
 }

@@ -151,6 +151,15 @@ fn statuses_pass_through() -> Result<()> {
 }
 
 #[test]
+fn the_map_does_not_leak_into_the_command() -> Result<()> {
+    let descriptors = Run::new(["ls", "-l", "/proc/self/fd"]).covered().option("--no-summary").output()?;
+    descriptors.assert_sound()?;
+    assert!(!descriptors.stdout.contains("memfd"), "{}", descriptors.stdout);
+    assert_eq!(descriptors.stderr, "");
+    Ok(())
+}
+
+#[test]
 fn files_that_cannot_be_written_are_said_before_anything_runs() -> Result<()> {
     let session = Session::new()?;
     let mut command = session.command(session.path("kcov-broker"));

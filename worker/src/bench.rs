@@ -5,12 +5,15 @@
 
 use crate::record::{Scope, record_cmp, record_edge_id, record_pc};
 use crate::sys::bench::{append_cmps, append_pcs, empty};
+use crate::sys::shared::SharedWords;
 use anyhow::{Context, Result, ensure};
 use kcov_proto::abi::{CMP_WORDS, TraceMode};
 use kcov_proto::area::{Area, CmpKind, CmpRecord, CmpSize};
 use kcov_proto::cover_map::{self, CoverMap};
 use kcov_proto::site::TEXT_START;
 use kcov_proto::sync::AtomicU64;
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::unistd::ftruncate;
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
@@ -99,10 +102,13 @@ fn each(call: impl Fn(u64)) -> impl Fn() {
 
 /// The record of a handler, alone and in a run that accumulates coverage.
 fn covered(area: Area<'_>) -> Result<(f64, f64)> {
-    let marks: Vec<AtomicU64> = (0..cover_map::WORDS).map(|_| AtomicU64::new(0)).collect();
+    let file = memfd_create(c"kcov-cover", MFdFlags::MFD_CLOEXEC).context("memfd_create")?;
+    ftruncate(&file, cover_map::BYTES as i64).context("ftruncate")?;
+    let marks = SharedWords::map(&file, cover_map::BYTES / 8, true).context("mmap")?;
+    let map = CoverMap::new(marks.bytes().try_into()?);
     let batch = each(by_handler_pc);
     let recorded = || Scope::enter(area, TraceMode::Pc, |_| batch()).0;
-    compare(area, RECORDS, &recorded, &|| Scope::cover(CoverMap::new(&marks), recorded))
+    compare(area, RECORDS, &recorded, &|| Scope::cover(map, recorded))
 }
 
 /// As [`compare`], with `area` armed for this thread.

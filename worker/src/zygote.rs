@@ -84,9 +84,10 @@ pub fn run(config: &ZygoteConfig, handlers: Vec<Box<dyn Handler>>) -> Result<(),
         return serve_broker(config, handlers);
     }
     // Workers inherit the mapping, and that it is marked.
-    let map = inherited(COVER).and_then(|file| SharedWords::map(file, cover_map::WORDS, true));
+    let map = inherited(COVER).and_then(|file| SharedWords::map(file, cover_map::BYTES / 8, true));
     let map = map.map_err(|errno| ZygoteError::System { call: "mmap of the coverage map", errno })?;
-    Scope::cover(CoverMap::new(&map), || serve_broker(config, handlers))
+    let Ok(bytes) = map.bytes().try_into() else { unreachable!("it was mapped in this size") };
+    Scope::cover(CoverMap::new(bytes), || serve_broker(config, handlers))
 }
 
 fn serve_broker(config: &ZygoteConfig, handlers: Vec<Box<dyn Handler>>) -> Result<(), ZygoteError> {

@@ -1,6 +1,7 @@
 //! The model against counting by hand and by brute force, and what the renderers make of hostile names.
 
 use super::*;
+use kcov_proto::cover_map::PAGE;
 use kcov_proto::site::{TEXT_START, pc_of_id, pc_of_index};
 use model::Tally;
 use proptest::collection::vec;
@@ -139,13 +140,15 @@ fn globs_choose_files_by_their_whole_path() {
 
 #[test]
 fn marks_that_are_no_points_are_told_apart() {
-    let map: Vec<_> =
-        (0..kcov_proto::cover_map::WORDS).map(|_| kcov_proto::sync::AtomicU64::new(0)).collect();
-    let marks = kcov_proto::cover_map::CoverMap::new(&map);
-    let pcs = [pc_of_index(0), pc_of_index(1), pc_of_id(3), TEXT_START];
-    pcs.iter().for_each(|pc| marks.mark(*pc));
-    let words = map.iter().map(|word| word.load(kcov_proto::sync::Ordering::Relaxed)).collect();
-    assert_eq!(Others::of(&CoverMarks::new(words), 2), Others { ids: 1, unknown: 1 });
+    let mut marks = CoverMarks::default();
+    let pcs = [pc_of_index(0), pc_of_index(1), pc_of_id(0), TEXT_START];
+    let place = |pc: u64| (pc as u32 / 8) as usize;
+    for page in pcs.map(|pc| place(pc) / PAGE) {
+        let mut bytes = [0; PAGE];
+        pcs.iter().filter(|pc| place(**pc) / PAGE == page).for_each(|pc| bytes[place(*pc) % PAGE] = 1);
+        marks.take(page, &bytes);
+    }
+    assert_eq!(Others::of(&marks, 2), Others { ids: 1, unknown: 1 });
 }
 
 fn any_point() -> impl Strategy<Value = Point> {

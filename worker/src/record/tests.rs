@@ -57,6 +57,7 @@ fn wrong_arguments_are_refused_armed_or_not() {
 #[cfg(feature = "record")]
 mod on {
     use super::*;
+    use kcov_proto::cover_map::{self, CoverMap};
     use kcov_proto::site::{ID_BASE, SITE_BASE, SITE_END, SPACING, index_of_pc};
 
     #[test]
@@ -172,6 +173,57 @@ mod on {
             });
         });
         assert!(found.is_empty());
+    }
+
+    /// What `body` marks of [`PC`] and the four that follow it.
+    fn marked(body: impl FnOnce()) -> [bool; 5] {
+        // Too large for the stack of a test, and all but a page of it untouched.
+        let file = nix::sys::memfd::memfd_create(c"map", nix::sys::memfd::MFdFlags::empty()).unwrap();
+        nix::unistd::ftruncate(&file, cover_map::BYTES as i64).unwrap();
+        let words = crate::sys::shared::SharedWords::map(&file, cover_map::BYTES / 8, true).unwrap();
+        let map = CoverMap::new(words.bytes().try_into().unwrap());
+        Scope::cover(map, body);
+        std::array::from_fn(|at| map.is_marked(PC + 8 * at as u64))
+    }
+
+    #[test]
+    fn what_is_reached_is_marked_whatever_becomes_of_the_record() {
+        let small = words(3);
+        let area = Area::new(&small).unwrap();
+        let found = marked(|| {
+            record_pc(PC).unwrap();
+            let ((), recorded) = Scope::enter(area, TraceMode::Pc, |_| {
+                // Marked before, stored; new, stored; new, lost; marked before, lost.
+                [PC, PC + 8, PC + 16, PC].map(|pc| record_pc(pc).unwrap());
+            });
+            assert_eq!(recorded, Recorded { stored: 2, lost: 2 });
+            assert_eq!(area.pcs(), [PC, PC + 8]);
+            let ((), recorded) = Scope::enter(area, TraceMode::Cmp, |_| record_pc(PC + 24).unwrap());
+            assert_eq!(recorded, Recorded::default());
+        });
+        assert_eq!(found, [true, true, true, true, false]);
+        record_pc(PC).unwrap();
+        assert_eq!(marked(|| ()), [false; 5], "each map is its own");
+    }
+
+    #[test]
+    fn an_area_is_filled_as_ever_while_pcs_are_marked() {
+        for count in [0, 1, 61, 62, 63, 64, u64::MAX - 1, u64::MAX] {
+            let run = || {
+                let words = words(64);
+                words[0].store(count, kcov_proto::sync::Ordering::Relaxed);
+                let area = Area::new(&words).unwrap();
+                let append = || (0..4).for_each(|at| record_pc(PC + 8 * (at % 2)).unwrap());
+                let ((), recorded) = Scope::enter(area, TraceMode::Pc, |_| append());
+                let words: Vec<u64> =
+                    words.iter().map(|word| word.load(kcov_proto::sync::Ordering::Relaxed)).collect();
+                (recorded, words)
+            };
+            let plain = run();
+            let mut covered = None;
+            marked(|| covered = Some(run()));
+            assert_eq!(covered, Some(plain), "from {count:#x}");
+        }
     }
 }
 

@@ -5,8 +5,8 @@
 //! reference and keeps the scope itself, so that safe code can neither forget nor move it, and it outlives
 //! every call from within. No scope leaves its thread.
 //!
-//! In a run that accumulates coverage there is a scope around all others ([`Scope::cover`]), and every PC goes the way
-//! of those that an area has no room for, where it is marked: a run without pays nothing for it.
+//! In a run that accumulates coverage there is a scope around all others ([`Scope::cover`]), and the hot path finds every
+//! area closed; on the way that is left for PCs without room, they are marked. A run without pays nothing for it.
 
 use kcov_proto::abi::TraceMode;
 use kcov_proto::area::{Appended, Area, CmpRecord};
@@ -37,7 +37,7 @@ pub struct Recorded {
 /// ```
 #[derive(Debug)]
 pub struct Scope<'a> {
-    /// Where the hot path appends: the area; or, where PCs are marked as well, one without room.
+    /// Where the hot path appends: the area; closed, if and only if PCs are marked as well.
     hot: Area<'a>,
     area: Area<'a>,
     map: Option<CoverMap<'a>>,
@@ -96,7 +96,7 @@ impl<'a> Scope<'a> {
     }
 
     fn new(area: Area<'a>, map: Option<CoverMap<'a>>) -> Self {
-        let hot = if map.is_some() { full() } else { area };
+        let hot = if map.is_some() { area.closed() } else { area };
         let previous = [PC.get(), CMP.get(), COVER.get()];
         Scope { hot, area, map, stored: Cell::new(0), lost: Cell::new(0), previous }
     }
@@ -112,17 +112,31 @@ impl<'a> Scope<'a> {
         Recorded { stored: self.stored.get(), lost: self.lost.get() }
     }
 
-    #[inline]
+    // Always: in a branch that is said to be rare, it would not be otherwise.
+    #[inline(always)]
     fn append_pc(&self, pc: u64) {
-        if self.hot.append_pc_within(pc) {
+        let count = self.hot.count();
+        if self.hot.append_pc_at(count, pc) {
             self.count(Appended::Stored);
         } else {
-            Scope::append_pc_beyond(pc, self);
+            Scope::append_marked_pc(pc, self, count);
         }
     }
 
-    /// Out of line, the last thing that the hot path does, and with `pc` first, where a callback has it already: so
-    /// that the hot path saves and moves no register.
+    /// The usual case where PCs are marked as well, which the hot path leaves to here: the area has room, and the PC is
+    /// marked already. Out of line, the last thing that the hot path does, and with `pc` first, where a callback has it
+    /// already: so that the hot path saves and moves no register. The same goes for what is left to
+    /// [`append_pc_beyond`](Self::append_pc_beyond).
+    #[inline(never)]
+    fn append_marked_pc(pc: u64, scope: &Self, count: u64) {
+        let is_usual = count < scope.area.pc_capacity() && scope.map.is_some_and(|map| map.is_marked(pc));
+        if is_usual && scope.area.append_pc_at(count, pc) {
+            scope.count(Appended::Stored);
+        } else {
+            Scope::append_pc_beyond(pc, scope);
+        }
+    }
+
     #[cold]
     #[inline(never)]
     fn append_pc_beyond(pc: u64, scope: &Self) {

@@ -2,7 +2,7 @@
 //!
 //! Laws: no reference into it but `&[AtomicU64]`; each word is read once, clamped, then used.
 
-use kcov_proto::sync::AtomicU64;
+use kcov_proto::sync::{AtomicU8, AtomicU64};
 use nix::errno::Errno;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use std::num::NonZeroUsize;
@@ -40,6 +40,15 @@ impl SharedWords {
         // SAFETY: a new mapping at an address of the kernel's choice disturbs no other object.
         let start = unsafe { mmap(None, length, protection, MapFlags::MAP_SHARED | populate, file, 0)? };
         Ok(SharedWords { start: start.cast(), words })
+    }
+}
+
+impl SharedWords {
+    /// The same memory by the byte. Whoever uses it so uses no words of it: what mixed sizes do is not defined.
+    #[must_use]
+    pub fn bytes(&self) -> &[AtomicU8] {
+        // SAFETY: as in `deref`, and bytes need no alignment.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr().cast(), self.words * 8) }
     }
 }
 
