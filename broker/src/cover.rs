@@ -28,7 +28,7 @@ use crate::symbolize::{Kind, Location, Symbolizer};
 use anyhow::Context;
 use kcov_proto::cover_map::CoverMarks;
 use kcov_proto::site::{ID_BASE, SiteKind, TEXT_END};
-use model::{Coverage, FileCoverage, Point};
+use model::{Coverage, FileCoverage, Point, UNKNOWN};
 use serde::Serialize;
 use source::{Source, Sources};
 use std::ffi::OsString;
@@ -86,7 +86,8 @@ pub fn run(args: CoverArgs) -> anyhow::Result<ExitCode> {
     // Before anything runs: a week's work must not end with a path that cannot be written.
     let [lcov, html, json] = [lcov, html, json].map(|path| path.map(Output::create).transpose());
     let (lcov, html, json) = (lcov?, html?, json?);
-    let points = Points::of(&modules)?;
+    let (program, libraries) = modules.split_first().context("a run has a worker program")?;
+    let symbolizer = Symbolizer::new(program, libraries.iter().map(PathBuf::as_path))?;
 
     let map = map::create().context("cannot make the coverage map")?;
     let status = run::run_covered(run_args, Some(map.try_clone()?))?;
@@ -96,6 +97,7 @@ pub fn run(args: CoverArgs) -> anyhow::Result<ExitCode> {
         // It did not start, which has been said.
         return Ok(ExitCode::from(status));
     }
+    let points = Points::of(&symbolizer);
     let mut sources = Sources::new(&directories, &modules);
     let others = Others::of(&marks, points.marked(&marks));
     let located =
@@ -134,14 +136,16 @@ struct Points {
 }
 
 impl Points {
-    fn of(modules: &[PathBuf]) -> anyhow::Result<Self> {
-        let (program, libraries) = modules.split_first().context("a run has a worker program")?;
-        let symbolizer = Symbolizer::new(program, libraries.iter().map(PathBuf::as_path))?;
-        let located = symbolizer.points().filter_map(|(pc, location)| Some((pc, location?)));
-        let coverable = located.filter(|(_, site)| site.kind != Kind::Site(SiteKind::Cmp));
-        let (own, theirs): (Vec<_>, Vec<_>) = coverable.partition(|(_, site)| is_own(site));
-        let points = |sites: Vec<(u64, Location)>| sites.into_iter().map(point).collect();
-        Ok(Points { theirs: points(theirs), own: points(own) })
+    fn of(symbolizer: &Symbolizer) -> Self {
+        let mut points = Points { theirs: Vec::new(), own: Vec::new() };
+        for (pc, location) in symbolizer.points() {
+            match &location {
+                Some(site) if site.kind == Kind::Site(SiteKind::Cmp) => {}
+                Some(site) if is_own(site) => points.own.push(point(pc, location)),
+                _ => points.theirs.push(point(pc, location)),
+            }
+        }
+        points
     }
 
     /// How many of all are marked.
@@ -160,9 +164,12 @@ fn is_own(site: &Location) -> bool {
     site.kind == Kind::Site(SiteKind::Call) || site.function.starts_with("kcov_worker::trace::")
 }
 
-fn point((pc, site): (u64, Location)) -> Point {
-    let Location { function, file, line, .. } = site;
-    Point { pc, function, file: file.unwrap_or_else(|| "??".to_owned()), line: line.unwrap_or(0) }
+fn point(pc: u64, location: Option<Location>) -> Point {
+    let unknown = || UNKNOWN.to_owned();
+    let Some(Location { function, file, line, .. }) = location else {
+        return Point { pc, function: unknown(), file: unknown(), line: 0 };
+    };
+    Point { pc, function, file: file.unwrap_or_else(unknown), line: line.unwrap_or(0) }
 }
 
 fn is_wanted(path: &str, include: &[glob::Pattern], exclude: &[glob::Pattern]) -> bool {

@@ -2,7 +2,7 @@
 //!
 //! A point says that it was reached and not how often, so counts are 0 and 1.
 
-use super::model::{Coverage, FileCoverage};
+use super::model::{Coverage, FileCoverage, UNKNOWN};
 use std::io::{self, Write};
 
 /// Writes the tracefile.
@@ -10,7 +10,9 @@ use std::io::{self, Write};
 /// # Errors
 /// Those of `out`.
 pub fn write(coverage: &Coverage, out: &mut impl Write) -> io::Result<()> {
-    coverage.files.iter().try_for_each(|file| write_file(file, out))
+    // Readers of a tracefile look for each file.
+    let mut known = coverage.files.iter().filter(|file| file.path != UNKNOWN);
+    known.try_for_each(|file| write_file(file, out))
 }
 
 fn write_file(file: &FileCoverage, out: &mut impl Write) -> io::Result<()> {

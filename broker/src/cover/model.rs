@@ -3,6 +3,9 @@
 use serde::Serialize;
 use std::collections::BTreeMap;
 
+/// Stands for a file or function that the binary does not tell.
+pub const UNKNOWN: &str = "??";
+
 /// A point that the handlers' code has: what a record in PC mode can name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Point {

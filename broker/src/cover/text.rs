@@ -1,7 +1,7 @@
 //! The summary for a terminal: a line a file, and below it one a function.
 
 use super::Report;
-use super::model::{FileCoverage, Tally, Totals};
+use super::model::{FileCoverage, Tally, Totals, UNKNOWN};
 use super::source::Source;
 use std::io::{self, Write};
 
@@ -17,7 +17,7 @@ pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "covered: {} points, {} lines, {} functions", of(points), of(lines), of(functions))?;
     for (file, source) in report.files() {
         let path = printable(&file.path);
-        writeln!(out, "{} {path}{}", row(file.totals.points), note(source))?;
+        writeln!(out, "{} {path}{}", row(file.totals.points), note(file, source))?;
         write_functions(file, out)?;
     }
     report.remarks().into_iter().try_for_each(|remark| writeln!(out, "{remark}"))
@@ -40,8 +40,9 @@ fn row(tally: Tally) -> String {
     format!("{:>6} of {:>6} {:>4}%", tally.covered, tally.coverable, tally.percent())
 }
 
-fn note(source: &Source) -> &'static str {
+fn note(file: &FileCoverage, source: &Source) -> &'static str {
     match source {
+        Source::Missing if file.path == UNKNOWN => " (the binary does not tell: build it with -g)",
         Source::Found { newer: false, .. } => "",
         Source::Found { newer: true, .. } => " (changed since it was built: lines may be wrong)",
         Source::Missing => " (source not found)",
