@@ -1,4 +1,4 @@
-//! Compiles the limit of the recording benchmark, and has the programs of this package export the coverage runtime.
+//! Compiles the limit of the recording benchmark, and exports what libraries with handlers look for.
 
 fn main() {
     const LIMIT: &str = "csrc/append_limit.c";
@@ -7,6 +7,8 @@ fn main() {
     cc::Build::new().file(LIMIT).opt_level(2).compile("kcov_append_limit");
     // Libraries of handlers find it there. A worker program of another package says the same in its build script.
     println!("cargo::rustc-link-arg=-Wl,--export-dynamic-symbol=__sanitizer_cov_*");
+    // For a sanitizer that a handler brings.
+    println!("cargo::rustc-link-arg=-Wl,--export-dynamic-symbol=__ubsan_default_options");
     refuse_to_cover_itself();
 }
 

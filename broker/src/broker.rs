@@ -21,6 +21,7 @@ use crate::sys::descriptor::Tables;
 use crate::sys::pidfd;
 use crate::sys::socket::{self, Channel, ChannelError};
 use crate::tenant::{Tenant, TenantError, system};
+use crate::worker_process::WorkerProcess;
 use kcov_proto::message::{Assist, AssistReply, ZygoteReply};
 use kcov_proto::slot::{self, Phase};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -102,6 +103,14 @@ impl Broker {
 
     /// How often workers are looked at.
     fn tick(&self) -> Duration {
+        /// While a worker is asked where it is, which its caller waits for.
+        const ASKING: Duration = Duration::from_millis(5);
+        let asks = self.tenant.workers.values().any(WorkerProcess::is_asked);
+        if asks { ASKING } else { self.patience() }
+    }
+
+    /// How long a reader may be slow before another one takes over what waits for it.
+    fn patience(&self) -> Duration {
         (self.deadline / 8).clamp(Duration::from_millis(5), Duration::from_millis(100))
     }
 
@@ -119,6 +128,7 @@ impl Broker {
             self.look_at_workers(now);
             self.tenant.registry.sweep_execs();
             self.tenant.settle_up();
+            self.tenant.count_sightings(now);
             self.publish();
         }
     }
@@ -143,6 +153,7 @@ impl Broker {
             Token::Worker(index) => drop(self.worker_speaks(index)),
             Token::WorkerEnd(index) => self.worker_ended(index)?,
             Token::WorkerOutput(index) => self.worker_writes(index),
+            Token::Artifact => self.tenant.artifact_written(),
             Token::Reader(index) => drop(self.tenant.reader_speaks(index)),
             Token::ReaderEnd(index) => self.tenant.reader_ended(index),
             Token::Owner(tid) => {

@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::artifact::list::{self, ListArgs};
 use crate::bench::{self, BenchArgs, BenchClientArgs};
 use crate::config::check::{self, CheckArgs};
 use crate::control::client::{self, TenantArgs};
@@ -43,6 +44,8 @@ enum Command {
     Metrics(MetricsArgs),
     /// Turn PCs into function, file and line
     Symbolize(SymbolizeArgs),
+    /// List what was kept of crashes and hangs
+    Artifacts(ListArgs),
     /// Run a handler again on what it was at when it died
     Replay(ReplayArgs),
     /// Measure this machine: each figure beside its limit
@@ -84,6 +87,7 @@ pub fn main() -> ExitCode {
         Command::Metrics(args) => exporter::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Symbolize(args) => symbolize::run(&args),
+        Command::Artifacts(args) => list::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::BenchClient(args) => bench::client(args),

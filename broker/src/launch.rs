@@ -2,6 +2,7 @@
 
 pub mod service;
 
+use crate::artifact::store::Bounds;
 use crate::cgroup;
 use crate::live::Publication;
 use crate::rootless::Shown;
@@ -34,11 +35,13 @@ pub struct Quotas {
     pub total: u64,
     /// Instances that exist at a time.
     pub instances: usize,
+    /// Artifacts of crashes, those of earlier runs in the same folder among them.
+    pub artifacts: Bounds,
 }
 
 impl Default for Quotas {
     fn default() -> Self {
-        Quotas { area: 2 << 30, total: 16 << 30, instances: 65_536 }
+        Quotas { area: 2 << 30, total: 16 << 30, instances: 65_536, artifacts: Bounds::default() }
     }
 }
 

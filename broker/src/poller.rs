@@ -27,6 +27,8 @@ pub enum Token {
     ReaderEnd(u32),
     /// The end of this worker.
     WorkerEnd(u32),
+    /// The end of the process that writes an artifact.
+    Artifact,
     /// Something that this worker wrote.
     WorkerOutput(u32),
     /// The end of this owner thread.
@@ -57,6 +59,7 @@ impl Name for Token {
             Token::Reader(index) => (8, index),
             Token::ReaderEnd(index) => (9, index),
             Token::WorkerOutput(index) => (10, index),
+            Token::Artifact => (11, 0),
         };
         kind << SHIFT | u64::from(value)
     }
@@ -75,6 +78,7 @@ impl Name for Token {
             8 => Token::Reader(value),
             9 => Token::ReaderEnd(value),
             10 => Token::WorkerOutput(value),
+            11 => Token::Artifact,
             _ => return None,
         })
     }

@@ -1,32 +1,57 @@
-//! Sanitizers' runtimes: a library that was built with one needs it loaded before everything else.
+//! Sanitizers' runtimes: a library that was built with one needs it loaded before everything else, and while the
+//! process may still read its environment and its own name.
 
 use anyhow::Context;
 use object::read::elf::{Dyn, ElfFile64, FileHeader, ProgramHeader};
+use std::collections::BTreeSet;
 use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// Beginnings of the names of runtimes that must come first.
-const RUNTIMES: [&str; 2] = ["libasan.so", "libclang_rt.asan"];
+/// Beginnings of the names of runtimes, in the order in which they must come.
+const RUNTIMES: [&str; 4] = ["libasan.so", "libclang_rt.asan", "libubsan.so", "libclang_rt.ubsan"];
 
-/// The runtime that one of the handlers needs to have loaded first; none of their code runs here.
+/// What sanitizers are told, with `symbolize=0` in a worker: symbols are found later, outside of the jail. A report ends
+/// the process by a signal; signals themselves are recorded by others.
+const OPTIONS: [(&str, &str); 2] = [
+    (
+        "ASAN_OPTIONS",
+        "abort_on_error=1:halt_on_error=1:color=never:detect_leaks=0:handle_segv=0:handle_sigbus=0:handle_abort=0:\
+         handle_sigfpe=0:handle_sigill=0:allocator_may_return_null=1",
+    ),
+    (
+        "UBSAN_OPTIONS",
+        "abort_on_error=1:halt_on_error=1:color=never:print_stacktrace=0:handle_segv=0:handle_sigbus=0:\
+        handle_abort=0:handle_sigfpe=0:handle_sigill=0",
+    ),
+];
+
+/// The environment of a worker program: what sanitizers need to know, and nothing of the user's.
+pub fn environment(preload: Option<&str>, symbolize: bool) -> impl Iterator<Item = (&'static str, String)> {
+    let symbolize = u8::from(symbolize);
+    let options = OPTIONS.map(|(name, options)| (name, format!("{options}:symbolize={symbolize}")));
+    options.into_iter().chain(preload.map(|libraries| ("LD_PRELOAD", libraries.to_owned())))
+}
+
+/// The runtimes that the handlers need to have loaded first, as the loader takes them; none of their code runs here.
 ///
 /// # Errors
 /// If a file that is ELF cannot be read to its end. One that is none is for the loader to refuse.
 pub fn of(handlers: &[OsString]) -> anyhow::Result<Option<CString>> {
+    let mut libraries = BTreeSet::new();
     for handler in handlers {
         let bytes = handler.as_bytes();
         let end = bytes.iter().position(|&byte| byte == b':').unwrap_or(bytes.len());
         let path = Path::new(OsStr::from_bytes(&bytes[..end]));
         let Ok(file) = std::fs::read(path) else { continue };
-        let needed = needed(&file).unwrap_or_default();
-        if let Some(runtime) =
-            needed.into_iter().find(|name| RUNTIMES.iter().any(|runtime| name.starts_with(runtime)))
-        {
-            return CString::new(runtime).map(Some).context("the name of a runtime");
-        }
+        libraries.extend(needed(&file).unwrap_or_default().into_iter().filter_map(|name| {
+            let place = RUNTIMES.iter().position(|runtime| name.starts_with(runtime))?;
+            Some((place, name))
+        }));
     }
-    Ok(None)
+    let names: Vec<String> = libraries.into_iter().map(|(_, name)| name).collect();
+    let joined = (!names.is_empty()).then(|| CString::new(names.join(" ")));
+    joined.transpose().context("the name of a runtime")
 }
 
 /// Names of the libraries that an ELF file needs.

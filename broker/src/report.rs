@@ -17,6 +17,10 @@ pub struct Counters {
     pub zygote_restarts: u64,
     /// Opens of handlers' devices that were over a quota.
     pub quota_refusals: u64,
+    /// Artifacts that were written.
+    pub artifacts: u64,
+    /// Crashes and hangs that left none, as there was no room for more.
+    pub artifacts_refused: u64,
     /// What workers say that ended.
     pub tally: Tally,
 }
@@ -65,6 +69,10 @@ pub struct Report {
     pub zygote_restarts: u64,
     /// Opens and areas that were refused, as they were over a quota.
     pub quota_refusals: u64,
+    /// As [`Counters`].
+    pub artifacts: u64,
+    /// As [`Counters`].
+    pub artifacts_refused: u64,
     /// What workers say they did: the fields stand beside the others.
     #[serde(flatten)]
     pub tally: Tally,

@@ -1,5 +1,6 @@
 //! `kcov-broker run`: from the command line to the processes.
 
+use crate::artifact::store::{self, Bounds};
 use crate::broker::{Broker, FrontEvent, StartError};
 use crate::cgroup;
 use crate::front;
@@ -82,6 +83,14 @@ pub struct RunArgs {
     /// Keep what there is of each crash and hang of a handler in a folder under DIR, see `kcov-broker replay`
     #[arg(long, value_name = "DIR")]
     artifacts: Option<PathBuf>,
+
+    /// Most artifacts under DIR, those of earlier runs among them; others are counted
+    #[arg(long, value_name = "N", default_value_t = 1000, requires = "artifacts")]
+    max_artifacts: usize,
+
+    /// Most bytes of them (suffixes K, M, G)
+    #[arg(long, value_name = "BYTES", default_value = "1G", value_parser = parse_bytes, requires = "artifacts")]
+    max_artifact_bytes: u64,
 
     /// Show COMMAND a /proc/kallsyms with _stext and _etext alone, between which all PCs lie: for fuzzers that read the
     /// kernel's text range there
@@ -229,6 +238,7 @@ fn launch(args: &RunArgs, cover: Option<OwnedFd>) -> anyhow::Result<Launch> {
             area: args.max_area,
             total: args.max_total,
             instances: descriptor_limit::affordable(args.max_instances)?,
+            artifacts: Bounds { count: args.max_artifacts, bytes: args.max_artifact_bytes },
         },
         extensions: Extensions {
             reset: reset_by_any || args.extensions.contains(&Extension::Reset),
@@ -237,8 +247,8 @@ fn launch(args: &RunArgs, cover: Option<OwnedFd>) -> anyhow::Result<Launch> {
         worker_memory: Some(args.worker_memory),
         cgroup: args.cgroup.as_ref().map(|parent| cgroup::plan(parent, limits)).transpose()?,
         preload: preload::of(&args.handlers)?,
-        artifacts: args.artifacts.as_ref().map(std::path::absolute).transpose()?,
         cover,
+        artifacts: args.artifacts.as_deref().map(store::prepare).transpose()?,
         kallsyms: args.kallsyms,
         publication: Publication::new(run_name(args.name.as_ref(), &program), args.publish),
         jail_id: match rootless {

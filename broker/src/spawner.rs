@@ -139,7 +139,8 @@ fn start(
     let forked = fork::child(|| match order {
         Start::Tender { claims } => tender::serve(descriptors, launch, &claims),
         Start::Zygote => zygote::exec(&descriptors, launch, group.as_ref()),
-        Start::Artifact(facts) => artifact::serve(descriptors, &facts, launch),
+        Start::Artifact(facts) => artifact::write::serve(descriptors, &facts, launch),
+        Start::Sightings(seen) => artifact::write::count(&seen, launch),
         Start::Reader { tender, placeholders, devices } => {
             reader::serve(descriptors, tender, placeholders, devices)
         }

@@ -1,5 +1,6 @@
 //! A tenant: its registry, its listener, and the workers that serve it.
 
+use crate::artifact::keeper::Keeper;
 use crate::files::Files;
 use crate::launch::Launch;
 use crate::poller::{Poller, Token};
@@ -20,7 +21,7 @@ use kcov_proto::tally::Tally;
 use kcov_proto::{Errno, journal, slot};
 use nix::errno::Errno as SysErrno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Instant;
@@ -84,8 +85,8 @@ pub struct Tenant {
     pub(crate) claims: Claims,
     /// What is loaded into the workers.
     pub(crate) modules: Vec<LoadedModule>,
-    /// Artifacts that were written.
-    pub(crate) artifacts: HashSet<String>,
+    /// What is kept of crashes.
+    pub(crate) keeper: Keeper,
     /// Open files of the handlers' devices, if they have any.
     pub(crate) files: Option<Files>,
     pub(crate) listener: OwnedFd,

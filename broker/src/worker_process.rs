@@ -9,8 +9,8 @@ use crate::sys::socket::{Channel, ChannelError};
 use crate::worker_output::WorkerOutput;
 use kcov_proto::device::ArenaId;
 use kcov_proto::message::{Heartbeat, MAX_DROPS, NotificationId, Order};
-use kcov_proto::slot;
 use kcov_proto::sync::Ordering;
+use kcov_proto::{journal, slot};
 use nix::sys::signal::Signal;
 use std::collections::{HashSet, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
@@ -80,8 +80,8 @@ pub struct WorkerProcess {
     pub hung_up: bool,
     /// Why the broker killed it, if it did.
     pub killed: Option<&'static str>,
-    /// It was asked where it is, and ends with the next look.
-    asked: bool,
+    /// How often it was looked at since it was asked where it is, with that time.
+    asked: u32,
     given: HashSet<ArenaId>,
     drops: Vec<ArenaId>,
     progress: Progress,
@@ -98,7 +98,7 @@ impl WorkerProcess {
             channel,
             output,
             journal,
-            asked: false,
+            asked: 0,
             orders,
             waiting: VecDeque::new(),
             slot,
@@ -182,6 +182,7 @@ impl WorkerProcess {
         let (taken, phase) = (self.word(slot::TAKEN), self.word(slot::PHASE));
         if (taken, phase) != (self.progress.taken, self.progress.phase) {
             self.progress = Progress { taken, phase, since: now };
+            self.asked = 0;
         }
         now.saturating_duration_since(self.progress.since)
     }
@@ -208,14 +209,25 @@ impl WorkerProcess {
         zombie.filter(|&code| code != 0).or_else(reaped).unwrap_or(0) >> 8 & 0xff
     }
 
-    /// Ends a worker that does not come to an end: first it is asked where it is, then, with the next look, killed.
+    /// Whether it is being asked where it is.
+    #[must_use]
+    pub fn is_asked(&self) -> bool {
+        self.asked > 0 && self.killed.is_none()
+    }
+
+    /// Ends a worker that does not come to an end: it is asked where it is, and killed when it has said so.
     pub fn interrupt(&mut self, reason: &'static str) {
-        if self.asked {
+        /// A worker that has not answered by then does not get to run, or has seen to it that it is not asked.
+        const LOOKS: u32 = 20;
+        let answered = self.journal[journal::SIGNAL].load(Ordering::Relaxed) == Signal::SIGQUIT as u64;
+        if self.asked == LOOKS || self.asked > 0 && answered {
             return self.kill(reason);
         }
-        self.asked = true;
-        // ESRCH: it was quicker.
-        let _ = pidfd::send_signal(self.pidfd.as_fd(), Signal::SIGQUIT);
+        if self.asked == 0 {
+            // ESRCH: it was quicker.
+            let _ = pidfd::send_signal(self.pidfd.as_fd(), Signal::SIGQUIT);
+        }
+        self.asked += 1;
     }
 
     /// Ends the worker, for `reason`; its death is handled when the pidfd says so.

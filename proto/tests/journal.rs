@@ -28,6 +28,7 @@ fn event() -> impl Strategy<Value = Event> {
         file().prop_map(|file| Event::Closed { file }),
         (any::<u64>(), vec(any::<u8>(), 0..300)).prop_map(|(address, bytes)| Event::Read { address, bytes }),
         (any::<u64>(), any::<u64>()).prop_map(|(address, length)| Event::NoRead { address, length }),
+        (any::<u64>(), any::<u64>()).prop_map(|(address, length)| Event::NoWrite { address, length }),
     ]
 }
 
@@ -46,8 +47,45 @@ proptest! {
         let writer = Writer::new(&memory[..]).expect("long enough");
         events.iter().for_each(|event| writer.append(event));
         let journal = read(&memory);
-        prop_assert_eq!(journal.events, events);
-        prop_assert!(!journal.truncated);
+        prop_assert_eq!(&journal.events, &events);
+        prop_assert!(!journal.truncated && !journal.reads_missing);
+        prop_assert_eq!(journal.active, events.iter().any(Event::begins));
+    }
+
+    #[test]
+    fn what_is_kept_of_a_long_log_ends_with_what_was_appended_last(events in vec(event(), 5..15), rounds in 1..800_usize) {
+        let memory = memory();
+        let writer = Writer::new(&memory[..]).expect("long enough");
+        for _ in 0..rounds {
+            events.iter().for_each(|event| writer.append(event));
+        }
+        let journal = read(&memory);
+        let whole: Vec<&Event> = (0..rounds).flat_map(|_| &events).collect();
+        if !journal.truncated {
+            return Ok(());
+        }
+        // But for opens of files that are open still, at the start.
+        let kept = journal.events.iter().rev().zip(whole.iter().rev()).take_while(|(a, b)| a == *b).count();
+        let (opens, _) = journal.events.split_at(journal.events.len() - kept);
+        let all_open = opens.iter().all(|event| matches!(event, Event::Open { .. }));
+        prop_assert!(all_open);
+        prop_assert!(kept > 0);
+    }
+
+    #[test]
+    fn events_come_back_from_files(events in vec(event(), 0..50)) {
+        let bytes = journal::encode(&events).expect("few");
+        prop_assert_eq!(journal::decode(&bytes).expect("events"), events.clone());
+        prop_assert!(journal::decode(&[&bytes[..], &[0]].concat()).is_err());
+        let text = serde_json::to_string(&events).expect("JSON");
+        prop_assert_eq!(serde_json::from_str::<Vec<Event>>(&text).expect("events"), events);
+    }
+
+    #[test]
+    fn no_bytes_of_a_file_are_believed(bytes in vec(any::<u8>(), 0..600)) {
+        if let Ok(events) = journal::decode(&bytes) {
+            prop_assert!(events.len() <= bytes.len());
+        }
     }
 
     #[test]
@@ -63,24 +101,45 @@ proptest! {
     }
 }
 
+fn ioctl(index: u32) -> Event {
+    Event::Ioctl { file: ArenaId { index, generation: 0 }, request: 1, arg: 2 }
+}
+
 #[test]
-fn a_full_journal_begins_anew_with_what_begins_something() {
+fn a_full_journal_forgets_its_older_half_but_not_what_is_open() {
     let memory = memory();
     let writer = Writer::new(&memory[..]).expect("long enough");
-    let file = ArenaId { index: 1, generation: 0 };
-    let read_much = Event::Read { address: 1, bytes: vec![7; 60_000] };
-    for _ in 0..10 {
-        writer.append(&read_much);
-    }
-    assert!(!read(&memory).truncated, "a read alone does not displace anything");
-    let begins = Event::Ioctl { file, request: 1, arg: 2 };
+    let open = |index| Event::Open { file: ArenaId { index, generation: 0 }, device: 0, flags: 2 };
+    writer.append(&open(1));
+    writer.append(&open(2));
+    writer.append(&Event::Closed { file: ArenaId { index: 1, generation: 0 } });
     // Each takes four words.
-    for _ in 0..WORDS / 4 {
-        writer.append(&begins);
+    for _ in 0..WORDS / 3 {
+        writer.append(&ioctl(2));
     }
     let journal = read(&memory);
-    assert!(journal.truncated);
-    assert!(journal.events.iter().all(|event| *event == begins), "{:?}", journal.events.first());
+    assert!(journal.truncated && !journal.reads_missing);
+    assert_eq!(journal.events[0], open(2));
+    assert!(journal.events.len() > WORDS / 10, "{}", journal.events.len());
+    assert!(journal.events[1..].iter().all(|event| *event == ioctl(2)));
+}
+
+#[test]
+fn reads_displace_what_was_done_before_and_not_what_they_belong_to() {
+    let memory = memory();
+    let writer = Writer::new(&memory[..]).expect("long enough");
+    (0..10).for_each(|_| writer.append(&ioctl(1)));
+    writer.append(&ioctl(2));
+    for _ in 0..10 {
+        writer.append(&Event::Read { address: 1, bytes: vec![7; 60_000] });
+    }
+    let journal = read(&memory);
+    assert!(journal.truncated && journal.reads_missing && journal.active);
+    assert_eq!(journal.events[0], ioctl(2));
+    assert_eq!(journal.events.len(), 1 + 4);
+    writer.finished();
+    writer.append(&Event::NoRead { address: 1, length: 1 });
+    assert!(!read(&memory).active);
 }
 
 #[test]

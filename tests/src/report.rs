@@ -36,6 +36,10 @@ pub struct Report {
     pub zygote_restarts: u64,
     /// What was refused over a quota.
     pub quota_refusals: u64,
+    /// Artifacts that were written.
+    pub artifacts: u64,
+    /// Crashes that left none, as there was no room.
+    pub artifacts_refused: u64,
     /// Remote handles registered at the end.
     pub handles_live: u64,
     /// Threads known to the registry at the end.

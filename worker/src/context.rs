@@ -48,6 +48,13 @@ impl Context {
         }
     }
 
+    /// The handler is done with what was noted last.
+    pub fn note_end(&self) {
+        if let Some(journal) = &self.journal {
+            journal.finished();
+        }
+    }
+
     /// The slot.
     #[must_use]
     pub fn slot(&self) -> &SharedWords {

@@ -260,6 +260,9 @@ impl Port for Assisted<'_> {
 
     fn write(&mut self, call: &Call, address: u64, bytes: &[u8]) -> Result<(), Errno> {
         let result = self.context.write(call, address, bytes);
+        if !matches!(result, Ok(Ok(()))) {
+            self.context.note(|| Event::NoWrite { address, length: bytes.len() as u64 });
+        }
         self.kept(result)
     }
 }
@@ -268,7 +271,9 @@ impl Port for Assisted<'_> {
 fn assisted<T>(context: &mut Context, work: impl FnOnce(&mut dyn Port) -> T) -> Result<T, AssistError> {
     let mut port = Assisted { context, broken: None };
     let done = work(&mut port);
-    port.broken.map_or(Ok(done), Err)
+    let Assisted { context, broken } = port;
+    context.note_end();
+    broken.map_or(Ok(done), Err)
 }
 
 impl Service for Handlers {
@@ -319,7 +324,10 @@ impl Service for Handlers {
     }
 
     fn closed(&mut self, files: &[ArenaId], context: &mut Context) {
-        files.iter().for_each(|&file| context.note(|| Event::Closed { file }));
-        self.close(files);
+        for &file in files {
+            context.note(|| Event::Closed { file });
+            self.close(&[file]);
+            context.note_end();
+        }
     }
 }

@@ -154,8 +154,8 @@ impl Entering {
             return Err(JailError::IsRoot { uid: config.uid, gid: config.gid });
         }
         // First, while memory files can be made: libseccomp writes programs to descriptors.
-        let zygote = filter::build(Who::Zygote)?;
-        let worker = WorkerJail { program: filter::build(Who::Worker)?, zygote: Pid::this() };
+        let zygote = filter::build_here(Who::Zygote)?;
+        let worker = WorkerJail { program: filter::build_here(Who::Worker)?, zygote: Pid::this() };
         Ok(Entering { config: config.clone(), rootless, zygote, worker, keeper: None })
     }
 

@@ -4,12 +4,13 @@ use crate::handler::Handler;
 use crate::loading::Library;
 use crate::replay;
 use crate::zygote::{self, ZygoteConfig};
+use kcov_proto::journal::CAME_THROUGH;
 use std::process::ExitCode;
 
 const USAGE: &str = "\
 kcov-worker is started by kcov-broker and is of no use by itself.
 usage: kcov-worker zygote --uid=N --parent=PID [--memory=BYTES] [--cover] [--handler=LIBRARY[:CONFIG]]...
-       kcov-worker replay EVENTS [--handler=LIBRARY[:CONFIG]]...
+       kcov-worker replay EVENTS [--jail] [--handler=LIBRARY[:CONFIG]]...
        kcov-worker bench-record [--json]";
 
 /// The `main` of a worker program with these handlers, for `kcov-broker run --worker PROGRAM`.
@@ -47,12 +48,15 @@ pub fn main<const N: usize>(handlers: [Box<dyn Handler>; N]) -> ExitCode {
 /// Runs the program with `arguments`, its name left out.
 #[must_use]
 pub fn program(arguments: Vec<String>, handlers: Vec<Box<dyn Handler>>) -> ExitCode {
+    let mut success = ExitCode::SUCCESS;
     let result = match arguments.split_first() {
         Some((command, rest)) if command == "zygote" => match config(rest) {
             Some(config) => zygote::run(&config, handlers).map_err(|error| error.to_string()),
             None => Err(USAGE.to_owned()),
         },
         Some((command, rest)) if command == "replay" => {
+            // A handler may well end the program with 0.
+            success = ExitCode::from(CAME_THROUGH);
             replay::run(rest, handlers).map_err(|error| format!("{error:#}"))
         }
         Some((command, _)) if command == "bench-record" => {
@@ -61,7 +65,7 @@ pub fn program(arguments: Vec<String>, handlers: Vec<Box<dyn Handler>>) -> ExitC
         _ => Err(USAGE.to_owned()),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => success,
         Err(message) => {
             eprintln!("kcov-worker: {message}");
             ExitCode::from(125)

@@ -4,7 +4,10 @@ use crate::call::{Abi, Call};
 use crate::caller::Port;
 use crate::handler::Handler;
 use crate::handlers::Handlers;
+use crate::jail::filter;
+use crate::jail::rules::Who;
 use crate::loading::{Library, finish};
+use crate::sys::crash;
 use anyhow::{Context, bail};
 use kcov_proto::Errno;
 use kcov_proto::device::ArenaId;
@@ -12,6 +15,7 @@ use kcov_proto::journal::{self, Event};
 use std::collections::{HashMap, VecDeque};
 
 /// Replays the events of the file that the first argument names, with the handlers of the program and of the others.
+/// With `--jail` a worker's filter is installed first, for a death by it.
 ///
 /// # Errors
 /// If the file is no journal's, or a library does not load.
@@ -19,12 +23,20 @@ pub fn run(arguments: &[String], mut handlers: Vec<Box<dyn Handler>>) -> anyhow:
     let Some((path, rest)) = arguments.split_first() else { bail!("which events?") };
     let bytes = std::fs::read(path).with_context(|| format!("cannot read {path}"))?;
     let events = journal::decode(&bytes).with_context(|| format!("{path} has no events of a worker"))?;
-    for argument in rest {
+    let jail = rest.first().is_some_and(|argument| argument == "--jail");
+    // As in a worker: a stack that is used up is a SIGSEGV, a panic an abort.
+    crash::install().context("sigaction")?;
+    crash::abort_on_panic();
+    for argument in rest.iter().skip(usize::from(jail)) {
         let library = argument.strip_prefix("--handler=").and_then(Library::parse);
         let library = library.with_context(|| format!("unknown argument {argument}"))?;
         handlers.push(library.open()?.load()?);
     }
     let mut replay = Replay { handlers: finish(handlers)?, devices: HashMap::new() };
+    if jail {
+        nix::sys::prctl::set_no_new_privs().context("prctl(PR_SET_NO_NEW_PRIVS)")?;
+        filter::build_here(Who::Worker)?.install().context("seccomp")?;
+    }
     let mut events = VecDeque::from(events);
     while let Some(event) = events.pop_front() {
         replay.step(&event, &mut memory(&mut events));
@@ -32,10 +44,10 @@ pub fn run(arguments: &[String], mut handlers: Vec<Box<dyn Handler>>) -> anyhow:
     Ok(())
 }
 
-/// The reads that belong to the event that was just taken.
+/// The reads and writes that belong to the event that was just taken.
 fn memory(events: &mut VecDeque<Event>) -> Memory {
     let mut reads = VecDeque::new();
-    while let Some(Event::Read { .. } | Event::NoRead { .. }) = events.front() {
+    while events.front().is_some_and(|event| !event.begins()) {
         reads.extend(events.pop_front());
     }
     Memory { reads }
@@ -74,7 +86,7 @@ impl Replay {
                 );
             }
             Event::Closed { file } => self.handlers.close(&[*file]),
-            Event::Read { .. } | Event::NoRead { .. } => {}
+            Event::Read { .. } | Event::NoRead { .. } | Event::NoWrite { .. } => {}
         }
     }
 }
@@ -98,7 +110,14 @@ impl Port for Memory {
         }
     }
 
-    fn write(&mut self, _: &Call, _: u64, _: &[u8]) -> Result<(), Errno> {
-        Ok(())
+    fn write(&mut self, _: &Call, address: u64, bytes: &[u8]) -> Result<(), Errno> {
+        let refused = Event::NoWrite { address, length: bytes.len() as u64 };
+        match self.reads.iter().position(|event| *event == refused) {
+            Some(place) => {
+                self.reads.remove(place);
+                Err(Errno::EFAULT)
+            }
+            None => Ok(()),
+        }
     }
 }

@@ -104,7 +104,11 @@ fn obey(
 ) -> Result<(), ServeError> {
     let (order, _) = orders.receive::<Order>().map_err(AssistError::Broker)?;
     match order {
-        Order::Closed(files) => dispatch.closed(&files, context),
+        Order::Closed(files) => {
+            // No call waits for it, but a handler that does not come to an end is ended all the same.
+            context.slot()[slot::PHASE].store(Phase::Handling as u64, Ordering::Relaxed);
+            dispatch.closed(&files, context);
+        }
         Order::Open { id, tid, device, flags, file } => {
             let call = Call::open(id, tid, flags);
             call.show(context.slot());

@@ -10,5 +10,6 @@ pub mod listener;
 pub mod modules;
 pub mod recording;
 pub mod sancov;
+mod sanitizers;
 pub mod shared;
 pub mod socket;

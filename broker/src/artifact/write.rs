@@ -1,188 +1,163 @@
 //! Writing an artifact: in a process of its own, out of a journal whose writer was hostile at worst.
 
-use super::frames::{Frame, frames};
-use super::{End, Facts};
+use super::Facts;
+use super::build;
+use super::frames::Symbols;
+use super::record::{Artifact, Binary, FILE, Library, Sightings, VERSION};
+use super::store::Store;
+use crate::confine;
 use crate::launch::Launch;
-use kcov_proto::journal::{self, Event};
-use nix::sys::uio::pread;
+use crate::sys::shared::SharedWords;
+use kcov_proto::journal::{self, RESULT};
+use kcov_proto::sync::Ordering;
+use nix::sys::resource::{Resource, setrlimit};
 use serde::{Deserialize, Serialize};
-use std::fmt::Write as _;
-use std::fs;
-use std::os::fd::OwnedFd;
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-/// Version of `artifact.json`.
-const VERSION: u32 = 1;
+/// CPU seconds that a writer has: it parses debugging information, of files that may be damaged.
+const SECONDS: u64 = 60;
+/// Memory that it may take, bytes.
+const MEMORY: u64 = 8 << 30;
 
-/// `artifact.json`.
+/// What became of an artifact, as a word of the journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Written {
+    /// It is there.
+    New = 1,
+    /// It was there already.
+    Known = 2,
+    /// There is no room for it.
+    Refused = 3,
+}
+
+impl Written {
+    /// From the word; `None` if the writer did not come to that.
+    #[must_use]
+    pub fn from_word(word: u64) -> Option<Self> {
+        [Written::New, Written::Known, Written::Refused].into_iter().find(|written| *written as u64 == word)
+    }
+}
+
+/// More sightings of an artifact that is there.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Artifact {
-    /// Version of this layout.
-    pub version: u32,
-    /// The worker program.
-    pub worker: String,
-    /// Libraries with handlers, as the worker program takes them.
-    pub handlers: Vec<String>,
-    /// Libraries that are loaded before all others.
-    pub preload: Option<String>,
-    /// How the worker ended.
-    pub end: End,
-    /// The call that it had, for people.
-    pub call: String,
-    /// Calling thread.
-    pub tid: u32,
-    /// Paths of the handlers' devices, by their number.
-    pub devices: Vec<String>,
-    /// Address that a fault was about, or 0.
-    pub fault: u64,
-    /// Where it was, the innermost first.
-    pub stack: Vec<Frame>,
-    /// What it did before is not all there.
-    pub truncated: bool,
-    /// What it did, the oldest first; the last is what it was at.
-    pub events: Vec<Event>,
+pub struct Seen {
+    /// Its name.
+    pub name: String,
+    /// Since the last time that this was said.
+    pub sightings: Sightings,
 }
 
 /// Writes an artifact. Takes one descriptor: the journal. Returns the exit status.
 pub fn serve(descriptors: Vec<OwnedFd>, facts: &Facts, launch: &Launch) -> i32 {
     let Ok([file]) = <[OwnedFd; 1]>::try_from(descriptors) else { return 1 };
-    let Some(directory) = &launch.artifacts else { return 1 };
-    let mut bytes = vec![0; journal::WORDS * 8];
-    let Ok(length) = pread(&file, &mut bytes, 0) else { return 1 };
-    let (words, _) = bytes[..length].as_chunks::<8>();
-    let words: Vec<u64> = words.iter().map(|word| u64::from_ne_bytes(*word)).collect();
-    match write(&artifact(facts, &words, launch), facts, &directory.join(&facts.name)) {
-        Ok(()) => 0,
+    let Some(directory) = begin(launch, &[file.as_fd()]) else { return 1 };
+    let Ok(words) = SharedWords::open(file, journal::WORDS) else { return 1 };
+    match write(facts, &words, launch, &directory) {
+        Ok(written) => {
+            words[RESULT].store(written as u64, Ordering::Release);
+            0
+        }
         Err(error) => {
-            eprintln!(
-                "kcov-broker: cannot write the artifact {}: {error}",
-                directory.join(&facts.name).display()
-            );
+            eprintln!("kcov-broker: no artifact {} in {}: {error:#}", facts.name, directory.display());
             1
         }
     }
 }
 
-fn artifact(facts: &Facts, words: &[u64], launch: &Launch) -> Artifact {
+/// Writes down how often artifacts were seen again. Returns the exit status.
+pub fn count(seen: &[Seen], launch: &Launch) -> i32 {
+    let Some(directory) = begin(launch, &[]) else { return 1 };
+    let Ok(store) = Store::lock(&directory) else { return 1 };
+    for Seen { name, sightings } in seen {
+        // One that somebody has removed meanwhile is not brought back.
+        let _ = store.see(name, *sightings);
+    }
+    0
+}
+
+/// Lets go of what a writer does not need, and bounds what it may use.
+fn begin(launch: &Launch, keep: &[std::os::fd::BorrowedFd<'_>]) -> Option<PathBuf> {
+    let _ = nix::sys::prctl::set_name(c"kcov-artifact");
+    confine::keep_only(keep).ok()?;
+    setrlimit(Resource::RLIMIT_CPU, SECONDS, SECONDS).ok()?;
+    setrlimit(Resource::RLIMIT_AS, MEMORY, MEMORY).ok()?;
+    launch.artifacts.clone()
+}
+
+fn write(facts: &Facts, words: &SharedWords, launch: &Launch, directory: &Path) -> anyhow::Result<Written> {
+    let store = Store::lock(directory)?;
+    let sightings = Sightings { count: 1, first: facts.when, last: facts.when };
+    if store.has(&facts.name) {
+        store.see(&facts.name, sightings)?;
+        return Ok(Written::Known);
+    }
+    let room = store.room(launch.quotas.artifacts)?;
+    if room.count == 0 {
+        return Ok(Written::Refused);
+    }
+    let files = files(facts, words, launch)?;
+    if files.iter().map(|(_, bytes)| bytes.len() as u64).sum::<u64>() > room.bytes {
+        return Ok(Written::Refused);
+    }
+    store.put(&facts.name, &files)?;
+    store.see(&facts.name, sightings)?;
+    Ok(Written::New)
+}
+
+fn files(
+    facts: &Facts,
+    words: &SharedWords,
+    launch: &Launch,
+) -> anyhow::Result<Vec<(&'static str, Vec<u8>)>> {
+    let words: Vec<u64> = words.iter().map(|word| word.load(Ordering::Relaxed)).collect();
+    let mut symbols = Symbols::of(&facts.modules);
+    let artifact = artifact(facts, &words, launch, &mut symbols);
+    let output = symbols.explain(&String::from_utf8_lossy(&facts.output));
+    Ok(vec![
+        (FILE, serde_json::to_vec_pretty(&artifact)?),
+        ("events.bin", journal::encode(&artifact.events)?),
+        ("output.txt", facts.output.clone()),
+        ("report.txt", artifact.report(&output).into_bytes()),
+    ])
+}
+
+fn artifact(facts: &Facts, words: &[u64], launch: &Launch, symbols: &mut Symbols<'_>) -> Artifact {
     let journal = journal::parse(words);
-    let text = |text: &std::ffi::CString| text.to_string_lossy().into_owned();
+    let text = |text: &CString| text.to_string_lossy().into_owned();
     let mut artifact = Artifact {
         version: VERSION,
-        worker: text(&launch.worker),
-        handlers: launch.handlers.iter().map(text).collect(),
-        preload: launch.preload.as_ref().map(text),
         end: facts.end,
         call: facts.call.clone(),
         tid: facts.tid,
+        worker: binary(&text(&launch.worker)),
+        handlers: launch.handlers.iter().map(|handler| library(&text(handler))).collect(),
+        preload: launch.preload.as_ref().map(text),
         devices: facts.devices.clone(),
         fault: journal.fault,
-        stack: frames(&journal.stack, &facts.modules),
+        stack: symbols.frames(&journal.stack),
         truncated: journal.truncated,
+        reads_missing: journal.reads_missing,
         events: journal.events,
     };
     artifact.call = artifact.last_call().unwrap_or(artifact.call);
     artifact
 }
 
-impl Artifact {
-    /// What the worker was at, if a handler was.
-    fn last_call(&self) -> Option<String> {
-        let device = |number: u16| {
-            self.devices.get(usize::from(number)).map_or_else(|| format!("device {number}"), Clone::clone)
-        };
-        let device_of = |wanted| {
-            self.events.iter().rev().find_map(|event| match event {
-                Event::Open { file, device: number, .. } if *file == wanted => Some(device(*number)),
-                _ => None,
-            })
-        };
-        self.events.iter().rev().find_map(|event| match event {
-            Event::Call { args, .. } => Some(format!("{}({})", self.call, hex(args))),
-            Event::Open { device: number, flags, .. } => {
-                Some(format!("open({}, {flags:#x})", device(*number)))
-            }
-            Event::Ioctl { file, request, arg } => {
-                let device = device_of(*file).unwrap_or_else(|| format!("file {}", file.number()));
-                Some(format!("ioctl({device}, {request:#x}, {arg:#x})"))
-            }
-            Event::Closed { .. } | Event::Read { .. } | Event::NoRead { .. } => None,
-        })
-    }
-
-    /// Reads an artifact.
-    ///
-    /// # Errors
-    /// If the folder is none.
-    pub fn load(folder: &Path) -> anyhow::Result<Self> {
-        use anyhow::Context;
-        let path = folder.join("artifact.json");
-        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let artifact: Artifact =
-            serde_json::from_str(&text).with_context(|| format!("{} is no artifact", path.display()))?;
-        anyhow::ensure!(
-            artifact.version == VERSION,
-            "{} has version {}, and this program knows {VERSION}",
-            path.display(),
-            artifact.version
-        );
-        Ok(artifact)
-    }
-
-    fn report(&self, facts: &Facts) -> String {
-        let mut text = format!("{} in {}\n\n", self.end.name(), self.call);
-        if self.fault != 0 {
-            let _ = writeln!(text, "fault at {:#x}", self.fault);
-        }
-        for (depth, frame) in self.stack.iter().enumerate() {
-            let _ = writeln!(text, "#{depth:<2} {frame}");
-        }
-        let _ = writeln!(text, "\nWhat the handler did, the oldest first:");
-        if self.truncated {
-            let _ = writeln!(text, "  (the beginning is missing)");
-        }
-        for event in &self.events {
-            let _ = writeln!(text, "  {}", line(event));
-        }
-        if !facts.output.is_empty() {
-            let _ = writeln!(text, "\nWhat the worker wrote:\n{}", String::from_utf8_lossy(&facts.output));
-        }
-        text
-    }
+fn binary(path: &str) -> Binary {
+    Binary { path: path.to_owned(), build: build::of(Path::new(path)) }
 }
 
-fn hex(words: &[u64]) -> String {
-    words.iter().map(|word| format!("{word:#x}")).collect::<Vec<_>>().join(", ")
+/// From `--handler=PATH[:CONFIG]`.
+fn library(argument: &str) -> Library {
+    let (path, config) = split(argument);
+    Library { binary: binary(path), config: config.map(ToOwned::to_owned) }
 }
 
-fn line(event: &Event) -> String {
-    match event {
-        Event::Call { number, args, .. } => format!("call {number}({})", hex(args)),
-        Event::Open { file, device, flags } => {
-            format!("open of device {device}, flags {flags:#x}: file {}", file.number())
-        }
-        Event::Ioctl { file, request, arg } => {
-            format!("ioctl(file {}, {request:#x}, {arg:#x})", file.number())
-        }
-        Event::Closed { file } => format!("close of file {}", file.number()),
-        Event::Read { address, bytes } => {
-            const SHOWN: usize = 64;
-            let shown: String = bytes.iter().take(SHOWN).map(|byte| format!("{byte:02x}")).collect();
-            let more = if bytes.len() > SHOWN { "..." } else { "" };
-            format!("  read of {} bytes at {address:#x}: {shown}{more}", bytes.len())
-        }
-        Event::NoRead { address, length } => format!("  read of {length} bytes at {address:#x}: refused"),
-    }
-}
-
-/// Writes all files into a folder of another name, which then takes the place: an artifact is there or not.
-fn write(artifact: &Artifact, facts: &Facts, folder: &Path) -> anyhow::Result<()> {
-    let mut unfinished = PathBuf::from(folder);
-    unfinished.set_extension("unfinished");
-    fs::create_dir_all(&unfinished)?;
-    fs::write(unfinished.join("artifact.json"), serde_json::to_vec_pretty(artifact)?)?;
-    fs::write(unfinished.join("events.bin"), journal::encode(&artifact.events)?)?;
-    fs::write(unfinished.join("output.txt"), &facts.output)?;
-    fs::write(unfinished.join("report.txt"), artifact.report(facts))?;
-    fs::rename(&unfinished, folder)?;
-    Ok(())
+/// Path and configuration of a handler, as the worker program takes it.
+pub(super) fn split(argument: &str) -> (&str, Option<&str>) {
+    let library = argument.strip_prefix("--handler=").unwrap_or(argument);
+    library.split_once(':').map_or((library, None), |(path, config)| (path, Some(config)))
 }

@@ -1,16 +1,13 @@
 //! What handlers need of the broker: files of their devices, descriptors for callers, words for the log.
 
 use super::{Fault, Ruling};
-use crate::artifact::{self, End, Facts};
-use crate::spawner::message::Start;
 use crate::sys::listener::{self, Answer};
 use crate::sys::{memfd, process};
 use crate::tenant::Tenant;
 use crate::worker_process::{PAST_DEADLINE, WorkerProcess};
+use kcov_proto::Errno;
 use kcov_proto::device::ArenaId;
 use kcov_proto::message::{FileId, MAX_CLOSED, MAX_TEXT, NotificationId, Order, Verdict};
-use kcov_proto::sync::Ordering;
-use kcov_proto::{Errno, journal, slot};
 use nix::libc;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -166,41 +163,6 @@ impl Tenant {
             self.answer_caller(in_flight, Answer::Fail(Errno::EIO));
         }
         self.send_orders();
-    }
-
-    /// Keeps what there is of a worker that died over a call of a handler, once for each place in the code.
-    pub(crate) fn keep_artifact(&mut self, worker: &mut WorkerProcess, call: String, signal: i32) {
-        /// More places than anybody looks at: what goes on beyond is one that changes its stack.
-        const MOST: usize = 1000;
-        let (true, true) = (self.launch.artifacts.is_some(), !self.claims.is_empty()) else { return };
-        let words: Vec<u64> = worker.journal.iter().map(|word| word.load(Ordering::Relaxed)).collect();
-        let journal = journal::parse(&words);
-        if journal.events.is_empty() || self.artifacts.len() >= MOST {
-            return;
-        }
-        let end = match (worker.killed, signal) {
-            (Some(PAST_DEADLINE), _) => End::Hang,
-            (_, 0) => End::Exit(worker.end_status()),
-            (_, signal) => End::Signal(signal),
-        };
-        let name = artifact::name(end, &journal, &self.modules);
-        if !self.artifacts.insert(name.clone()) {
-            return;
-        }
-        warn!(event = "artifact", name, "what the handler was at is kept");
-        let facts = Facts {
-            name,
-            end,
-            tid: worker.word(slot::PID) as u32,
-            call,
-            devices: self.claims.devices().map(|device| device.path.clone()).collect(),
-            output: worker.output.rest(),
-            modules: self.modules.clone(),
-        };
-        let file = worker.journal.file();
-        if let Err(error) = self.spawner.start(&Start::Artifact(Box::new(facts)), &[&file]) {
-            warn!(%error, "no artifact could be written");
-        }
     }
 
     /// Gives up opens that no worker has decided in time.

@@ -16,6 +16,7 @@ impl Broker {
                 self.tenant.count(&worker);
             }
         }
+        self.tenant.finish_artifacts();
         self.tenant.readers.clear();
         end(&self.tenant.zygote);
         // What is kept for speed alone is not counted.
@@ -61,8 +62,16 @@ impl Broker {
     }
 
     pub(super) fn report(&self) -> Report {
-        let Counters { assists, workers_started, worker_crashes, zygote_restarts, quota_refusals, tally } =
-            self.tenant.counters;
+        let Counters {
+            assists,
+            workers_started,
+            worker_crashes,
+            zygote_restarts,
+            quota_refusals,
+            artifacts,
+            artifacts_refused,
+            tally,
+        } = self.tenant.counters;
         let registry = &self.tenant.registry;
         let end = Usage::now();
         Report {
@@ -78,6 +87,8 @@ impl Broker {
             workers_started,
             zygote_restarts,
             quota_refusals: quota_refusals + registry.refusals(),
+            artifacts,
+            artifacts_refused,
             tally,
             open_fds_start: self.start.fds,
             open_fds_end: end.fds,

@@ -191,7 +191,7 @@ impl Broker {
             devices,
             claims,
             modules,
-            artifacts: Default::default(),
+            keeper: Default::default(),
             files,
             listener,
             registry,

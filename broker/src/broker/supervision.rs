@@ -66,16 +66,17 @@ impl Broker {
         self.poller.remove(&worker.channel);
         self.poller.remove(&worker.output);
         self.tenant.count(&worker);
+        let in_flight = worker.word(slot::ID) != 0;
+        let (arch, number) = worker.alleged_call();
+        let call = if in_flight { crate::call_name::of(arch, number) } else { "none".to_owned() };
+        let signal = worker.end_signal();
+        self.tenant.keep_artifact(&mut worker, &call, signal);
         if self.gone || self.tenant.is_unused() {
             // A worker ends by itself when nobody is left to serve.
             return Ok(());
         }
         self.tenant.reorder(index, worker.word(slot::ID));
         self.tenant.answer_for_dead(&worker);
-        let in_flight = worker.word(slot::ID) != 0;
-        let (arch, number) = worker.alleged_call();
-        let call = if in_flight { crate::call_name::of(arch, number) } else { "none".to_owned() };
-        let signal = worker.end_signal();
         let reason = worker.killed.unwrap_or("not by the broker");
         let tid = worker.word(slot::PID) as u32;
         warn!(
@@ -88,9 +89,6 @@ impl Broker {
             "a worker ended"
         );
         self.tenant.counters.worker_crashes += 1;
-        if in_flight {
-            self.tenant.keep_artifact(&mut worker, call, signal);
-        }
         match worker.phase {
             crate::permit::Phase::Starting => self.tenant.worker_failed_to_start(),
             crate::permit::Phase::Serving { .. } => self.tenant.start_worker(),
@@ -108,7 +106,7 @@ impl Broker {
     /// Ends what is stuck: a reader first, as the worker may only be waiting for it.
     pub(super) fn look_at_workers(&mut self, now: Instant) {
         let deadline = self.deadline;
-        let reader_killed = self.tenant.look_at_readers(now, deadline, self.tick());
+        let reader_killed = self.tenant.look_at_readers(now, deadline, self.patience());
         self.tenant.look_at_openings(now, deadline);
         let waiting = self.tenant.listener_says(PollFlags::POLLIN);
         let unanswered = self.tenant.has_unanswered();

@@ -1,6 +1,7 @@
 //! From a checked tenant to what its broker is started with.
 
 use super::TenantConfig;
+use crate::artifact::store;
 use crate::launch::service::{Identity, Service};
 use crate::launch::{self, CommandError, Launch, Quotas};
 use crate::live::Publication;
@@ -50,7 +51,7 @@ impl TenantConfig {
             quotas: Quotas { instances: descriptor_limit::affordable(self.quotas.instances)?, ..self.quotas },
             extensions: self.extensions,
             preload: preload::of(&handlers)?,
-            artifacts: self.artifacts.clone(),
+            artifacts: self.artifacts.as_deref().map(store::prepare).transpose()?,
             worker_memory: Some(self.worker_memory),
             cgroup: self.cgroup.as_ref().map(|parent| cgroup::plan(parent, limits)).transpose()?,
             cover: None,

@@ -68,7 +68,7 @@ impl Publisher {
             worker_crashes: counters.worker_crashes,
             zygote_restarts: counters.zygote_restarts,
             quota_refusals: counters.quota_refusals + registry.refusals(),
-            artifacts: tenant.artifacts.len() as u64,
+            artifacts: counters.artifacts,
             restarts: self.restarts,
         }
     }

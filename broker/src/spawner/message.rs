@@ -1,6 +1,7 @@
 //! What broker, spawner and tender say to each other. All of them are trusted.
 
 use crate::artifact::Facts;
+use crate::artifact::write::Seen;
 use kcov_proto::claims::Claims;
 use kcov_proto::message::FileId;
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,8 @@ pub enum Start {
     Zygote,
     /// A process that writes an artifact, with one descriptor: the journal.
     Artifact(Box<Facts>),
+    /// A process that writes down how often artifacts were seen again.
+    Sightings(Vec<Seen>),
     /// A reader, with four descriptors: its sockets to worker and broker, the listener, the page that shows what it
     /// is at.
     Reader {

@@ -3,10 +3,11 @@
 use crate::cgroup::Group;
 use crate::confine;
 use crate::launch::Launch;
+use crate::preload;
 use crate::sys::fork::{self, Pointers};
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// Descriptor number of the zygote's socket; that of the coverage map follows it.
@@ -20,21 +21,11 @@ pub fn exec(descriptors: &[OwnedFd], launch: &Launch, group: Option<&Group>) -> 
     }
 }
 
-/// The environment of a worker program, or of one that replays: what sanitizers need to know, and nothing of the user's.
-pub(crate) fn environment(launch: &Launch) -> Vec<CString> {
-    // Symbols are found later, outside of the jail; the death is to be seen as a signal.
-    const SANITIZERS: [&CStr; 2] = [
-        c"ASAN_OPTIONS=abort_on_error=1:symbolize=0:detect_leaks=0:handle_segv=0:handle_sigbus=0:handle_abort=0:handle_sigfpe=0:handle_sigill=0:allocator_may_return_null=1",
-        c"UBSAN_OPTIONS=abort_on_error=1:symbolize=0:print_stacktrace=0:halt_on_error=1",
-    ];
-    let preload = launch
-        .preload
-        .iter()
-        .filter_map(|library| CString::new([b"LD_PRELOAD=", library.as_bytes()].concat()).ok());
-    match launch.preload {
-        Some(_) => SANITIZERS.into_iter().map(CStr::to_owned).chain(preload).collect(),
-        None => SANITIZERS.into_iter().map(CStr::to_owned).collect(),
-    }
+fn environment(launch: &Launch) -> Vec<CString> {
+    let preload = launch.preload.as_ref().map(|libraries| libraries.to_string_lossy());
+    preload::environment(preload.as_deref(), false)
+        .filter_map(|(name, value)| CString::new(format!("{name}={value}")).ok())
+        .collect()
 }
 
 fn try_exec(descriptors: &[OwnedFd], launch: &Launch) -> Result<std::convert::Infallible, Errno> {

@@ -37,16 +37,32 @@ pub fn frames_at(loader: &Loader, address: u64) -> Vec<SourceFrame> {
         while let Ok(Some(frame)) = found.next() {
             let location = frame.location.as_ref();
             frames.push(SourceFrame {
-                function: frame.function.as_ref().and_then(|name| name.demangle().ok().map(Into::into)),
+                function: frame.function.as_ref().and_then(|name| Some(demangled(&name.raw_name().ok()?))),
                 file: location.and_then(|location| location.file.map(ToOwned::to_owned)),
                 line: location.and_then(|location| location.line),
                 column: location.and_then(|location| location.column),
             });
         }
     }
-    if frames.is_empty() {
-        let named = loader.find_symbol(address).map(|name| format!("{:#}", rustc_demangle::demangle(name)));
-        frames.extend(named.map(|name| SourceFrame { function: Some(name), ..SourceFrame::default() }));
+    let symbol = loader.find_symbol(address).map(demangled);
+    match frames.last_mut() {
+        Some(outermost) => outermost.function = fuller(outermost.function.take(), symbol),
+        None => {
+            frames.extend(symbol.map(|name| SourceFrame { function: Some(name), ..SourceFrame::default() }))
+        }
     }
     frames
+}
+
+/// The name in the debugging information may lack the path to it, which the symbol has.
+fn fuller(name: Option<String>, symbol: Option<String>) -> Option<String> {
+    match (name, symbol) {
+        (Some(name), Some(symbol)) => Some(if symbol.ends_with(&name) { symbol } else { name }),
+        (name, symbol) => name.or(symbol),
+    }
+}
+
+/// Names of Rust as their source has them; of others, as they are.
+fn demangled(name: &str) -> String {
+    format!("{:#}", rustc_demangle::demangle(name))
 }

@@ -52,6 +52,15 @@ impl SharedWords {
         Ok(SharedWords { file, start: start.cast(), words })
     }
 
+    /// The same memory once more.
+    ///
+    /// # Errors
+    /// As `fcntl(2)` and `mmap(2)`.
+    pub fn try_clone(&self) -> Result<Self, Errno> {
+        let file = self.file.try_clone().map_err(|_| Errno::last())?;
+        Self::open(file, self.words)
+    }
+
     /// The memfd, for a process that may write to it.
     #[must_use]
     pub fn file(&self) -> BorrowedFd<'_> {

@@ -1,6 +1,6 @@
 //! The [`rules`](super::rules) as a BPF program.
 
-use super::rules::{Argument, OWN_PROCESS, RULES, Rule, Who};
+use super::rules::{Argument, OWN_PROCESS, RULES, Rule, SANITIZERS, Who};
 use crate::sys::jail as sys;
 use libseccomp::error::SeccompError;
 use libseccomp::{ScmpAction, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall};
@@ -73,13 +73,27 @@ impl std::fmt::Debug for Program {
 /// # Errors
 /// [`FilterError`], which names the step.
 pub fn build(who: Who) -> Result<Program, FilterError> {
+    build_with(who, &[])
+}
+
+/// The same for a process that may have a sanitizer loaded.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_here(who: Who) -> Result<Program, FilterError> {
+    // A zygote has no environment but what the broker gave it: nothing else is loaded before the program itself.
+    let is_sanitized = std::env::var_os("LD_PRELOAD").is_some();
+    build_with(who, if is_sanitized { SANITIZERS } else { &[] })
+}
+
+fn build_with(who: Who, more: &[Rule]) -> Result<Program, FilterError> {
     let mut context = ScmpFilterContext::new(ScmpAction::KillProcess).map_err(library("new filter"))?;
     context
         .set_act_badarch(ScmpAction::KillProcess)
         .map_err(library("set action for other architectures"))?;
     // A binary search over the numbers; versions before 2.5 have none, and their filter is only slower.
     drop(context.set_ctl_optimize(2).map(drop));
-    RULES.iter().filter(|rule| rule.is_for(who)).try_for_each(|rule| add(&mut context, rule))?;
+    RULES.iter().chain(more).filter(|rule| rule.is_for(who)).try_for_each(|rule| add(&mut context, rule))?;
     export(&context)
 }
 

@@ -4,8 +4,8 @@
 //! is not here, in real children.
 
 use libc::{
-    CLONE_CHILD_CLEARTID, CLONE_CHILD_SETTID, CLONE_PIDFD, ENOSYS, F_ADD_SEALS, F_DUPFD_CLOEXEC, F_GETFD,
-    PR_SET_NAME, PR_SET_PDEATHSIG, PROT_READ, PROT_WRITE, SECCOMP_IOCTL_NOTIF_ID_VALID,
+    CLONE_CHILD_CLEARTID, CLONE_CHILD_SETTID, CLONE_PIDFD, ENOENT, ENOSYS, F_ADD_SEALS, F_DUPFD_CLOEXEC,
+    F_GETFD, PR_SET_NAME, PR_SET_PDEATHSIG, PROT_READ, PROT_WRITE, SECCOMP_IOCTL_NOTIF_ID_VALID,
     SECCOMP_IOCTL_NOTIF_RECV, SECCOMP_IOCTL_NOTIF_SEND, SECCOMP_SET_MODE_FILTER, SIGABRT, SIGBUS, SIGCHLD,
     SIGKILL, SIGSEGV, STDERR_FILENO, STDOUT_FILENO,
 };
@@ -61,6 +61,11 @@ const fn zygote(call: &'static str, when: &'static [Argument], need: &'static st
     Rule { call, when, worker: false, fails: None, need }
 }
 
+/// A call that fails instead of being made.
+const fn fails(call: &'static str, errno: i32, need: &'static str) -> Rule {
+    Rule { call, when: ANY, worker: true, fails: Some(errno), need }
+}
+
 /// The whole register is `value`.
 const fn is(index: u32, value: u64) -> Argument {
     Argument { index, mask: u64::MAX, value }
@@ -88,6 +93,15 @@ const DATA: i32 = PROT_READ | PROT_WRITE;
 const FORK_FLAGS: u64 = (CLONE_PIDFD | CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID) as u64;
 /// A fork and nothing else: `SIGCHLD`, no shared memory, no namespace, the caller as parent.
 const A_FORK: Argument = Argument { index: 0, mask: !FORK_FLAGS, value: SIGCHLD as u64 };
+
+/// What is added to the table where a sanitizer is loaded, which tries these calls before it prints its report, and does
+/// without them.
+pub const SANITIZERS: &[Rule] = &[
+    fails("open", ENOENT, "AddressSanitizer, the list of mappings"),
+    fails("openat", ENOENT, "the same, by other C libraries"),
+    fails("readlink", ENOENT, "UBSan, the name of the program"),
+    fails("readlinkat", ENOENT, "the same, by other C libraries"),
+];
 
 /// The table.
 pub const RULES: &[Rule] = &[

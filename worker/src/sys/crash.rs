@@ -66,38 +66,53 @@ fn interrupted(context: *const c_void) -> u64 {
     at
 }
 
+/// Words of the journal that this process has named.
+///
+/// Holding one proves that the journal has all words up to those of the stack, and stays mapped.
+struct Words(std::ptr::NonNull<AtomicU64>);
+
+impl Words {
+    fn named() -> Option<Self> {
+        std::ptr::NonNull::new(JOURNAL.load(PointerOrdering::Acquire)).map(Words)
+    }
+
+    fn at(&self, index: usize) -> &AtomicU64 {
+        assert!(index < STACK + MOST_FRAMES);
+        // SAFETY: `tell` has seen that the journal is longer than that, and it stays mapped.
+        unsafe { self.0.add(index).as_ref() }
+    }
+}
+
 extern "C" fn record(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
-    let journal = JOURNAL.load(PointerOrdering::Acquire);
-    if journal.is_null() {
-        return;
+    let Some(words) = Words::named() else { return };
+    let store = |at: usize, word: u64| words.at(at).store(word, Ordering::Relaxed);
+    let mut stack = [0; MOST_FRAMES];
+    let frames = backtrace(interrupted(context), &mut stack);
+    for (place, frame) in stack[..frames].iter().enumerate() {
+        store(STACK + place, *frame);
     }
-    let store = |at: usize, word: u64| {
-        // SAFETY: `tell` has seen that the journal has more words than are used here, and it stays mapped.
-        unsafe { &*journal.add(at) }.store(word, Ordering::Relaxed);
-    };
-    let mut found = [std::ptr::null_mut(); MOST_FRAMES + OWN_FRAMES];
-    // SAFETY: the frames have room for as many as is said.
-    let count = unsafe { libc::backtrace(found.as_mut_ptr(), found.len() as c_int) };
-    let found = &found[..usize::try_from(count).unwrap_or_default()];
-    let at = interrupted(context);
-    // The frames above the interrupted one are of the handler.
-    let first = found.iter().position(|frame| frame.addr() as u64 == at).map_or(0, |place| place + 1);
-    let stack = std::iter::once(at).chain(found[first..].iter().map(|frame| frame.addr() as u64));
-    let mut frames = 0;
-    for (place, frame) in stack.take(MOST_FRAMES).enumerate() {
-        store(STACK + place, frame);
-        frames = place as u64 + 1;
-    }
-    store(FRAMES, frames);
+    store(FRAMES, frames as u64);
     // SAFETY: the kernel hands a siginfo to a handler with SA_SIGINFO; only faults have an address in it.
     let fault = unsafe { info.as_ref().map_or(0, |info| info.si_addr().addr() as u64) };
     store(FAULT, if signal == libc::SIGSEGV || signal == libc::SIGBUS { fault } else { 0 });
     // Last: with the signal all of it is there.
-    // SAFETY: as in `store`.
-    unsafe { &*journal.add(SIGNAL) }.store(u64::from(signal.cast_unsigned()), Ordering::Release);
+    words.at(SIGNAL).store(u64::from(signal.cast_unsigned()), Ordering::Release);
 }
 
-/// Has a panic end the worker as an abort does: with its message on standard error, and its stack in the journal.
+/// Return addresses from `at` outwards, without the frames of the signal handler. Returns how many.
+fn backtrace(at: u64, stack: &mut [u64; MOST_FRAMES]) -> usize {
+    let mut found = [std::ptr::null_mut(); MOST_FRAMES + OWN_FRAMES];
+    // SAFETY: the frames have room for as many as is said.
+    let count = unsafe { libc::backtrace(found.as_mut_ptr(), found.len() as c_int) };
+    let found = &found[..usize::try_from(count).unwrap_or_default()];
+    // The frames above the interrupted one are of the handler.
+    let first = found.iter().position(|frame| frame.addr() as u64 == at).map_or(0, |place| place + 1);
+    let outer = found[first..].iter().map(|frame| frame.addr() as u64);
+    let filled = stack.iter_mut().zip(std::iter::once(at).chain(outer));
+    filled.map(|(place, frame)| *place = frame).count()
+}
+
+/// Has a panic end the process as an abort does: with its message on standard error, and its stack in the journal.
 pub fn abort_on_panic() {
     std::panic::set_hook(Box::new(|info| {
         eprintln!("{info}");

@@ -1,0 +1,51 @@
+//! Which build of a program or library something is.
+
+use kcov_proto::site::fnv1a;
+use object::{Object, ReadCache};
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+/// Most bytes of a file that has no build id: what is longer has none that is worth reading it for.
+const MOST: u64 = 256 * 1024 * 1024;
+
+/// The build id that its linker gave it, or a hash of its bytes; `None` if it cannot be read.
+#[must_use]
+pub fn of(path: &Path) -> Option<String> {
+    let file = regular(path)?;
+    let cache = ReadCache::new(&file);
+    let id = object::File::parse(&cache).ok().and_then(|file| Some(file.build_id().ok()??.to_vec()));
+    match id {
+        Some(id) => Some(id.iter().map(|byte| format!("{byte:02x}")).collect()),
+        None => {
+            let mut bytes = Vec::new();
+            regular(path)?.take(MOST).read_to_end(&mut bytes).ok()?;
+            Some(format!("fnv1a-{:016x}", fnv1a(&bytes)))
+        }
+    }
+}
+
+/// Opens a file, if it is one: a name alone may lead to what blocks.
+pub(super) fn regular(path: &Path) -> Option<File> {
+    path.metadata().ok()?.is_file().then(|| File::open(path).ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_build_is_told_from_another() {
+        let program = std::env::current_exe().expect("a program");
+        assert!(of(&program).is_some_and(|build| build.len() >= 16));
+        assert_eq!(of(&program), of(&program));
+        let directory = tempfile::tempdir().expect("a directory");
+        let (one, other) = (directory.path().join("one"), directory.path().join("other"));
+        std::fs::write(&one, "one").expect("written");
+        std::fs::write(&other, "other").expect("written");
+        assert!(of(&one).is_some_and(|build| build.starts_with("fnv1a-")));
+        assert_ne!(of(&one), of(&other));
+        assert_eq!(of(Path::new("/dev/null")), None);
+        assert_eq!(of(directory.path()), None);
+    }
+}

@@ -1,0 +1,73 @@
+//! `kcov-broker artifacts`: what a folder of artifacts holds.
+
+use super::record::{Artifact, Sightings};
+use super::store;
+use serde::Serialize;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Arguments of `artifacts`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ListArgs {
+    /// The folder that `run --artifacts` was given
+    #[arg(value_name = "DIR")]
+    directory: PathBuf,
+
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+/// An artifact, in one line.
+#[derive(Debug, Serialize)]
+struct Line {
+    name: String,
+    path: PathBuf,
+    end: Option<String>,
+    call: Option<String>,
+    place: Option<String>,
+    sightings: Option<Sightings>,
+    /// Why it cannot be read.
+    error: Option<String>,
+}
+
+impl Line {
+    fn of(directory: &Path, name: String) -> Self {
+        let path = directory.join(&name);
+        let sightings = store::sightings(&path);
+        let (artifact, error) = match Artifact::load(&path) {
+            Ok(artifact) => (Some(artifact), None),
+            Err(error) => (None, Some(format!("{error:#}"))),
+        };
+        let place = artifact.as_ref().and_then(Artifact::place);
+        let (end, call) = artifact.map(|artifact| (artifact.end.name(), artifact.call)).unzip();
+        Line { name, path, end, call, place, sightings, error }
+    }
+
+    fn text(&self) -> String {
+        let times = self.sightings.map_or(1, |sightings| sightings.count);
+        let what = match (&self.call, &self.error) {
+            (Some(call), _) => call.clone(),
+            (None, error) => error.clone().unwrap_or_default(),
+        };
+        let place = self.place.as_deref().map(|place| format!("\n    {place}")).unwrap_or_default();
+        format!("{}  {times} x  {what}{place}", self.name)
+    }
+}
+
+/// Lists artifacts, those that were seen last first.
+///
+/// # Errors
+/// If the folder cannot be read, or standard output not be written to.
+pub fn run(args: &ListArgs) -> anyhow::Result<ExitCode> {
+    let names = store::names(&args.directory)?;
+    let mut lines: Vec<Line> = names.into_iter().map(|name| Line::of(&args.directory, name)).collect();
+    lines.sort_by_key(|line| std::cmp::Reverse(line.sightings.map(|sightings| sightings.last)));
+    let mut out = std::io::stdout().lock();
+    for line in &lines {
+        let text = if args.json { serde_json::to_string(line)? } else { line.text() };
+        writeln!(out, "{text}")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,192 @@
+//! What a worker did, event by event, and its words in the journal.
+
+use super::MOST_KEPT;
+use crate::device::ArenaId;
+
+/// Something that a worker did.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Event {
+    /// A handler was given a call that it claimed.
+    Call {
+        /// Calling thread.
+        tid: u32,
+        /// Table: 0 the machine's own, 1 i386, 2 x32.
+        abi: u32,
+        /// Number in it.
+        number: i32,
+        /// Argument registers.
+        args: [u64; 6],
+    },
+    /// A handler was asked to open its device.
+    Open {
+        /// Identity of the file.
+        file: ArenaId,
+        /// Number of the device.
+        device: u16,
+        /// Open flags.
+        flags: u32,
+    },
+    /// A handler was given a request on a file.
+    Ioctl {
+        /// The file.
+        file: ArenaId,
+        /// The request.
+        request: u32,
+        /// Its argument.
+        arg: u64,
+    },
+    /// The last descriptor of a file was closed.
+    Closed {
+        /// The file.
+        file: ArenaId,
+    },
+    /// The handler read memory of its caller.
+    Read {
+        /// Where.
+        address: u64,
+        /// What was there.
+        #[serde(with = "hexadecimal")]
+        bytes: Vec<u8>,
+    },
+    /// It tried to.
+    NoRead {
+        /// Where.
+        address: u64,
+        /// How many bytes.
+        length: u64,
+    },
+    /// It tried to write there.
+    NoWrite {
+        /// Where.
+        address: u64,
+        /// How many bytes.
+        length: u64,
+    },
+}
+
+const CALL: u64 = 1;
+pub(super) const OPEN: u64 = 2;
+const IOCTL: u64 = 3;
+const CLOSED: u64 = 4;
+const READ: u64 = 5;
+const NO_READ: u64 = 6;
+const NO_WRITE: u64 = 7;
+/// Bits of the kind in the first word of an event; above them is the number of words.
+const KIND_BITS: u32 = 8;
+
+/// Kind and length that the first word of an event alleges.
+pub(super) fn head(word: u64) -> (u64, usize) {
+    (word & ((1 << KIND_BITS) - 1), (word >> KIND_BITS) as usize)
+}
+
+/// Whether a handler begins something with an event of this kind.
+pub(super) fn is_beginning(kind: u64) -> bool {
+    matches!(kind, CALL | OPEN | IOCTL | CLOSED)
+}
+
+fn file_of(word: u64) -> ArenaId {
+    ArenaId { index: word as u32, generation: (word >> 32) as u32 }
+}
+
+impl Event {
+    /// Whether a handler began something with it: what came before may be forgotten if there is no room.
+    #[must_use]
+    pub fn begins(&self) -> bool {
+        is_beginning(self.kind())
+    }
+
+    fn kind(&self) -> u64 {
+        match self {
+            Event::Call { .. } => CALL,
+            Event::Open { .. } => OPEN,
+            Event::Ioctl { .. } => IOCTL,
+            Event::Closed { .. } => CLOSED,
+            Event::Read { .. } => READ,
+            Event::NoRead { .. } => NO_READ,
+            Event::NoWrite { .. } => NO_WRITE,
+        }
+    }
+
+    /// A word of kind and length, and so many words.
+    pub(super) fn encoded(&self) -> Vec<u64> {
+        let words = self.words();
+        let head = self.kind() | (words.len() as u64) << KIND_BITS;
+        std::iter::once(head).chain(words).collect()
+    }
+
+    fn words(&self) -> Vec<u64> {
+        match self {
+            Event::Call { tid, abi, number, args } => {
+                let head = [u64::from(*tid), u64::from(*abi) << 32 | u64::from(number.cast_unsigned())];
+                head.into_iter().chain(*args).collect()
+            }
+            Event::Open { file, device, flags } => {
+                vec![file.number(), u64::from(*device), u64::from(*flags)]
+            }
+            Event::Ioctl { file, request, arg } => vec![file.number(), u64::from(*request), *arg],
+            Event::Closed { file } => vec![file.number()],
+            Event::Read { address, bytes } => {
+                let kept = &bytes[..bytes.len().min(MOST_KEPT)];
+                let data = kept.chunks(8).map(|chunk| {
+                    let mut word = [0; 8];
+                    word[..chunk.len()].copy_from_slice(chunk);
+                    u64::from_le_bytes(word)
+                });
+                [*address, kept.len() as u64].into_iter().chain(data).collect()
+            }
+            Event::NoRead { address, length } | Event::NoWrite { address, length } => vec![*address, *length],
+        }
+    }
+
+    pub(super) fn from_words(kind: u64, words: &[u64]) -> Option<Self> {
+        Some(match (kind, words) {
+            (CALL, [tid, what, args @ ..]) => Event::Call {
+                tid: *tid as u32,
+                abi: (what >> 32) as u32,
+                number: *what as i32,
+                args: args.try_into().ok()?,
+            },
+            (OPEN, [file, device, flags]) => {
+                Event::Open { file: file_of(*file), device: *device as u16, flags: *flags as u32 }
+            }
+            (IOCTL, [file, request, arg]) => {
+                Event::Ioctl { file: file_of(*file), request: *request as u32, arg: *arg }
+            }
+            (CLOSED, [file]) => Event::Closed { file: file_of(*file) },
+            (READ, [address, length, data @ ..]) => {
+                let mut bytes: Vec<u8> = data.iter().flat_map(|word| word.to_le_bytes()).collect();
+                let length = usize::try_from(*length).ok().filter(|&length| length <= bytes.len())?;
+                bytes.truncate(length);
+                Event::Read { address: *address, bytes }
+            }
+            (NO_READ, [address, length]) => Event::NoRead { address: *address, length: *length },
+            (NO_WRITE, [address, length]) => Event::NoWrite { address: *address, length: *length },
+            _ => return None,
+        })
+    }
+}
+
+/// Bytes as people read them, in formats for people.
+mod hexadecimal {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        if !serializer.is_human_readable() {
+            return bytes.serialize(serializer);
+        }
+        let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        serializer.serialize_str(&digits)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        if !deserializer.is_human_readable() {
+            return Vec::deserialize(deserializer);
+        }
+        let digits = String::deserialize(deserializer)?;
+        let (pairs, rest) = digits.as_bytes().as_chunks::<2>();
+        let byte = |pair: &[u8; 2]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+        let bytes = if rest.is_empty() { pairs.iter().map(byte).collect() } else { None };
+        bytes.ok_or_else(|| D::Error::custom("no bytes in hexadecimal"))
+    }
+}

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+/*
+ * Asks the handler of tests/handlers/faults.c for what it is told to:
+ * "REQUEST[:ARGUMENT[:TIMES]]..." in hexadecimal. "call:N" is getpriority(N, 0),
+ * "keep" has later requests use one open file. Prints a line for each, with the
+ * last result, and how many results were EIO.
+ */
+#include "../handlers/faults.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static int kept = -1;
+
+static long ask(unsigned long request, unsigned long argument)
+{
+	struct order order = {FAULT_MAGIC, argument};
+	int fd = kept >= 0 ? kept : open("/dev/faults", O_RDWR);
+	long result = fd < 0 ? -errno : ioctl(fd, request, &order);
+
+	if (fd >= 0 && result < 0)
+		result = -errno;
+	if (kept < 0 && fd >= 0)
+		close(fd);
+	return result;
+}
+
+int main(int count, char **words)
+{
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	for (int i = 1; i < count; i++) {
+		char *rest;
+		unsigned long argument = 0, times = 1, eios = 0, request;
+		long result = 0;
+
+		if (!strcmp(words[i], "keep")) {
+			kept = open("/dev/faults", O_RDWR);
+			continue;
+		}
+		if (!strncmp(words[i], "call:", 5)) {
+			result = syscall(SYS_getpriority, strtoul(words[i] + 5, NULL, 0), 0);
+			printf("%s %ld\n", words[i], result < 0 ? -(long)errno : result);
+			continue;
+		}
+		request = strtoul(words[i], &rest, 16);
+		if (*rest == ':')
+			argument = strtoul(rest + 1, &rest, 16);
+		if (*rest == ':')
+			times = strtoul(rest + 1, NULL, 16);
+		for (unsigned long turn = 0; turn < times; turn++) {
+			result = ask(request, argument);
+			eios += result == -EIO;
+		}
+		printf("%lx %ld %lu\n", request, result, eios);
+	}
+	return 0;
+}

@@ -1,0 +1,54 @@
+//! A worker program for the client of `tests/handlers/faults.c`: request 0x7100 returns its argument, request 0x7101
+//! panics over it, request 0x7102 does so elsewhere.
+#![forbid(unsafe_code)]
+
+use kcov_worker::Errno;
+use kcov_worker::handler::{Answer, Caller, Claim, Handler, OpenFile, OpenRequest};
+use std::process::ExitCode;
+
+struct Panics;
+
+impl Handler for Panics {
+    fn name(&self) -> &str {
+        "panics"
+    }
+
+    fn claims(&self) -> Vec<Claim> {
+        vec![Claim::device("/dev/faults", 0x7100..=0x7102)]
+    }
+
+    fn open(&mut self, _: &OpenRequest<'_>, _: &mut Caller<'_>) -> Result<Box<dyn OpenFile>, Errno> {
+        Ok(Box::new(File))
+    }
+}
+
+struct File;
+
+impl OpenFile for File {
+    fn ioctl(&mut self, request: u32, arg: u64, caller: &mut Caller<'_>) -> Answer {
+        let argument = match caller.read_array(arg.wrapping_add(8)) {
+            Ok(bytes) => u64::from_ne_bytes(bytes),
+            Err(errno) => return Answer::Fail(errno),
+        };
+        match request {
+            0x7100 => Answer::Value(argument.cast_signed()),
+            0x7101 => Answer::Value(look_up(argument)),
+            _ => Answer::Value(unwrap(argument)),
+        }
+    }
+}
+
+#[inline(never)]
+fn look_up(place: u64) -> i64 {
+    const TABLE: [i64; 4] = [1, 2, 3, 5];
+    TABLE[place as usize]
+}
+
+#[inline(never)]
+fn unwrap(number: u64) -> i64 {
+    i64::from(u8::try_from(number).expect("a small number"))
+}
+
+fn main() -> ExitCode {
+    kcov_worker::main([Box::new(Panics)])
+}

@@ -1,0 +1,356 @@
+//! A handler that crashes or hangs leaves one folder for each place in its code, out of which the end can be had again.
+
+use anyhow::{Context, Result};
+use kcov_tests::binaries;
+use kcov_tests::client::library_with;
+use kcov_tests::{Outcome, Run, client, library};
+use serde_json::Value;
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use tempfile::TempDir;
+
+/// The library of faults, built plainly or with a sanitizer.
+fn faults(sanitizer: &[&str]) -> Result<PathBuf> {
+    if sanitizer.is_empty() {
+        return library("faults");
+    }
+    let include = binaries::workspace().join("worker/include");
+    let flags = ["-std=gnu11", "-O1", "-g", "-shared", "-fPIC"].iter().chain(sanitizer).map(OsString::from);
+    library_with("faults", &sanitizer.concat().replace('=', "-"), flags.chain(["-I".into(), include.into()]))
+}
+
+/// A finished run, and where its artifacts are.
+struct Kept {
+    directory: TempDir,
+    outcome: Outcome,
+}
+
+impl Kept {
+    fn run(library: &Path, asks: &[&str], options: &[&str]) -> Result<Self> {
+        // Not the session's, which ends with the run: replays are to find it.
+        let worker = binaries::directory()?.join("kcov-worker");
+        let (worker, library) = (worker.to_string_lossy(), library.to_string_lossy());
+        Self::of(&["--worker", &worker, "--handler", &library], asks, options)
+    }
+
+    fn of(handler: &[&str], asks: &[&str], options: &[&str]) -> Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let words = [client("faults")?.into_os_string()].into_iter().chain(asks.iter().map(OsString::from));
+        let mut run = Run::new(words).logged();
+        run = run.option("--artifacts").option(&directory.path().join("artifacts").to_string_lossy());
+        for option in handler.iter().chain(options) {
+            run = run.option(option);
+        }
+        let outcome = run.output()?;
+        assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
+        outcome.report()?.assert_nothing_left();
+        Ok(Kept { directory, outcome })
+    }
+
+    /// Last results and counts of EIO, as the client printed them.
+    fn results(&self) -> Vec<&str> {
+        self.outcome.stdout.lines().collect()
+    }
+
+    fn artifacts(&self) -> PathBuf {
+        self.directory.path().join("artifacts")
+    }
+
+    fn folders(&self) -> Result<Vec<PathBuf>> {
+        let entries = fs::read_dir(self.artifacts())?;
+        let mut folders = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+        folders.sort();
+        Ok(folders)
+    }
+
+    /// The only artifact of an end of this name.
+    fn one(&self, end: &str) -> Result<PathBuf> {
+        let folders = self.folders()?;
+        let is_named = |folder: &&PathBuf| {
+            folder.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&format!("{end}-")))
+        };
+        let mut found = folders.iter().filter(is_named);
+        let one = found.next().with_context(|| format!("no {end} among {folders:?}"))?;
+        assert_eq!(found.next(), None, "{folders:?}");
+        Ok(one.clone())
+    }
+
+    fn broker(&self, words: &[&str]) -> Result<Output> {
+        Ok(Command::new(binaries::directory()?.join("kcov-broker")).args(words).output()?)
+    }
+
+    /// Replays the artifact and asserts that it ends the same way.
+    fn assert_reproduced(&self, folder: &Path) -> Result<String> {
+        let path = folder.to_string_lossy();
+        let hangs = path.contains("/hang-");
+        let deadline: &[&str] = if hangs { &["--deadline", "1s"] } else { &[] };
+        let output = self.broker(&[&["replay", &path], deadline].concat())?;
+        let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(0), "{}: {stdout}{stderr}", folder.display());
+        assert!(stdout.contains("\nreproduced: "), "{stdout}");
+        Ok(stdout + &stderr)
+    }
+}
+
+fn json(folder: &Path, name: &str) -> Result<Value> {
+    Ok(serde_json::from_slice(&fs::read(folder.join(name))?)?)
+}
+
+fn report(folder: &Path) -> Result<String> {
+    Ok(fs::read_to_string(folder.join("report.txt"))?)
+}
+
+/// Line of the mark `HERE: NAME` in the source.
+fn line_of(name: &str) -> Result<u64> {
+    let source = binaries::workspace().join("tests/handlers/faults.c");
+    let text = fs::read_to_string(source)?;
+    let mark = format!("/* HERE: {name} */");
+    let line = text.lines().position(|line| line.ends_with(&mark)).context("a mark")?;
+    Ok(line as u64 + 1)
+}
+
+#[test]
+fn a_crash_is_kept_with_call_memory_and_every_inlined_frame() -> Result<()> {
+    let kept = Kept::run(&faults(&[])?, &["7100:5", "7101:8", "7100:7"], &[])?;
+    assert_eq!(kept.results(), ["7100 5 0", "7101 -5 1", "7100 7 0"], "the tenant goes on");
+    let folder = kept.one("SIGSEGV")?;
+    let artifact = json(&folder, "artifact.json")?;
+    assert_eq!(artifact["end"]["signal"], libc::SIGSEGV);
+    assert_eq!(artifact["fault"], 8);
+    let call = artifact["call"].as_str().context("a call")?;
+    assert!(call.starts_with("ioctl(/dev/faults, 0x7101, 0x"), "{call}");
+    for (depth, name) in ["store", "follow", "obey", "faults_ioctl"].into_iter().enumerate() {
+        let frame = &artifact["stack"][depth];
+        assert_eq!(frame["function"], name, "{frame}");
+        assert_eq!(frame["inlined"], depth < 2, "{frame}");
+        assert!(frame["file"].as_str().is_some_and(|file| file.ends_with("/faults.c")), "{frame}");
+        if depth < 3 {
+            assert_eq!(frame["line"], line_of(name)?, "{frame}");
+        }
+    }
+    // magic, then the address.
+    let order = "17a07f01fa0000000800000000000000";
+    let read = artifact["events"].as_array().and_then(|events| events.last()).context("events")?;
+    assert_eq!(read["Read"]["bytes"], order);
+    let text = report(&folder)?;
+    for part in ["SIGSEGV in ioctl(/dev/faults, 0x7101", "fault at 0x8", order, "(inlined)"] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    for (path, mode) in
+        [(kept.artifacts(), 0o700), (folder.clone(), 0o700), (folder.join("report.txt"), 0o600)]
+    {
+        assert_eq!(path.metadata()?.permissions().mode() & 0o777, mode, "{}", path.display());
+    }
+    let event =
+        kept.outcome.events().into_iter().find(|event| event.name() == "artifact").context("an event")?;
+    assert_eq!(event.field("path").map(PathBuf::from), Some(folder.clone()));
+    kept.assert_reproduced(&folder).map(drop)
+}
+
+#[test]
+fn each_kind_of_end_is_kept_once_and_happens_again() -> Result<()> {
+    let asks = [
+        "7102", "7102", "7104", "7105:3", "7105:0", "7108", "7109", "710a", "710b", "7103:0:2", "7111",
+        "call:40", "7100:7",
+    ];
+    let kept = Kept::run(&faults(&[])?, &asks, &["--deadline", "300ms"])?;
+    assert_eq!(kept.results().last(), Some(&"7100 7 0"));
+    let names = ["SIGFPE", "SIGILL", "SIGBUS", "SIGSEGV", "SIGSYS", "exit-3", "exit-0"];
+    for name in names {
+        kept.assert_reproduced(&kept.one(name)?).context(name)?;
+    }
+    // Two places for an abort, two for a hang.
+    let folders = kept.folders()?;
+    assert_eq!(folders.len(), names.len() + 4, "{folders:?}");
+    for folder in &folders {
+        kept.assert_reproduced(folder)?;
+        assert!(!report(folder)?.is_empty());
+    }
+    assert_eq!(kept.outcome.report()?.artifacts, folders.len() as u64);
+    let listed = kept.broker(&["artifacts", "--json", &kept.artifacts().to_string_lossy()])?;
+    let lines: Vec<Value> =
+        String::from_utf8(listed.stdout)?.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    assert_eq!(lines.len(), folders.len());
+    let times = |call: &str| {
+        let of_call =
+            lines.iter().filter(|line| line["call"].as_str().is_some_and(|text| text.contains(call)));
+        of_call.filter_map(|line| line["sightings"]["count"].as_u64()).collect::<Vec<_>>()
+    };
+    assert_eq!((times("0x7102"), times("0x7103")), (vec![2], vec![2]));
+    Ok(())
+}
+
+#[test]
+fn a_hundred_crashes_at_one_place_are_one_artifact() -> Result<()> {
+    let kept = Kept::run(&faults(&[])?, &["7101:8:64"], &[])?;
+    assert_eq!(kept.results(), ["7101 -5 100"]);
+    let folder = kept.one("SIGSEGV")?;
+    assert_eq!(kept.folders()?.len(), 1);
+    let sightings = json(&folder, "sightings.json")?;
+    assert_eq!(sightings["count"], 100);
+    assert!(sightings["first"].as_u64() <= sightings["last"].as_u64());
+    assert_eq!(kept.outcome.report()?.artifacts, 1);
+    Ok(())
+}
+
+#[test]
+fn what_address_sanitizer_reports_is_there_with_lines() -> Result<()> {
+    let kept = Kept::run(&faults(&["-fsanitize=address"])?, &["7106:10", "7101:8", "7100:7"], &[])?;
+    assert_eq!(kept.results(), ["7106 -5 1", "7101 -5 1", "7100 7 0"]);
+    let folder = kept.one("SIGABRT")?;
+    let text = report(&folder)?;
+    let line = line_of("overflow_heap")?;
+    for part in [
+        "ERROR: AddressSanitizer: heap-buffer-overflow",
+        "WRITE of size 1",
+        "allocated by thread T0",
+        "Shadow byte legend",
+        &format!("faults.c:{line}:"),
+        "==ABORTING",
+    ] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    let printed = text.lines().find(|line| line.trim_start().starts_with("#0 0x")).context("a stack")?;
+    assert!(
+        printed.contains(&format!("overflow_heap at ")) && printed.contains(&format!("faults.c:{line}:")),
+        "{printed}"
+    );
+    let again = kept.assert_reproduced(&folder)?;
+    assert!(again.contains("heap-buffer-overflow"), "{again}");
+    // Faults are ours to tell of, with a sanitizer as without.
+    kept.assert_reproduced(&kept.one("SIGSEGV")?).map(drop)
+}
+
+#[test]
+fn what_ubsan_reports_is_there_whether_it_would_recover_or_not() -> Result<()> {
+    for flags in [&["-fsanitize=undefined"][..], &["-fsanitize=undefined", "-fno-sanitize-recover"]] {
+        let kept = Kept::run(&faults(flags)?, &["7107:10", "7100:7"], &[])?;
+        assert_eq!(kept.results(), ["7107 -5 1", "7100 7 0"], "{flags:?}");
+        let folder = kept.one("SIGABRT")?;
+        let text = report(&folder)?;
+        let line = line_of("overflow_int")?;
+        assert!(text.contains("runtime error: signed integer overflow"), "{flags:?}: {text}");
+        assert!(text.contains(&format!("faults.c:{line}:")), "{flags:?}: {text}");
+        kept.assert_reproduced(&folder)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn panics_are_told_apart_by_where_they_happen() -> Result<()> {
+    let worker = env!("CARGO_BIN_EXE_panicking-worker");
+    let kept = Kept::of(&["--worker", worker], &["7100:5", "7101:9:2", "7102:100:2", "7100:7"], &[])?;
+    assert_eq!(kept.results(), ["7100 5 0", "7101 -5 2", "7102 -5 2", "7100 7 0"]);
+    let folders = kept.folders()?;
+    assert_eq!(folders.len(), 2, "{folders:?}");
+    let mut said = String::new();
+    for folder in &folders {
+        said += &report(folder)?;
+        let again = kept.assert_reproduced(folder)?;
+        assert!(again.contains("panicking-worker.rs:"), "{again}");
+    }
+    for part in [
+        "index out of bounds: the len is 4 but the index is 9",
+        "a small number: TryFromIntError",
+        "panicking_worker::look_up at ",
+        "panicking_worker::unwrap at ",
+    ] {
+        assert!(said.contains(part), "{part} in {said}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_file_that_was_opened_long_ago_is_opened_again() -> Result<()> {
+    // More events than a journal holds, on one open file.
+    let kept = Kept::run(&faults(&[])?, &["keep", "7100:5:1000", "7102"], &[])?;
+    let folder = kept.one("SIGABRT")?;
+    assert_eq!(json(&folder, "artifact.json")?["truncated"], true);
+    kept.assert_reproduced(&folder).map(drop)
+}
+
+#[test]
+fn artifacts_are_bounded_and_refusals_counted() -> Result<()> {
+    let asks = ["7101:8", "7102", "7109", "7109"];
+    for bound in [["--max-artifacts", "1"], ["--max-artifact-bytes", "10"]] {
+        let kept = Kept::run(&faults(&[])?, &asks, &bound)?;
+        let (written, report) = (kept.folders()?.len(), kept.outcome.report()?);
+        assert_eq!(written, usize::from(bound[0] == "--max-artifacts"), "{bound:?}");
+        assert_eq!(report.artifacts, written as u64);
+        assert_eq!(report.artifacts_refused, (asks.len() - written) as u64, "{report:?}");
+        let refusals: Vec<_> =
+            kept.outcome.events().into_iter().filter(|event| event.name() == "quota").collect();
+        assert!(refusals.iter().all(|event| event.field("what").as_deref() == Some("artifacts")));
+        assert!(!refusals.is_empty());
+    }
+    Ok(())
+}
+
+#[test]
+fn a_folder_that_cannot_be_had_is_refused_before_the_tenant_starts() -> Result<()> {
+    let run = Run::new(["echo", "started"]).option("--artifacts").option("/dev/null/x");
+    let outcome = run.output()?;
+    assert_eq!((outcome.code(), outcome.stdout.as_str()), (125, ""));
+    assert!(
+        outcome.stderr.contains("cannot keep artifacts in /dev/null/x: Not a directory"),
+        "{}",
+        outcome.stderr
+    );
+    Ok(())
+}
+
+#[test]
+fn a_replay_that_cannot_be_says_why_and_what_to_do() -> Result<()> {
+    let elsewhere = tempfile::tempdir()?;
+    let moved = elsewhere.path().join("libmoved.so");
+    fs::copy(faults(&[])?, &moved)?;
+    let kept = Kept::run(&moved, &["7102"], &[])?;
+    let folder = kept.one("SIGABRT")?.to_string_lossy().into_owned();
+    let refused = |words: &[&str], expected: &str| -> Result<()> {
+        let output = kept.broker(words)?;
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(125), "{stderr}");
+        assert!(stderr.contains(expected), "{expected} in {stderr}");
+        Ok(())
+    };
+    refused(
+        &["replay", "/nowhere"],
+        "/nowhere is no artifact: cannot read artifact.json there: No such file",
+    )?;
+    refused(&["replay", "/"], "/ is no artifact")?;
+    fs::copy(faults(&["-fsanitize=undefined"])?, &moved)?;
+    refused(&["replay", &folder], "was built anew since")?;
+    fs::remove_file(&moved)?;
+    refused(&["replay", &folder], "libmoved.so is not there any more: name it with --handler")?;
+    let anew = faults(&[])?.to_string_lossy().into_owned();
+    let output = kept.broker(&["replay", &folder, "--handler", &anew, "--json"])?;
+    let outcome: Value = serde_json::from_slice(&output.stdout)?;
+    assert_eq!((output.status.code(), &outcome["reproduced"]), (Some(0), &Value::Bool(true)), "{outcome}");
+    // Another handler knows nothing of these files.
+    let other = library("probe")?.to_string_lossy().into_owned();
+    let output = kept.broker(&["replay", &folder, "--handler", &other, "--json"])?;
+    let outcome: Value = serde_json::from_slice(&output.stdout)?;
+    assert_eq!((output.status.code(), &outcome["reproduced"]), (Some(1), &Value::Bool(false)), "{outcome}");
+    fs::write(Path::new(&folder).join("events.bin"), b"no events")?;
+    refused(&["replay", &folder, "--handler", &anew], "cannot replay it, and says why above")
+}
+
+#[test]
+fn a_debugger_stops_where_the_handler_died() -> Result<()> {
+    let kept = Kept::run(&faults(&[])?, &["7101:8"], &[])?;
+    let folder = kept.one("SIGSEGV")?;
+    let words = ["--batch", "-iex=set debuginfod enabled off", "-ex=run", "-ex=backtrace 4"];
+    let arguments = words.iter().flat_map(|word| ["--gdb-arg".to_owned(), (*word).to_owned()]);
+    let mut command = Command::new(binaries::directory()?.join("kcov-broker"));
+    let output = command.args(["replay", "--gdb"]).args(arguments).arg(&folder).output()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    for part in ["SIGSEGV", "follow (order=", "obey (order", "faults_ioctl (state"] {
+        assert!(text.contains(part), "{part} in {text}{stderr}");
+    }
+    Ok(())
+}
