@@ -232,7 +232,7 @@ impl Reader {
     ) -> Result<FileId, Errno> {
         let path = caller_memory::read_string(tid, address, &mut self.text[..])?;
         let lookup = Lookup { dirfd, path, follow: flags & libc::O_NOFOLLOW == 0, resolve };
-        resolve_for(&self.procfs, &self.device.placeholders, tid, &lookup)
+        resolve_for(&self.procfs, &self.device, tid, flags, &lookup)
     }
 
     /// Serves one request; whether its notification is still valid is for the caller to ask.
@@ -297,19 +297,27 @@ fn words(tid: u32, address: u64) -> Result<[u64; 3], Errno> {
     Ok([0, 1, 2].map(|i| u64::from_ne_bytes(word(i))))
 }
 
-/// The file that `lookup` leads to. A placeholder stands for a device of mode 0600, so who may not open that
-/// gets `EACCES`, as from the kernel; every other file is judged by the kernel itself when the call goes on.
+/// The file that an open with `flags` leads to. A placeholder stands for a device of mode 0600, and an arena is a file
+/// of that mode, so who may not open that gets `EACCES`, as from the kernel, and who would write by a mount that is for
+/// reading gets `EROFS`; every other file is judged by the kernel itself when the call goes on.
 fn resolve_for(
     procfs: &Procfs,
-    placeholders: &[FileId],
+    device: &DeviceFiles,
     tid: u32,
+    flags: i32,
     lookup: &Lookup<'_>,
 ) -> Result<FileId, Errno> {
-    let facts = path::resolve(procfs, tid, lookup)?;
-    if placeholders.contains(&facts.id) && !access::may_open(procfs, tid, facts.uid)? {
+    let found = path::resolve(procfs, tid, lookup)?;
+    let id = found.facts.id;
+    let is_placeholder = device.placeholders.contains(&id);
+    let may_be_the_device = is_placeholder || id.device == device.memfd_device;
+    if may_be_the_device && !access::may_open(procfs, tid, found.facts.uid)? {
         return Err(Errno::EACCES);
     }
-    Ok(facts.id)
+    if is_placeholder && flags & libc::O_ACCMODE != libc::O_RDONLY && path::is_read_only(found.file.as_fd()) {
+        return Err(Errno::EROFS);
+    }
+    Ok(id)
 }
 
 fn memory(tid: u32, address: u64, length: u32) -> Result<Vec<u8>, Errno> {

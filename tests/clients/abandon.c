@@ -10,14 +10,16 @@
 int main(int argc, char **argv)
 {
 	unsigned long children = argc > 1 ? strtoul(argv[1], NULL, 0) : 1;
+	/* Handles are its tenant's, where others of its kind may run. */
+	uint64_t handle = getpid();
 
 	for (unsigned long i = 0; i < children; i++) {
 		pid_t child = fork();
 
 		need(child >= 0, "fork");
 		if (!child) {
-			struct kcov_remote_arg remote = { .area_size = 512, .num_handles = 1, .common_handle = 7,
-							  .handles = { 1ull << 56 | 7 } };
+			struct kcov_remote_arg remote = { .area_size = 512, .num_handles = 1, .common_handle = handle,
+							  .handles = { 1ull << 56 | handle } };
 			uint64_t *area;
 			int fd = kcov_ready(512, &area);
 

@@ -98,7 +98,7 @@ static uint64_t *maps(int fd)
 
 static void requests(int fd)
 {
-	low->remote = (struct kcov_remote_arg){ .area_size = 64, .common_handle = 9 };
+	low->remote = (struct kcov_remote_arg){ .area_size = 64, .common_handle = getpid() };
 	expect("REMOTE_ENABLE", request(fd, KCOV_REMOTE_ENABLE, address(&low->remote)), 0);
 	expect("REMOTE_ENABLE, again", request(fd, KCOV_REMOTE_ENABLE, address(&low->remote)), EINVAL);
 	expect("REMOTE_ENABLE of no memory", request(fd, KCOV_REMOTE_ENABLE, 8), EFAULT);

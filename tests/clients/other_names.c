@@ -6,6 +6,8 @@
  * alone is none.  Nobody takes the name of the device away.
  */
 #include "hostile_kit.h"
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 
 __attribute__((format(printf, 1, 2))) static const char *name(const char *format, ...)
@@ -107,6 +109,40 @@ static void keeps_its_name(void)
 		wrong("mode %#o, size %ld, links %lu", facts.st_mode, (long)facts.st_size, facts.st_nlink);
 }
 
+/* Whoever may not open the device may not open an object anew either; what was opened is his to use. */
+static void of_another_user(int object)
+{
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		need(!setgid(65534) && !setuid(65534), "setuid");
+		expect("open by another user", outcome(open(KCOV_DEVICE, O_RDWR)), EACCES);
+		expect("a new object by another user", outcome(open(name("/proc/self/fd/%d", object), O_RDWR)), EACCES);
+		expect("ENABLE by another user", outcome(ioctl(object, KCOV_ENABLE, KCOV_TRACE_PC)), 0);
+		_exit(verdict());
+	}
+	expect("another user", wait_for(pid), 0);
+}
+
+/* A mount for reading only, into which the device's directory is bound. */
+static void read_only(const char *directory)
+{
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		need(!unshare(CLONE_NEWNS) && !mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), "mounts of its own");
+		need(!mount("/sys/kernel/debug", directory, NULL, MS_BIND, NULL), "bind mount");
+		is_new(name("%s/kcov", directory));
+		need(!mount(NULL, directory, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL), "remount");
+		expect("open for writing", outcome(open(name("%s/kcov", directory), O_RDWR)), EROFS);
+		int fd = open(name("%s/kcov", directory), O_RDONLY);
+		expect("open for reading", outcome(fd), 0);
+		expect("INIT_TRACE", outcome(ioctl(fd, KCOV_INIT_TRACE, KIT_WORDS)), 0);
+		_exit(verdict());
+	}
+	expect("bind mounts", wait_for(pid), 0);
+}
+
 int main(int argc, char **argv)
 {
 	uint64_t *area;
@@ -117,6 +153,8 @@ int main(int argc, char **argv)
 	paths(argv[1]);
 	paths_alone(object);
 	keeps_its_name();
+	of_another_user(object);
+	read_only(argv[1]);
 	cycle("by its own name");
 	return verdict();
 }

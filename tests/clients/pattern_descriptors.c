@@ -118,8 +118,8 @@ static void remote(void)
 		.trace_mode = KCOV_TRACE_PC,
 		.area_size = WORDS,
 		.num_handles = 1,
-		.common_handle = 0x42,
-		.handles = { 0x0100000000000001ul },
+		.common_handle = getpid(),
+		.handles = { 0x0100000000000000ul | getpid() },
 	};
 
 	fact("remote", !ioctl(fd, KCOV_REMOTE_ENABLE, &arg));

@@ -22,11 +22,12 @@ enum {
 #define SIGN_EXTENDED_INIT 0xffffffff80086301ul
 /* Proposed upstream. */
 #define KCOV_RESET_TRACE 0x6368ul
-/* A USB handle and a common one, of this executor's number. */
-#define PROC_ID 4ul
-#define USB_HANDLE (0x0100000000000000ul | (PROC_ID + 1))
+/* A USB handle and a common one are of this executor's number. */
+#define USB_HANDLE 0x0100000000000000ul
 /* Data of test programs lies at fixed places. */
 #define DATA ((char *)0x20000000)
+
+static uint64_t proc_id;
 
 struct cover {
 	int fd;
@@ -60,6 +61,7 @@ static inline void cover_map(struct cover *cover)
 /* All instances, the first ones and the remote one mapped. */
 static inline void cover_open_all(struct cover *covers, struct cover *extra)
 {
+	proc_id = getpid();
 	for (int i = 0; i < INSTANCES; i++) {
 		cover_open(&covers[i], COVER_FD + i, COVER_WORDS);
 		if (i < PREMAPPED)
@@ -80,8 +82,8 @@ static inline int cover_enable_remote(const struct cover *cover)
 		.trace_mode = KCOV_TRACE_PC,
 		.area_size = EXTRA_WORDS,
 		.num_handles = 1,
-		.common_handle = PROC_ID + 1,
-		.handles = { USB_HANDLE },
+		.common_handle = proc_id + 1,
+		.handles = { USB_HANDLE | (proc_id + 1) },
 	};
 
 	return ioctl(cover->fd, KCOV_REMOTE_ENABLE, &arg);

@@ -183,5 +183,5 @@ int main(int argc, char **argv)
 	}
 	fprintf(stderr, "%lu us a program\n", programs ? (microseconds() - start) / programs : 0);
 	printf("programs %lu lost %lu\n", programs, losses);
-	return 0;
+	return losses > 0;
 }

@@ -19,7 +19,7 @@ static void collect(int fd, uint64_t *area, unsigned long mode)
 
 int main(void)
 {
-	struct kcov_remote_arg remote = { .area_size = 64, .common_handle = 7 };
+	struct kcov_remote_arg remote = { .area_size = 64, .common_handle = getpid() };
 	uint64_t *area;
 	int fd, other;
 

@@ -8,14 +8,15 @@
 //! Search permission is not judged here: the reader may search every directory.
 
 use super::procfs::Procfs;
-use super::walk;
-use crate::sys::process::{self, FileFacts};
+use super::walk::{self, Node};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::libc;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
+use nix::sys::statvfs::{FsFlags, fstatvfs};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 
 /// A path, and how its system call wants it resolved.
 pub(super) struct Lookup<'a> {
@@ -70,11 +71,11 @@ impl Rules {
     }
 }
 
-/// Facts of the file that thread `tid` would reach.
+/// The file that thread `tid` would reach.
 ///
 /// # Errors
 /// As the look-up of the path would fail for a caller that may search every directory.
-pub(super) fn resolve(procfs: &Procfs, tid: u32, lookup: &Lookup<'_>) -> Result<FileFacts, Errno> {
+pub(super) fn resolve(procfs: &Procfs, tid: u32, lookup: &Lookup<'_>) -> Result<Rc<Node>, Errno> {
     let rules = Rules::check(lookup)?;
     if lookup.path.is_empty() {
         return Err(Errno::ENOENT);
@@ -88,7 +89,7 @@ pub(super) fn resolve(procfs: &Procfs, tid: u32, lookup: &Lookup<'_>) -> Result<
     let in_root = rules.scope == Scope::InRoot || rules.scope == Scope::Free && absolute;
     let shortcut = Shortcut { start: start.as_fd(), path: lookup.path, rules, in_root };
     match shortcut.take() {
-        Some(result) => result.and_then(|file| process::file_facts(file.as_fd())),
+        Some(result) => result.and_then(Node::of).map(Rc::new),
         None => {
             let root = match rules.scope {
                 Scope::Free if !absolute => Some(procfs.follow(tid, "root")?),
@@ -156,4 +157,9 @@ fn decided(result: Result<OwnedFd, Errno>) -> Option<Result<OwnedFd, Errno>> {
 /// Whether `file` is in a procfs, of whatever PID namespace.
 pub(super) fn is_procfs(file: BorrowedFd<'_>) -> bool {
     fstatfs(file).is_ok_and(|found| found.filesystem_type() == PROC_SUPER_MAGIC)
+}
+
+/// Whether the mount that `file` was reached through is for reading only.
+pub(super) fn is_read_only(file: BorrowedFd<'_>) -> bool {
+    fstatvfs(file).is_ok_and(|found| found.flags().contains(FsFlags::ST_RDONLY))
 }

@@ -30,7 +30,7 @@ pub(super) fn walk(
     root: Option<OwnedFd>,
     path: &CStr,
     rules: Rules,
-) -> Result<FileFacts, Errno> {
+) -> Result<Rc<Node>, Errno> {
     let at = Rc::new(Node::of(start)?);
     let root = root.map(Node::of).transpose()?.map_or_else(|| Rc::clone(&at), Rc::new);
     let root_is_set = rules.scope != Scope::Free || path.to_bytes().starts_with(b"/");
@@ -39,17 +39,17 @@ pub(super) fn walk(
     while let Some(name) = walk.pending.pop() {
         walk.step(&name)?;
     }
-    Ok(walk.at.facts)
+    Ok(walk.at)
 }
 
-/// A file on the way.
-struct Node {
-    file: OwnedFd,
-    facts: FileFacts,
+/// A file on the way, or at its end.
+pub(super) struct Node {
+    pub(super) file: OwnedFd,
+    pub(super) facts: FileFacts,
 }
 
 impl Node {
-    fn of(file: OwnedFd) -> Result<Self, Errno> {
+    pub(super) fn of(file: OwnedFd) -> Result<Self, Errno> {
         let facts = process::file_facts(file.as_fd())?;
         Ok(Node { file, facts })
     }
