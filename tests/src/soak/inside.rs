@@ -38,6 +38,8 @@ pub struct Done {
 /// An act under way.
 struct Running {
     act: Act,
+    /// Its facts hold: some need calls that only this theme traces.
+    all_traced: bool,
     child: Child,
     start: Instant,
     output: PathBuf,
@@ -96,8 +98,13 @@ impl Driver {
             .stdout(file.try_clone()?)
             .stderr(file)
             .spawn()?;
-        Ok(Running { act, child, start: Instant::now(), output })
+        Ok(Running { act, all_traced: self.theme == Theme::Clients, child, start: Instant::now(), output })
     }
+}
+
+/// Whether a line of a client, which are facts, says that one does not hold.
+fn is_denied(line: &str) -> bool {
+    line.ends_with(" no") || line.contains("covers nothing")
 }
 
 fn text(path: &Path) -> String {
@@ -121,6 +128,9 @@ impl Done {
         };
         let printed = text(&act.output);
         match status.code() {
+            Some(0) if act.all_traced && printed.lines().any(is_denied) => {
+                self.violations.push(format!("{words}: {printed}"));
+            }
             Some(0) => self.count(act.act, &printed),
             Some(UNAVAILABLE) => self.unavailable += 1,
             _ => {
