@@ -97,12 +97,10 @@ pub fn run(args: CoverArgs) -> anyhow::Result<ExitCode> {
         // It did not start, which has been said.
         return Ok(ExitCode::from(status));
     }
-    let points = Points::of(&symbolizer);
     let mut sources = Sources::new(&directories, &modules);
+    let points = Points::of(&symbolizer, &mut sources);
     let others = Others::of(&marks, points.marked(&marks));
-    let located =
-        points.reported().into_iter().map(|point| Point { file: sources.locate(&point.file), ..point });
-    let wanted = located.filter(|point| is_wanted(&point.file, &include, &exclude));
+    let wanted = points.reported().into_iter().filter(|point| is_wanted(&point.file, &include, &exclude));
     let coverage = Coverage::new(wanted, |pc| marks.contains(pc));
     let report = Report::new(title, coverage, &sources, others);
     if let Some(lcov) = lcov {
@@ -136,13 +134,18 @@ struct Points {
 }
 
 impl Points {
-    fn of(symbolizer: &Symbolizer) -> Self {
+    fn of(symbolizer: &Symbolizer, sources: &mut Sources) -> Self {
         let mut points = Points { theirs: Vec::new(), own: Vec::new() };
-        for (pc, location) in symbolizer.points() {
-            match &location {
-                Some(site) if site.kind == Kind::Site(SiteKind::Cmp) => {}
-                Some(site) if is_own(site) => points.own.push(point(pc, location)),
-                _ => points.theirs.push(point(pc, location)),
+        for module in symbolizer.modules() {
+            let built = source::built(module.path());
+            for (pc, location) in module.points() {
+                let kind = location.as_ref().map(|site| site.kind);
+                let own = location.as_ref().is_some_and(is_own);
+                let mut point = point(pc, location);
+                point.file = sources.locate(&point.file, built);
+                if kind != Some(Kind::Site(SiteKind::Cmp)) {
+                    if own { &mut points.own } else { &mut points.theirs }.push(point);
+                }
             }
         }
         points

@@ -29,8 +29,9 @@ pub enum Source {
 #[derive(Debug)]
 pub struct Sources {
     roots: Vec<PathBuf>,
-    built: Option<SystemTime>,
     found: HashMap<String, String>,
+    /// Of each file, by its full path: when the oldest module was built that has code of it.
+    built: HashMap<String, SystemTime>,
 }
 
 impl Sources {
@@ -41,17 +42,20 @@ impl Sources {
         let above = modules.iter().flat_map(|module| module.ancestors().skip(1));
         let roots = directories.iter().cloned().chain(std::env::current_dir().ok());
         let roots = roots.chain(above.map(Path::to_path_buf)).collect();
-        let built = modules.iter().filter_map(|module| fs::metadata(module).ok()?.modified().ok()).min();
-        Sources { roots, built, found: HashMap::new() }
+        Sources { roots, found: HashMap::new(), built: HashMap::new() }
     }
 
-    /// The full path of `file`, as a binary names it; unchanged if there is no such file.
-    pub fn locate(&mut self, file: &str) -> String {
-        if let Some(found) = self.found.get(file) {
-            return found.clone();
-        }
-        let path = self.search(file).unwrap_or_else(|| file.to_owned());
+    /// The full path of `file`, as a binary names it that was built at this time; unchanged if there is no such file.
+    pub fn locate(&mut self, file: &str, built: Option<SystemTime>) -> String {
+        let path = match self.found.get(file) {
+            Some(found) => found.clone(),
+            None => self.search(file).unwrap_or_else(|| file.to_owned()),
+        };
         self.found.insert(file.to_owned(), path.clone());
+        if let Some(built) = built {
+            let oldest = self.built.entry(path.clone()).or_insert(built);
+            *oldest = built.min(*oldest);
+        }
         path
     }
 
@@ -90,11 +94,17 @@ impl Sources {
             let mut bytes = Vec::new();
             file.take(MOST).read_to_end(&mut bytes).ok()?;
             let lines = String::from_utf8_lossy(&bytes).lines().map(str::to_owned).collect();
-            let newer = changed.zip(self.built).is_some_and(|(changed, built)| changed > built);
+            let newer = changed.zip(self.built.get(path)).is_some_and(|(changed, built)| changed > *built);
             Some(Source::Found { lines, newer })
         };
         read().unwrap_or(Source::Missing)
     }
+}
+
+/// When a module was built.
+#[must_use]
+pub fn built(module: &Path) -> Option<SystemTime> {
+    fs::metadata(module).ok()?.modified().ok()
 }
 
 /// `path` in full, if it is a regular file: a binary may name a device or a pipe.
@@ -123,10 +133,10 @@ mod tests {
         let module = tree.path().join("target/debug/libdriver.so");
         let mut sources = Sources::new(&[], &[module]);
         let full = tree.path().canonicalize().unwrap().join("driver/src/open.c");
-        assert_eq!(sources.locate("driver/src/open.c"), full.to_str().unwrap());
-        assert_eq!(sources.locate("driver/src/none.c"), "driver/src/none.c");
+        assert_eq!(sources.locate("driver/src/open.c", None), full.to_str().unwrap());
+        assert_eq!(sources.locate("driver/src/none.c", None), "driver/src/none.c");
         let long = format!("/{}/driver/src/open.c", "x".repeat(CUT));
-        assert_eq!(sources.locate(&long[1..]), full.to_str().unwrap(), "a path without its head");
+        assert_eq!(sources.locate(&long[1..], None), full.to_str().unwrap(), "a path without its head");
     }
 
     #[test]
@@ -149,11 +159,9 @@ mod tests {
         touch(&module, 2000);
         for (changed, expected) in [(1000, false), (2000, false), (3000, true)] {
             touch(&source, changed);
-            let Source::Found { lines, newer } =
-                Sources::new(&[], std::slice::from_ref(&module)).read(source.to_str().unwrap())
-            else {
-                panic!("it is there")
-            };
+            let mut sources = Sources::new(&[], std::slice::from_ref(&module));
+            let path = sources.locate(source.to_str().unwrap(), built(&module));
+            let Source::Found { lines, newer } = sources.read(&path) else { panic!("it is there") };
             assert_eq!(newer, expected);
             assert_eq!(lines, ["int open;", "\u{fffd}"]);
         }

@@ -3,6 +3,7 @@
 //! A library is trusted as far as a handler is: it runs in the worker, and can do there what it likes. What it returns
 //! is checked only so that its mistakes get a clear message.
 
+use super::sancov;
 use crate::call::Call;
 use crate::handler::{Answer, Caller, Claim, Handler, OpenFile, OpenRequest};
 use kcov_proto::Errno;
@@ -258,6 +259,8 @@ pub fn load(path: &Path, config: &CStr) -> Result<Box<dyn Handler>, LibraryError
     };
     // Never unloaded: its functions and strings are used until the end.
     std::mem::forget(library);
+    // Now, so that what its entry function covers counts.
+    sancov::settle();
     // SAFETY: as the header says; the host structure and the string are there for longer than the call.
     let handler = unsafe { entry(&raw const HOST, config.as_ptr()).as_ref() };
     let Some(handler) = handler else {
