@@ -5,7 +5,7 @@ use kcov_tests::process::Process;
 use kcov_tests::service::{Service, tenant};
 use std::collections::BTreeSet;
 use std::fs;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Private memory of a process, KiB.
 fn private_kib(process: Process) -> Option<u64> {
@@ -44,7 +44,10 @@ fn tenants_one_after_the_other_leave_nothing() -> Result<()> {
     assert_eq!(uids.len(), rounds, "each had a uid of its own");
     service.wait_empty()?;
     let (descriptors, kib, mounted) = before.context("rounds")?;
-    assert_eq!(service.manager().descriptors().map(|all| all.len()), descriptors);
+    // One more may be that of an operator who has just gone.
+    kcov_tests::until("no more descriptors than before", Duration::from_secs(60), || {
+        (service.manager().descriptors().map(|all| all.len()) <= descriptors).then_some(())
+    })?;
     assert_eq!(mounts(), mounted, "mounts of this machine");
     let after = memory(service.manager())?;
     assert!(after <= kib + SLACK_KIB, "memory of the manager: {kib} KiB, then {after} KiB");
