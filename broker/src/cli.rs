@@ -2,6 +2,7 @@
 
 use crate::artifact::list::{self, ListArgs};
 use crate::bench::{self, BenchArgs, BenchClientArgs};
+use crate::cargo::{self, CargoArgs};
 use crate::config::check::{self, CheckArgs};
 use crate::control::client::{self, TenantArgs};
 use crate::cover::{self, CoverArgs};
@@ -42,6 +43,8 @@ enum Command {
     Status(StatusArgs),
     Top(TopArgs),
     Metrics(MetricsArgs),
+    /// Run cargo with the crates of this workspace instrumented, for handlers in Rust
+    Cargo(CargoArgs),
     /// Turn PCs into function, file and line
     Symbolize(SymbolizeArgs),
     /// List what was kept of crashes and hangs
@@ -67,6 +70,9 @@ enum Command {
 /// Runs the program.
 #[must_use]
 pub fn main() -> ExitCode {
+    if let Some(code) = cargo::wrap() {
+        return code;
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -86,6 +92,7 @@ pub fn main() -> ExitCode {
         Command::Top(args) => top::run(&args),
         Command::Metrics(args) => exporter::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Cargo(args) => cargo::run(&args),
         Command::Symbolize(args) => symbolize::run(&args),
         Command::Artifacts(args) => list::run(&args),
         Command::Replay(args) => replay::run(&args),

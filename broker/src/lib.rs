@@ -36,6 +36,7 @@ pub mod assist;
 pub mod bench;
 pub mod broker;
 pub mod call_name;
+pub mod cargo;
 pub mod cgroup;
 pub mod cli;
 pub mod clock;

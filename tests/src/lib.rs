@@ -31,6 +31,7 @@ pub mod client;
 pub mod control;
 pub mod coverage;
 pub mod event;
+pub mod instrumented;
 pub mod live;
 pub mod ordinary;
 pub mod outcome;

@@ -12,9 +12,14 @@
  *
  *	kcov-broker run --handler ./libfoo.so[:CONFIG] -- COMMAND
  *
- * Build it with cc -shared -fPIC, and with coverage instrumentation
- * (-fsanitize-coverage=trace-pc,trace-cmp) if the caller's KCOV area is to show
- * what the handler did.
+ * Build it with cc -shared -fPIC, and with coverage instrumentation if the
+ * caller's KCOV area is to show what the handler did:
+ *
+ *	gcc   -g -fsanitize-coverage=trace-pc,trace-cmp
+ *	clang -g -fsanitize-coverage=trace-pc-guard,pc-table,trace-cmp,trace-div
+ *
+ * (gcc -O2 needs -fno-optimize-sibling-calls, or the last point of a function
+ * may be recorded as one of its caller's.)
  *
  * The function is called once, before the tenant starts, in a process without
  * rights that may still open files. All others are called in a jailed worker:

@@ -25,6 +25,19 @@
 //! # Recording
 //! Handler code records coverage with the macros of [`record`]; nothing is armed and nothing recorded outside of a
 //! call of a thread that collects.
+//!
+//! Code that a compiler instruments needs no macro: the runtime that it calls is [`sys::sancov`]. For handlers in Rust,
+//! `kcov-broker cargo build` has a stable rustc instrument the crates of the workspace, and neither this crate nor any
+//! other dependency. Without it, these flags do the same for a single crate (`cargo rustc -- FLAGS`):
+//!
+//! ```text
+//! -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=3
+//! -Cllvm-args=-sanitizer-coverage-trace-pc-guard -Cllvm-args=-sanitizer-coverage-pc-table
+//! -Cllvm-args=-sanitizer-coverage-trace-compares
+//! ```
+//!
+//! Use either instrumentation or macros in a crate: instrumented, the code of a macro has points of its own. A library in
+//! Rust (`cdylib`) is instrumented, or records through `kcov_host`: the macros are for worker programs.
 
 pub mod arenas;
 pub mod assist;

@@ -7,6 +7,7 @@ use super::symbolizer::SymbolizeError;
 use addr2line::Loader;
 use kcov_proto::region::{Layout, Placed, Point, Region};
 use kcov_proto::site::{index_of_pc, pc_of_index};
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 
 /// A worker program or a library of handlers.
@@ -16,7 +17,8 @@ pub struct Module {
     region: Option<Region>,
     /// Sites by their index; of the program alone.
     sites: Vec<Option<Location>>,
-    loader: Option<Loader>,
+    /// Its DWARF, once it is asked for.
+    loader: OnceCell<Option<Loader>>,
 }
 
 impl std::fmt::Debug for Module {
@@ -59,7 +61,7 @@ impl Module {
 
     fn new(path: &Path, points: Points, placed: Option<&Placed>) -> Self {
         let region = placed.and_then(Placed::region).cloned();
-        Module { path: path.into(), points, region, sites: Vec::new(), loader: Loader::new(path).ok() }
+        Module { path: path.into(), points, region, sites: Vec::new(), loader: OnceCell::new() }
     }
 
     /// Its file.
@@ -102,7 +104,8 @@ impl Module {
     }
 
     fn locate(&self, kind: Kind, address: u64) -> Option<Location> {
-        Location::of_frames(kind, frames_at(self.loader.as_ref()?, address))
+        let loader = self.loader.get_or_init(|| Loader::new(&self.path).ok());
+        Location::of_frames(kind, frames_at(loader.as_ref()?, address))
     }
 
     /// All points that can be covered, each with its PC: sites, guards, calls of `trace_pc`. A point of which the binary

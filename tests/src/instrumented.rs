@@ -1,0 +1,88 @@
+//! The handler `branches`, with the function in it compiled by each compiler that instruments.
+
+use crate::binaries::workspace;
+use anyhow::{Context, Result, ensure};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A compiler, with what it is asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Compiler {
+    /// gcc: `trace-pc`.
+    Gcc,
+    /// clang: `trace-pc-guard`.
+    Clang,
+    /// clang: `trace-pc`.
+    ClangCalls,
+    /// rustc: `trace-pc-guard`.
+    Rustc,
+}
+
+impl Compiler {
+    /// All of them.
+    pub const ALL: [Compiler; 4] = [Compiler::Gcc, Compiler::Clang, Compiler::ClangCalls, Compiler::Rustc];
+
+    /// The source of the function.
+    #[must_use]
+    pub fn source(self) -> PathBuf {
+        handlers().join(if self == Compiler::Rustc { "decide.rs" } else { "decide.c" })
+    }
+
+    fn command(self) -> (&'static str, &'static [&'static str]) {
+        const C: &str = "-O0 -g -fPIC -c";
+        match self {
+            Compiler::Gcc => ("gcc", &[C, "-fsanitize-coverage=trace-pc,trace-cmp"]),
+            Compiler::Clang => ("clang", &[C, "-fsanitize-coverage=trace-pc-guard,pc-table,trace-cmp"]),
+            Compiler::ClangCalls => ("clang", &[C, "-fsanitize-coverage=trace-pc,trace-cmp"]),
+            Compiler::Rustc => (
+                "rustc",
+                &[
+                    "--edition=2024 --crate-type=lib --emit=obj -Cpanic=abort -g -Ccodegen-units=1",
+                    "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=3",
+                    "-Cllvm-args=-sanitizer-coverage-trace-pc-guard -Cllvm-args=-sanitizer-coverage-pc-table",
+                    "-Cllvm-args=-sanitizer-coverage-trace-compares",
+                ],
+            ),
+        }
+    }
+
+    /// Builds the library in `folder`: the function instrumented, the handler around it not.
+    ///
+    /// # Errors
+    /// When a compiler is missing or refuses.
+    pub fn library(self, folder: &Path) -> Result<PathBuf> {
+        let object = folder.join("decide.o");
+        let (compiler, flags) = self.command();
+        let words = flags.iter().flat_map(|flags| flags.split(' '));
+        succeed(Command::new(compiler).args(words).arg("-o").arg(&object).arg(self.source()))?;
+        link(folder, &object)
+    }
+}
+
+/// The library of the handler, around a function in an object file or an archive.
+///
+/// # Errors
+/// As [`Compiler::library`].
+pub fn link(folder: &Path, function: &Path) -> Result<PathBuf> {
+    let library = folder.join("libbranches.so");
+    let mut cc = Command::new("cc");
+    cc.args(["-shared", "-fPIC", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-I"]);
+    cc.arg(workspace().join("worker/include")).arg("-o").arg(&library);
+    succeed(cc.arg(handlers().join("branches.c")).arg(function))?;
+    Ok(library)
+}
+
+fn handlers() -> PathBuf {
+    workspace().join("tests/handlers")
+}
+
+/// Runs a command that is to succeed; its standard output.
+///
+/// # Errors
+/// When it cannot be started or fails, with what it said.
+pub fn succeed(command: &mut Command) -> Result<String> {
+    let output = command.output().with_context(|| format!("start of {command:?}"))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{command:?}: {}\n{said}", output.status);
+    Ok(String::from_utf8(output.stdout)?)
+}
