@@ -103,10 +103,10 @@ impl Broker {
 
     /// How often workers are looked at.
     fn tick(&self) -> Duration {
-        /// While a worker is asked where it is, which its caller waits for.
+        /// While a worker is asked where it is, or the next one is held up: callers wait for that.
         const ASKING: Duration = Duration::from_millis(5);
         let asks = self.tenant.workers.values().any(WorkerProcess::is_asked);
-        if asks { ASKING } else { self.patience() }
+        if asks || self.tenant.start_due.is_some() { ASKING } else { self.patience() }
     }
 
     /// How long a reader may be slow before another one takes over what waits for it.
@@ -115,7 +115,7 @@ impl Broker {
     }
 
     /// The clock ticks: looks at what nobody reports.
-    fn clock_ticks(&mut self) {
+    fn clock_ticks(&mut self) -> Result<(), TenantError> {
         self.clock.take();
         self.tenant.registry.sweep(false);
         self.tenant.drop_gone();
@@ -123,6 +123,7 @@ impl Broker {
         // Each costs a descriptor, and most of these threads may be gone.
         self.tenant.tables.clear();
         let now = Instant::now();
+        self.tenant.start_due_worker(now)?;
         if now.duration_since(self.last_tick) >= self.tick() {
             self.last_tick = now;
             self.look_at_workers(now);
@@ -131,6 +132,7 @@ impl Broker {
             self.tenant.count_sightings(now);
             self.publish();
         }
+        Ok(())
     }
 
     /// Shows the operator how things stand.
@@ -149,7 +151,7 @@ impl Broker {
                 self.poller.remove(&self.tenant.spawner);
                 error!("the spawner is gone: no worker can be replaced any more");
             }
-            Token::Clock => self.clock_ticks(),
+            Token::Clock => self.clock_ticks()?,
             Token::Worker(index) => drop(self.worker_speaks(index)),
             Token::WorkerEnd(index) => self.worker_ended(index)?,
             Token::WorkerOutput(index) => self.worker_writes(index),

@@ -35,13 +35,21 @@ pub struct Quotas {
     pub total: u64,
     /// Instances that exist at a time.
     pub instances: usize,
+    /// Longest wait for the next worker after crashes in a row.
+    pub restart_delay: Duration,
     /// Artifacts of crashes, those of earlier runs in the same folder among them.
     pub artifacts: Bounds,
 }
 
 impl Default for Quotas {
     fn default() -> Self {
-        Quotas { area: 2 << 30, total: 16 << 30, instances: 65_536, artifacts: Bounds::default() }
+        Quotas {
+            area: 2 << 30,
+            total: 16 << 30,
+            instances: 65_536,
+            restart_delay: Duration::from_secs(1),
+            artifacts: Bounds::default(),
+        }
     }
 }
 

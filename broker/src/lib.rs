@@ -33,6 +33,7 @@ pub mod arena;
 pub mod arena_table;
 pub mod artifact;
 pub mod assist;
+pub mod back_off;
 pub mod bench;
 pub mod broker;
 pub mod call_name;

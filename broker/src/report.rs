@@ -17,6 +17,8 @@ pub struct Counters {
     pub zygote_restarts: u64,
     /// Opens of handlers' devices that were over a quota.
     pub quota_refusals: u64,
+    /// Workers that had to wait for their start, as others had crashed in a row.
+    pub starts_delayed: u64,
     /// Artifacts that were written.
     pub artifacts: u64,
     /// Crashes and hangs that left none, as there was no room for more.
@@ -69,6 +71,8 @@ pub struct Report {
     pub zygote_restarts: u64,
     /// Opens and areas that were refused, as they were over a quota.
     pub quota_refusals: u64,
+    /// As [`Counters`].
+    pub starts_delayed: u64,
     /// As [`Counters`].
     pub artifacts: u64,
     /// As [`Counters`].

@@ -72,6 +72,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "PARENT")]
     cgroup: Option<cgroup::Parent>,
 
+    /// Longest wait for the next worker when some in a row have crashed, at most half of the deadline
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_time)]
+    max_restart_delay: Duration,
+
     /// The worker program [default: kcov-worker beside this program]
     #[arg(long, value_name = "PATH")]
     worker: Option<PathBuf>,
@@ -238,6 +242,7 @@ fn launch(args: &RunArgs, cover: Option<OwnedFd>) -> anyhow::Result<Launch> {
             area: args.max_area,
             total: args.max_total,
             instances: descriptor_limit::affordable(args.max_instances)?,
+            restart_delay: args.max_restart_delay,
             artifacts: Bounds { count: args.max_artifacts, bytes: args.max_artifact_bytes },
         },
         extensions: Extensions {

@@ -1,6 +1,7 @@
 //! A tenant: its registry, its listener, and the workers that serve it.
 
 use crate::artifact::keeper::Keeper;
+use crate::back_off::BackOff;
 use crate::files::Files;
 use crate::launch::Launch;
 use crate::poller::{Poller, Token};
@@ -25,7 +26,7 @@ use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Instant;
-use tracing::{debug, error, warn};
+use tracing::{debug, error, info, warn};
 
 /// Bytes of an arena that may wait for the worker to unmap it.
 const SMALL: u64 = 16 * 1024;
@@ -103,6 +104,10 @@ pub struct Tenant {
     pub(crate) last_id: Option<NotificationId>,
     /// Workers in a row that died before they served.
     pub(crate) stillborn: u32,
+    /// Workers in a row that crashed while they served.
+    pub(crate) back_off: BackOff,
+    /// When the next one starts, if its predecessors' crashes hold it up.
+    pub(crate) start_due: Option<Instant>,
     pub(crate) counters: Counters,
     pub(crate) tables: Tables,
 }
@@ -191,6 +196,37 @@ impl Tenant {
         self.stillborn = 0;
         debug!(event = "worker_ready", index, "worker serves");
         self.send_orders();
+    }
+
+    /// A worker died while it served, after so many calls: the next one starts, now or after a while.
+    ///
+    /// # Errors
+    /// As [`start_worker`](Self::start_worker).
+    pub(crate) fn worker_crashed(&mut self, taken: u64) -> Result<(), TenantError> {
+        let wait = self.back_off.crashed(taken);
+        if wait.is_zero() {
+            return self.start_worker();
+        }
+        self.counters.starts_delayed += 1;
+        info!(
+            event = "back_off",
+            milliseconds = wait.as_millis() as u64,
+            "workers crash in a row: the next one waits"
+        );
+        self.start_due = Some(Instant::now() + wait);
+        Ok(())
+    }
+
+    /// Starts the worker that was held up, once it is time.
+    ///
+    /// # Errors
+    /// As [`start_worker`](Self::start_worker).
+    pub(crate) fn start_due_worker(&mut self, now: Instant) -> Result<(), TenantError> {
+        if self.start_due.is_some_and(|due| due <= now) {
+            self.start_due = None;
+            self.start_worker()?;
+        }
+        Ok(())
     }
 
     /// A worker died before it served.

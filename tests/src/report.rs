@@ -36,6 +36,8 @@ pub struct Report {
     pub zygote_restarts: u64,
     /// What was refused over a quota.
     pub quota_refusals: u64,
+    /// Workers that had to wait for their start.
+    pub starts_delayed: u64,
     /// Artifacts that were written.
     pub artifacts: u64,
     /// Crashes that left none, as there was no room.

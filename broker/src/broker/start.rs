@@ -1,6 +1,7 @@
 //! Starting a tenant, step by step, up to the exec of its command.
 
 use super::*;
+use crate::back_off::BackOff;
 use crate::files::Files;
 use crate::filter;
 use crate::spawner_client::Spawned;
@@ -182,6 +183,7 @@ impl Broker {
         let clock = Clock::new().map_err(system("timerfd_create"))?;
         poller.add(&clock, Token::Clock).map_err(system("watching the clock"))?;
         let deadline = launch.deadline;
+        let back_off = BackOff::new(launch.quotas.restart_delay, launch.deadline);
         let mut tenant = Tenant {
             launch,
             poller: poller.clone(),
@@ -205,6 +207,8 @@ impl Broker {
             next_reader: 0,
             last_id: None,
             stillborn: 0,
+            back_off,
+            start_due: None,
             counters: Counters::default(),
             tables: Tables::default(),
         };

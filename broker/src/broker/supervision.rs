@@ -91,7 +91,7 @@ impl Broker {
         self.tenant.counters.worker_crashes += 1;
         match worker.phase {
             crate::permit::Phase::Starting => self.tenant.worker_failed_to_start(),
-            crate::permit::Phase::Serving { .. } => self.tenant.start_worker(),
+            crate::permit::Phase::Serving { .. } => self.tenant.worker_crashed(worker.word(slot::TAKEN)),
         }
     }
 

@@ -261,6 +261,7 @@ fn quotas(section: &Section<'_>) -> Quotas {
         quotas.total = section.read_or("total", quotas.total, values::bytes);
         let instances = section.read_or("instances", quotas.instances as u64, values::count(0));
         quotas.instances = usize::try_from(instances).unwrap_or(usize::MAX);
+        quotas.restart_delay = section.read_or("restart-delay", quotas.restart_delay, values::time);
         let artifacts = section.read_or("artifacts", quotas.artifacts.count as u64, values::count(0));
         quotas.artifacts.count = usize::try_from(artifacts).unwrap_or(usize::MAX);
         quotas.artifacts.bytes = section.read_or("artifact-bytes", quotas.artifacts.bytes, values::bytes);

@@ -1,0 +1,61 @@
+//! Whatever a handler does to its worker, its caller has an answer, and the next caller the next worker.
+
+use anyhow::Result;
+use kcov_tests::{Outcome, Run, client, library};
+use std::ffi::OsString;
+
+const EIO: i32 = -libc::EIO;
+
+fn run(asks: &[&str], options: &[&str]) -> Result<Run> {
+    let words = [client("faults")?.into_os_string()].into_iter().chain(asks.iter().map(OsString::from));
+    let library = library("faults")?;
+    let run = Run::new(words).logged().option("--handler").option(&library.to_string_lossy());
+    Ok(options.iter().fold(run, |run, option| run.option(option)))
+}
+
+fn assert_served(outcome: &Outcome, expected: &[String]) -> Result<()> {
+    assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
+    assert_eq!(outcome.stdout.lines().collect::<Vec<_>>(), expected, "{}", outcome.stderr);
+    outcome.report()?.assert_nothing_left();
+    Ok(())
+}
+
+#[test]
+fn every_end_of_a_worker_costs_its_own_call_alone() -> Result<()> {
+    // Segmentation fault, abort, endless loop, stack, exit, division, illegal instruction, bus error, forks.
+    let asks = ["7101", "7102", "7103", "7104", "7105:3", "7105:0", "7108", "7109", "710a", "710b", "7111"];
+    for ask in asks {
+        let outcome = run(&["7100:5", ask, "7100:7"], &["--deadline", "500ms"])?.output()?;
+        let asked = ask.split(':').next().unwrap_or(ask);
+        assert_served(&outcome, &["7100 5 0".into(), format!("{asked} {EIO} 1"), "7100 7 0".into()])?;
+        assert_eq!(outcome.report()?.worker_crashes, 1, "{ask}");
+    }
+    Ok(())
+}
+
+#[test]
+fn what_a_worker_uses_up_is_its_own() -> Result<()> {
+    // All descriptors, all memory, and its own sockets and listener, which it closes.
+    let outcome = run(&["710c", "7100:5", "710d", "7100:6", "710e", "7100:7"], &["--worker-memory", "64M"])?
+        .output()?;
+    let (descriptors, memory) = (-libc::EMFILE, -libc::ENOMEM);
+    let lines: Vec<&str> = outcome.stdout.lines().collect();
+    assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
+    assert_eq!(lines[0], format!("710c {descriptors} 0"), "{lines:?}");
+    assert_eq!(lines[2], format!("710d {memory} 0"), "{lines:?}");
+    assert_eq!(lines[4], format!("710e {EIO} 1"), "{lines:?}");
+    assert_eq!(lines[5], "7100 7 0", "{lines:?}");
+    outcome.report()?.assert_nothing_left();
+    Ok(())
+}
+
+#[test]
+fn workers_that_crash_in_a_row_are_started_ever_later() -> Result<()> {
+    let outcome = run(&["7101:8:20", "7100:7"], &["--max-restart-delay", "50ms"])?.output()?;
+    assert_served(&outcome, &[format!("7101 {EIO} 32"), "7100 7 0".into()])?;
+    let report = outcome.report()?;
+    assert!((1..=16).contains(&report.starts_delayed), "{report:?}");
+    let outcome = run(&["7101:8:4", "7100:7"], &[])?.output()?;
+    assert_eq!(outcome.report()?.starts_delayed, 0);
+    Ok(())
+}
