@@ -194,7 +194,7 @@ mod on {
             record_pc(PC).unwrap();
             let ((), recorded) = Scope::enter(area, TraceMode::Pc, |_| {
                 // Marked before, stored; new, stored; new, lost; marked before, lost.
-                [PC, PC + 8, PC + 16, PC].map(|pc| record_pc(pc).unwrap());
+                [PC, PC + 8, PC + 16, PC].into_iter().for_each(|pc| record_pc(pc).unwrap());
             });
             assert_eq!(recorded, Recorded { stored: 2, lost: 2 });
             assert_eq!(area.pcs(), [PC, PC + 8]);
