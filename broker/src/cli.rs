@@ -14,8 +14,10 @@ use crate::replay::{self, ReplayArgs};
 use crate::run::{self, RunArgs};
 use crate::serve::{self, ServeArgs};
 use crate::symbolize::{self, SymbolizeArgs};
+use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Gives a command a working KCOV device that user-space handlers feed.
@@ -64,6 +66,9 @@ enum Command {
     Man {
         /// Which command
         command: Option<String>,
+        /// Write the pages of all of them into this directory instead
+        #[arg(long, value_name = "DIR", conflicts_with = "command")]
+        into: Option<PathBuf>,
     },
 }
 
@@ -103,7 +108,8 @@ pub fn main() -> ExitCode {
             clap_complete::generate(shell, &mut Cli::command(), "kcov-broker", &mut text);
             print(&text)
         }
-        Command::Man { command } => man(command.as_deref()),
+        Command::Man { into: Some(directory), .. } => pages(&directory),
+        Command::Man { command, into: None } => man(command.as_deref()),
     };
     result.unwrap_or_else(|error| {
         if is_broken_pipe(&error) {
@@ -129,6 +135,13 @@ fn man(command: Option<&str>) -> anyhow::Result<ExitCode> {
     let mut text = Vec::new();
     clap_mangen::Man::new(page).render(&mut text)?;
     print(&text)
+}
+
+/// Writes all manual pages, under the names by which `man` finds them.
+fn pages(directory: &Path) -> anyhow::Result<ExitCode> {
+    clap_mangen::generate_to(Cli::command(), directory)
+        .with_context(|| format!("cannot write the manual pages into {}", directory.display()))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn print(text: &[u8]) -> anyhow::Result<ExitCode> {

@@ -76,7 +76,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_time)]
     max_restart_delay: Duration,
 
-    /// The worker program [default: kcov-worker beside this program]
+    /// The worker program [default: kcov-worker beside this program, or in ../libexec/kcov-broker]
     #[arg(long, value_name = "PATH")]
     worker: Option<PathBuf>,
 
@@ -330,9 +330,13 @@ pub(crate) fn rootless(map_root: bool) -> anyhow::Result<Option<Shown>> {
 pub(crate) fn worker_program(given: Option<PathBuf>) -> anyhow::Result<PathBuf> {
     let path = match given {
         Some(path) => path,
-        None => std::env::current_exe()
-            .context("cannot tell where this program is")?
-            .with_file_name("kcov-worker"),
+        None => {
+            let program = std::env::current_exe().context("cannot tell where this program is")?;
+            // As it is built, or else as it is installed: nobody else is to find it in PATH.
+            let beside = program.with_file_name("kcov-worker");
+            let installed = program.with_file_name("../libexec/kcov-broker/kcov-worker");
+            if !beside.exists() && installed.exists() { installed } else { beside }
+        }
     };
     let shown = path.display();
     let path = path.canonicalize().with_context(|| {
