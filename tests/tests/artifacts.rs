@@ -216,7 +216,7 @@ fn what_address_sanitizer_reports_is_there_with_lines() -> Result<()> {
     }
     let printed = text.lines().find(|line| line.trim_start().starts_with("#0 0x")).context("a stack")?;
     assert!(
-        printed.contains(&format!("overflow_heap at ")) && printed.contains(&format!("faults.c:{line}:")),
+        printed.contains("overflow_heap at ") && printed.contains(&format!("faults.c:{line}:")),
         "{printed}"
     );
     let again = kept.assert_reproduced(&folder)?;

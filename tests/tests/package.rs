@@ -54,6 +54,7 @@ fn what_an_operator_looks_for_is_installed() -> Result<()> {
         "usr/bin/kcov-broker",
         "usr/libexec/kcov-broker/kcov-worker",
         "usr/include/kcov_handler.h",
+        "usr/share/pkgconfig/kcov-handler.pc",
         "usr/share/man/man1/kcov-broker.1.gz",
         "usr/share/man/man1/kcov-broker-run.1.gz",
         "usr/share/man/man1/kcov-broker-tenant-add.1.gz",
