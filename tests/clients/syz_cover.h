@@ -61,7 +61,8 @@ static inline void cover_map(struct cover *cover)
 /* All instances, the first ones and the remote one mapped. */
 static inline void cover_open_all(struct cover *covers, struct cover *extra)
 {
-	proc_id = getpid();
+	/* Its handles are of its own number, as those of other clients. */
+	proc_id = getpid() - 1;
 	for (int i = 0; i < INSTANCES; i++) {
 		cover_open(&covers[i], COVER_FD + i, COVER_WORDS);
 		if (i < PREMAPPED)

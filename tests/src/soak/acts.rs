@@ -91,7 +91,6 @@ const HOSTILE: &[Act] = &[
     &["i386_calls"],
     &["ns_cycle", "here"],
     &["ns_cycle", "nest", "2"],
-    &["syz_programs", "20"],
     &["syz_probe"],
 ];
 
