@@ -2,10 +2,15 @@
 //! nobody.
 
 use anyhow::{Context, Result};
-use kcov_tests::binaries::example;
+use kcov_tests::binaries::{directory, example, workspace};
+use kcov_tests::client::library_with;
 use kcov_tests::{Control, Run, Session, client, long};
 use serde::Deserialize;
 use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 /// Requests of the vault that have a bug, and how they end.
@@ -16,6 +21,8 @@ const UNLOCK: u32 = 0x7604;
 
 /// Time for all three, seconds.
 const TIME: &str = "60";
+/// Ends what hangs.
+const WITHIN: Duration = Duration::from_secs(600);
 /// A worker may take so long on a busy machine without being hung.
 const DEADLINE: &str = "2s";
 const HANG: &str = "1500";
@@ -37,7 +44,7 @@ struct Crash {
 type Served<'a> = [&'a str; 2];
 
 /// The fuzzer on the vault, beside a client of the same tenant whose every call must succeed.
-fn fuzz(served: Served<'_>, seed: u64, options: &[&str]) -> Result<Campaign> {
+fn fuzz(served: Served<'_>, seed: u64, options: &[&str], artifacts: &Path) -> Result<Campaign> {
     let session = Session::new()?;
     let control = Control::new(session.path("control"))?;
     let script = r#"
@@ -54,24 +61,48 @@ fn fuzz(served: Served<'_>, seed: u64, options: &[&str]) -> Result<Campaign> {
     let words = ["bash", "-c", script, "bash", &neighbour, &path, &fuzzer, "--device", "/dev/vault"];
     let words = words.into_iter().chain(["--requests", "0x7601-0x7604", "--hang", HANG, "--json"]);
     let words = words.chain(["--seed", &seed]).chain(options.iter().copied());
-    let run = Run::new(words).env("CONTROL", &path).option("--deadline").option(DEADLINE);
-    let run = served.into_iter().fold(run.trace("kcov,getppid"), |run, option| run.option(option));
-    let outcome = run.within(Duration::from_secs(600)).start_in(session)?.finish()?;
+    let artifacts = artifacts.display().to_string();
+    let broker = ["--trace", "kcov,getppid", "--deadline", DEADLINE, "--artifacts", &artifacts];
+    let run = Run::new(words).env("CONTROL", &path);
+    let run = broker.into_iter().chain(served).fold(run, |run, option| run.option(option));
+    let outcome = run.within(WITHIN).start_in(session)?.finish()?;
     assert!([0, 1].contains(&outcome.code()), "{}\n{}", outcome.stdout, outcome.stderr);
     outcome.report()?.assert_nothing_left();
     serde_json::from_str(&outcome.stdout).with_context(|| format!("no account: {}", outcome.stdout))
 }
 
+/// Each bug has left an artifact at least, and dies of it again.
+fn assert_all_replay([option, program]: Served<'_>, artifacts: &Path) -> Result<()> {
+    // The one of the run is gone with its session.
+    let stock = directory()?.join("kcov-worker");
+    let worker = if option == "--worker" { Path::new(program) } else { &stock };
+    let folders = fs::read_dir(artifacts)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    let folders: Vec<_> = folders.iter().filter(|folder| folder.join("artifact.json").is_file()).collect();
+    assert!(folders.len() >= BUGS.len(), "{folders:?}");
+    for folder in folders {
+        let hung = folder.file_name().is_some_and(|name| name.to_string_lossy().starts_with("hang"));
+        // Out of its jail AddressSanitizer looks up functions and lines, which takes its time.
+        let deadline = if hung { DEADLINE } else { "60s" };
+        let mut replay = Command::new(directory()?.join("kcov-broker"));
+        let output =
+            replay.args(["replay", "--deadline", deadline, "--worker"]).args([worker, folder]).output()?;
+        assert!(output.status.success(), "{}: {output:?}", folder.display());
+    }
+    Ok(())
+}
+
 fn find_all(served: Served<'_>, seed: u64) -> Result<Campaign> {
-    let campaign = fuzz(served, seed, &["--crashes", "3", "--time", TIME])?;
+    let artifacts = tempfile::tempdir()?;
+    let campaign = fuzz(served, seed, &["--crashes", "3", "--time", TIME], artifacts.path())?;
     let found: BTreeSet<_> =
         campaign.crashes.iter().map(|crash| (crash.kind.as_str(), crash.request)).collect();
     assert_eq!(found, BTreeSet::from(BUGS), "seed {seed}: {campaign:?}");
+    assert_all_replay(served, artifacts.path())?;
     Ok(campaign)
 }
 
 fn seeds() -> std::ops::Range<u64> {
-    0..if long() { 10 } else { 2 }
+    0..if long() { 10 } else { 1 }
 }
 
 /// Executions until the door opened; `None` if it did not.
@@ -89,8 +120,10 @@ fn median(mut numbers: Vec<u64>) -> u64 {
 fn assert_comparisons_help(served: Served<'_>, campaigns: &[Campaign]) -> Result<()> {
     let with = median(campaigns.iter().filter_map(until_unlocked).collect());
     let most = with * if long() { 10 } else { 1 };
+    let artifacts = tempfile::tempdir()?;
     let blind = |seed| -> Result<u64> {
-        let campaign = fuzz(served, seed, &["--no-cmp", "--executions", &most.to_string()])?;
+        let limits = ["--no-cmp", "--executions", &most.to_string()];
+        let campaign = fuzz(served, seed, &limits, artifacts.path())?;
         Ok(until_unlocked(&campaign).unwrap_or(most))
     };
     let without = median(seeds().map(blind).collect::<Result<_>>()?);
@@ -105,4 +138,54 @@ fn every_bug_of_the_vault_in_rust_is_found() -> Result<()> {
     let served = ["--worker", vault.as_str()];
     let campaigns: Vec<_> = seeds().map(|seed| find_all(served, seed)).collect::<Result<_>>()?;
     assert_comparisons_help(served, &campaigns)
+}
+
+/// Flags for a handler in C whose code is covered by the compiler's instrumentation.
+fn instrumented(more: &[&str]) -> Vec<OsString> {
+    let include = workspace().join("worker/include");
+    let flags = ["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"];
+    let flags = flags.into_iter().chain(["-fsanitize-coverage=trace-pc,trace-cmp"]);
+    let flags = flags.chain(more.iter().copied()).map(OsString::from);
+    flags.chain(["-I".into(), include.into()]).collect()
+}
+
+#[test]
+fn every_bug_of_the_vault_in_c_is_found() -> Result<()> {
+    let vault = library_with("vault", "-asan", instrumented(&["-fsanitize=address"]))?.display().to_string();
+    let served = ["--handler", vault.as_str()];
+    let campaigns: Vec<_> = seeds().map(|seed| find_all(served, seed)).collect::<Result<_>>()?;
+    assert_comparisons_help(served, &campaigns)
+}
+
+/// What the fuzzer covers of a picture decoder in so many executions: PCs, one a line.
+fn covered_of_pictures(handler: &str, executions: &str) -> Result<String> {
+    let folder = tempfile::tempdir()?;
+    let pcs = folder.path().join("pcs").display().to_string();
+    let fuzzer = example("fuzz")?.display().to_string();
+    let words =
+        [&fuzzer, "--device", "/dev/picture", "--requests", "0x7701", "--memory", "1024", "--hang", HANG];
+    let run = Run::new(words.into_iter().chain(["--executions", executions, "--pcs", &pcs]));
+    let run =
+        ["--deadline", DEADLINE, "--handler", handler].into_iter().fold(run, |run, word| run.option(word));
+    let outcome = run.within(WITHIN).output()?;
+    assert_eq!(outcome.code(), 0, "{}\n{}", outcome.stdout, outcome.stderr);
+    Ok(fs::read_to_string(pcs)?)
+}
+
+/// A library of the distribution, by its own source: the fuzzer drives it through `ioctl`, and sees more and more of it.
+#[test]
+fn a_library_of_the_distribution_is_covered() -> Result<()> {
+    let handler =
+        library_with("picture", "", instrumented(&["-Wl,--no-as-needed", "-lm"]))?.display().to_string();
+    let few = covered_of_pictures(&handler, "20")?;
+    let many = covered_of_pictures(&handler, if long() { "20000" } else { "1000" })?;
+    let (before, after) = (few.lines().count(), many.lines().count());
+    println!("{before} PCs, then {after}");
+    assert!(after >= before + 50, "{before} PCs, then {after}");
+    let mut symbolize = Command::new(directory()?.join("kcov-broker"));
+    symbolize.args(["symbolize", "--handler", &handler]).args(many.lines());
+    let places = String::from_utf8(symbolize.output()?.stdout)?;
+    let of_the_library = places.lines().filter(|place| place.contains("/stb_image.h:")).count();
+    assert!(of_the_library * 2 > after, "{of_the_library} of {after}:\n{places}");
+    Ok(())
 }

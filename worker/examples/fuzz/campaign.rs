@@ -55,6 +55,10 @@ pub fn run(options: &Options) -> anyhow::Result<bool> {
         campaign.report.tick(&campaign.corpus, &campaign.feedback);
     }
     campaign.report.finish(&campaign.corpus, &campaign.feedback);
+    if let Some(path) = &options.pcs {
+        let lines: String = campaign.feedback.pcs().iter().map(|pc| format!("{pc:#x}\n")).collect();
+        std::fs::write(path, lines).with_context(|| format!("cannot write {}", path.display()))?;
+    }
     Ok(options.crashes.is_none_or(|wanted| campaign.report.deaths.len() >= wanted))
 }
 

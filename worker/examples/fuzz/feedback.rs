@@ -1,6 +1,6 @@
 //! What coverage tells: which ways through the device's code nobody went before.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 /// A PC and the one after it; 0 is before the first.
 pub type Edge = (u64, u64);
@@ -13,7 +13,7 @@ pub fn edges(traces: &[Vec<u64>]) -> impl Iterator<Item = Edge> {
 /// All that was covered so far.
 #[derive(Debug, Default)]
 pub struct Feedback {
-    pcs: HashSet<u64>,
+    pcs: BTreeSet<u64>,
     edges: HashSet<Edge>,
 }
 
@@ -25,9 +25,9 @@ impl Feedback {
         edges(traces).filter(|edge| self.edges.insert(*edge)).collect()
     }
 
-    /// PCs covered so far.
-    pub fn pcs(&self) -> usize {
-        self.pcs.len()
+    /// PCs covered so far, in order.
+    pub fn pcs(&self) -> &BTreeSet<u64> {
+        &self.pcs
     }
 
     /// Edges covered so far.
@@ -46,6 +46,6 @@ mod tests {
         assert_eq!(feedback.take(&[vec![1, 2, 3]]), [(0, 1), (1, 2), (2, 3)]);
         assert_eq!(feedback.take(&[vec![1, 2, 3], vec![1, 2], vec![]]), []);
         assert_eq!(feedback.take(&[vec![1], vec![2], vec![1, 3]]), [(0, 2), (1, 3)]);
-        assert_eq!((feedback.pcs(), feedback.edges()), (3, 5));
+        assert_eq!((feedback.pcs().len(), feedback.edges()), (3, 5));
     }
 }

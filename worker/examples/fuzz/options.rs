@@ -48,6 +48,10 @@ pub struct Options {
     #[arg(long, value_name = "MS", default_value_t = 250)]
     pub hang: u64,
 
+    /// Write the covered PCs to FILE at the end, one a line: for `kcov-broker symbolize`
+    #[arg(long, value_name = "FILE")]
+    pub pcs: Option<PathBuf>,
+
     /// Print one line of JSON at the end, and the progress on standard error
     #[arg(long)]
     pub json: bool,

@@ -101,7 +101,7 @@ impl Report {
             self.executions,
             self.executions as f64 / seconds,
             corpus.len(),
-            feedback.pcs(),
+            feedback.pcs().len(),
             feedback.edges(),
             self.deaths.len() - hangs,
         ));
@@ -113,7 +113,7 @@ impl Report {
         if self.json {
             let report = json!({
                 "seed": self.seed, "executions": self.executions, "seconds": self.elapsed().as_secs_f64(),
-                "corpus": corpus.len(), "pcs": feedback.pcs(), "edges": feedback.edges(), "crashes": self.found,
+                "corpus": corpus.len(), "pcs": feedback.pcs().len(), "edges": feedback.edges(), "crashes": self.found,
             });
             println!("{report}");
         }
