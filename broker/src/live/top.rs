@@ -13,8 +13,8 @@ pub mod table;
 use super::selection::Selection;
 use crate::run::parse_time;
 use anyhow::{Context, Result};
+use crossterm::event::{self, Event, KeyEventKind};
 use ratatui::DefaultTerminal;
-use ratatui::crossterm::event::{self, Event, KeyEventKind};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -25,6 +25,8 @@ use table::{Flow, Table};
 
 /// Longest wait for a key: a signal to end is seen within it.
 const GLANCE: Duration = Duration::from_millis(200);
+/// Shortest: the library does not look for keys at all if it is given no time.
+const BLINK: Duration = Duration::from_millis(10);
 
 /// Watch the tenants of this machine
 #[derive(Debug, clap::Args)]
@@ -65,7 +67,7 @@ fn watch(mut terminal: DefaultTerminal, table: &mut Table, args: &TopArgs, ended
     let mut due = Instant::now() + args.every;
     while !ended.load(Ordering::Relaxed) {
         terminal.draw(|frame| screen::draw(frame, table))?;
-        let left = due.saturating_duration_since(Instant::now()).min(GLANCE);
+        let left = due.saturating_duration_since(Instant::now()).clamp(BLINK, GLANCE);
         if event::poll(left)?
             && let Event::Key(key) = event::read()?
             && key.kind != KeyEventKind::Release

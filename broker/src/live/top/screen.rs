@@ -1,6 +1,6 @@
 //! Drawing of `top`, for a terminal of any size.
 
-use super::table::{COLUMNS, KEYS, Row, Table};
+use super::table::{COLUMNS, Column, KEYS, Row, Table};
 use crate::live::{figures, status};
 use ratatui::Frame;
 use ratatui::layout::{Alignment, Constraint, Layout, Rect};
@@ -55,18 +55,29 @@ fn aligned(column: usize) -> Alignment {
     if column < WORDS { Alignment::Left } else { Alignment::Right }
 }
 
+/// Columns of a screen that is so wide: whole ones, from the left.
+fn fitting(width: u16) -> &'static [Column] {
+    let mut used = 0;
+    let fits = |column: &&Column| {
+        // One blank between two.
+        used += column.width + 1;
+        used <= width + 1
+    };
+    &COLUMNS[..COLUMNS.iter().take_while(fits).count().max(1)]
+}
+
 fn draw_list(frame: &mut Frame<'_>, table: &Table, area: Rect) {
+    let columns = fitting(area.width);
     let cell = |column: usize, text: String| Cell::from(Line::from(text).alignment(aligned(column)));
-    let head = COLUMNS.iter().enumerate().map(|(column, found)| {
-        let style =
-            if column == table.sort { Style::new().add_modifier(Modifier::REVERSED) } else { Style::new() };
-        cell(column, found.title.to_owned()).style(style)
+    let head = columns.iter().enumerate().map(|(column, found)| {
+        let style = if column == table.sort { Modifier::REVERSED } else { Modifier::empty() };
+        cell(column, found.title.to_owned()).style(Style::new().add_modifier(style))
     });
     let line = |row: &Row| {
-        let cells = COLUMNS.iter().enumerate().map(|(column, found)| cell(column, (found.cell)(row)));
+        let cells = columns.iter().enumerate().map(|(column, found)| cell(column, (found.cell)(row)));
         widgets::Row::new(cells.collect::<Vec<_>>())
     };
-    let widths = COLUMNS.iter().map(|column| Constraint::Length(column.width));
+    let widths = columns.iter().map(|column| Constraint::Length(column.width));
     let list = widgets::Table::new(table.rows.iter().map(line), widths)
         .header(widgets::Row::new(head.collect::<Vec<_>>()).style(Style::new().add_modifier(Modifier::BOLD)))
         .row_highlight_style(Style::new().add_modifier(Modifier::REVERSED));
@@ -102,4 +113,88 @@ fn draw_detail(frame: &mut Frame<'_>, row: &Row, area: Rect) {
         .value_style(Style::new().fg(Color::Black).bg(Color::Cyan))
         .data(BarGroup::default().bars(&bars));
     frame.render_widget(chart, right);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::live::selection::Selected;
+    use crate::live::tenant::{State, Tenant};
+    use crossterm::event::{KeyCode, KeyEvent};
+    use kcov_proto::view::{Identity, Name, View};
+    use ratatui::Terminal;
+    use ratatui::backend::TestBackend;
+
+    fn tenant(name: &str, calls: u64) -> Tenant {
+        let mut view = View {
+            identity: Identity { pid: 7, ..Identity::default() },
+            name: Name::like(name),
+            started: 0,
+            beat: 2_000_000_000,
+            pids: Default::default(),
+            counts: Default::default(),
+            tally: Default::default(),
+        };
+        view.tally.notifications = calls;
+        view.tally.latency.0[5] = calls;
+        Tenant::new(&format!("kcov-broker.0.{name}"), 0, State::Live, view.beat, view)
+    }
+
+    fn table(tenants: &[(&str, u64)]) -> Table {
+        let mut table = Table::default();
+        let tenants = tenants.iter().map(|(name, calls)| tenant(name, *calls)).collect();
+        table.update(Selected { tenants, notes: vec!["a note".to_owned()], refused: Vec::new() });
+        table
+    }
+
+    fn lines(table: &Table, width: u16, height: u16) -> Vec<String> {
+        let mut terminal = Terminal::new(TestBackend::new(width, height)).expect("a backend of memory");
+        terminal.draw(|frame| draw(frame, table)).expect("it draws");
+        let buffer = terminal.backend().buffer().clone();
+        let line = |y| (0..width).map(|x| buffer[(x, y)].symbol()).collect::<String>().trim_end().to_owned();
+        (0..height).map(line).collect()
+    }
+
+    #[test]
+    fn the_busiest_tenant_is_on_top() {
+        let mut table = table(&[("idle", 0), ("busy", 900), ("some", 20)]);
+        let names = |table: &Table| {
+            let names = lines(table, 130, 8).into_iter().skip(2).take(3);
+            names.map(|line| line.split(' ').next().unwrap_or_default().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&table), ["busy", "some", "idle"]);
+        table.press(KeyEvent::from(KeyCode::Char('r')));
+        assert_eq!(names(&table), ["idle", "some", "busy"]);
+        assert!(lines(&table, 130, 8)[0].contains("3 tenants, 460 calls/s"), "{:?}", lines(&table, 130, 8));
+    }
+
+    #[test]
+    fn a_selected_tenant_stays_selected_wherever_it_moves() {
+        let mut table = table(&[("a", 3), ("b", 2), ("c", 1)]);
+        table.press(KeyEvent::from(KeyCode::Down));
+        table.press(KeyEvent::from(KeyCode::Char('r')));
+        table.press(KeyEvent::from(KeyCode::Home));
+        table.press(KeyEvent::from(KeyCode::Char('r')));
+        assert_eq!(table.selected(), Some(2));
+        table.update(Selected::default());
+        assert_eq!(table.selected(), None);
+        for key in [KeyCode::Down, KeyCode::Up, KeyCode::End, KeyCode::Enter, KeyCode::Char('s')] {
+            table.press(KeyEvent::from(key));
+        }
+    }
+
+    /// Whole columns, no more than there is room for; and no size at which it fails.
+    #[test]
+    fn a_screen_of_any_size_is_drawn() {
+        let mut table = table(&[("one", 5), ("two", 7)]);
+        let narrow = &lines(&table, 63, 8)[1];
+        assert!(narrow.starts_with("NAME") && narrow.ends_with("CALLS/S"), "{narrow}");
+        for detail in [false, true] {
+            table.detail = detail;
+            for (width, height) in [(1, 1), (2, 3), (20, 4), (60, 8), (80, 24), (300, 100)] {
+                lines(&table, width, height);
+            }
+        }
+        assert!(lines(&table, 140, 40).iter().any(|line| line.contains("notifications by time, below")));
+    }
 }

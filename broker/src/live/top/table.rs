@@ -4,7 +4,7 @@ use super::rates::Rates;
 use crate::live::figures;
 use crate::live::selection::Selected;
 use crate::live::tenant::Tenant;
-use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use std::cmp::Ordering;
 
 /// What keys do.
