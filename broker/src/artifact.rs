@@ -9,7 +9,7 @@
 //! |---|---|
 //! | [`place`] | the name of a folder: the same for the same place in the code |
 //! | [`keeper`] | the broker's side: what was seen, what waits to be written |
-//! | [`write`] | the writer's side: a folder is there whole, or not at all |
+//! | [`mod@write`] | the writer's side: a folder is there whole, or not at all |
 //! | [`record`] | `artifact.json`, and the report |
 //! | [`frames`] | from addresses to functions and lines, in stacks and in what sanitizers print |
 //! | [`build`] | which build of a program or library it was |

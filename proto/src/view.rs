@@ -11,7 +11,7 @@
 //! Laws:
 //! - One writer, the broker, which never reads what it wrote: nothing in a segment is an input of its.
 //! - A reader takes a segment for an allegation. Anybody can put a file beside the others and name it like them, so
-//!   [`decode`] believes no number: it allocates what a full page could need at most, and lets no byte of a name
+//!   [`read`] believes no number: it allocates what a full page could need at most, and lets no byte of a name
 //!   through that a terminal would act upon.
 //! - A segment may outlive its broker. Its [`Identity`] tells which process that was, by what no later one shares.
 
