@@ -29,7 +29,7 @@ pub struct SymbolizeArgs {
     /// PCs: hexadecimal, with or without 0x, or decimal; from standard input if there are none
     #[arg(value_name = "PC")]
     pub pcs: Vec<String>,
-    /// Worker program of the run; kcov-worker beside this program if not given
+    /// Worker program of the run; the one that `run` takes if not given
     #[arg(long, value_name = "PATH", visible_alias = "binary")]
     pub worker: Option<PathBuf>,
     /// Library of the run, as it was named there; again for more, in the same order. So can be others that it brings
@@ -47,7 +47,7 @@ pub struct SymbolizeArgs {
 pub fn run(args: &SymbolizeArgs) -> anyhow::Result<ExitCode> {
     let worker = match &args.worker {
         Some(path) => path.clone(),
-        None => default_worker()?,
+        None => crate::run::worker_program(None)?,
     };
     let symbolizer = Symbolizer::new(&worker, args.handlers.iter().map(|handler| library(handler)))?;
     let printer = Printer { symbolizer: &symbolizer, json: args.json };
@@ -58,12 +58,6 @@ pub fn run(args: &SymbolizeArgs) -> anyhow::Result<ExitCode> {
         printer.print_words(args.pcs.iter().map(String::as_str), &mut out)?
     };
     Ok(if all_known { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-fn default_worker() -> anyhow::Result<PathBuf> {
-    let program =
-        std::env::current_exe().context("cannot find this program to look for kcov-worker beside it")?;
-    Ok(program.with_file_name("kcov-worker"))
 }
 
 /// The file of a library, less what follows on its name for the handler.
