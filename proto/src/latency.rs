@@ -1,7 +1,8 @@
 //! How long notifications take, as a histogram: each bucket is twice as wide as the one before.
 //!
-//! A time is counted from the return of `NOTIF_RECV` to just before the reply. Of a call that a worker leaves to its
-//! reader or to the broker it is the worker's own part.
+//! A time is counted from the return of `NOTIF_RECV` to just before the reply. Not every notification is timed, see
+//! [`slot::TIMED`](crate::slot::TIMED). Of a call that a worker leaves to its reader or to the broker it is the worker's
+//! own part.
 
 use serde::ser::{SerializeSeq, Serializer};
 

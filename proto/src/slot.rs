@@ -19,7 +19,8 @@ pub const TAKEN: usize = 1;
 pub const RECORDS: usize = 2;
 /// Word: records lost so far, as the area was full.
 pub const LOST: usize = 3;
-/// Word, set by the broker before the worker starts: of how many notifications one is timed; 0 for none.
+/// Word, set by the broker before the worker starts: of how many notifications one is timed, besides the
+/// first so many; 0 for none.
 pub const TIMED: usize = 4;
 /// First of the words that `NOTIF_RECV` fills: `struct seccomp_notif`, 80 bytes. All zero while nothing is in flight.
 pub const NOTIFICATION: usize = 8;

@@ -40,6 +40,14 @@ pub struct Tenant {
     pub latency: Vec<Bucket>,
 }
 
+impl Tenant {
+    /// Notifications that were timed.
+    #[must_use]
+    pub fn timed(&self) -> u64 {
+        self.latency.iter().map(|bucket| bucket.count).sum()
+    }
+}
+
 /// Process ids of a tenant.
 #[derive(Clone, Debug, Deserialize)]
 #[expect(missing_docs, reason = "the names of the product's own fields")]

@@ -174,7 +174,7 @@ fn the_text_tells_what_the_tenant_did() -> Result<()> {
     let of = |metric: &str, more: &[(&str, &str)]| found.of(metric, &[&labels, more].concat());
     assert_eq!(of("kcov_tenant_up", &[]), Some(1.0));
     assert_eq!(of("kcov_tenant_notifications_total", &[("kind", "trace")]), Some(CALLS as f64));
-    assert_eq!(of("kcov_tenant_notification_seconds_count", &[]), Some(tenant.notifications as f64));
+    assert_eq!(of("kcov_tenant_notification_seconds_count", &[]), Some(tenant.timed() as f64));
     assert!(of("kcov_tenant_notification_seconds_sum", &[]).is_some_and(|sum| sum > 0.0));
     assert_eq!(of("kcov_tenant_records_lost_total", &[]), Some(tenant.records_lost as f64));
     assert_eq!(of("kcov_tenant_arena_bytes", &[]), Some(tenant.arena_bytes as f64));

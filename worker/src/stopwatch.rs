@@ -5,30 +5,27 @@ use kcov_proto::slot;
 use kcov_proto::sync::{AtomicU64, Ordering};
 use std::time::Instant;
 
-/// Times one notification of as many as the broker says.
+/// Times one notification of as many as the broker says, and all of the first so many.
 #[derive(Debug)]
 pub struct Stopwatch {
-    /// Of so many one is timed; 0 for none.
+    /// As many; 0 for none.
     period: u64,
-    /// So many more are not timed.
-    left: u64,
+    /// Notifications so far.
+    begun: u64,
 }
 
 impl Stopwatch {
     /// As the broker has written into the slot.
     #[must_use]
     pub fn new(slot: &[AtomicU64]) -> Self {
-        Stopwatch { period: slot[slot::TIMED].load(Ordering::Relaxed), left: 0 }
+        Stopwatch { period: slot[slot::TIMED].load(Ordering::Relaxed), begun: 0 }
     }
 
-    /// A notification begins. Two looks at the clock are 40 ns, where the whole round trip takes thousands.
+    /// A notification begins.
     pub fn start(&mut self) -> Option<Instant> {
-        if self.left > 0 || self.period == 0 {
-            self.left = self.left.saturating_sub(1);
-            return None;
-        }
-        self.left = self.period - 1;
-        Some(Instant::now())
+        self.begun = self.begun.wrapping_add(1);
+        let timed = self.begun <= self.period || self.begun.checked_rem(self.period) == Some(0);
+        timed.then(Instant::now)
     }
 
     /// It is about to be answered.
@@ -44,11 +41,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_of_so_many_is_timed_from_the_first_on() {
+    fn the_first_and_then_one_of_so_many_are_timed() {
         let timed = |period| {
-            let mut stopwatch = Stopwatch { period, left: 0 };
-            (0..8).filter(|_| stopwatch.start().is_some()).count()
+            let mut stopwatch = Stopwatch { period, begun: 0 };
+            (1..=12).filter(|_| stopwatch.start().is_some()).collect::<Vec<_>>()
         };
-        assert_eq!([0, 1, 4, 8, 9].map(timed), [0, 8, 2, 1, 1]);
+        assert_eq!(timed(0), [0; 0]);
+        assert_eq!(timed(1), (1..=12).collect::<Vec<_>>());
+        assert_eq!(timed(4), [1, 2, 3, 4, 8, 12]);
+        assert_eq!(timed(20).len(), 12);
     }
 }

@@ -91,7 +91,7 @@ fn notifications(text: &mut Text, tenants: &[&Tenant]) {
 
 fn latency(text: &mut Text, tenants: &[&Tenant]) {
     const NAME: &str = "kcov_tenant_notification_seconds";
-    text.head(NAME, "histogram", "Time that a worker had a system call.");
+    text.head(NAME, "histogram", "Time that a worker had a system call, of a sample.");
     for tenant in tenants {
         let mut below = 0_u64;
         for bucket in 0..BUCKETS {

@@ -143,7 +143,7 @@ pub fn detail(tenant: &Tenant) -> String {
         (
             "latency",
             format!(
-                "half below {}, 99 of 100 below {}",
+                "half below {}, 99 of 100 below {}, of those timed",
                 figures::time(tenant.latency_p50_ns),
                 figures::time(tenant.latency_p99_ns)
             ),

@@ -63,7 +63,7 @@ pub struct Tenant {
     /// What workers count.
     #[serde(flatten)]
     pub tally: Tally,
-    /// A time that half of all notifications are below.
+    /// A time that half of the timed notifications are below.
     pub latency_p50_ns: Option<u64>,
     /// A time that 99 of 100 are below.
     pub latency_p99_ns: Option<u64>,
