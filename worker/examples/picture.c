@@ -17,7 +17,7 @@
 
 #define STB_IMAGE_IMPLEMENTATION
 #define STBI_NO_STDIO
-#define STBI_MAX_DIMENSIONS 1024 /* a worker has little memory */
+#define STBI_MAX_DIMENSIONS 64 /* larger ones take time and show nothing new */
 #include <stb/stb_image.h>
 
 #define DECODE 0x7701 /* sum of the pixels; argument points to a struct picture */

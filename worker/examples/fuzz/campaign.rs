@@ -3,7 +3,7 @@
 use crate::corpus::Corpus;
 use crate::device::{Device, Died, Execution};
 use crate::feedback::{Edge, Feedback, edges};
-use crate::hints;
+use crate::hints::{self, Hints};
 use crate::mutate::Mutator;
 use crate::options::Options;
 use crate::program::Program;
@@ -18,8 +18,14 @@ const MOST_HINTS: usize = 1 << 16;
 /// One of so many programs has nothing of the corpus.
 const FRESH: u32 = 100;
 
-/// A program to try, and the number of the one in the corpus that it was made of.
-type Candidate = (Program, Option<usize>);
+/// A program to try.
+struct Candidate {
+    program: Program,
+    /// Number of the one in the corpus that it was made of.
+    parent: Option<usize>,
+    /// By a comparison: it differs from its parent in one operand.
+    is_hint: bool,
+}
 
 /// What makes a program worth keeping, or telling.
 enum Goal {
@@ -35,7 +41,11 @@ struct Campaign {
     mutator: Mutator,
     corpus: Corpus,
     feedback: Feedback,
+    /// What equalities suggest, and when there is none left, what orders do.
     hints: VecDeque<Candidate>,
+    near: VecDeque<Candidate>,
+    /// What was suggested before.
+    suggested: HashSet<Program>,
     with_hints: bool,
     hang: Duration,
     report: Report,
@@ -67,7 +77,7 @@ impl Campaign {
         let memory = usize::from(options.memory);
         let sample = |path| {
             let mut bytes = std::fs::read(path).with_context(|| format!("cannot read {path:?}"))?;
-            bytes.truncate(memory);
+            bytes.resize(memory, 0);
             anyhow::Ok(bytes)
         };
         let samples: Vec<_> = options.sample.iter().map(sample).collect::<Result<_, _>>()?;
@@ -79,33 +89,40 @@ impl Campaign {
             corpus: Corpus::default(),
             feedback: Feedback::default(),
             hints: VecDeque::new(),
+            near: VecDeque::new(),
+            suggested: HashSet::new(),
             with_hints: !options.no_cmp,
             hang: Duration::from_millis(options.hang),
             report: Report::new(options),
         })
     }
 
-    /// The next program: what comparisons suggest in three of four cases, else a changed one of the corpus.
+    /// The next program: what comparisons suggest in every other case, else a changed one of the corpus.
     fn next(&mut self) -> Candidate {
-        if self.rng.u8(..4) != 0
-            && let Some(hint) = self.hints.pop_front()
+        if self.rng.bool()
+            && let Some(hint) = self.hints.pop_front().or_else(|| self.near.pop_front())
         {
             return hint;
         }
         let chosen = if self.rng.u32(..FRESH) == 0 { None } else { self.corpus.choose(&mut self.rng) };
         let (Some(chosen), Some(other)) = (chosen, self.corpus.choose(&mut self.rng)) else {
-            return (self.mutator.program(&mut self.rng), None);
+            let program = self.mutator.program(&mut self.rng);
+            return Candidate { program, parent: None, is_hint: false };
         };
         let (program, other) = (self.corpus.program(chosen), self.corpus.program(other));
-        (self.mutator.mutate(program, other, &mut self.rng), Some(chosen))
+        let program = self.mutator.mutate(program, other, &mut self.rng);
+        Candidate { program, parent: Some(chosen), is_hint: false }
     }
 
-    fn attempt(&mut self, (program, parent): Candidate) -> anyhow::Result<()> {
+    fn attempt(&mut self, Candidate { program, parent, is_hint }: Candidate) -> anyhow::Result<()> {
         let Execution { records, death } = self.trace(&program)?;
         let new = self.feedback.take(&records);
         if let Some(died) = death {
             if let Some(parent) = parent {
                 self.corpus.died(parent);
+                if is_hint && died.took >= self.hang {
+                    self.put_off(parent);
+                }
             }
             return self.died(&program, died, &records);
         }
@@ -158,13 +175,30 @@ impl Campaign {
         for program in others.into_iter().chain([program]) {
             self.report.executions += 1;
             let comparisons = self.device.compare(&program)?.records.concat();
-            // The newest first: they lead on from where the others led to.
-            for suggested in hints::programs(&program, &comparisons).into_iter().rev() {
-                self.hints.push_front((suggested, Some(number)));
+            let Hints { mut equal, mut near } = hints::of(&program, &comparisons);
+            for (waiting, suggested) in [(&mut self.hints, &mut equal), (&mut self.near, &mut near)] {
+                suggested.retain(|program| self.suggested.insert(program.clone()));
+                // The newest first: they lead on from where the others led to.
+                for program in suggested.drain(..).rev() {
+                    waiting.push_front(Candidate { program, parent: Some(number), is_hint: true });
+                }
+                waiting.truncate(MOST_HINTS);
             }
         }
-        self.hints.truncate(MOST_HINTS);
+        if self.suggested.len() > MOST_HINTS {
+            self.suggested.clear();
+        }
         Ok(())
+    }
+
+    /// What is suggested for a program that hung with one of its hints waits until there is nothing else, and the less
+    /// promising part is given up: each hang costs the deadline.
+    fn put_off(&mut self, parent: usize) {
+        let is_of_parent = |hint: &Candidate| hint.parent == Some(parent);
+        self.near.retain(|hint| !is_of_parent(hint));
+        let (last, first): (Vec<_>, Vec<_>) = self.hints.drain(..).partition(is_of_parent);
+        self.hints.extend(first);
+        self.near.extend(last);
     }
 
     /// What tells this death from others.

@@ -2,53 +2,54 @@
 
 use crate::kcov::Comparison;
 use crate::program::Program;
+use std::collections::HashSet;
 
-/// Most programs made of the comparisons of one.
+/// Most programs made of the comparisons of one, in either list.
 const MOST: usize = 4096;
 
+/// Programs to try.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Hints {
+    /// With the other operand in its place: what an equality asks for.
+    pub equal: Vec<Program>,
+    /// With one more or one less than that: the far side of an order.
+    pub near: Vec<Program>,
+}
+
 /// One side of a comparison that may come from the input, and the other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Replacement {
     from: u64,
     to: u64,
 }
 
-/// Programs that differ from `program` in one place each, where an operand of a comparison stands: there they have the
-/// other operand, or one less or more than that. The most promising are first.
-pub fn programs(program: &Program, comparisons: &[Comparison]) -> Vec<Program> {
+/// Programs that differ from `program` in one place each, where an operand of a comparison stands.
+pub fn of(program: &Program, comparisons: &[Comparison]) -> Hints {
     let replacements = replacements(comparisons);
-    let mut made = Vec::new();
-    // For an equality the operand itself; its neighbours for an order.
-    for distance in [0, 1, u64::MAX] {
-        for &Replacement { from, to } in &replacements {
-            let to = to.wrapping_add(distance);
-            made.extend(substitutions(program, Replacement { from, to }));
-        }
-    }
-    // Keeps the order of what stays.
-    let mut seen = std::collections::HashSet::new();
-    made.retain(|made| made != program && seen.insert(made.clone()));
-    made.truncate(MOST);
-    made
+    let at = |distances: &[u64]| {
+        let distant = |distance: u64| {
+            let replacements = replacements.iter();
+            replacements
+                .map(move |&Replacement { from, to }| Replacement { from, to: to.wrapping_add(distance) })
+        };
+        let made = distances.iter().flat_map(|&distance| distant(distance));
+        let made = made.flat_map(|replacement| substitutions(program, replacement));
+        let mut seen = HashSet::new();
+        made.filter(|made| made != program && seen.insert(made.clone())).take(MOST).collect()
+    };
+    Hints { equal: at(&[0]), near: at(&[1, u64::MAX]) }
 }
 
+/// What may take the place of what, each once, in the order of the comparisons.
 fn replacements(comparisons: &[Comparison]) -> Vec<Replacement> {
-    let mut replacements = Vec::new();
-    for comparison in comparisons {
-        let &Comparison { constant, left, right } = comparison;
-        let mut add = |from, to| {
-            let replacement = Replacement { from, to };
-            if from != to && !replacements.contains(&replacement) {
-                replacements.push(replacement);
-            }
-        };
-        add(right, left);
-        if !constant {
-            // Either may be of the input.
-            add(left, right);
-        }
-    }
-    replacements
+    let mut seen = HashSet::new();
+    let both = comparisons.iter().flat_map(|&Comparison { constant, left, right }| {
+        let of_the_right = Replacement { from: right, to: left };
+        // A constant is not of the input; of two variables either may be.
+        let of_the_left = (!constant).then_some(Replacement { from: left, to: right });
+        std::iter::once(of_the_right).chain(of_the_left)
+    });
+    both.filter(|replacement| replacement.from != replacement.to && seen.insert(*replacement)).collect()
 }
 
 /// The program with each place that holds `from` changed to hold `to`: in 1, 2, 4 and 8 bytes, if both fit, in either
@@ -101,19 +102,22 @@ mod tests {
         Program { requests: vec![Request { number: 1, argument: Argument::Memory(bytes.to_vec()) }] }
     }
 
-    fn made(bytes: &[u8], comparison: Comparison) -> Vec<Vec<u8>> {
-        let programs = programs(&program(bytes), &[comparison]);
+    fn bytes(programs: &[Program]) -> Vec<Vec<u8>> {
         programs.iter().map(|program| program.requests[0].argument.bytes().to_vec()).collect()
+    }
+
+    /// The bytes of the programs that the equality suggests.
+    fn made(input: &[u8], comparison: Comparison) -> Vec<Vec<u8>> {
+        bytes(&of(&program(input), &[comparison]).equal)
     }
 
     #[test]
     fn a_constant_takes_the_place_of_the_input() {
         let constant = Comparison { constant: true, left: 0xaabb_ccdd, right: 0x1122_3344 };
-        let little = made(&[9, 0x44, 0x33, 0x22, 0x11, 9], constant);
-        assert_eq!(little[0], [9, 0xdd, 0xcc, 0xbb, 0xaa, 9]);
-        assert_eq!(little[1..], [[9, 0xde, 0xcc, 0xbb, 0xaa, 9], [9, 0xdc, 0xcc, 0xbb, 0xaa, 9]]);
-        let big = made(&[9, 0x11, 0x22, 0x33, 0x44, 9], constant);
-        assert_eq!(big[0], [9, 0xaa, 0xbb, 0xcc, 0xdd, 9]);
+        let little = of(&program(&[9, 0x44, 0x33, 0x22, 0x11, 9]), &[constant]);
+        assert_eq!(bytes(&little.equal), [[9, 0xdd, 0xcc, 0xbb, 0xaa, 9]]);
+        assert_eq!(bytes(&little.near), [[9, 0xde, 0xcc, 0xbb, 0xaa, 9], [9, 0xdc, 0xcc, 0xbb, 0xaa, 9]]);
+        assert_eq!(made(&[9, 0x11, 0x22, 0x33, 0x44, 9], constant), [[9, 0xaa, 0xbb, 0xcc, 0xdd, 9]]);
         assert!(made(&[0xaa, 0xbb, 0xcc, 0xdd], constant).is_empty(), "the constant is not of the input");
     }
 
@@ -137,7 +141,7 @@ mod tests {
     fn each_program_is_made_once() {
         let comparison = Comparison { constant: true, left: 1, right: 0 };
         let made = made(&[0; 8], comparison);
-        let distinct: std::collections::HashSet<_> = made.iter().collect();
+        let distinct: HashSet<_> = made.iter().collect();
         assert_eq!(distinct.len(), made.len());
     }
 }

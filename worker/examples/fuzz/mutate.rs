@@ -12,9 +12,9 @@ const INTERESTING: [i64; 12] = [0, 1, -1, 7, 16, 64, 127, 128, 255, 256, 4096, i
 pub struct Mutator {
     /// Requests of the device.
     pub requests: RangeInclusive<u32>,
-    /// Most bytes that an argument points to.
+    /// Bytes that an argument points to.
     pub memory: usize,
-    /// Samples of memory to begin with.
+    /// Samples of memory to begin with, of that length.
     pub samples: Vec<Vec<u8>>,
 }
 
@@ -70,26 +70,20 @@ impl Mutator {
 
     fn change(&self, requests: &mut Vec<Request>, other: &Program, rng: &mut Rng) {
         let place = rng.usize(..requests.len());
-        match rng.u8(..16) {
+        match rng.u8(..19) {
             0 if requests.len() < MOST_REQUESTS => {
                 requests.insert(rng.usize(..=requests.len()), self.request(rng));
             }
-            1 if requests.len() + other.requests.len() <= MOST_REQUESTS => {
+            // Often: what one request prepares another may need.
+            1..=4 if requests.len() + other.requests.len() <= MOST_REQUESTS => {
                 requests.splice(place..place, other.requests.iter().cloned());
             }
-            2 if requests.len() > 1 => {
+            5 if requests.len() > 1 => {
                 requests.remove(place);
             }
-            3 => requests[place].number = rng.u32(self.requests.clone()),
-            4 => requests[place].argument = self.argument(rng),
-            5 => self.resize(&mut requests[place].argument, rng),
+            6 => requests[place].number = rng.u32(self.requests.clone()),
+            7 => requests[place].argument = self.argument(rng),
             _ => change_bytes(requests[place].argument.bytes_mut(), rng),
-        }
-    }
-
-    fn resize(&self, argument: &mut Argument, rng: &mut Rng) {
-        if let Argument::Memory(bytes) = argument {
-            bytes.resize_with(rng.usize(1..=self.memory), || rng.u8(..));
         }
     }
 }
@@ -99,10 +93,11 @@ fn change_bytes(bytes: &mut [u8], rng: &mut Rng) {
         return;
     }
     let place = rng.usize(..bytes.len());
-    match rng.u8(..4) {
+    match rng.u8(..5) {
         0 => bytes[place] ^= 1 << rng.u8(..8),
         1 => bytes[place] = rng.u8(..),
-        2 => bytes[place] = bytes[place].wrapping_add_signed(rng.i8(-8..=8)),
+        2 => bytes[place] = 0,
+        3 => bytes[place] = bytes[place].wrapping_add_signed(rng.i8(-8..=8)),
         _ => {
             let value = INTERESTING[rng.usize(..INTERESTING.len())].to_ne_bytes();
             let length = (1 << rng.usize(..4)).min(bytes.len() - place);
@@ -117,7 +112,7 @@ mod tests {
 
     #[test]
     fn programs_stay_within_their_bounds() {
-        let mutator = Mutator { requests: 3..=5, memory: 16, samples: vec![vec![1, 2, 3]] };
+        let mutator = Mutator { requests: 3..=5, memory: 16, samples: vec![vec![1; 16]] };
         let mut rng = Rng::with_seed(1);
         let mut program = mutator.program(&mut rng);
         for _ in 0..10_000 {
@@ -126,7 +121,7 @@ mod tests {
             assert!((1..=MOST_REQUESTS).contains(&program.requests.len()));
             for request in &program.requests {
                 assert!((3..=5).contains(&request.number));
-                assert!((1..=16).contains(&request.argument.bytes().len()));
+                assert!([8, 16].contains(&request.argument.bytes().len()));
             }
         }
     }

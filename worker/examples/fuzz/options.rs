@@ -36,7 +36,7 @@ pub struct Options {
     #[arg(long)]
     pub no_cmp: bool,
 
-    /// Most bytes that an argument points to
+    /// Bytes that an argument points to; zeroes follow
     #[arg(long, value_name = "BYTES", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=4096))]
     pub memory: u16,
 
