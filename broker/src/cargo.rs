@@ -2,7 +2,8 @@
 //!
 //! Flags for all crates (`RUSTFLAGS`) would instrument the coverage runtime itself. So cargo is told to call this program
 //! for the members of the workspace (`RUSTC_WORKSPACE_WRAPPER`), and it passes the call on to rustc with the flags added.
-//! Dependencies, the standard library, build scripts and procedural macros stay as they are.
+//! Dependencies, the standard library, build scripts and procedural macros stay as they are, but for generic and inlined
+//! code of theirs that a member of the workspace is built with.
 
 use anyhow::Context;
 use std::ffi::{OsStr, OsString};

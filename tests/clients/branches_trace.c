@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * Has the handler `branches` decide things, each as often as the first argument says, and prints what each left in the
- * area, the same every time or else it fails:
+ * ROUNDS [KEY VALUE]...: has the handler `branches` decide things, each as often as the first argument says, and prints
+ * what each left in the area, the same every time or else it fails:
  *
  *	KEY VALUE = RESULT
  *	pc PC...
@@ -16,11 +16,6 @@
 
 struct question {
 	uint64_t key, value;
-};
-
-static const struct question questions[] = {
-	{0x1234, 78},  {0x1234, 77},  {0, 5}, {0, 1000}, {0, 70000}, {0, 0x100000000}, {8, 9},
-	{8, 6}, {0xfedc, 0xffffffff00000005},
 };
 
 /* The result; what it left is in `area`. */
@@ -54,20 +49,20 @@ int main(int argc, char **argv)
 	int device = open("/dev/branches", O_RDWR);
 
 	need(device >= 0, "open /dev/branches");
-	for (size_t i = 0; i < sizeof(questions) / sizeof(questions[0]); i++) {
-		const struct question *question = &questions[i];
+	for (int i = 2; i + 1 < argc; i += 2) {
+		struct question question = {strtoull(argv[i], 0, 0), strtoull(argv[i + 1], 0, 0)};
 
-		printf("%#" PRIx64 " %#" PRIx64, question->key, question->value);
+		printf("%#" PRIx64 " %#" PRIx64, question.key, question.value);
 		for (unsigned long mode = KCOV_TRACE_PC; mode <= KCOV_TRACE_CMP; mode++) {
 			static uint64_t first[WORDS];
 			uint64_t *area;
 			int fd = kcov_ready(WORDS, &area), result;
 
 			need(!ioctl(fd, KCOV_ENABLE, mode), "ENABLE");
-			result = ask(device, question, area);
+			result = ask(device, &question, area);
 			memcpy(first, area, sizeof(first));
 			for (long round = 1; round < rounds; round++) {
-				need(ask(device, question, area) == result, "another result");
+				need(ask(device, &question, area) == result, "another result");
 				need(!memcmp(first, area, sizeof(first)), "other records");
 			}
 			need(!ioctl(fd, KCOV_DISABLE, 0), "DISABLE");

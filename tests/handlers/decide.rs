@@ -1,11 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A function with known branches and comparisons, to be compiled with instrumentation; decide.c is the same in C.
-#![no_std]
-
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    loop {}
-}
 
 /// What the handler in `branches.c` calls.
 #[unsafe(no_mangle)]

@@ -22,22 +22,24 @@ impl Compiler {
     /// All of them.
     pub const ALL: [Compiler; 4] = [Compiler::Gcc, Compiler::Clang, Compiler::ClangCalls, Compiler::Rustc];
 
-    /// The source of the function.
+    /// The source of a function: `decide`, of branches, or `widths`.
     #[must_use]
-    pub fn source(self) -> PathBuf {
-        handlers().join(if self == Compiler::Rustc { "decide.rs" } else { "decide.c" })
+    pub fn source(self, function: &str) -> PathBuf {
+        handlers().join(function).with_extension(if self == Compiler::Rustc { "rs" } else { "c" })
     }
 
     fn command(self) -> (&'static str, &'static [&'static str]) {
-        const C: &str = "-O0 -g -fPIC -c";
+        const C: &str = "-g -fPIC -c";
         match self {
             Compiler::Gcc => ("gcc", &[C, "-fsanitize-coverage=trace-pc,trace-cmp"]),
-            Compiler::Clang => ("clang", &[C, "-fsanitize-coverage=trace-pc-guard,pc-table,trace-cmp"]),
-            Compiler::ClangCalls => ("clang", &[C, "-fsanitize-coverage=trace-pc,trace-cmp"]),
+            Compiler::Clang => {
+                ("clang", &[C, "-fsanitize-coverage=trace-pc-guard,pc-table,trace-cmp,trace-div"])
+            }
+            Compiler::ClangCalls => ("clang", &[C, "-fsanitize-coverage=trace-pc,trace-cmp,trace-div"]),
             Compiler::Rustc => (
                 "rustc",
                 &[
-                    "--edition=2024 --crate-type=lib --emit=obj -Cpanic=abort -g -Ccodegen-units=1",
+                    "--edition=2024 --crate-type=staticlib -g -Ccodegen-units=1",
                     "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=3",
                     "-Cllvm-args=-sanitizer-coverage-trace-pc-guard -Cllvm-args=-sanitizer-coverage-pc-table",
                     "-Cllvm-args=-sanitizer-coverage-trace-compares",
@@ -46,15 +48,15 @@ impl Compiler {
         }
     }
 
-    /// Builds the library in `folder`: the function instrumented, the handler around it not.
+    /// Builds the library in `folder`: the function instrumented, with these flags besides, the handler around it not.
     ///
     /// # Errors
     /// When a compiler is missing or refuses.
-    pub fn library(self, folder: &Path) -> Result<PathBuf> {
-        let object = folder.join("decide.o");
+    pub fn library(self, folder: &Path, function: &str, more: &[&str]) -> Result<PathBuf> {
+        let object = folder.join("function.o");
         let (compiler, flags) = self.command();
-        let words = flags.iter().flat_map(|flags| flags.split(' '));
-        succeed(Command::new(compiler).args(words).arg("-o").arg(&object).arg(self.source()))?;
+        let words = flags.iter().flat_map(|flags| flags.split(' ')).chain(more.iter().copied());
+        succeed(Command::new(compiler).args(words).arg("-o").arg(&object).arg(self.source(function)))?;
         link(folder, &object)
     }
 }

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`binaries`] | the programs under test, built once a test program |
 //! | [`mod@client`] | the C clients of `tests/clients` and `tests/conformance`, compiled once a test program |
+//! | [`instrumented`], [`package`] | handlers built by each compiler, packages with a worker program of their own |
 //! | [`session`] | a directory with links to the programs: by them the processes of one run are known |
 //! | [`run`], [`outcome`] | starts a run, waits with a deadline, and what it left behind |
 //! | [`ordinary`] | runs of a user who is not root |
@@ -35,6 +36,7 @@ pub mod instrumented;
 pub mod live;
 pub mod ordinary;
 pub mod outcome;
+pub mod package;
 pub mod process;
 pub mod report;
 pub mod run;

@@ -1,7 +1,8 @@
 //! The tutorial is true: its commands, run from an empty folder, do what it says.
 
 use anyhow::{Context, Result, ensure};
-use kcov_tests::binaries::{directory, target_directory, workspace};
+use kcov_tests::binaries::{directory, workspace};
+use kcov_tests::package::built;
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
@@ -63,11 +64,9 @@ fn script(blocks: &[Block]) -> Result<String> {
 /// Runs the tutorial in `folder`. Returns what its blocks print.
 fn follow(folder: &Path) -> Result<Vec<String>> {
     let blocks = blocks(&fs::read_to_string(workspace().join("worker/TUTORIAL.md"))?)?;
-    let built = target_directory()?.join("tutorial");
-    fs::create_dir_all(&built)?;
     let mut command = Command::new("bash");
     command.arg("-c").arg(script(&blocks)? + "\n").current_dir(folder);
-    command.env("KCOV", workspace()).env("BIN", directory()?).env("BUILT", built);
+    command.env("KCOV", workspace()).env("BIN", directory()?).env("BUILT", built()?);
     command.env_remove("CARGO_TARGET_DIR");
     if let Some(bin) = std::env::var_os("CARGO").as_ref().and_then(|cargo| Path::new(cargo).parent()) {
         // The user's own, where root has none.

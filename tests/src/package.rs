@@ -1,0 +1,89 @@
+//! Packages outside of the workspace that bring a worker program of their own, as users make them.
+
+use crate::binaries::{directory, lock, target_directory, workspace};
+use crate::instrumented::succeed;
+use anyhow::{Context, Result};
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A package with the worker crate as its dependency.
+#[derive(Debug)]
+pub struct Package {
+    folder: PathBuf,
+    name: String,
+}
+
+impl Package {
+    /// In `folder`, of these files: their paths in it, and what is in them.
+    ///
+    /// # Errors
+    /// When one cannot be written.
+    pub fn new(folder: &Path, name: &str, files: &[(&str, &str)]) -> Result<Self> {
+        let package = Package { folder: folder.join(name), name: name.to_owned() };
+        let manifest = format!(
+            "[package]\nname = {name:?}\nedition = \"2024\"\n[workspace]\n\
+             [dependencies]\nkcov-worker = {{ path = {:?} }}\n[build-dependencies]\ncc = \"1\"\n",
+            workspace().join("worker")
+        );
+        for (path, text) in [("Cargo.toml", manifest.as_str())].iter().chain(files) {
+            let path = package.path(path);
+            fs::create_dir_all(path.parent().context("a file stands in a folder")?)?;
+            fs::write(path, text)?;
+        }
+        // Versions that were tested, and that are here.
+        fs::copy(workspace().join("Cargo.lock"), package.path("Cargo.lock"))?;
+        Ok(package)
+    }
+
+    /// A path in it.
+    #[must_use]
+    pub fn path(&self, path: &str) -> PathBuf {
+        self.folder.join(path)
+    }
+
+    /// Builds it as it is. Returns its program.
+    ///
+    /// # Errors
+    /// When it does not build.
+    pub fn build(&self) -> Result<PathBuf> {
+        self.build_by(Command::new(cargo()))
+    }
+
+    /// Builds it by `kcov-broker cargo`, which instruments its own code. Returns its program.
+    ///
+    /// # Errors
+    /// When it does not build.
+    pub fn build_instrumented(&self) -> Result<PathBuf> {
+        let mut command = Command::new(directory()?.join("kcov-broker"));
+        command.arg("cargo").env("CARGO", cargo());
+        self.build_by(command)
+    }
+
+    fn build_by(&self, mut command: Command) -> Result<PathBuf> {
+        let target = built()?;
+        // Another package of this name is built to the same place.
+        let _building = lock()?;
+        command.args(["build", "--offline", "--target-dir"]).arg(&target);
+        // The tests themselves may be run by a cargo that sets this.
+        succeed(command.env("CARGO_PROFILE_DEV_DEBUG", "true").current_dir(&self.folder))?;
+        let program = self.path("program");
+        fs::copy(target.join("debug").join(&self.name), &program)?;
+        Ok(program)
+    }
+}
+
+/// The target directory of all such packages: their dependencies are built once.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn built() -> Result<PathBuf> {
+    let directory = target_directory()?.join("packages");
+    fs::create_dir_all(&directory)?;
+    Ok(directory)
+}
+
+fn cargo() -> OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
