@@ -4,6 +4,7 @@
 use anyhow::{Context, Result};
 use kcov_tests::binaries::{directory, example, workspace};
 use kcov_tests::client::library_with;
+use kcov_tests::package::Package;
 use kcov_tests::{Control, Run, Session, client, long};
 use serde::Deserialize;
 use std::collections::BTreeSet;
@@ -138,6 +139,20 @@ fn every_bug_of_the_vault_in_rust_is_found() -> Result<()> {
     let served = ["--worker", vault.as_str()];
     let campaigns: Vec<_> = seeds().map(|seed| find_all(served, seed)).collect::<Result<_>>()?;
     assert_comparisons_help(served, &campaigns)
+}
+
+/// A vault that marks nothing itself: `kcov-broker cargo` has its code instrumented.
+#[test]
+fn every_bug_of_the_vault_is_found_without_a_macro() -> Result<()> {
+    let source = fs::read_to_string(workspace().join("worker/examples/vault.rs"))?;
+    let is_macro = |line: &&str| ["kcov_edge!", "kcov_cmp!"].iter().any(|name| line.trim().starts_with(name));
+    let lines = source.lines().filter(|line| !is_macro(line));
+    let plain = lines.collect::<Vec<_>>().join("\n").replace("{Errno, kcov_cmp, kcov_edge}", "Errno");
+    assert!(!plain.contains("kcov_edge") && !plain.contains("kcov_cmp"), "{plain}");
+    let folder = tempfile::tempdir()?;
+    let package = Package::new(folder.path(), "vault", &[("src/main.rs", &plain)])?;
+    let vault = package.build_instrumented()?.display().to_string();
+    find_all(["--worker", &vault], 0).map(drop)
 }
 
 /// Flags for a handler in C whose code is covered by the compiler's instrumentation.
