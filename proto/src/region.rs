@@ -14,6 +14,9 @@
 //! | `trace_pc_guard` | of the guard |
 //! | `trace_cmp*`, `trace_const_cmp*`, `trace_switch`, `trace_div*` | of the call |
 //!
+//! A point is of the function that it stands in if the callback is called. `gcc -O2` jumps to it at the end of a function,
+//! and it returns to that function's caller: `-fno-optimize-sibling-calls` makes a call of every jump.
+//!
 //! The shortest call is 2 bytes long on x86-64 (through a register) and 4 on aarch64, so return addresses are at least
 //! that far apart, and their PCs at least 8: [`SCALE`] times as far.
 //!

@@ -6,6 +6,7 @@
 //! | [`asked`] | has the handler `branches` decide things, and finds the lines of what that left |
 //! | [`branches`] | points and comparisons of a function with branches, from each compiler |
 //! | [`widths`] | comparisons, divisions and switches of each width, from each compiler |
+//! | [`optimised`] | that points of optimised code stay in their functions |
 //! | [`builds`] | ways to build a library with an instrumented handler |
 //! | [`programs`] | worker programs of a user's own with instrumented code |
 
@@ -15,6 +16,8 @@ mod asked;
 mod branches;
 #[path = "sancov/builds.rs"]
 mod builds;
+#[path = "sancov/optimised.rs"]
+mod optimised;
 #[path = "sancov/programs.rs"]
 mod programs;
 #[path = "sancov/widths.rs"]

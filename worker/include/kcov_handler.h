@@ -15,11 +15,13 @@
  * Build it with cc -shared -fPIC, and with coverage instrumentation if the
  * caller's KCOV area is to show what the handler did:
  *
- *	gcc   -g -fsanitize-coverage=trace-pc,trace-cmp
+ *	gcc   -g -fsanitize-coverage=trace-pc,trace-cmp \
+ *	      -fno-optimize-sibling-calls
  *	clang -g -fsanitize-coverage=trace-pc-guard,pc-table,trace-cmp,trace-div
  *
- * (gcc -O2 needs -fno-optimize-sibling-calls, or the last point of a function
- * may be recorded as one of its caller's.)
+ * (Without the last flag, gcc -O2 lets the last point of a function return to
+ * the function's caller, which is then what is recorded. With -flto, the link
+ * needs the flags as well.)
  *
  * The function is called once, before the tenant starts, in a process without
  * rights that may still open files. All others are called in a jailed worker:
