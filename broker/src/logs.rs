@@ -10,6 +10,7 @@
 //! | `exec_rebind` | a thread became the leader of its group by `execve` | tid, old |
 //! | `owner_exit` | a thread exited while it collected | tid |
 //! | `worker_crash` | a worker ended | worker, tid, call, signal, reason |
+//! | `retry` | a call of an idempotent handler goes to the next worker | tid, call |
 //! | `reader_stuck` | a reader was past its deadline | worker |
 //! | `zygote_crash` | a zygote ended | error |
 //!

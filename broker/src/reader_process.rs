@@ -11,7 +11,7 @@ use crate::sys::socket::Channel;
 use crate::tenant::Tenant;
 use crate::tenant::{TenantError, system};
 use kcov_proto::Errno;
-use kcov_proto::message::{MAX_BYTES, ReaderRequest, decode};
+use kcov_proto::message::{MAX_BYTES, NotificationId, ReaderRequest, decode};
 use kcov_proto::slot;
 use kcov_proto::sync::Ordering;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -155,7 +155,7 @@ impl Tenant {
         let busy = reader.busy();
         // What is still in the socket has not been begun.
         if busy != 0 && !waiting.iter().any(|(request, _)| request.id == busy) {
-            self.answer_caller(busy, Answer::Fail(Errno::EIO));
+            self.fail_reading(reader.worker, busy);
         }
         if !reader.relieved {
             self.succeed(reader.worker, waiting);
@@ -192,8 +192,8 @@ impl Tenant {
     }
 
     /// Gives `worker` a new reader, which serves `waiting` first.
-    fn succeed(&mut self, worker: u32, waiting: Vec<(ReaderRequest, Vec<u8>)>) {
-        let next = self.workers.contains_key(&worker).then(|| self.start_reader(worker));
+    fn succeed(&mut self, number: u32, waiting: Vec<(ReaderRequest, Vec<u8>)>) {
+        let next = self.workers.contains_key(&number).then(|| self.start_reader(number));
         let socket = next
             .and_then(|started| started.inspect_err(|error| error!(%error, "no reader for a worker")).ok());
         for (request, bytes) in waiting {
@@ -201,11 +201,19 @@ impl Tenant {
                 .as_ref()
                 .is_some_and(|socket| send(socket.as_raw_fd(), &bytes, MsgFlags::MSG_DONTWAIT).is_ok());
             if !passed_on {
-                self.answer_caller(request.id, Answer::Fail(Errno::EIO));
+                self.fail_reading(number, request.id);
             }
         }
-        if let Some(worker) = self.workers.get_mut(&worker) {
+        if let Some(worker) = self.workers.get_mut(&number) {
             worker.fresh_reader = socket;
+        }
+    }
+
+    /// A reader did not get to the end of what `worker` asked of it: `EIO` to the caller, unless another worker handles
+    /// the call once more.
+    fn fail_reading(&mut self, worker: u32, id: NotificationId) {
+        if !self.retries.is_for_another(id, worker) {
+            self.answer_caller(id, Answer::Fail(Errno::EIO));
         }
     }
 }

@@ -13,6 +13,8 @@ pub struct Counters {
     pub workers_started: u64,
     /// Workers that died while they served.
     pub worker_crashes: u64,
+    /// Calls that were handled once more, as a worker had died of them.
+    pub retries: u64,
     /// Zygotes that followed one that died.
     pub zygote_restarts: u64,
     /// Opens of handlers' devices that were over a quota.
@@ -67,6 +69,8 @@ pub struct Report {
     pub worker_crashes: u64,
     /// As [`Counters`].
     pub workers_started: u64,
+    /// As [`Counters`].
+    pub retries: u64,
     /// As [`Counters`].
     pub zygote_restarts: u64,
     /// Opens and areas that were refused, as they were over a quota.

@@ -8,6 +8,7 @@ use crate::poller::{Poller, Token};
 use crate::reader_process::ReaderProcess;
 use crate::registry::Registry;
 use crate::report::Counters;
+use crate::retries::Retries;
 use crate::spawner_client::{SpawnError, Spawned, SpawnerClient};
 use crate::sys::descriptor::Tables;
 use crate::sys::listener::{self, Answer};
@@ -90,6 +91,8 @@ pub struct Tenant {
     pub(crate) keeper: Keeper,
     /// Open files of the handlers' devices, if they have any.
     pub(crate) files: Option<Files>,
+    /// Calls that are handled once more.
+    pub(crate) retries: Retries,
     pub(crate) listener: OwnedFd,
     pub(crate) registry: Registry,
     pub(crate) roster: OwnedFd,
@@ -319,7 +322,8 @@ impl Tenant {
             return;
         }
         for id in candidates {
-            if listener::id_valid(self.listener.as_fd(), id) == Ok(true) {
+            // One that the next worker handles once more is not hidden.
+            if !self.retries.has(id) && listener::id_valid(self.listener.as_fd(), id) == Ok(true) {
                 self.answer_caller(id, Answer::Fail(Errno::EIO));
                 if !self.has_unanswered() {
                     return;

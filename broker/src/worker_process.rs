@@ -2,6 +2,7 @@
 
 use crate::permit::Phase;
 use crate::procfs;
+use crate::received::Received;
 use crate::sys::listener::Answer;
 use crate::sys::pidfd;
 use crate::sys::shared::SharedWords;
@@ -85,6 +86,7 @@ pub struct WorkerProcess {
     given: HashSet<ArenaId>,
     drops: Vec<ArenaId>,
     progress: Progress,
+    received: Received,
 }
 
 impl WorkerProcess {
@@ -111,6 +113,7 @@ impl WorkerProcess {
             given: HashSet::new(),
             drops: Vec::new(),
             progress: Progress { taken: 0, phase: 0, since: now },
+            received: Received::new(now),
         }
     }
 
@@ -190,6 +193,18 @@ impl WorkerProcess {
     /// Nothing is to be held against it so far: its deadline starts anew.
     pub fn excuse(&mut self, now: Instant) {
         self.progress.since = now;
+        self.asked = 0;
+    }
+
+    /// Takes note of what it has in flight.
+    pub fn look(&mut self, now: Instant) {
+        self.received.look(self.word(slot::ID), now);
+    }
+
+    /// A time before it received what it has in flight.
+    #[must_use]
+    pub fn received(&self) -> Instant {
+        self.received.after(self.word(slot::ID))
     }
 
     /// The signal that ended it, 0 if none did: from procfs until its zygote reaps it, from the pidfd afterwards

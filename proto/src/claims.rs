@@ -137,6 +137,8 @@ pub struct HandlerClaims {
     pub calls: Vec<CallClaim>,
     /// Devices.
     pub devices: Vec<DeviceClaim>,
+    /// Whether a call that it claims may be handled once more from its beginning, if its first worker dies of it.
+    pub idempotent: bool,
 }
 
 /// What all handlers of a worker program want, in the order in which they are asked.
@@ -240,7 +242,7 @@ impl Claims {
         bounded("claims of calls", self.calls().count(), MAX_CALLS)?;
         bounded("devices", self.devices().count(), MAX_DEVICES)?;
         let mut taken = vec!["/dev/kcov"];
-        for HandlerClaims { name, calls, devices } in &self.handlers {
+        for HandlerClaims { name, calls, devices, .. } in &self.handlers {
             if !is_name(name) {
                 return Err(ClaimError::Name(name.chars().take(MAX_NAME).collect()));
             }

@@ -8,7 +8,7 @@
 //! |---|---|---|
 //! | worker - broker | [`Assist`] | [`AssistReply`] |
 //! | worker - reader | [`ReaderRequest`] | [`ReaderReply`] |
-//! | broker - worker, orders | [`Order`] | [`AssistKind::Opened`], on the other socket |
+//! | broker - worker, orders | [`Order`] | of an open: [`AssistKind::Opened`], on the other socket |
 //! | broker - zygote | [`ZygoteRequest`] | [`ZygoteReply`] |
 //!
 //! The sockets to the spawner are private to the broker crate.
@@ -194,6 +194,20 @@ pub enum Order {
     },
     /// Nobody has these files any more (at most [`MAX_CLOSED`]): let go of their state.
     Closed(Vec<ArenaId>),
+    /// A worker died with this call in flight, and its handlers may have it once more: handle and answer it as a
+    /// notification. What the call is, is the dead worker's word.
+    Retry {
+        /// The notification.
+        id: NotificationId,
+        /// Caller, a thread id.
+        tid: u32,
+        /// `AUDIT_ARCH_*`.
+        arch: u32,
+        /// System call number.
+        number: i32,
+        /// Argument registers.
+        args: [u64; 6],
+    },
 }
 
 /// What becomes of a notification.

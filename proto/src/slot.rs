@@ -22,6 +22,9 @@ pub const LOST: usize = 3;
 /// Word, set by the broker before the worker starts: of how many notifications one is timed, besides the
 /// first so many; 0 for none.
 pub const TIMED: usize = 4;
+/// Word: id of the notification that may be handled once more from its beginning, by another worker: idempotent
+/// handlers alone have it, and nothing was done for it that its caller can see. 0 if there is none.
+pub const REPEATABLE: usize = 5;
 /// First of the words that `NOTIF_RECV` fills: `struct seccomp_notif`, 80 bytes. All zero while nothing is in flight.
 pub const NOTIFICATION: usize = 8;
 /// Word within the slot: `seccomp_notif.id`.
@@ -30,6 +33,8 @@ pub const ID: usize = NOTIFICATION;
 pub const PID: usize = NOTIFICATION + 1;
 /// Word within the slot: system call number in the low half, architecture in the high.
 pub const CALL: usize = NOTIFICATION + 2;
+/// First of the words within the slot with `seccomp_notif.data.args`.
+pub const ARGUMENTS: usize = NOTIFICATION + 4;
 /// Words of `struct seccomp_notif`.
 pub const NOTIFICATION_WORDS: usize = 10;
 /// First of the words that count notifications by [`Kind`].

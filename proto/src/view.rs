@@ -42,7 +42,7 @@ pub const BODY: usize = 8;
 /// `kcovview`, as a little-endian word.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"kcovview");
 /// Version of the layout. Another one is refused: broker and reader are of one package.
-pub const VERSION: u64 = 1;
+pub const VERSION: u64 = 2;
 /// Most workers whose process ids are shown.
 pub const MOST_WORKERS: usize = 32;
 

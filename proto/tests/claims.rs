@@ -10,7 +10,7 @@ fn device(path: &str, first: u32, last: u32) -> DeviceClaim {
 }
 
 fn of(calls: Vec<CallClaim>, devices: Vec<DeviceClaim>) -> Claims {
-    Claims { handlers: vec![HandlerClaims { name: "mine".into(), calls, devices }] }
+    Claims { handlers: vec![HandlerClaims { name: "mine".into(), calls, devices, idempotent: false }] }
 }
 
 fn call(call: &str, when: &[Condition]) -> CallClaim {
@@ -36,6 +36,7 @@ proptest! {
             name: text.clone(),
             calls: vec![call(&text, &[Condition { argument, mask, value }])],
             devices: vec![device(&path, a, b)],
+            idempotent: false,
         }] };
         if claims.check().is_ok() {
             prop_assert!(claims.devices().all(|device| device.names().is_some()));

@@ -23,7 +23,7 @@ fn read_words(words: &[AtomicU64]) -> Result<View, ReadError<std::convert::Infal
 }
 
 prop_compose! {
-    fn counts()(w in proptest::array::uniform14(any::<u64>())) -> Counts {
+    fn counts()(w in proptest::array::uniform15(any::<u64>())) -> Counts {
         Counts {
             instances: w[0],
             instances_opened: w[1],
@@ -35,10 +35,11 @@ prop_compose! {
             assists: w[7],
             workers_started: w[8],
             worker_crashes: w[9],
-            zygote_restarts: w[10],
-            quota_refusals: w[11],
-            artifacts: w[12],
-            restarts: w[13],
+            retries: w[10],
+            zygote_restarts: w[11],
+            quota_refusals: w[12],
+            artifacts: w[13],
+            restarts: w[14],
         }
     }
 }

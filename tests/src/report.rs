@@ -32,6 +32,8 @@ pub struct Report {
     pub worker_crashes: u64,
     /// Workers started, replacements among them.
     pub workers_started: u64,
+    /// Calls that were handled once more.
+    pub retries: u64,
     /// Zygotes that followed one that died.
     pub zygote_restarts: u64,
     /// What was refused over a quota.

@@ -27,8 +27,9 @@
  * rights that may still open files. All others are called in a jailed worker:
  * no file, no network, no other process. One call at a time, in one thread. What
  * callers say is hostile. A call that is not answered within the deadline of
- * the run, or in which the worker dies, returns EIO to its caller; a fresh
- * worker starts from the state in which kcov_handler_v1() returned.
+ * the run, or in which the worker dies, returns EIO to its caller (but see
+ * KCOV_HANDLER_IDEMPOTENT); a fresh worker starts from the state in which
+ * kcov_handler_v1() returned.
  */
 #ifndef KCOV_HANDLER_H
 #define KCOV_HANDLER_H
@@ -152,6 +153,16 @@ struct kcov_device_claim {
 	uint32_t last;	  /* from the first to the last */
 };
 
+/*
+ * A call that was claimed may be handled twice. If a worker dies of one in the
+ * first half of the deadline, and has written nothing to the caller's memory, a
+ * fresh worker handles it from the beginning instead of failing it with EIO:
+ * once, within the same deadline. What the first attempt recorded stays in the
+ * caller's area. A call that does not come to an end is not repeated, nor are
+ * requests of devices: the state of a file dies with the worker.
+ */
+#define KCOV_HANDLER_IDEMPOTENT 1
+
 struct kcov_handler {
 	uint32_t version; /* KCOV_HANDLER_VERSION */
 	uint32_t size;	  /* sizeof(struct kcov_handler) */
@@ -177,6 +188,10 @@ struct kcov_handler {
 				    struct kcov_caller *caller);
 	/* The last descriptor of the file is closed. May be NULL. */
 	void (*release)(void *state, void *file);
+
+	/* From here on: for libraries whose size says that they have it. */
+	uint32_t flags; /* KCOV_HANDLER_*; one that the worker does not know is refused */
+	uint32_t reserved;
 };
 
 /* What the library exports. */

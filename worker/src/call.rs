@@ -56,6 +56,15 @@ impl Abi {
         [Abi::Native, Abi::I386, Abi::X32].into_iter().find(|abi| abi.number() == number)
     }
 
+    /// The architecture as a notification tells it; 0 for a foreign one.
+    fn audit(self) -> u32 {
+        match self {
+            Abi::Native | Abi::X32 => AUDIT_NATIVE,
+            Abi::I386 => AUDIT_I386,
+            Abi::Foreign => 0,
+        }
+    }
+
     /// The architecture as libseccomp names it.
     #[must_use]
     pub fn arch(self) -> Option<ScmpArch> {
@@ -95,7 +104,9 @@ impl Call {
     pub fn show(&self, words: &[AtomicU64]) {
         let store = |at: usize, word| words[slot::NOTIFICATION + at].store(word, Ordering::Relaxed);
         store(1, u64::from(self.tid));
-        store(2, u64::from(AUDIT_NATIVE) << 32 | u64::from(self.number.cast_unsigned()));
+        store(2, u64::from(self.abi.audit()) << 32 | u64::from(self.number.cast_unsigned()));
+        // Word 3 is the instruction pointer.
+        self.args.iter().enumerate().for_each(|(i, &arg)| store(4 + i, arg));
         // Last: with the id the call is there.
         store(0, self.id);
     }

@@ -102,6 +102,11 @@ impl Context {
         self.add(slot::LOST, lost);
     }
 
+    /// Shows that `call` may be handled once more from its beginning, should this worker die now; or that none may.
+    pub fn set_repeatable(&self, call: Option<&Call>) {
+        self.slot[slot::REPEATABLE].store(call.map_or(0, |call| call.id), Ordering::Relaxed);
+    }
+
     /// Counts a notification of this kind.
     pub fn count_kind(&self, kind: Kind) {
         self.add(slot::KINDS + kind as usize, 1);

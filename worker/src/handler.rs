@@ -49,7 +49,8 @@
 //! - One call at a time, in one thread; the caller waits meanwhile, at most for the deadline of the run.
 //! - A call that no handler answers within the deadline, or in which the worker dies, returns `EIO`; a fresh worker is
 //!   forked from the state in which the program was when its handlers were loaded. Open files of devices are lost with
-//!   the worker: their requests return `EIO` until they are closed and opened again.
+//!   the worker: their requests return `EIO` until they are closed and opened again. Calls of a handler that is
+//!   [idempotent](Handler::idempotent) have a second chance.
 //! - What the caller says is hostile. The worker itself can do little: no file, no network, no process (see
 //!   [`jail`](crate::jail)).
 //!
@@ -176,6 +177,17 @@ pub trait Handler {
 
     /// What it wants; asked once, before the tenant starts.
     fn claims(&self) -> Vec<Claim>;
+
+    /// Whether a call that it claimed may be handled twice; asked once, before the tenant starts.
+    ///
+    /// If a worker dies of such a call in the first half of the deadline, and has written nothing to the caller's
+    /// memory, a fresh worker handles it from the beginning instead of failing it with `EIO`: once, within the same
+    /// deadline. What the first attempt recorded stays in the caller's area. A call that does not come to an end is not
+    /// repeated, nor are a device's requests: the state of its files dies with the worker. Where several handlers want
+    /// a call, all of them have to agree.
+    fn idempotent(&self) -> bool {
+        false
+    }
 
     /// Handles a call that it claimed.
     fn call(&mut self, _: &Call, _: &mut Caller<'_>) -> Answer {

@@ -95,6 +95,11 @@ impl Handlers {
         !self.devices.is_empty()
     }
 
+    /// Whether all handlers that want the call may have it twice.
+    fn is_repeatable(&self, call: &Call) -> bool {
+        self.wanting(call).all(|handler| self.claims.handlers[handler].idempotent)
+    }
+
     /// The number of the device at `path`.
     #[must_use]
     pub fn device_at(&self, path: &str) -> Option<u16> {
@@ -223,7 +228,11 @@ impl Handlers {
 }
 
 fn claims_of(handler: &dyn Handler) -> HandlerClaims {
-    let mut wanted = HandlerClaims { name: handler.name().to_owned(), ..HandlerClaims::default() };
+    let mut wanted = HandlerClaims {
+        name: handler.name().to_owned(),
+        idempotent: handler.idempotent(),
+        ..HandlerClaims::default()
+    };
     for claim in handler.claims() {
         match claim {
             Claim::Call(call) => wanted.calls.push(call),
@@ -259,6 +268,7 @@ impl Port for Assisted<'_> {
     }
 
     fn write(&mut self, call: &Call, address: u64, bytes: &[u8]) -> Result<(), Errno> {
+        self.context.set_repeatable(None);
         let result = self.context.write(call, address, bytes);
         if !matches!(result, Ok(Ok(()))) {
             self.context.note(|| Event::NoWrite { address, length: bytes.len() as u64 });
@@ -307,7 +317,13 @@ impl Service for Handlers {
             number: call.number,
             args: call.args,
         });
-        match assisted(context, |port| self.answer(call, port))? {
+        context.set_repeatable(self.is_repeatable(call).then_some(call));
+        let answer = assisted(context, |port| self.answer(call, port))?;
+        if !matches!(answer, Some((_, Answer::Value(_) | Answer::Fail(_)))) {
+            // What follows is not the handlers' alone: a descriptor for the caller, or what others do about the call.
+            context.set_repeatable(None);
+        }
+        match answer {
             Some(answer) => self.settle(call, answer, context),
             None => Ok(Outcome::Pass),
         }
@@ -331,3 +347,6 @@ impl Service for Handlers {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

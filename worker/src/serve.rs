@@ -1,7 +1,7 @@
 //! The loop of a worker: receive into the slot, dispatch, send.
 
 use crate::assist::AssistError;
-use crate::call::Call;
+use crate::call::{Abi, Call};
 use crate::context::Context;
 use crate::dispatch::Dispatch;
 use crate::service::{Opening, Outcome};
@@ -39,8 +39,10 @@ pub enum ServeError {
 pub struct Sources {
     /// The tenant's listener.
     pub listener: OwnedFd,
-    /// The broker's orders, if the handlers have devices.
-    pub orders: Option<Channel>,
+    /// The broker's orders.
+    pub orders: Channel,
+    /// Whether orders come while it serves, as the handlers have devices; else there are some at the start at most.
+    pub has_devices: bool,
 }
 
 /// Serves notifications until there are no more.
@@ -52,22 +54,34 @@ pub fn serve(
     mut dispatch: Dispatch,
     mut context: Context,
 ) -> Result<std::convert::Infallible, ServeError> {
-    let Sources { listener, mut orders } = sources;
+    let Sources { listener, mut orders, has_devices } = sources;
     let mut stopwatch = Stopwatch::new(context.slot());
+    // What the last worker left undone.
+    while !events(orders.as_fd())?.is_empty() {
+        obey(&mut orders, listener.as_fd(), &mut dispatch, &mut context, &mut stopwatch)?;
+    }
     loop {
-        if let Some(orders) = &mut orders
-            && wait(listener.as_fd(), orders, &context)? == Next::Order
-        {
-            obey(orders, &mut dispatch, &mut context, &mut stopwatch)?;
+        if has_devices && wait(listener.as_fd(), &orders, &context)? == Next::Order {
+            obey(&mut orders, listener.as_fd(), &mut dispatch, &mut context, &mut stopwatch)?;
             continue;
         }
         receive(listener.as_fd(), &context)?;
-        let start = stopwatch.start();
-        let call = Call::from_slot(context.slot());
-        let outcome = dispatch.handle(&call, &mut context)?;
-        Stopwatch::stop(start, &context);
-        answer(listener.as_fd(), &call, outcome)?;
+        handle(listener.as_fd(), &mut dispatch, &mut context, &mut stopwatch)?;
     }
+}
+
+/// Handles the call that the slot shows, and answers it.
+fn handle(
+    listener: BorrowedFd<'_>,
+    dispatch: &mut Dispatch,
+    context: &mut Context,
+    stopwatch: &mut Stopwatch,
+) -> Result<(), ServeError> {
+    let start = stopwatch.start();
+    let call = Call::from_slot(context.slot());
+    let outcome = dispatch.handle(&call, context)?;
+    Stopwatch::stop(start, context);
+    answer(listener, &call, outcome)
 }
 
 /// What comes next.
@@ -95,9 +109,10 @@ fn wait(listener: BorrowedFd<'_>, orders: &Channel, context: &Context) -> Result
     Ok(if ordered { Next::Order } else { Next::Notification })
 }
 
-/// Carries out one order. The slot shows an open as it shows a notification.
+/// Carries out one order. The slot shows an open, and a call that is handled once more, as it shows a notification.
 fn obey(
     orders: &mut Channel,
+    listener: BorrowedFd<'_>,
     dispatch: &mut Dispatch,
     context: &mut Context,
     stopwatch: &mut Stopwatch,
@@ -116,6 +131,11 @@ fn obey(
             let start = stopwatch.start();
             dispatch.open(&Opening { call, device, flags, file }, context)?;
             Stopwatch::stop(start, context);
+        }
+        Order::Retry { id, tid, arch, number, args } => {
+            Call { id, tid, abi: Abi::of(arch, number), number, args }.show(context.slot());
+            begin(context);
+            handle(listener, dispatch, context, stopwatch)?;
         }
     }
     Ok(())
@@ -149,11 +169,18 @@ fn receive(listener: BorrowedFd<'_>, context: &Context) -> Result<(), ServeError
 
 /// Whether any process is left under the filter.
 fn is_used(listener: BorrowedFd<'_>) -> Result<bool, ServeError> {
-    let mut fds = [PollFd::new(listener, PollFlags::POLLIN)];
-    match poll(&mut fds, PollTimeout::ZERO) {
-        Ok(_) => Ok(!fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLHUP))),
-        Err(Errno::EINTR) => Ok(true),
-        Err(errno) => Err(ServeError::Listener { call: "poll", errno }),
+    Ok(!events(listener)?.contains(PollFlags::POLLHUP))
+}
+
+/// What a poll shows at once.
+fn events(fd: BorrowedFd<'_>) -> Result<PollFlags, ServeError> {
+    let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
+    loop {
+        match poll(&mut fds, PollTimeout::ZERO) {
+            Ok(_) => return Ok(fds[0].revents().unwrap_or(PollFlags::empty())),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(ServeError::Listener { call: "poll", errno }),
+        }
     }
 }
 

@@ -228,7 +228,7 @@ impl Zygote {
             return 5;
         }
         let has_devices = self.handlers.as_ref().is_some_and(Handlers::has_devices);
-        let sources = Sources { listener, orders: has_devices.then(|| orders.into()) };
+        let sources = Sources { listener, orders: orders.into(), has_devices };
         let dispatch = Dispatch::new(self.services(), self.tracer.clone());
         match serve(sources, dispatch, Context::new(slot, roster, assistants).with_journal(journal_writer)) {
             Ok(never) => match never {},

@@ -36,12 +36,12 @@ impl Tenant {
         self.files.as_ref()?.find(file).map(|(_, device)| device)
     }
 
-    /// Gives the orders that nobody has to a worker that serves.
+    /// Gives the orders that nobody has to a worker that serves. One that begins to has them before its first call.
     pub(crate) fn send_orders(&mut self) {
         let serving = |(_, worker): &(&u32, &mut WorkerProcess)| worker.is_serving();
         let Some((&index, worker)) = self.workers.iter_mut().find(serving) else { return };
-        let orders = self.files.as_mut().map(|files| files.take_orders(index)).unwrap_or_default();
-        for order in orders {
+        let opens = self.files.as_mut().map(|files| files.take_orders(index)).unwrap_or_default();
+        for order in opens.into_iter().chain(self.retries.take_orders(index)) {
             worker.order(order);
         }
     }

@@ -195,6 +195,7 @@ impl Broker {
             modules,
             keeper: Default::default(),
             files,
+            retries: Default::default(),
             listener,
             registry,
             roster,

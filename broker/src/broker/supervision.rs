@@ -75,8 +75,11 @@ impl Broker {
             // A worker ends by itself when nobody is left to serve.
             return Ok(());
         }
+        let twice = self.tenant.was_handled_twice(index, worker.word(slot::ID));
         self.tenant.reorder(index, worker.word(slot::ID));
-        self.tenant.answer_for_dead(&worker);
+        if twice || !self.tenant.retry(&worker, Instant::now(), self.deadline) {
+            self.tenant.answer_for_dead(&worker);
+        }
         let reason = worker.killed.unwrap_or("not by the broker");
         let tid = worker.word(slot::PID) as u32;
         warn!(
@@ -108,12 +111,14 @@ impl Broker {
         let deadline = self.deadline;
         let reader_killed = self.tenant.look_at_readers(now, deadline, self.patience());
         self.tenant.look_at_openings(now, deadline);
+        self.tenant.look_at_retries(now);
         let waiting = self.tenant.listener_says(PollFlags::POLLIN);
         let unanswered = self.tenant.has_unanswered();
         let shown: Vec<u64> = self.tenant.workers.values().map(|worker| worker.word(slot::ID)).collect();
         shown.into_iter().filter(|id| *id != 0).for_each(|id| self.tenant.saw(id));
         let has_handlers = !self.tenant.claims.is_empty();
         for worker in self.tenant.workers.values_mut() {
+            worker.look(now);
             if worker.hung_up {
                 worker.kill("it closed its socket");
                 continue;
@@ -131,7 +136,7 @@ impl Broker {
                 }
                 // Its reader was just ended: the worker has to get over that.
                 Some(Phase::Reading) if reader_killed => worker.excuse(now),
-                _ if worker.stalled(now) < deadline => {}
+                _ if worker.stalled(now) < deadline && !worker.is_asked() => {}
                 _ if has_handlers => worker.interrupt(PAST_DEADLINE),
                 _ => worker.kill(PAST_DEADLINE),
             }

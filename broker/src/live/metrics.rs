@@ -49,6 +49,9 @@ const METRICS: &[Metric] = &[
     counter("worker_crashes_total", "Workers that died while they served.", |t| {
         t.counts.worker_crashes as f64
     }),
+    counter("retries_total", "Calls handled once more, as a worker died of them.", |t| {
+        t.counts.retries as f64
+    }),
     counter("zygote_restarts_total", "Zygotes that followed one that died.", |t| {
         t.counts.zygote_restarts as f64
     }),

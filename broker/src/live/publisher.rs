@@ -66,6 +66,7 @@ impl Publisher {
             assists: counters.assists,
             workers_started: counters.workers_started,
             worker_crashes: counters.worker_crashes,
+            retries: counters.retries,
             zygote_restarts: counters.zygote_restarts,
             quota_refusals: counters.quota_refusals + registry.refusals(),
             artifacts: counters.artifacts,

@@ -158,8 +158,8 @@ pub fn detail(tenant: &Tenant) -> String {
         (
             "workers",
             format!(
-                "started {}, crashed {}; zygote restarted {} times",
-                counts.workers_started, counts.worker_crashes, counts.zygote_restarts
+                "started {}, crashed {}, calls retried {}; zygote restarted {} times",
+                counts.workers_started, counts.worker_crashes, counts.retries, counts.zygote_restarts
             ),
         ),
         ("refused over a quota", counts.quota_refusals.to_string()),

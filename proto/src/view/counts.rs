@@ -1,7 +1,7 @@
 //! What a broker counts of its tenant.
 
 /// Words of encoded counts.
-pub(super) const WORDS: usize = 14;
+pub(super) const WORDS: usize = 15;
 
 /// What the broker itself counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -26,6 +26,8 @@ pub struct Counts {
     pub workers_started: u64,
     /// Workers that died while they served.
     pub worker_crashes: u64,
+    /// Calls that were handled once more, as a worker had died of them.
+    pub retries: u64,
     /// Zygotes that followed one that died.
     pub zygote_restarts: u64,
     /// Opens and areas that were refused, as they were over a quota.
@@ -49,6 +51,7 @@ impl Counts {
             assists,
             workers_started,
             worker_crashes,
+            retries,
             zygote_restarts,
             quota_refusals,
             artifacts,
@@ -65,6 +68,7 @@ impl Counts {
             assists,
             workers_started,
             worker_crashes,
+            retries,
             zygote_restarts,
             quota_refusals,
             artifacts,
@@ -84,6 +88,7 @@ impl Counts {
             assists,
             workers_started,
             worker_crashes,
+            retries,
             zygote_restarts,
             quota_refusals,
             artifacts,
@@ -100,6 +105,7 @@ impl Counts {
             assists,
             workers_started,
             worker_crashes,
+            retries,
             zygote_restarts,
             quota_refusals,
             artifacts,

@@ -88,6 +88,8 @@ pub fn order() -> impl Strategy<Value = Order> {
         (any::<u64>(), any::<u32>(), any::<u16>(), any::<u32>(), arena())
             .prop_map(|(id, tid, device, flags, file)| Order::Open { id, tid, device, flags, file }),
         vec(arena(), 0..=MAX_CLOSED).prop_map(Order::Closed),
+        (any::<u64>(), any::<u32>(), any::<u32>(), any::<i32>(), any::<[u64; 6]>())
+            .prop_map(|(id, tid, arch, number, args)| Order::Retry { id, tid, arch, number, args }),
     ]
 }
 
@@ -100,8 +102,8 @@ fn claims() -> impl Strategy<Value = Claims> {
     let call = ("[a-z0-9_]{0,20}", vec(condition, 0..7)).prop_map(|(call, when)| CallClaim { call, when });
     let device = ("(/dev/)?.{0,30}", any::<u32>(), any::<u32>())
         .prop_map(|(path, first, last)| DeviceClaim { path, first, last });
-    let handler = (".{0,20}", vec(call, 0..5), vec(device, 0..3))
-        .prop_map(|(name, calls, devices)| HandlerClaims { name, calls, devices });
+    let handler = (".{0,20}", vec(call, 0..5), vec(device, 0..3), any::<bool>())
+        .prop_map(|(name, calls, devices, idempotent)| HandlerClaims { name, calls, devices, idempotent });
     vec(handler, 0..4).prop_map(|handlers| Claims { handlers })
 }
 
@@ -182,6 +184,7 @@ const _: fn(AssistKind, Verdict, ReaderKind, ReaderReply, ZygoteRequest, ZygoteR
         }
         match order {
             Order::Open { id: _, tid: _, device: _, flags: _, file: _ } | Order::Closed(_) => {}
+            Order::Retry { id: _, tid: _, arch: _, number: _, args: _ } => {}
         }
         match verdict {
             Verdict::Value(_) | Verdict::Fail(_) | Verdict::Continue => {}

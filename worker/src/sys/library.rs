@@ -138,6 +138,17 @@ struct CHandler {
     release: Option<unsafe extern "C" fn(*mut c_void, *mut c_void)>,
 }
 
+/// `struct kcov_handler` with the members that were appended since.
+#[repr(C)]
+struct CLongerHandler {
+    first: CHandler,
+    flags: u32,
+    reserved: u32,
+}
+
+/// `KCOV_HANDLER_IDEMPOTENT`.
+const IDEMPOTENT: u32 = 1;
+
 type Entry = unsafe extern "C" fn(*const CHost, *const c_char) -> *const CHandler;
 
 thread_local! {
@@ -262,13 +273,13 @@ pub fn load(path: &Path, config: &CStr) -> Result<Box<dyn Handler>, LibraryError
     // Now, so that what its entry function covers counts.
     sancov::settle();
     // SAFETY: as the header says; the host structure and the string are there for longer than the call.
-    let handler = unsafe { entry(&raw const HOST, config.as_ptr()).as_ref() };
-    let Some(handler) = handler else {
+    let returned = unsafe { entry(&raw const HOST, config.as_ptr()) };
+    if returned.is_null() {
         let refusal = REFUSAL.take();
         return Err(LibraryError::Refused(refusal.unwrap_or_else(|| "it does not say why".to_owned())));
-    };
-    // SAFETY: it is what the entry function returned.
-    unsafe { ForeignHandler::new(handler) }.map(|handler| Box::new(handler) as Box<dyn Handler>)
+    }
+    // SAFETY: it is what the entry function returned, and not null.
+    unsafe { ForeignHandler::new(returned) }.map(|handler| Box::new(handler) as Box<dyn Handler>)
 }
 
 /// What the loader itself says, which the crate's error has as its source.
@@ -291,18 +302,30 @@ struct ForeignHandler {
     name: String,
     claims: Vec<Claim>,
     devices: Vec<String>,
+    flags: u32,
 }
 
 impl ForeignHandler {
     /// # Safety
-    /// All that `handler` points to is as the header says, and lives as long as the process.
-    unsafe fn new(handler: &'static CHandler) -> Result<Self, LibraryError> {
+    /// `returned`, and all that it points to, is as the header says, and lives as long as the process.
+    unsafe fn new(returned: *const CHandler) -> Result<Self, LibraryError> {
         let malformed = |what: &str| Err(LibraryError::Malformed(what.to_owned()));
+        // SAFETY: by the contract; every library has these members.
+        let handler: &'static CHandler = unsafe { &*returned };
         if handler.version != VERSION {
             return Err(LibraryError::OtherVersion(handler.version));
         }
         if (handler.size as usize) < size_of::<CHandler>() {
             return malformed("its size is smaller than that of struct kcov_handler");
+        }
+        let is_longer = handler.size as usize >= size_of::<CLongerHandler>();
+        // SAFETY: by the contract, it has the size that it says.
+        let flags = if is_longer { unsafe { (*returned.cast::<CLongerHandler>()).flags } } else { 0 };
+        let unknown = flags & !IDEMPOTENT;
+        if unknown != 0 {
+            return malformed(&format!(
+                "its flags {unknown:#x} are of a later kcov_handler.h than this program's"
+            ));
         }
         // SAFETY: by the contract.
         let Some(name) = (unsafe { text(handler.name) }) else { return malformed("it has no name") };
@@ -320,7 +343,7 @@ impl ForeignHandler {
                 "it claims devices and has no function to open them, or none for their requests",
             );
         }
-        Ok(ForeignHandler { functions: handler, name, claims, devices })
+        Ok(ForeignHandler { functions: handler, name, claims, devices, flags })
     }
 }
 
@@ -399,6 +422,10 @@ impl Handler for ForeignHandler {
 
     fn claims(&self) -> Vec<Claim> {
         self.claims.clone()
+    }
+
+    fn idempotent(&self) -> bool {
+        self.flags & IDEMPOTENT != 0
     }
 
     fn call(&mut self, call: &Call, caller: &mut Caller<'_>) -> Answer {

@@ -1,0 +1,40 @@
+use super::*;
+
+/// Wants `getpid` and `getuid`; if it is picky, the latter alone.
+#[derive(Debug)]
+struct Claimant {
+    idempotent: bool,
+    picky: bool,
+}
+
+impl Handler for Claimant {
+    fn name(&self) -> &str {
+        if self.picky { "picky" } else { "plain" }
+    }
+    fn claims(&self) -> Vec<Claim> {
+        let calls = if self.picky { &["getuid"][..] } else { &["getpid", "getuid"] };
+        calls.iter().map(|call| Claim::call(call)).collect()
+    }
+    fn idempotent(&self) -> bool {
+        self.idempotent
+    }
+}
+
+fn call(number: i64) -> Call {
+    Call { id: 1, tid: 1, abi: Abi::Native, number: number as i32, args: [0; 6] }
+}
+
+#[test]
+fn a_call_may_be_repeated_if_all_that_want_it_agree() -> Result<(), ClaimError> {
+    let of = |plain, picky| {
+        let plain = Claimant { idempotent: plain, picky: false };
+        let picky = Claimant { idempotent: picky, picky: true };
+        Handlers::new(vec![Box::new(plain), Box::new(picky)])
+    };
+    for (plain, picky) in [(false, false), (false, true), (true, false), (true, true)] {
+        let handlers = of(plain, picky)?;
+        assert_eq!(handlers.is_repeatable(&call(libc::SYS_getpid)), plain);
+        assert_eq!(handlers.is_repeatable(&call(libc::SYS_getuid)), plain && picky);
+    }
+    Ok(())
+}
