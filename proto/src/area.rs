@@ -151,8 +151,8 @@ pub const fn cmp_position(count: u64, words: u64) -> Option<u64> {
     if count < words.saturating_sub(1) / CMP_WORDS { Some(1 + count * CMP_WORDS) } else { None }
 }
 
-/// A mapped area. Holding one proves that there is room for the count and, unless it is closed, one word, and that the
-/// length, from which every bound is taken, is out of the client's reach.
+/// A mapped area. Holding one proves that there is room for the count and one word, and that the length, from which every
+/// bound is taken, is out of the client's reach.
 #[derive(Clone, Copy, Debug)]
 pub struct Area<'a> {
     count: &'a AtomicU64,
@@ -171,12 +171,6 @@ impl<'a> Area<'a> {
     #[must_use]
     pub fn words(&self) -> u64 {
         self.records.len() as u64 + 1
-    }
-
-    /// The same area with no room for a record.
-    #[must_use]
-    pub fn closed(self) -> Self {
-        Area { count: self.count, records: &[] }
     }
 
     /// Most PC records.
@@ -203,19 +197,14 @@ impl<'a> Area<'a> {
     #[inline]
     #[must_use]
     pub fn append_pc_within(&self, pc: u64) -> bool {
-        self.append_pc_at(self.count(), pc)
-    }
-
-    /// As [`Area::append_pc_within`], with the count just read.
-    #[inline]
-    #[must_use]
-    pub fn append_pc_at(&self, count: u64, pc: u64) -> bool {
-        let Some(slot) = usize::try_from(count).ok().and_then(|at| self.records.get(at)) else {
+        let count = self.count();
+        let Area { count: word, records } = *self;
+        let Some(slot) = usize::try_from(count).ok().and_then(|at| records.get(at)) else {
             return false;
         };
         slot.store(pc, Ordering::Relaxed);
         // Release: pairs with the client's load of the count, and comes after the payload.
-        self.count.store(count + 1, Ordering::Release);
+        word.store(count + 1, Ordering::Release);
         true
     }
 
@@ -233,7 +222,7 @@ impl<'a> Area<'a> {
     /// Appends a comparison, whole or not at all.
     #[inline]
     pub fn append_cmp(&self, record: CmpRecord) -> Appended {
-        // Acquire, and Release below: as in `count` and `append_pc_at`.
+        // Acquire, and Release below: as in `count` and `append_pc_within`.
         let count = self.count.load(Ordering::Acquire);
         // Compared before it is multiplied: kernels that multiplied first wrote out of bounds (2^59, 2^61, 2^62).
         let Some(slots) = usize::try_from(count).ok().and_then(|at| self.comparisons().get(at)) else {

@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::process::Command;
 
 /// Every measurement, in the order of the report.
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 19] = [
     "noop",
     "live-view",
     "callers",
@@ -21,6 +21,10 @@ const KEYS: [&str; 15] = [
     "area-pc",
     "area-cmp",
     "unarmed",
+    "trace-pc",
+    "guard",
+    "trace-pc-unarmed",
+    "guard-unarmed",
     "cover-pc",
 ];
 

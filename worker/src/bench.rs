@@ -4,7 +4,8 @@
 //! on both sides, as the callbacks of instrumented code are.
 
 use crate::record::{Scope, record_cmp, record_edge_id, record_pc};
-use crate::sys::bench::{append_cmps, append_pcs, empty};
+use crate::sys::bench::{append_cmps, append_pcs, empty, trace_pc, trace_pc_guard};
+use crate::sys::sancov;
 use crate::sys::shared::SharedWords;
 use anyhow::{Context, Result, ensure};
 use kcov_proto::abi::{CMP_WORDS, TraceMode};
@@ -15,6 +16,7 @@ use kcov_proto::sync::AtomicU64;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::ftruncate;
 use std::fmt::Write;
+use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
 
 /// Records of a batch. The PCs of one fit into a first-level cache of 32 KiB, as they do in the traces of most calls.
@@ -38,6 +40,10 @@ type Batch<'a> = &'a dyn Fn();
 pub fn run() -> Result<()> {
     let words: Vec<AtomicU64> = (0..WORDS).map(|_| AtomicU64::new(0)).collect();
     let area = Area::new(&words).context("an area of this size is one")?;
+    let guards: Vec<AtomicU32> =
+        (0..RECORDS).map(|record| AtomicU32::new((PC + 8 * record) as u32)).collect();
+    // The program's code has PCs from here on.
+    sancov::settle();
     let figures = [
         ("pc", armed(area, TraceMode::Pc, &|| append_pcs(&words, RECORDS, PC), &each(by_handler_pc))?),
         ("cmp", armed(area, TraceMode::Cmp, &|| append_cmps(&words, RECORDS, PC), &each(by_handler_cmp))?),
@@ -50,6 +56,10 @@ pub fn run() -> Result<()> {
             compare(area, RECORDS, &|| append_cmps(&words, RECORDS, PC), &each(|pc| alone_cmp(&area, pc)))?,
         ),
         ("unarmed", compare(area, 0, &each(empty), &each(callback))?),
+        ("trace-pc", armed(area, TraceMode::Pc, &|| append_pcs(&words, RECORDS, PC), &each(|_| trace_pc()))?),
+        ("guard", armed(area, TraceMode::Pc, &|| append_pcs(&words, RECORDS, PC), &each_guard(&guards))?),
+        ("trace-pc-unarmed", compare(area, 0, &each(empty), &each(|_| trace_pc()))?),
+        ("guard-unarmed", compare(area, 0, &each(empty), &each_guard(&guards))?),
         ("cover-pc", covered(area)?),
     ];
     let mut json = String::new();
@@ -109,6 +119,11 @@ fn covered(area: Area<'_>) -> Result<(f64, f64)> {
     let batch = each(by_handler_pc);
     let recorded = || Scope::enter(area, TraceMode::Pc, |_| batch()).0;
     compare(area, RECORDS, &recorded, &|| Scope::cover(map, recorded))
+}
+
+/// A batch of calls with the guards of as many points.
+fn each_guard(guards: &[AtomicU32]) -> impl Fn() {
+    move || guards.iter().for_each(trace_pc_guard)
 }
 
 /// As [`compare`], with `area` armed for this thread.

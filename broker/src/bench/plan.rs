@@ -102,7 +102,7 @@ pub const COMPARISONS: [Comparison; 9] = [
 ];
 
 /// What `kcov-worker bench-record` answers, in its order.
-pub const RECORDINGS: [Recording; 6] = [
+pub const RECORDINGS: [Recording; 10] = [
     Recording { key: "pc", what: "PC record, by a handler", goal: Goal::AtMost(1.5), aim: Goal::AtMost(1.3) },
     Recording {
         key: "cmp",
@@ -125,6 +125,30 @@ pub const RECORDINGS: [Recording; 6] = [
     Recording {
         key: "unarmed",
         what: "callback with nothing armed",
+        goal: Goal::AtMost(1.1),
+        aim: Goal::AtMost(1.0),
+    },
+    Recording {
+        key: "trace-pc",
+        what: "PC record by trace_pc",
+        goal: Goal::AtMost(1.3),
+        aim: Goal::AtMost(1.1),
+    },
+    Recording {
+        key: "guard",
+        what: "PC record by trace_pc_guard",
+        goal: Goal::AtMost(1.3),
+        aim: Goal::AtMost(1.1),
+    },
+    Recording {
+        key: "trace-pc-unarmed",
+        what: "trace_pc with nothing armed",
+        goal: Goal::AtMost(1.1),
+        aim: Goal::AtMost(1.0),
+    },
+    Recording {
+        key: "guard-unarmed",
+        what: "trace_pc_guard with nothing armed",
         goal: Goal::AtMost(1.1),
         aim: Goal::AtMost(1.0),
     },

@@ -1,6 +1,9 @@
-//! The limit of the recording benchmark: the kernel's append in C (`csrc/append_limit.c`).
+//! What the recording benchmark calls: its limit, the kernel's append in C (`csrc/append_limit.c`), and the callbacks of
+//! instrumented code.
 
+use super::sancov::{__sanitizer_cov_trace_pc, __sanitizer_cov_trace_pc_guard};
 use kcov_proto::sync::AtomicU64;
+use std::sync::atomic::AtomicU32;
 
 unsafe extern "C" {
     fn kcov_limit_append_pcs(area: *mut u64, words: u64, records: u64, pc: u64);
@@ -25,6 +28,20 @@ pub fn append_cmps(words: &[AtomicU64], records: u64, pc: u64) {
 #[inline(always)]
 pub fn empty(pc: u64) {
     kcov_limit_empty(pc);
+}
+
+/// What code calls that gcc has instrumented.
+#[inline(always)]
+pub fn trace_pc() {
+    // SAFETY: it has no arguments.
+    unsafe { __sanitizer_cov_trace_pc() }
+}
+
+/// What code calls that clang or rustc has instrumented.
+#[inline(always)]
+pub fn trace_pc_guard(guard: &AtomicU32) {
+    // SAFETY: a reference is a good pointer.
+    unsafe { __sanitizer_cov_trace_pc_guard(guard) }
 }
 
 fn pointer(words: &[AtomicU64]) -> *mut u64 {

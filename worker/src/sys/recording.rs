@@ -5,9 +5,10 @@
 //! reference and keeps the scope itself, so that safe code can neither forget nor move it, and it outlives
 //! every call from within. No scope leaves its thread.
 //!
-//! In a run that accumulates coverage there is a scope around all others ([`Scope::cover`]), and the hot path finds every
-//! area closed; on the way that is left for PCs without room, they are marked. A run without pays nothing for it.
+//! In a run that accumulates coverage there is a scope around all others ([`Scope::cover`]), and every scope has the map in
+//! which PCs are marked. A run without pays a branch that is never taken.
 
+use super::sancov::Text;
 use kcov_proto::abi::TraceMode;
 use kcov_proto::area::{Appended, Area, CmpRecord};
 use kcov_proto::cover_map::CoverMap;
@@ -37,12 +38,12 @@ pub struct Recorded {
 /// ```
 #[derive(Debug)]
 pub struct Scope<'a> {
-    /// Where the hot path appends: the area; closed, if and only if PCs are marked as well.
-    hot: Area<'a>,
     area: Area<'a>,
     map: Option<CoverMap<'a>>,
     stored: Cell<u64>,
     lost: Cell<u64>,
+    /// The module whose instrumented code recorded last.
+    text: Cell<Text>,
     /// What was there before: PC, CMP, COVER. Raw pointers, so that a scope is neither `Send` nor `Sync`.
     previous: [*const Scope<'static>; 3],
 }
@@ -96,9 +97,9 @@ impl<'a> Scope<'a> {
     }
 
     fn new(area: Area<'a>, map: Option<CoverMap<'a>>) -> Self {
-        let hot = if map.is_some() { area.closed() } else { area };
         let previous = [PC.get(), CMP.get(), COVER.get()];
-        Scope { hot, area, map, stored: Cell::new(0), lost: Cell::new(0), previous }
+        let (stored, lost, text) = (Cell::new(0), Cell::new(0), Cell::new(Text::NONE));
+        Scope { area, map, stored, lost, text, previous }
     }
 
     /// The lifetime is dropped from the pointer's type; the invariant of the module stands in for it.
@@ -115,28 +116,21 @@ impl<'a> Scope<'a> {
     // Always: in a branch that is said to be rare, it would not be otherwise.
     #[inline(always)]
     fn append_pc(&self, pc: u64) {
-        let count = self.hot.count();
-        if self.hot.append_pc_at(count, pc) {
+        if let Some(map) = self.map {
+            is_rare();
+            if !map.is_marked(pc) {
+                return Scope::append_pc_beyond(pc, self);
+            }
+        }
+        if self.area.append_pc_within(pc) {
             self.count(Appended::Stored);
         } else {
-            Scope::append_marked_pc(pc, self, count);
+            Scope::append_pc_beyond(pc, self);
         }
     }
 
-    /// The usual case where PCs are marked as well, which the hot path leaves to here: the area has room, and the PC is
-    /// marked already. Out of line, the last thing that the hot path does, and with `pc` first, where a callback has it
-    /// already: so that the hot path saves and moves no register. The same goes for what is left to
-    /// [`append_pc_beyond`](Self::append_pc_beyond).
-    #[inline(never)]
-    fn append_marked_pc(pc: u64, scope: &Self, count: u64) {
-        let is_usual = count < scope.area.pc_capacity() && scope.map.is_some_and(|map| map.is_marked(pc));
-        if is_usual && scope.area.append_pc_at(count, pc) {
-            scope.count(Appended::Stored);
-        } else {
-            Scope::append_pc_beyond(pc, scope);
-        }
-    }
-
+    /// A PC that is not marked yet, or has no room. Out of line, the last thing that the hot path does, and with `pc`
+    /// first, where a callback has it already: so that the hot path saves and moves no register.
     #[cold]
     #[inline(never)]
     fn append_pc_beyond(pc: u64, scope: &Self) {
@@ -158,7 +152,7 @@ impl<'a> Scope<'a> {
 
 impl Drop for Scope<'_> {
     fn drop(&mut self) {
-        let Self { hot: _, area: _, map: _, stored: _, lost: _, previous: [pc, cmp, cover] } = self;
+        let Self { area: _, map: _, stored: _, lost: _, text: _, previous: [pc, cmp, cover] } = self;
         PC.set(*pc);
         CMP.set(*cmp);
         COVER.set(*cover);
@@ -166,10 +160,10 @@ impl Drop for Scope<'_> {
 }
 
 /// Tells the compiler which way to lay out as the straight one. A handler that nobody traces should hardly notice its
-/// recording calls; one that is traced pays a jump, and stays within the kernel's own cost.
+/// recording calls, nor one that is traced that a run may mark PCs; the others pay a jump.
 #[cold]
 #[inline]
-fn armed_is_rare() {}
+fn is_rare() {}
 
 /// Appends the PC that `pc` gives, if PCs are collected.
 #[inline]
@@ -179,21 +173,22 @@ pub fn store_pc(pc: impl FnOnce() -> u64) {
     }
     // SAFETY: null or, by the invariant of the module, a scope that `enter` keeps alive during this call.
     if let Some(scope) = unsafe { PC.get().as_ref() } {
-        armed_is_rare();
+        is_rare();
         scope.append_pc(pc());
     }
 }
 
-/// As [`store_pc`], of a PC that may turn out not to be known: then `otherwise` is done.
+/// As [`store_pc`], of a PC that may follow from the module that recorded last, and may turn out not to be known: then
+/// `otherwise` is done.
 #[inline]
-pub fn store_pc_or(pc: impl FnOnce() -> Option<u64>, otherwise: impl FnOnce()) {
+pub fn store_pc_or(pc: impl FnOnce(&Cell<Text>) -> Option<u64>, otherwise: impl FnOnce()) {
     if cfg!(not(feature = "record")) {
         return;
     }
     // SAFETY: as in `store_pc`.
     if let Some(scope) = unsafe { PC.get().as_ref() } {
-        armed_is_rare();
-        match pc() {
+        is_rare();
+        match pc(&scope.text) {
             Some(pc) => scope.append_pc(pc),
             None => otherwise(),
         }
@@ -212,15 +207,16 @@ pub fn store_cmp(record: impl FnOnce() -> CmpRecord) {
     }
 }
 
-/// As [`store_cmp`], of a comparison whose PC may turn out not to be known: then `otherwise` is done.
+/// As [`store_cmp`], of a comparison whose PC follows from the module that recorded last, and may turn out not to be
+/// known: then `otherwise` is done.
 #[inline]
-pub fn store_cmp_or(record: impl FnOnce() -> Option<CmpRecord>, otherwise: impl FnOnce()) {
+pub fn store_cmp_or(record: impl FnOnce(&Cell<Text>) -> Option<CmpRecord>, otherwise: impl FnOnce()) {
     if cfg!(not(feature = "record")) {
         return;
     }
     // SAFETY: as in `store_pc`.
     if let Some(scope) = unsafe { CMP.get().as_ref() } {
-        match record() {
+        match record(&scope.text) {
             Some(record) => scope.count(scope.area.append_cmp(record)),
             None => otherwise(),
         }

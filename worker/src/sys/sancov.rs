@@ -28,7 +28,9 @@ mod calls;
 mod registry;
 mod text;
 
+pub use calls::__sanitizer_cov_trace_pc;
 pub use registry::{pcs_of, settle};
+pub use text::Text;
 
 use super::recording::store_pc_or;
 use kcov_proto::site::TEXT_START;
@@ -41,9 +43,11 @@ const HIGH_HALF: u64 = TEXT_START & !0xffff_ffff;
 ///
 /// # Safety
 /// `guard` is one of those that were announced.
+// Out of line for the benchmark too. Nothing in it panics; that it might lets it end with a jump, see `calls`.
+#[inline(never)]
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn __sanitizer_cov_trace_pc_guard(guard: *const AtomicU32) {
-    let pc = || {
+pub unsafe extern "C-unwind" fn __sanitizer_cov_trace_pc_guard(guard: *const AtomicU32) {
+    let pc = |_: &_| {
         // SAFETY: by the contract, which compilers keep.
         let low = unsafe { &*guard }.load(Ordering::Relaxed);
         (low != 0).then_some(HIGH_HALF | u64::from(low))

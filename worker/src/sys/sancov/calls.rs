@@ -1,10 +1,11 @@
 //! The callbacks whose PC is that of the call. What they return to is where the caller left it, which compiled code
 //! cannot ask for: so each begins with an instruction that makes it the last argument.
 
-use super::text::{find, pc_of_return};
+use super::text::{Text, find};
 use crate::sys::recording::{store_cmp_or, store_pc_or};
 use kcov_proto::area::{CmpKind, CmpRecord, CmpSize};
 use std::arch::naked_asm;
+use std::cell::Cell;
 
 /// Defines callbacks: `extern "C"` functions that jump to another one with their return address behind their arguments.
 macro_rules! callbacks {
@@ -62,8 +63,10 @@ callbacks! {
     __sanitizer_cov_trace_switch(_value: u64, _table: *const u64) => trace_switch, "rdx", "x2";
 }
 
-extern "C" fn trace_pc(caller: u64) {
-    store_pc_or(|| pc_of_return(caller), || trace_pc_elsewhere(caller));
+/// Nothing in it panics. Were it `extern "C"`, the compiler would have to stop a panic here, and could not end it with a
+/// jump.
+extern "C-unwind" fn trace_pc(caller: u64) {
+    store_pc_or(|text| text.get().pc(caller), || trace_pc_elsewhere(caller));
 }
 
 /// The caller is in another module than the last one was. Out of line, and the last thing that its caller does, so that
@@ -71,8 +74,12 @@ extern "C" fn trace_pc(caller: u64) {
 #[cold]
 #[inline(never)]
 fn trace_pc_elsewhere(caller: u64) {
-    if find(caller) {
-        store_pc_or(|| pc_of_return(caller), || ());
+    if let Some(found) = find(caller) {
+        let pc = |text: &Cell<Text>| {
+            text.set(found);
+            found.pc(caller)
+        };
+        store_pc_or(pc, || ());
     }
 }
 
@@ -121,7 +128,7 @@ unsafe extern "C" fn trace_switch(value: u64, table: *const u64, caller: u64) {
 #[inline]
 fn trace_cmp(kind: CmpKind, arg1: u64, arg2: u64, caller: u64) {
     store_cmp_or(
-        || Some(CmpRecord { kind, arg1, arg2, pc: pc_of_return(caller)? }),
+        |text| Some(CmpRecord { kind, arg1, arg2, pc: text.get().pc(caller)? }),
         || trace_cmp_elsewhere(kind, arg1, arg2, caller),
     );
 }
@@ -130,7 +137,11 @@ fn trace_cmp(kind: CmpKind, arg1: u64, arg2: u64, caller: u64) {
 #[cold]
 #[inline(never)]
 fn trace_cmp_elsewhere(kind: CmpKind, arg1: u64, arg2: u64, caller: u64) {
-    if find(caller) {
-        store_cmp_or(|| Some(CmpRecord { kind, arg1, arg2, pc: pc_of_return(caller)? }), || ());
+    if let Some(found) = find(caller) {
+        let record = |text: &Cell<Text>| {
+            text.set(found);
+            Some(CmpRecord { kind, arg1, arg2, pc: found.pc(caller)? })
+        };
+        store_cmp_or(record, || ());
     }
 }

@@ -1,10 +1,9 @@
 //! From the return address of a callback to a PC.
 //!
 //! The table only grows, and what is in it never changes: an entry is written whole before the count says that it is
-//! there. A thread keeps the entry that it used last beside what it records with.
+//! there. A scope keeps the entry that it used last beside what it records into.
 
 use kcov_proto::region::SCALE;
-use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// Modules that can be instrumented in one process.
@@ -12,15 +11,19 @@ const MOST: usize = 128;
 
 /// The text of a module: addresses in this process, and the PC of the first.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Text {
+pub struct Text {
     pub(super) start: u64,
     pub(super) length: u64,
     pub(super) base: u64,
 }
 
 impl Text {
+    /// In which there is no address.
+    pub const NONE: Text = Text { start: 0, length: 0, base: 0 };
+
+    /// The PC of a call that returns to `address`, if it is one of this module.
     #[inline]
-    fn pc(self, address: u64) -> Option<u64> {
+    pub(super) fn pc(self, address: u64) -> Option<u64> {
         let at = address.wrapping_sub(self.start);
         (at < self.length).then(|| self.base + at * SCALE)
     }
@@ -36,10 +39,6 @@ static TABLE: [Entry; MOST] =
     [const { Entry { start: AtomicU64::new(0), length: AtomicU64::new(0), base: AtomicU64::new(0) } }; MOST];
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
-thread_local! {
-    static LAST: Cell<Text> = const { Cell::new(Text { start: 0, length: 0, base: 0 }) };
-}
-
 /// Adds a module; `false` if there are too many. One caller at a time.
 pub(super) fn add(text: Text) -> bool {
     let count = COUNT.load(Ordering::Relaxed);
@@ -52,14 +51,8 @@ pub(super) fn add(text: Text) -> bool {
     true
 }
 
-/// The PC of a call that returns to `address`, if it is in the module that this thread was in last.
-#[inline]
-pub(super) fn pc_of_return(address: u64) -> Option<u64> {
-    LAST.get().pc(address)
-}
-
-/// Looks `address` up among all modules, for the next [`pc_of_return`]; whether it is in one.
-pub(super) fn find(address: u64) -> bool {
+/// The module that a call is in that returns to `address`.
+pub(super) fn find(address: u64) -> Option<Text> {
     // Acquire: pairs with the store in `add`.
     let count = COUNT.load(Ordering::Acquire);
     let text = |entry: &Entry| Text {
@@ -67,6 +60,5 @@ pub(super) fn find(address: u64) -> bool {
         length: entry.length.load(Ordering::Relaxed),
         base: entry.base.load(Ordering::Relaxed),
     };
-    let found = TABLE.iter().take(count).map(text).find(|text| text.pc(address).is_some());
-    found.inspect(|text| LAST.set(*text)).is_some()
+    TABLE.iter().take(count).map(text).find(|text| text.pc(address).is_some())
 }
