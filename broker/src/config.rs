@@ -1,10 +1,12 @@
 //! The configuration file of `kcov-broker serve`, in TOML.
 //!
-//! Three steps, each of which says all that is wrong, and where:
-//! - [`Config::parse`] turns text into checked values, without a look at the machine: unknown keys, wrong types, values
-//!   out of bounds, names that occur twice. It walks the document itself, because a deserializer stops at the first
-//!   error, and an operator wants the list;
-//! - [`probe`] holds the values against the machine: files, users, groups;
+//! Three steps:
+//! - a [`Draft`] is what could be read of a text, without a look at the machine, and all that is wrong with it: unknown
+//!   keys, wrong types, values out of bounds, names that occur twice. It walks the document itself, because a
+//!   deserializer stops at the first error, and an operator wants the list. A draft without errors is a [`Config`];
+//! - [`probe`] holds a draft against the machine: files, users, groups. An operator who asks (`kcov-broker check`,
+//!   `kcov-broker tenant add`) hears both at once. A service that starts does not ask: a tenant that this machine cannot
+//!   run is no reason to keep the others from running;
 //! - [`launch`] makes of one tenant what a broker is started with, in that broker's own process: a file system that does
 //!   not answer holds up its own tenant and nobody else.
 //!
@@ -21,24 +23,24 @@
 //! ```
 
 pub mod check;
+pub mod draft;
 pub mod errors;
 pub mod launch;
 pub mod probe;
 pub mod section;
 pub mod service;
 pub mod tenant;
+pub mod text;
 pub mod values;
 
 #[cfg(test)]
 mod tests;
 
-use errors::{ConfigError, Report};
-use section::Section;
+pub use draft::Draft;
+use errors::ConfigError;
 pub use service::ServeConfig;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 pub use tenant::TenantConfig;
-use toml::de::{DeTable, DeValue};
 
 /// Most bytes of a configuration file.
 pub const MAX_FILE: u64 = 1 << 20;
@@ -84,64 +86,6 @@ impl Config {
     /// # Errors
     /// [`ConfigErrors`] with all that is wrong.
     pub fn parse(text: &str, source: &Source) -> Result<Self, ConfigErrors> {
-        let report = Report::new(text, &source.name);
-        let (document, faults) = DeTable::parse_recoverable(text);
-        for fault in faults {
-            report.add(fault.span().unwrap_or_default(), "", fault.message());
-        }
-        // What follows a broken line is not what was meant: further errors would mislead.
-        report.result(())?;
-        let config = read(document.get_ref(), source, &report);
-        report.result(config)
+        Draft::read(text, source).checked()
     }
-}
-
-fn read(document: &DeTable<'_>, source: &Source, report: &Report<'_>) -> Config {
-    let root = Section::new("", document, None, report);
-    let serve = root.table("serve").map_or_else(ServeConfig::default, |table| {
-        ServeConfig::read(&Section::new("serve", table, None, report), source)
-    });
-    let defaults = root.table("defaults");
-    if let Some(table) = defaults {
-        // Without a tenant they would be looked at by nobody.
-        TenantConfig::read_defaults(&Section::new("defaults", table, None, report), source);
-    }
-    let tenants = tenants(&root, defaults, source, report);
-    root.finish();
-    Config { serve, tenants }
-}
-
-fn tenants(
-    root: &Section<'_>,
-    defaults: Option<&DeTable<'_>>,
-    source: &Source,
-    report: &Report<'_>,
-) -> Vec<TenantConfig> {
-    let Some((span, value)) = root.get("tenant") else { return Vec::new() };
-    let DeValue::Array(entries) = value else {
-        report.add(span, "tenant", "each tenant is a section `[[tenant]]`, with two brackets");
-        return Vec::new();
-    };
-    if entries.len() > MAX_TENANTS {
-        report.add(span, "tenant", &format!("{} tenants are too many: at most {MAX_TENANTS}", entries.len()));
-        return Vec::new();
-    }
-    let mut first = BTreeMap::new();
-    let mut tenants = Vec::new();
-    for entry in entries.iter() {
-        let DeValue::Table(table) = entry.get_ref() else {
-            report.add(entry.span(), "tenant", "a tenant is a section `[[tenant]]` with keys");
-            continue;
-        };
-        let section = Section::new("tenant", table, defaults, report);
-        let Some(tenant) = TenantConfig::read(&section, entry.span(), source) else { continue };
-        if let Some(line) = first.insert(tenant.name.clone(), tenant.place("name").line) {
-            let message =
-                format!("the tenant {} is in line {line} already: give it another name", tenant.name);
-            report.add_at(tenant.place("name"), &message);
-            continue;
-        }
-        tenants.push(tenant);
-    }
-    tenants
 }

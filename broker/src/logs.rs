@@ -19,8 +19,13 @@
 //! | event | when | fields |
 //! |---|---|---|
 //! | `tenant_start` | a tenant runs | broker, took_ms |
-//! | `tenant_end` | a tenant ended | status, message, next |
+//! | `tenant_end` | a tenant ended | status, reason, next |
+//! | `tenant_stopped` | a command was stopped by a signal | |
 //! | `tenant_kill` | a tenant did not end when it was asked to | |
+//! | `broker_crash` | a broker was killed | |
+//! | `service_start` | the service serves | tenants, socket |
+//! | `service_reload` | the configuration was read again, or is wrong | added, changed, removed |
+//! | `service_end` | the service is told to end, and has ended | |
 //!
 //! `id` numbers the instances of a tenant, `tid` is the calling thread, `worker` a process id; `errno` is there if the
 //! call was refused.

@@ -288,14 +288,14 @@ fn run_name(given: Option<&Name>, program: &Path) -> Name {
 }
 
 /// `LIBRARY[:CONFIG]` as its path, and the rest with the colon.
-fn split_handler(given: &OsStr) -> (&Path, &[u8]) {
+pub(crate) fn split_handler(given: &OsStr) -> (&Path, &[u8]) {
     let bytes = given.as_bytes();
     let end = bytes.iter().position(|&byte| byte == b':').unwrap_or(bytes.len());
     (Path::new(OsStr::from_bytes(&bytes[..end])), &bytes[end..])
 }
 
 /// The full path of a library.
-fn library(path: &Path) -> anyhow::Result<PathBuf> {
+pub(crate) fn library(path: &Path) -> anyhow::Result<PathBuf> {
     let full = path.canonicalize().with_context(|| format!("cannot use the handler {}", path.display()))?;
     anyhow::ensure!(full.is_file(), "cannot use the handler {}: it is no file", path.display());
     anyhow::ensure!(

@@ -19,6 +19,11 @@
 //! new run never meets the last one. If the manager is killed, each broker sees the end of its socket and ends its
 //! tenant.
 //!
+//! # A tenant that cannot run
+//! It fails by itself: what is wrong with it on this machine, a library that is not there or a user, its own broker finds
+//! out and tells, as the service's sandbox shows it. Only a text that is no configuration keeps the service from
+//! starting, as nobody knows what it means.
+//!
 //! # Signals
 //! | signal | effect |
 //! |---|---|
@@ -36,14 +41,15 @@ pub mod watch;
 #[cfg(test)]
 mod tests;
 
-use crate::config::{Config, Source, check, probe};
+use crate::config::{Config, ConfigErrors, Source, text};
 use crate::control::socket::{self, ControlSocket};
 use crate::logs::{self, LogFormat};
 use anyhow::Context;
 use manager::Manager;
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use tracing::{error, info};
 
 /// Options of `kcov-broker serve`.
 #[derive(Debug, clap::Args)]
@@ -66,26 +72,42 @@ pub struct ServeArgs {
     verbose: u8,
 }
 
+/// Exit status if the configuration is wrong: another start is of no use before it is mended (`EX_CONFIG`, `sysexits.h`).
+const WRONG_CONFIGURATION: u8 = 78;
+
+/// The configuration that a file is. The machine is not asked: a tenant that cannot run on it fails by itself, and the
+/// others run.
+fn configuration(path: &Path) -> Result<Config, ConfigErrors> {
+    Config::parse(&text::read(path)?, &Source::file(path))
+}
+
 /// Serves until a signal ends it. Returns success then.
 ///
 /// # Errors
-/// If the configuration is wrong, another one serves already, or something of this machine is missing.
+/// If another one serves already, or something of this machine is missing.
 pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     crate::sys::filter::check_kernel()?;
-    let config = args.config.as_deref().map_or_else(
-        || Ok(Config::default()),
-        |path| -> anyhow::Result<_> {
-            let config = Config::parse(&check::read(path)?, &Source::file(path))?;
-            probe::config(&config)?;
-            Ok(config)
-        },
-    )?;
+    let config = match args.config.as_deref().map_or_else(|| Ok(Config::default()), configuration) {
+        Ok(config) => config,
+        Err(errors) => {
+            eprintln!("{errors}\nkcov-broker: the configuration is wrong, and nothing was started");
+            return Ok(ExitCode::from(WRONG_CONFIGURATION));
+        }
+    };
     logs::start_service(args.log_format.unwrap_or(config.serve.log_format), args.verbose);
     // Nothing of a service reads what somebody types.
     let null = File::open("/dev/null").context("cannot open /dev/null")?;
     nix::unistd::dup2_stdin(&null).context("cannot replace standard input")?;
     let path = args.socket.clone().or_else(|| config.serve.socket.clone());
-    let control = ControlSocket::listen(&path.map_or_else(socket::default_path, Ok)?)?;
-    Manager::new(config, args.config.clone(), control)?.run()?;
-    Ok(ExitCode::SUCCESS)
+    let path = path.map_or_else(socket::default_path, Ok)?;
+    let control = ControlSocket::listen(&path)?;
+    let (tenants, socket) = (config.tenants.len(), path.display().to_string());
+    let manager = Manager::new(config, args.config.clone(), control)?;
+    info!(event = "service_start", tenants, socket, "the service starts");
+    let result = manager.run();
+    match &result {
+        Ok(()) => info!(event = "service_end", "the service has ended"),
+        Err(error) => error!(event = "service_end", reason = format!("{error:#}"), "the service has failed"),
+    }
+    result.map(|()| ExitCode::SUCCESS)
 }

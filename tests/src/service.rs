@@ -31,6 +31,8 @@ pub struct Tenant {
     pub starts: u64,
     /// Restarts in a row.
     pub restarts: u32,
+    /// Runs that failed.
+    pub failures: u64,
     /// Process id of its broker.
     pub broker: Option<i32>,
     /// uid of its workers.
@@ -39,6 +41,10 @@ pub struct Tenant {
     pub last_status: Option<u8>,
     /// What went wrong.
     pub message: Option<String>,
+    /// How long ago the last run ended.
+    pub last_end_ms: Option<u64>,
+    /// How long that run lasted.
+    pub last_run_ms: Option<u64>,
     /// Whether it is in the configuration.
     pub configured: bool,
 }

@@ -1,5 +1,7 @@
 //! `kcov-broker serve`: many tenants, an operator, and deaths of each kind of process.
 
+#[path = "serve/check.rs"]
+mod check;
 #[path = "serve/ends.rs"]
 mod ends;
 #[path = "serve/load.rs"]
@@ -8,6 +10,8 @@ mod load;
 mod many;
 #[path = "serve/orders.rs"]
 mod orders;
+#[path = "serve/others.rs"]
+mod others;
 #[path = "serve/tenants.rs"]
 mod tenants;
 

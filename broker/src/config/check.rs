@@ -1,12 +1,10 @@
 //! `kcov-broker check`: all that is wrong with a configuration.
 
-use super::errors::{ConfigError, Place};
-use super::{Config, MAX_FILE, Source, probe};
-use anyhow::Context;
+use super::errors::ConfigError;
+use super::{ConfigErrors, Draft, Source, text};
 use serde::Serialize;
-use std::fs::File;
-use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Options of `kcov-broker check`.
@@ -15,6 +13,10 @@ use std::process::ExitCode;
 pub struct CheckArgs {
     /// The configuration
     file: PathBuf,
+
+    /// Leave out what this machine says, of files, users, groups and rights: only what is wrong with the text itself
+    #[arg(long)]
+    text: bool,
 
     /// Write one JSON object instead of a line for each error
     #[arg(long)]
@@ -33,7 +35,7 @@ struct Verdict {
 /// # Errors
 /// If the result cannot be written.
 pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
-    let verdict = judge(&args.file);
+    let verdict = judge(args);
     let code = if verdict.valid { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     let mut out = std::io::stdout().lock();
     if args.json {
@@ -51,40 +53,16 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     Ok(code)
 }
 
-fn judge(path: &Path) -> Verdict {
-    let checked = read(path).map_err(|error| {
-        let place = Place { file: path.display().to_string(), line: 0, key: String::new() };
-        vec![ConfigError { place, message: format!("{error:#}") }]
-    });
-    let checked = checked.and_then(|text| {
-        let config = Config::parse(&text, &Source::file(path)).map_err(|errors| errors.0)?;
-        probe::config(&config).map(|()| config).map_err(|errors| errors.0)
+fn judge(args: &CheckArgs) -> Verdict {
+    let checked = text::read(&args.file).and_then(|text| {
+        let draft = Draft::read(&text, &Source::file(&args.file));
+        if args.text { draft.checked() } else { draft.probed() }
     });
     match checked {
         Ok(config) => {
             let tenants = config.tenants.into_iter().map(|tenant| tenant.name).collect();
             Verdict { valid: true, tenants, errors: Vec::new() }
         }
-        Err(errors) => Verdict { valid: false, tenants: Vec::new(), errors },
+        Err(ConfigErrors(errors)) => Verdict { valid: false, tenants: Vec::new(), errors },
     }
-}
-
-/// The text of a file, or of standard input if it is `-`.
-///
-/// # Errors
-/// If it cannot be read, is too long, or no text.
-pub fn read(path: &Path) -> anyhow::Result<String> {
-    let cannot = || format!("cannot read {}", path.display());
-    let text = match path.to_str() {
-        Some("-") => bounded(std::io::stdin().lock()),
-        _ => bounded(File::open(path).with_context(cannot)?),
-    };
-    text.with_context(cannot)
-}
-
-fn bounded(reader: impl Read) -> anyhow::Result<String> {
-    let mut bytes = Vec::new();
-    reader.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
-    anyhow::ensure!(bytes.len() as u64 <= MAX_FILE, "it is longer than {MAX_FILE} bytes");
-    String::from_utf8(bytes).context("it is no UTF-8 text")
 }

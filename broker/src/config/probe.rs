@@ -1,42 +1,37 @@
 //! What the machine says about a configuration: files, users, groups, rights.
 
+mod accounts;
+mod library;
+mod place;
+
 use super::errors::{ConfigError, Place};
 use super::launch::{account, group_id, identity, prepared_environment, program};
-use super::{Config, ConfigErrors, TenantConfig};
+use super::{Config, TenantConfig};
 use crate::launch::service::Output;
 use crate::rootless::Standing;
 use crate::{preload, run};
-use nix::unistd::{AccessFlags, access};
-use std::ffi::OsString;
-use std::path::Path;
+use std::ffi::{OsStr, OsString};
 
-/// Holds a configuration against this machine.
-///
-/// # Errors
-/// [`ConfigErrors`] with all that is wrong.
-pub fn config(config: &Config) -> Result<(), ConfigErrors> {
-    let errors: Vec<_> = rights(config).into_iter().chain(config.tenants.iter().flat_map(tenant)).collect();
-    if errors.is_empty() { Ok(()) } else { Err(ConfigErrors(errors)) }
+/// All that is wrong with a configuration on this machine; `uids` is where it says which those of workers are.
+#[must_use]
+pub fn config(config: &Config, uids: &Place) -> Vec<ConfigError> {
+    rights(config, uids).into_iter().chain(config.tenants.iter().flat_map(tenant)).collect()
 }
 
 /// Whether tenants can be run here at all, and kept apart.
-fn rights(config: &Config) -> Vec<ConfigError> {
-    let place = || config.tenants.first().map(|tenant| Place { key: String::new(), ..tenant.place("name") });
-    let standing = Standing::of_caller(*config.serve.uids.end());
-    let mut errors = Vec::new();
-    let mut wrong = |message: String| {
-        errors.push(ConfigError { place: place().unwrap_or_default(), message });
+fn rights(config: &Config, place: &Place) -> Vec<ConfigError> {
+    let uids = &config.serve.uids;
+    let wrong = match Standing::of_caller(*uids.end()) {
+        Err(error) => vec![error.to_string()],
+        Ok(Standing::Rootless) => Vec::new(),
+        Ok(Standing::Root) => {
+            let (numbers, tenants) = (uids.clone().count(), config.tenants.len());
+            let few = (numbers < tenants)
+                .then(|| format!("{numbers} for {tenants} tenants: each needs one of its own"));
+            few.into_iter().chain(accounts::within(uids)).collect()
+        }
     };
-    match standing {
-        Err(error) => wrong(error.to_string()),
-        Ok(Standing::Root) if config.serve.uids.clone().count() < config.tenants.len() => wrong(format!(
-            "serve.uids has {} numbers for {} tenants: each needs one of its own",
-            config.serve.uids.clone().count(),
-            config.tenants.len()
-        )),
-        Ok(_) => {}
-    }
-    errors
+    wrong.into_iter().map(|message| ConfigError { place: place.clone(), message }).collect()
 }
 
 /// What is wrong with one tenant.
@@ -49,71 +44,50 @@ pub fn tenant(tenant: &TenantConfig) -> Vec<ConfigError> {
         }
     };
     let told = |error: anyhow::Error| format!("{error:#}");
-    check("user", tenant.user.as_deref().map_or(Ok(()), |user| account(user).map(drop).map_err(told)));
     check("group", tenant.group.as_deref().map_or(Ok(()), |group| group_id(group).map(drop).map_err(told)));
     for group in tenant.groups.iter().flatten() {
         check("groups", group_id(group).map(drop).map_err(told));
     }
-    if tenant.user.is_none() && (tenant.group.is_some() || tenant.groups.is_some()) {
-        let key = if tenant.group.is_some() { "group" } else { "groups" };
-        check(key, Err("names groups without a user: give `user` as well".into()));
-    } else if tenant.user.as_deref().is_none_or(|user| account(user).is_ok()) {
-        check("user", identity(tenant).map(drop).map_err(told));
+    if let Some(user) = &tenant.user {
+        let groups_are_known = tenant.group.iter().chain(tenant.groups.iter().flatten());
+        let groups_are_known = groups_are_known.map(String::as_str).all(|group| group_id(group).is_ok());
+        let usable =
+            account(user).and_then(|_| if groups_are_known { identity(tenant).map(drop) } else { Ok(()) });
+        check("user", usable.map_err(told));
     }
-    check("directory", directory(&tenant.directory));
-    if tenant.directory.is_dir() {
+    check("directory", place::directory(&tenant.directory));
+    // One that could not be read is known to be wrong.
+    if tenant.directory.is_dir() && !tenant.command.is_empty() {
         let environment = prepared_environment(tenant);
         check("command", program(tenant, &environment).map(drop).map_err(|error| error.to_string()));
     }
     for handler in &tenant.handlers {
-        let handler = OsString::from(handler);
-        let usable = run::handler_argument(&handler).and_then(|_| preload::of(&[handler]));
-        check("handlers", usable.map(drop).map_err(told));
+        check("handlers", usable(handler.as_ref()).map_err(told));
     }
-    if let Some(worker) = &tenant.worker {
-        check("worker", readable_file(worker));
-    }
+    check(
+        "worker",
+        match &tenant.worker {
+            Some(worker) => place::program(worker),
+            None => run::worker_program(None).map(drop).map_err(told),
+        },
+    );
     if let Some(artifacts) = &tenant.artifacts {
-        let parent = artifacts.parent().unwrap_or(artifacts);
-        check("artifacts", if artifacts.is_dir() { Ok(()) } else { directory(parent) });
+        // What of it is not there is made.
+        let there = artifacts.ancestors().find(|folder| folder.symlink_metadata().is_ok());
+        check("artifacts", place::directory(there.unwrap_or(artifacts)));
     }
     if let Some(report) = &tenant.report {
-        check("report", directory(report.parent().unwrap_or(report)));
+        check("report", place::directory(report.parent().unwrap_or(report)));
     }
     if let Output::File(file) = &tenant.output {
-        check("output", output(file));
+        check("output", place::output(file));
     }
     errors
 }
 
-fn directory(path: &Path) -> Result<(), String> {
-    match path.metadata() {
-        Ok(facts) if facts.is_dir() => Ok(()),
-        Ok(_) => Err(format!("{} is no directory", path.display())),
-        Err(error) => Err(format!("{}: {error}", path.display())),
-    }
-}
-
-fn readable_file(path: &Path) -> Result<(), String> {
-    let facts = path.metadata().map_err(|error| format!("{}: {error}", path.display()))?;
-    if !facts.is_file() {
-        return Err(format!("{} is no file", path.display()));
-    }
-    access(path, AccessFlags::X_OK).map_err(|errno| format!("{}: {}", path.display(), errno.desc()))
-}
-
-/// No step of the path may be a link, as it is opened with root's rights.
-fn output(path: &Path) -> Result<(), String> {
-    let parent = path.parent().unwrap_or(path);
-    directory(parent)?;
-    match parent.canonicalize() {
-        Ok(real) if real != parent => Err(format!(
-            "{} leads through a link, which is not followed: write {}",
-            parent.display(),
-            real.display()
-        )),
-        _ if path.is_symlink() => Err(format!("{} is a link, which is not followed", path.display())),
-        _ if path.exists() && !path.is_file() => Err(format!("{} is no regular file", path.display())),
-        _ => Ok(()),
-    }
+/// Whether this is a library with a handler, whose runtimes are known.
+fn usable(handler: &OsStr) -> anyhow::Result<()> {
+    let path = run::library(run::split_handler(handler).0)?;
+    library::check(&path)?;
+    preload::of(&[OsString::from(handler)]).map(drop)
 }

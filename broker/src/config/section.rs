@@ -6,16 +6,24 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use toml::de::{DeTable, DeValue};
 
-/// A value as it stands in the file, and where.
-pub type Found<'a> = (Range<usize>, &'a DeValue<'a>);
+/// A value as it stands in the file.
+#[derive(Debug)]
+pub struct Found<'a> {
+    /// The key with the section that it is in: the tenant's, or that of the defaults.
+    pub path: String,
+    /// Where it is.
+    pub span: Range<usize>,
+    /// It.
+    pub value: &'a DeValue<'a>,
+}
 
 /// See the module.
 #[derive(Debug)]
 pub struct Section<'a> {
-    name: &'a str,
+    name: String,
     table: &'a DeTable<'a>,
-    /// What holds where the table says nothing.
-    defaults: Option<&'a DeTable<'a>>,
+    /// What holds where the table says nothing: a section of this name.
+    defaults: Option<(String, &'a DeTable<'a>)>,
     report: &'a Report<'a>,
     known: RefCell<BTreeSet<&'static str>>,
 }
@@ -23,13 +31,14 @@ pub struct Section<'a> {
 impl<'a> Section<'a> {
     /// The table `name`.
     #[must_use]
-    pub fn new(
-        name: &'a str,
-        table: &'a DeTable<'a>,
-        defaults: Option<&'a DeTable<'a>>,
-        report: &'a Report<'a>,
-    ) -> Self {
-        Section { name, table, defaults, report, known: RefCell::default() }
+    pub fn new(name: &str, table: &'a DeTable<'a>, report: &'a Report<'a>) -> Self {
+        Section { name: name.to_owned(), table, defaults: None, report, known: RefCell::default() }
+    }
+
+    /// The same, with another table for what this one does not say.
+    #[must_use]
+    pub fn with_defaults(self, defaults: Option<(String, &'a DeTable<'a>)>) -> Self {
+        Section { defaults, ..self }
     }
 
     /// What collects the errors.
@@ -41,21 +50,31 @@ impl<'a> Section<'a> {
     /// The key with its section.
     #[must_use]
     pub fn path(&self, key: &str) -> String {
-        if self.name.is_empty() { key.to_owned() } else { format!("{}.{key}", self.name) }
+        joined(&self.name, key)
     }
 
     /// The value of `key`.
     pub fn get(&self, key: &'static str) -> Option<Found<'a>> {
         self.known.borrow_mut().insert(key);
-        let (_, value) = find(self.table, key).or_else(|| find(self.defaults?, key))?;
-        Some((value.span(), value.get_ref()))
+        find(&self.name, self.table, key).or_else(|| {
+            let (name, table) = self.defaults.as_ref()?;
+            find(name, table, key)
+        })
+    }
+
+    /// Whether there is such a key.
+    #[must_use]
+    pub fn has(&self, key: &'static str) -> bool {
+        self.get(key).is_some()
     }
 
     /// Where `key` is; where it is not, the section's own place at `otherwise`.
     #[must_use]
     pub fn place(&self, key: &'static str, otherwise: &Range<usize>) -> Place {
-        let span = self.get(key).map_or_else(|| otherwise.clone(), |(span, _)| span);
-        self.report.place(span, &self.path(key))
+        match self.get(key) {
+            Some(Found { path, span, .. }) => self.report.place(span, &path),
+            None => self.report.place(otherwise.clone(), &self.path(key)),
+        }
     }
 
     /// The value of `key` as `parse` reads it; what it says is wrong is an error of the key.
@@ -64,14 +83,8 @@ impl<'a> Section<'a> {
         key: &'static str,
         parse: impl FnOnce(&DeValue<'a>) -> Result<T, String>,
     ) -> Option<T> {
-        let (span, value) = self.get(key)?;
-        match parse(value) {
-            Ok(value) => Some(value),
-            Err(message) => {
-                self.report.add(span, &self.path(key), &message);
-                None
-            }
-        }
+        let Found { path, span, value } = self.get(key)?;
+        parse(value).map_err(|message| self.report.add(span, &path, &message)).ok()
     }
 
     /// As [`read`](Self::read), with a value for where there is none.
@@ -86,24 +99,23 @@ impl<'a> Section<'a> {
 
     /// The table that `key` is.
     pub fn table(&self, key: &'static str) -> Option<&'a DeTable<'a>> {
-        match self.get(key)? {
-            (_, DeValue::Table(table)) => Some(table),
-            (span, other) => {
-                let message = format!("expected a section `[{}]`, found {}", self.path(key), kind(other));
-                self.report.add(span, &self.path(key), &message);
-                None
-            }
-        }
+        self.section(key).map(|section| section.table)
     }
 
     /// The section that `key` is, with what the defaults say in theirs.
-    pub fn section(&self, key: &'static str, name: &'a str) -> Option<Section<'a>> {
-        let defaults = self.defaults.and_then(|defaults| match find(defaults, key)?.1.get_ref() {
-            DeValue::Table(table) => Some(table),
-            _ => None,
+    pub fn section(&self, key: &'static str) -> Option<Section<'a>> {
+        let Found { path, span, value } = self.get(key)?;
+        let DeValue::Table(table) = value else {
+            let message = format!("expected a section `[{path}]`, found {}", kind(value));
+            self.report.add(span, &path, &message);
+            return None;
+        };
+        let defaults = self.defaults.as_ref().and_then(|(name, defaults)| {
+            let found = find(name, defaults, key)?;
+            let DeValue::Table(table) = found.value else { return None };
+            Some((found.path, table))
         });
-        let table = self.table(key)?;
-        Some(Section::new(name, table, defaults, self.report))
+        Some(Section::new(&path, table, self.report).with_defaults(defaults))
     }
 
     /// Every key that was not asked for is an error.
@@ -112,7 +124,8 @@ impl<'a> Section<'a> {
         for (key, _) in self.table.iter().filter(|(key, _)| !known.contains(key.get_ref().as_ref())) {
             let name = key.get_ref().as_ref();
             let near = known.iter().min_by_key(|known| strsim::damerau_levenshtein(name, known));
-            let near = near.filter(|known| strsim::damerau_levenshtein(name, known) <= name.len() / 3 + 1);
+            let near =
+                near.filter(|known| strsim::damerau_levenshtein(name, known) <= (name.len() / 3).max(1));
             let names: Vec<_> = known.iter().copied().collect();
             let message = match near {
                 Some(near) => format!("unknown key (did you mean `{near}`?)"),
@@ -123,9 +136,13 @@ impl<'a> Section<'a> {
     }
 }
 
-fn find<'a>(table: &'a DeTable<'a>, name: &str) -> Option<(&'a str, &'a toml::Spanned<DeValue<'a>>)> {
-    let found = table.iter().find(|(key, _)| key.get_ref() == name)?;
-    Some((found.0.get_ref(), found.1))
+fn find<'a>(section: &str, table: &'a DeTable<'a>, key: &str) -> Option<Found<'a>> {
+    let (_, value) = table.iter().find(|(name, _)| name.get_ref() == key)?;
+    Some(Found { path: joined(section, key), span: value.span(), value: value.get_ref() })
+}
+
+fn joined(section: &str, key: &str) -> String {
+    if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") }
 }
 
 /// What a value is, for messages.

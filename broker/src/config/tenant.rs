@@ -127,20 +127,23 @@ const PLACED: [&str; 12] = [
 ];
 
 impl TenantConfig {
-    /// The tenant that `section` is; `None` if it has no name or no command that could be read.
-    pub(super) fn read(section: &Section<'_>, span: Range<usize>, source: &Source) -> Option<Self> {
+    /// The tenant that `section` is; what could not be read of it is empty, or as it is by default.
+    pub(super) fn read(section: &Section<'_>, span: Range<usize>, source: &Source) -> Self {
         for (key, example) in [("name", "name = \"fuzz-0\""), ("command", "command = [\"/usr/bin/program\"]")]
         {
-            if section.get(key).is_none() {
-                section.report().add(span.clone(), &section.path(key), &format!("is missing: {example}"));
+            if !section.has(key) {
+                let message = format!("is missing: {example}");
+                section.report().add_missing(section.place(key, &span), &message);
             }
         }
-        let name = section.read("name", values::name);
-        let command = section.read("command", values::command);
+        let name = section.read_or("name", String::new(), values::name);
+        let command = section.read_or("command", Vec::new(), values::command);
         let places = PLACED.into_iter().map(|key| (key, section.place(key, &span))).collect();
         let rest = TenantConfig::rest(section, source, places);
         section.finish();
-        Some(TenantConfig { name: name?, command: command?, ..rest })
+        let tenant = TenantConfig { name, command, ..rest };
+        tenant.check_pairs(section);
+        tenant
     }
 
     /// Checks the keys of `[defaults]`.
@@ -187,6 +190,20 @@ impl TenantConfig {
         }
     }
 
+    /// Checks what keys say about each other.
+    fn check_pairs(&self, section: &Section<'_>) {
+        let report = section.report();
+        for key in ["group", "groups"].into_iter().filter(|key| section.has(key) && !section.has("user")) {
+            report.add_missing(self.place(key), "names groups without a user: give `user` as well");
+        }
+        let Quotas { area, total, .. } = self.quotas;
+        if let Some(quotas) = section.section("quotas").filter(|quotas| quotas.has("area") && area > total) {
+            let message =
+                format!("one area of {area} bytes is above `total`, {total} bytes for all together");
+            report.add_at(quotas.place("area", &(0..0)), &message);
+        }
+    }
+
     /// Where `key` stands, or the tenant if it does not.
     #[must_use]
     pub fn place(&self, key: &str) -> Place {
@@ -216,7 +233,7 @@ fn handlers(value: &DeValue<'_>, source: &Source) -> Result<Vec<String>, String>
         if library.is_empty() {
             return Err(format!("\"{handler}\" names no library: write \"LIBRARY\" or \"LIBRARY:CONFIG\""));
         }
-        let library = source.directory.join(library).display().to_string();
+        let library = values::full(&source.directory, library).display().to_string();
         Ok(config.map_or(library.clone(), |config| format!("{library}:{config}")))
     };
     values::strings(value)?.into_iter().map(full).collect()
@@ -256,7 +273,7 @@ fn restart(section: &Section<'_>) -> RestartPolicy {
 
 fn quotas(section: &Section<'_>) -> Quotas {
     let mut quotas = Quotas::default();
-    if let Some(section) = section.section("quotas", "tenant.quotas") {
+    if let Some(section) = section.section("quotas") {
         quotas.area = section.read_or("area", quotas.area, values::bytes);
         quotas.total = section.read_or("total", quotas.total, values::bytes);
         let instances = section.read_or("instances", quotas.instances as u64, values::count(0));
@@ -278,7 +295,7 @@ fn output(value: &DeValue<'_>, source: &Source) -> Result<Output, String> {
     Ok(match &*values::filled(value)? {
         "inherit" => Output::Inherit,
         "null" => Output::Null,
-        path if path.contains('/') => Output::File(source.directory.join(path)),
+        path if path.contains('/') => Output::File(values::full(&source.directory, path)),
         other => {
             return Err(format!("\"{other}\" is none of \"inherit\", \"null\", or a path (\"./{other}\")"));
         }

@@ -124,7 +124,13 @@ pub fn variables(value: &DeValue<'_>) -> Result<BTreeMap<String, String>, String
 
 /// A path; relative ones start in `directory`.
 pub fn path(directory: &Path) -> impl Fn(&DeValue<'_>) -> Result<PathBuf, String> + '_ {
-    move |value| Ok(directory.join(filled(value)?))
+    move |value| Ok(full(directory, &filled(value)?))
+}
+
+/// A path from `directory` on, without steps that lead nowhere.
+#[must_use]
+pub fn full(directory: &Path, path: &str) -> PathBuf {
+    directory.join(path).components().collect()
 }
 
 /// One of `names`, as what stands beside it.

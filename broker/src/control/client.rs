@@ -2,8 +2,7 @@
 
 use super::message::{Condition, MAX_ADDED, Reply, Request, Status};
 use super::{socket, table};
-use crate::config::check;
-use crate::config::{Config, ConfigErrors, Source, probe};
+use crate::config::{ConfigErrors, Draft, Source, text};
 use crate::spawner_client::receive_within;
 use crate::sys::socket::{Channel, ChannelError};
 use anyhow::{Context, bail, ensure};
@@ -157,7 +156,7 @@ impl Server {
     /// Adds the tenants of a file. What is wrong with it is told here, all of it: the machine is asked in this process,
     /// so that no file holds up the server.
     fn add(&mut self, path: &Path) -> anyhow::Result<Vec<String>> {
-        let text = check::read(path)?;
+        let text = text::read(path)?;
         ensure!(
             text.len() <= MAX_ADDED,
             "{} is longer than {MAX_ADDED} bytes: add it in parts",
@@ -165,8 +164,7 @@ impl Server {
         );
         let source = source(path)?;
         let wrong = |errors: ConfigErrors| anyhow::anyhow!("nothing was added:\n{errors}");
-        let config = Config::parse(&text, &source).map_err(wrong)?;
-        probe::config(&config).map_err(wrong)?;
+        let config = Draft::read(&text, &source).probed().map_err(wrong)?;
         ensure!(!config.tenants.is_empty(), "{} has no [[tenant]]", source.name);
         match self.ask(&Request::Add { text, file: source.name, directory: source.directory })? {
             Reply::Added { names } => Ok(names),

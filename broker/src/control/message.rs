@@ -120,14 +120,22 @@ pub struct Status {
     pub starts: u64,
     /// How often in a row it was started again without a long run.
     pub restarts: u32,
+    /// How many runs of it have failed by themselves.
+    pub failures: u64,
+    /// In how many milliseconds it starts again, if it waits for that.
+    pub next_start_ms: Option<u64>,
     /// Process id of its broker.
     pub broker: Option<u32>,
     /// uid of its workers, with root.
     pub uid: Option<u32>,
-    /// Exit status of the last run, as shells give it.
+    /// Exit status of the last run that is over, as shells give it.
     pub last_status: Option<u8>,
-    /// What went wrong with the last run, if something did.
+    /// What went wrong with that run, if it is known.
     pub message: Option<String>,
+    /// How many milliseconds ago it ended.
+    pub last_end_ms: Option<u64>,
+    /// How long its command ran, milliseconds.
+    pub last_run_ms: Option<u64>,
     /// Its command.
     pub command: String,
     /// Whether it is in the configuration file; else it was added later.
@@ -156,10 +164,14 @@ mod tests {
             start_ms: Some(u64::MAX),
             starts: u64::MAX,
             restarts: u32::MAX,
+            failures: u64::MAX,
+            next_start_ms: Some(u64::MAX),
             broker: Some(u32::MAX),
             uid: Some(u32::MAX),
             last_status: Some(255),
             message: Some(bounded(&text)),
+            last_end_ms: Some(u64::MAX),
+            last_run_ms: Some(u64::MAX),
             command: bounded(&text),
             configured: true,
         }

@@ -23,8 +23,8 @@ pub fn default_path() -> anyhow::Result<PathBuf> {
     }
     let directory = std::env::var_os("XDG_RUNTIME_DIR").filter(|directory| !directory.is_empty());
     let directory = directory.context(
-        "XDG_RUNTIME_DIR is not set, so there is no place for the control socket: set it, or give a path \
-         (`socket` in [serve], and --socket)",
+        "there is no place for the control socket of your own service, as XDG_RUNTIME_DIR is not set: set it, or give \
+         a path (`socket` in [serve], and --socket); the system's service is for root: use sudo",
     )?;
     Ok(Path::new(&directory).join(NAME))
 }
@@ -127,7 +127,8 @@ pub fn connect(path: &Path) -> anyhow::Result<OwnedFd> {
     named_socket::connect_to(path).map_err(|errno| match errno {
         Errno::ENOENT | Errno::ECONNREFUSED => anyhow::anyhow!(
             "no kcov-broker serve listens at {shown}: start it (kcov-broker serve --config FILE), or name its socket \
-             with --socket"
+             with --socket{}",
+            if geteuid().is_root() { "" } else { "; the system's service is for root: use sudo" }
         ),
         Errno::EACCES => anyhow::anyhow!("{shown} is another user's: use sudo, or name your own with --socket"),
         errno => anyhow::anyhow!("cannot connect to {shown}: {}", errno.desc()),

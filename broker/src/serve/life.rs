@@ -124,7 +124,7 @@ pub enum Action {
     Force,
 }
 
-/// How the last run ended.
+/// How a run ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
     /// Status, as shells give it.
@@ -134,9 +134,22 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    fn is_failure(&self) -> bool {
+    /// Whether that is a reason for another start, to a policy that asks for one.
+    #[must_use]
+    pub fn is_failure(&self) -> bool {
         self.message.is_some() || self.status != Some(0)
     }
+}
+
+/// A run that is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct End {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// When.
+    pub at: Duration,
+    /// How long its command ran, if it did.
+    pub ran: Option<Duration>,
 }
 
 /// See the module.
@@ -153,7 +166,12 @@ pub struct Life {
     starts: u64,
     /// Restarts in a row.
     restarts: u32,
+    /// Runs ever that failed by themselves.
+    failures: u64,
+    /// Of this run.
     outcome: Outcome,
+    /// The last run that is over.
+    last: Option<End>,
 }
 
 impl Life {
@@ -168,7 +186,9 @@ impl Life {
             start: None,
             starts: 0,
             restarts: 0,
+            failures: 0,
             outcome: Outcome::default(),
+            last: None,
         }
     }
 
@@ -207,10 +227,16 @@ impl Life {
         self.restarts
     }
 
-    /// How the last run ended.
+    /// Runs ever that failed by themselves.
     #[must_use]
-    pub fn outcome(&self) -> &Outcome {
-        &self.outcome
+    pub fn failures(&self) -> u64 {
+        self.failures
+    }
+
+    /// The last run that is over, also while another one is under way.
+    #[must_use]
+    pub fn last(&self) -> Option<&End> {
+        self.last.as_ref()
     }
 
     /// Whether processes of it may be there.
@@ -293,6 +319,9 @@ impl Life {
         if self.outcome == Outcome::default() && then == Then::Policy {
             self.outcome.message = Some("its broker was killed".to_owned());
         }
+        self.failures += u64::from(then == Then::Policy && self.outcome.is_failure());
+        let ran = self.ran.map(|ran| now.saturating_sub(ran));
+        self.last = Some(End { outcome: self.outcome.clone(), at: now, ran });
         let state = match then {
             Then::Start => State::Queued,
             Then::Rest => State::Ended { failed: false },

@@ -3,8 +3,8 @@
 
 use super::watch::Watched;
 use crate::broker::{FrontEvent, FrontOrder};
-use crate::config::TenantConfig;
-use crate::launch::service;
+use crate::config::{TenantConfig, errors, probe};
+use crate::launch::{CommandError, service};
 use crate::poller::Poller;
 use crate::sys::fork;
 use crate::sys::pidfd;
@@ -124,12 +124,20 @@ fn serve(tenant: &TenantConfig, restarts: u64, uid: u32, front: OwnedFd) -> i32 
     match prepared {
         Ok((launch, report)) => run::be_broker(launch, front, report),
         Err(error) => {
-            let failed = FrontEvent::Failed { message: format!("{error:#}"), status: front::BROKER_FAILED };
+            let status = error.downcast_ref::<CommandError>().map(CommandError::status);
+            let status = status.unwrap_or(front::BROKER_FAILED);
+            let failed = FrontEvent::Failed { message: told(tenant, &error), status };
             // A manager that is gone needs no telling.
             let _ = Channel::from(front).send(&failed, &[]);
             1
         }
     }
+}
+
+/// Why a tenant cannot be launched: all that is wrong with it on this machine, with line and key, if that says it.
+fn told(tenant: &TenantConfig, error: &anyhow::Error) -> String {
+    let found = probe::tenant(tenant);
+    if found.is_empty() { format!("{error:#}") } else { errors::listed(&found) }
 }
 
 fn prepare(

@@ -144,7 +144,7 @@ impl Manager {
         let Some(end) = self.ending else { return false };
         let live = self.members.values().any(|member| member.life.is_live());
         if live && self.now() >= end + LAST {
-            warn!("some tenants do not end: they are left to be killed");
+            warn!(event = "service_end", "some tenants do not end: they are left to be killed");
             return true;
         }
         !live
@@ -189,7 +189,7 @@ impl Manager {
     /// Begins the orderly end; a second signal allows no time any more.
     fn end(&mut self) {
         let bound = if self.ending.is_some() { Duration::ZERO } else { self.serve.shutdown };
-        info!(tenants = self.members.len(), "the service ends");
+        info!(event = "service_end", tenants = self.members.len(), "the service is told to end");
         self.notifier.tell(&[NotifyState::Stopping]);
         let now = self.now();
         self.ending = Some(now + bound);

@@ -1,6 +1,6 @@
 //! The state machine: its rules one by one, and what must hold whatever happens.
 
-use super::life::{Action, Event, Life, PATIENCE, Pace, Phase, State};
+use super::life::{Action, End, Event, Life, Outcome, PATIENCE, Pace, Phase, State};
 use crate::config::tenant::{RestartPolicy, RestartWhen};
 use proptest::prelude::*;
 use std::time::Duration;
@@ -105,7 +105,8 @@ fn a_broker_that_dies_is_a_failure_with_a_message() {
     let mut life = running(RestartWhen::OnFailure, None);
     life.step(Event::Gone, seconds(1));
     assert_eq!(life.state(), State::Waiting { until: seconds(2) });
-    assert!(life.outcome().message.as_deref().is_some_and(|message| message.contains("broker")));
+    let last = life.last().expect("an end");
+    assert!(last.outcome.message.as_deref().is_some_and(|message| message.contains("broker")));
 }
 
 #[test]
@@ -113,7 +114,25 @@ fn a_failure_keeps_its_message_when_the_status_follows() {
     let mut life = running(RestartWhen::Never, None);
     life.step(Event::Failed { status: 127, message: "not found".into() }, seconds(1));
     end(&mut life, 127, 1);
-    assert_eq!((life.outcome().status, life.outcome().message.as_deref()), (Some(127), Some("not found")));
+    let last = &life.last().expect("an end").outcome;
+    assert_eq!((last.status, last.message.as_deref()), (Some(127), Some("not found")));
+}
+
+#[test]
+fn the_last_end_is_known_while_another_run_is_under_way() {
+    let mut life = running(RestartWhen::Always, None);
+    assert_eq!((life.last(), life.failures()), (None, 0));
+    end(&mut life, 139, 7);
+    life.step(Event::Time, seconds(8));
+    run(&mut life, 8);
+    let outcome = Outcome { status: Some(139), message: None };
+    let first = End { outcome, at: seconds(7), ran: Some(seconds(7)) };
+    assert_eq!((life.last(), life.failures()), (Some(&first), 1));
+    // An end that was asked for is no failure, whatever its status.
+    life.step(Event::Stop(PACE), seconds(9));
+    end(&mut life, 143, 10);
+    let second = life.last().expect("an end");
+    assert_eq!((second.outcome.status, second.ran, life.failures()), (Some(143), Some(seconds(2)), 1));
 }
 
 fn events() -> impl Strategy<Value = Event> {

@@ -33,6 +33,29 @@ impl Member {
         }
     }
 
+    /// Has the log say how its run ended, and what follows.
+    fn tell_end(&self, now: Duration) {
+        let tenant = self.config.name.as_str();
+        let outcome = self.life.last().map(|end| &end.outcome).cloned().unwrap_or_default();
+        let (status, reason, next) = (outcome.status, outcome.message.as_deref(), self.condition().name());
+        let follows = match self.life.state() {
+            State::Waiting { until } => format!("and starts again in {:?}", until.saturating_sub(now)),
+            State::Queued => "and starts again".to_owned(),
+            _ => "and does not start again by itself".to_owned(),
+        };
+        match self.condition() {
+            Condition::Failed | Condition::Waiting if outcome.is_failure() => {
+                warn!(
+                    event = "tenant_end",
+                    tenant, status, reason, next, "tenant {tenant} failed, {follows}"
+                );
+            }
+            _ => {
+                info!(event = "tenant_end", tenant, status, reason, next, "tenant {tenant} ended, {follows}")
+            }
+        }
+    }
+
     fn act(&mut self, action: Action) {
         let signal = self.config.stop_signal;
         let Some((_, link)) = &mut self.link else { return };
@@ -44,7 +67,10 @@ impl Member {
             }
             Action::Kill => {
                 let tenant = self.config.name.as_str();
-                warn!(event = "tenant_kill", tenant, "a tenant does not end when asked to, and is killed");
+                warn!(
+                    event = "tenant_kill",
+                    tenant, "tenant {tenant} does not end when asked to, and is killed"
+                );
                 link.order(FrontOrder::Kill);
             }
             Action::Force => link.force(),
@@ -73,14 +99,7 @@ impl Manager {
             member.act(action);
         }
         if was_live && !member.life.is_live() {
-            let (outcome, next) = (member.life.outcome(), member.condition().name());
-            let (status, message) = (outcome.status, outcome.message.as_deref());
-            match member.condition() {
-                Condition::Failed | Condition::Waiting if message.is_some() || status != Some(0) => {
-                    warn!(event = "tenant_end", tenant = name, status, message, next, "a tenant failed");
-                }
-                _ => info!(event = "tenant_end", tenant = name, status, message, next, "a tenant ended"),
-            }
+            member.tell_end(now);
         }
     }
 
@@ -156,9 +175,13 @@ impl Manager {
                 let Some(member) = self.members.get(name) else { return };
                 let took_ms = member.life.start_time().map(|time| time.as_millis() as u64);
                 let broker = member.link.as_ref().map(|(_, link)| link.pid);
-                info!(event = "tenant_start", tenant = name, broker, took_ms, "a tenant runs");
+                info!(event = "tenant_start", tenant = name, broker, took_ms, "tenant {name} runs");
             }
-            FrontEvent::Stopped => info!(event = "tenant_stopped", tenant = name, "a command stopped"),
+            FrontEvent::Stopped => info!(
+                event = "tenant_stopped",
+                tenant = name,
+                "the command of tenant {name} was stopped by a signal"
+            ),
             FrontEvent::Ended { status, last: _ } => self.step(name, Event::Ended(status)),
             FrontEvent::Failed { message, status } => self.step(name, Event::Failed { status, message }),
         }
@@ -173,7 +196,11 @@ impl Manager {
         let Some(member) = self.members.get(&name) else { return };
         let unexpected = matches!(member.life.state(), State::Starting | State::Running);
         if unexpected {
-            error!(tenant = name.as_str(), "a broker was killed");
+            error!(
+                event = "broker_crash",
+                tenant = name.as_str(),
+                "a broker was killed: that of tenant {name}"
+            );
         }
         if unexpected && !is_gone && member.config.on_broker_death == OnBrokerDeath::Stop {
             let message = "its broker was killed".to_owned();

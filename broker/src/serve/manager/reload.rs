@@ -1,7 +1,7 @@
 //! `SIGHUP`: the configuration file again.
 
 use super::*;
-use crate::config::{Source, check};
+use crate::config::{Source, text};
 use std::collections::BTreeSet;
 
 impl Manager {
@@ -11,11 +11,13 @@ impl Manager {
         let since = NotifyState::monotonic_usec_now().ok();
         let states: Vec<_> = [NotifyState::Reloading].into_iter().chain(since).collect();
         self.notifier.tell(&states);
-        let read = check::read(&file);
-        let config = read.and_then(|text| Ok(Config::parse(&text, &Source::file(&file))?));
+        let config = text::read(&file).and_then(|text| Config::parse(&text, &Source::file(&file)));
         match config {
             Ok(config) => self.follow(config),
-            Err(error) => warn!("the configuration is wrong, and nothing is changed:\n{error:#}"),
+            Err(error) => warn!(
+                event = "service_reload",
+                "the configuration is wrong, and nothing is changed:\n{error}"
+            ),
         }
         self.notifier.tell(&[NotifyState::Ready]);
     }
@@ -24,7 +26,10 @@ impl Manager {
         let Config { serve, tenants } = config;
         let expected = ServeConfig { shutdown: serve.shutdown, ..self.serve.clone() };
         if serve != expected {
-            warn!("changes of [serve] but of `shutdown` take effect with the next start of the service");
+            warn!(
+                event = "service_reload",
+                "changes of [serve] but of `shutdown` take effect with the next start of the service"
+            );
         }
         self.serve.shutdown = serve.shutdown;
         let named: BTreeSet<_> = tenants.iter().map(|tenant| tenant.name.clone()).collect();
@@ -47,7 +52,7 @@ impl Manager {
                 self.add(tenant, true);
             }
         }
-        info!(added, changed, removed, "the configuration was read again");
+        info!(event = "service_reload", added, changed, removed, "the configuration was read again");
     }
 
     /// Takes on what a tenant is to be from now on. Says whether it is to be anything else.

@@ -1,0 +1,37 @@
+//! The text of a configuration file, which may be anything.
+
+use super::errors::{ConfigError, Place};
+use super::{ConfigErrors, MAX_FILE};
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+/// The text of a file, or of standard input if it is `-`.
+///
+/// # Errors
+/// If it cannot be read, is too long, or no text.
+pub fn read(path: &Path) -> Result<String, ConfigErrors> {
+    let wrong = |line: usize, message: String| {
+        let place = Place { line, ..Place::file(&path.display().to_string()) };
+        ConfigErrors(vec![ConfigError { place, message }])
+    };
+    let bytes = match path.to_str() {
+        Some("-") => bounded(io::stdin().lock()),
+        _ => File::open(path).and_then(bounded),
+    };
+    let bytes = bytes.map_err(|error| wrong(0, format!("cannot be read: {error}")))?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(wrong(0, format!("is longer than {MAX_FILE} bytes, which no configuration is")));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = 1 + valid.iter().filter(|byte| **byte == b'\n').count();
+        wrong(line, "is no UTF-8 text from here on: save the file in that encoding".to_owned())
+    })
+}
+
+fn bounded(reader: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    reader.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}

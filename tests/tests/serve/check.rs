@@ -1,0 +1,131 @@
+//! `kcov-broker check`: all that is wrong with a file, with line and key, for people and for programs.
+
+use anyhow::Result;
+use kcov_tests::service::tenant;
+use kcov_tests::{Session, library};
+use std::fs;
+use std::process::Output;
+
+fn check(session: &Session, words: &[&str]) -> Result<Output> {
+    Ok(session.command(session.path("kcov-broker")).arg("check").args(words).output()?)
+}
+
+/// Text that is no TOML, keys that nobody knows, values out of bounds and what the machine says: in one go, by line, each
+/// once.
+#[test]
+fn every_error_is_told_at_once() -> Result<()> {
+    let session = Session::new()?;
+    let file = session.path("wrong.toml");
+    fs::write(session.path("text.so"), "no library\n")?;
+    let text = "\
+[serve]
+uids = \"10-1\"
+[defaults]
+deadline = \"soon\"
+handlers = [\"none.so\", \"text.so\"]
+[[tenant]]
+name = \"one\"
+command = [\"/no/such/program\"]
+user = \"no-such-user\"
+restart-max = many
+quotas = { area = \"2G\", total = \"1G\" }
+[[tenant]]
+name = \"one\"
+command = \"true\"
+directory = \"/dev/null\"
+colour = \"red\"
+";
+    fs::write(&file, text)?;
+    let name = file.to_string_lossy();
+    let expected = [
+        (2, "serve.uids", "10 is above 1"),
+        (4, "defaults.deadline", "'soon'"),
+        (5, "defaults.handlers", "none.so: No such file"),
+        (5, "defaults.handlers", "text.so is no library"),
+        (8, "tenant.command", "/no/such/program: command not found"),
+        (9, "tenant.user", "there is no user no-such-user"),
+        (10, "", "must be quoted"),
+        (11, "tenant.quotas.area", "above `total`"),
+        (13, "tenant.name", "is in line 7 already"),
+        (14, "tenant.command", "expected an array"),
+        (15, "tenant.directory", "/dev/null is no directory"),
+        (16, "tenant.colour", "unknown key"),
+    ];
+    let output = check(&session, &[&name, "--json"])?;
+    assert_eq!(output.status.code(), Some(1));
+    let verdict: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    let errors = verdict["errors"].as_array().cloned().unwrap_or_default();
+    let mut places: Vec<_> = errors.iter().map(|e| (e["line"].as_u64(), e["key"].as_str())).collect();
+    places.sort();
+    let expected_places: Vec<_> = expected.iter().map(|(line, key, _)| (Some(*line), Some(*key))).collect();
+    assert_eq!(places, expected_places, "{verdict:#}");
+    assert_eq!(verdict["valid"], false);
+
+    let output = check(&session, &[&name])?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), said.lines().count()), (Some(1), expected.len() + 1), "{said}");
+    for (line, key, part) in expected {
+        let place =
+            if key.is_empty() { format!("{name}:{line}: ") } else { format!("{name}:{line}: {key}: ") };
+        let found = said.lines().any(|said| said.starts_with(&place) && said.contains(part));
+        assert!(found, "{place}{part}\n{said}");
+    }
+    Ok(())
+}
+
+/// The text alone can be checked on another machine than the one that it is for.
+#[test]
+fn the_text_can_be_checked_without_the_machine() -> Result<()> {
+    let session = Session::new()?;
+    let file = session.path("elsewhere.toml");
+    let name = file.to_string_lossy();
+    fs::write(&file, tenant("one", &["/no/such/program"], "user = \"no-such-user\""))?;
+    assert_eq!(check(&session, &[&name])?.status.code(), Some(1));
+    let output = check(&session, &[&name, "--text"])?;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("nothing is wrong; tenants: 1"));
+    Ok(())
+}
+
+/// A handler is one by its file: ELF, of this machine, with the function that handlers export.
+#[test]
+fn a_handler_is_known_by_its_file() -> Result<()> {
+    let session = Session::new()?;
+    let file = session.path("handlers.toml");
+    let name = file.to_string_lossy();
+    let right = library("probe")?;
+    fs::write(&file, tenant("one", &["true"], &format!("handlers = [{right:?}]")))?;
+    let output = check(&session, &[&name])?;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    // A program of this machine that exports nothing.
+    fs::write(&file, tenant("one", &["true"], "handlers = [\"/bin/true\"]"))?;
+    let said = check(&session, &[&name])?.stderr;
+    assert!(String::from_utf8_lossy(&said).contains("exports no `kcov_handler_v1`"));
+    let bytes = fs::read(&right)?;
+    for end in [0, 10, 64, bytes.len() / 2] {
+        fs::write(session.path("cut.so"), &bytes[..end])?;
+        fs::write(&file, tenant("one", &["true"], "handlers = [\"cut.so\"]"))?;
+        let output = check(&session, &[&name])?;
+        assert_eq!(output.status.code(), Some(1), "{end} bytes of a library");
+    }
+    Ok(())
+}
+
+/// What is about the file as a whole has no line.
+#[test]
+fn a_file_that_is_no_text_is_told_plainly() -> Result<()> {
+    let session = Session::new()?;
+    let file = session.path("file.toml");
+    let name = file.to_string_lossy();
+    let said = |words: &[&str]| -> Result<String> {
+        let output = check(&session, words)?;
+        assert_eq!(output.status.code(), Some(1));
+        Ok(String::from_utf8_lossy(&output.stderr).lines().next().unwrap_or_default().to_owned())
+    };
+    assert_eq!(said(&[&name])?, format!("{name}: cannot be read: No such file or directory (os error 2)"));
+    fs::write(&file, b"[serve]\n# caf\xe9\n")?;
+    assert!(said(&[&name])?.starts_with(&format!("{name}:2: is no UTF-8 text")));
+    fs::write(&file, vec![b'#'; (1 << 20) + 1])?;
+    assert!(said(&[&name])?.contains("is longer than 1048576 bytes"));
+    Ok(())
+}
