@@ -120,6 +120,10 @@ impl Tenant {
                 Self::reason(&handler, &reason);
                 Ruling { verdict: None, ..Verdict::Continue.into() }
             }
+            AssistKind::Collision { ids, pc } => {
+                Self::collision(ids, pc);
+                Ruling { verdict: None, ..Verdict::Continue.into() }
+            }
             AssistKind::Exec => self.exec(id, tid),
             AssistKind::Settle => {
                 self.registry.settle_caller(tid);

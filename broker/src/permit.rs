@@ -37,7 +37,8 @@ pub fn permit(phase: Phase, id: NotificationId, what: &AssistKind) -> Permit {
             | AssistKind::Arena(_)
             | AssistKind::Reader
             | AssistKind::File { .. }
-            | AssistKind::Reason { .. },
+            | AssistKind::Reason { .. }
+            | AssistKind::Collision { .. },
             Phase::Serving { .. },
         ) => Allowed,
         // Opens come from the reader, which has seen the path.
@@ -79,6 +80,7 @@ mod tests {
             AssistKind::File { fd: 0 },
             AssistKind::Inject { close_on_exec: false },
             AssistKind::Reason { handler: String::new(), reason: String::new() },
+            AssistKind::Collision { ids: [1, 2], pc: 3 },
         ];
         for kind in &kinds {
             assert_eq!(permit(Phase::Starting, 1, kind), Permit::Fatal, "{kind:?}");

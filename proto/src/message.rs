@@ -107,6 +107,13 @@ pub enum AssistKind {
         /// The reason, at most [`MAX_TEXT`] bytes.
         reason: String,
     },
+    /// For the log: two explicit ids of the handlers' have one PC.
+    Collision {
+        /// They.
+        ids: [u64; 2],
+        /// The PC.
+        pc: u64,
+    },
     /// `ioctl` with a KCOV request.
     Ioctl {
         /// Descriptor number in the caller.
@@ -150,7 +157,8 @@ impl AssistKind {
     pub fn wants_reply(&self) -> bool {
         match self {
             AssistKind::Open { .. } | AssistKind::Mmap { .. } | AssistKind::Exec => false,
-            AssistKind::Opened { .. } | AssistKind::Inject { .. } | AssistKind::Reason { .. } => false,
+            AssistKind::Opened { .. } | AssistKind::Inject { .. } => false,
+            AssistKind::Reason { .. } | AssistKind::Collision { .. } => false,
             AssistKind::File { .. } => true,
             // It races with the records of another thread's call, as the kernel's does: a worker stores the count.
             AssistKind::Ioctl { request, .. } => *request == abi::RESET_TRACE,

@@ -27,7 +27,7 @@
 //!
 //! So a PC follows from the binary alone: ASLR, machine and run do not matter. [`OFFSET`] keeps a PC from which a
 //! symboliser has subtracted 5 (amd64) or 4 (arm64) with its site. Explicit ids below 2^[`ID_BITS`] never collide;
-//! two others do with a probability of 2^-[`ID_BITS`], and are then one point. The hash is what stays the
+//! two others do with a probability of 2^-[`ID_BITS`], and are then one point, of which the log tells. The hash is what stays the
 //! same when a program is built anew.
 
 /// Name of the link section. A C identifier: the linker then defines `__start_` and `__stop_` symbols for it.

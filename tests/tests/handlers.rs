@@ -268,3 +268,33 @@ fn two_handlers_side_by_side() -> Result<()> {
     assert_eq!(lines(&outcome), ["/dev/adder", "/dev/probe", "/dev/probes/busy"]);
     Ok(())
 }
+
+/// Whether one handler has made both up, or each of two has made up one.
+#[test]
+fn explicit_ids_that_are_one_point_are_told_of() -> Result<()> {
+    const ONE: u64 = 5;
+    const OTHER: u64 = ONE << 25;
+    let library = library("ids")?;
+    let folder = tempfile::tempdir()?;
+    // By another name it is another library.
+    let copy = folder.path().join("libcopy.so");
+    std::fs::copy(&library, &copy)?;
+    let named = |path: &Path, ids: String| format!("{}:{ids}", path.display());
+    let alone = vec![named(&library, format!("{ONE},6,{OTHER},7"))];
+    let together = vec![named(&library, format!("{ONE},6")), named(&copy, format!("7,{OTHER}"))];
+    for handlers in [alone, together] {
+        let getppid = libc::SYS_getppid.to_string();
+        let words = ["pc:512", &getppid, &getppid].map(OsString::from);
+        let run = Run::new([client("cover_calls")?.into_os_string()].into_iter().chain(words)).logged();
+        let run = handlers.iter().fold(run, |run, handler| run.option("--handler").option(handler));
+        let outcome = run.output()?;
+        assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
+        let told: Vec<_> =
+            outcome.events().into_iter().filter(|event| event.name() == "ids_collide").collect();
+        let [told] = &told[..] else { panic!("{handlers:?}: {told:?}") };
+        let ids = ["one", "other"].map(|field| told.field(field));
+        assert_eq!(ids, [ONE, OTHER].map(|id| Some(format!("{id:#x}"))), "{handlers:?}");
+        assert!(told.field("pc").is_some_and(|pc| pc.starts_with("0xffffffffc")), "{told:?}");
+    }
+    Ok(())
+}

@@ -120,7 +120,8 @@ struct kcov_host {
 	/*
 	 * Records for the caller's KCOV area, for code that is not compiled with
 	 * instrumentation: a point by any number of its own, a comparison (size
-	 * 1, 2, 4 or 8 bytes; a is the constant, if one is) at such a point.
+	 * 1, 2, 4 or 8 bytes; a is the constant, if one is) at such a point. Two
+	 * numbers of which one is 2^25 or more may be one point; the log tells.
 	 */
 	void (*record_edge)(uint64_t id);
 	void (*record_cmp)(uint64_t id, uint32_t size, int is_const, uint64_t a, uint64_t b);

@@ -5,6 +5,7 @@ use crate::call::{Abi, Call};
 use crate::caller::{Caller, Port};
 use crate::context::Context;
 use crate::handler::{Answer, Claim, Handler, OpenFile, OpenRequest};
+use crate::record::{self, Collision};
 use crate::service::{Opening, Outcome, Service};
 use kcov_proto::claims::{ClaimError, Claims, Condition, DeviceClaim, HandlerClaims};
 use kcov_proto::device::ArenaId;
@@ -277,12 +278,19 @@ impl Port for Assisted<'_> {
     }
 }
 
-/// Runs `work` with the way to the caller's memory.
-fn assisted<T>(context: &mut Context, work: impl FnOnce(&mut dyn Port) -> T) -> Result<T, AssistError> {
+/// Runs `work` with the way to the caller's memory, and tells of ids that collided in it.
+fn assisted<T>(
+    call: &Call,
+    context: &mut Context,
+    work: impl FnOnce(&mut dyn Port) -> T,
+) -> Result<T, AssistError> {
     let mut port = Assisted { context, broken: None };
     let done = work(&mut port);
     let Assisted { context, broken } = port;
     context.note_end();
+    for Collision { ids, pc } in record::new_collisions() {
+        context.leave(call, AssistKind::Collision { ids, pc }).map(drop)?;
+    }
     broken.map_or(Ok(done), Err)
 }
 
@@ -303,7 +311,7 @@ impl Service for Handlers {
             && let Some(answer) = {
                 let (request, arg) = (call.args[1] as u32, call.args[2]);
                 context.note(|| Event::Ioctl { file: file.0, request, arg });
-                assisted(context, |port| self.ioctl(file, call, port))?
+                assisted(call, context, |port| self.ioctl(file, call, port))?
             }
         {
             return self.settle(call, answer, context);
@@ -318,7 +326,7 @@ impl Service for Handlers {
             args: call.args,
         });
         context.set_repeatable(self.is_repeatable(call).then_some(call));
-        let answer = assisted(context, |port| self.answer(call, port))?;
+        let answer = assisted(call, context, |port| self.answer(call, port))?;
         if !matches!(answer, Some((_, Answer::Value(_) | Answer::Fail(_)))) {
             // What follows is not the handlers' alone: a descriptor for the caller, or what others do about the call.
             context.set_repeatable(None);
@@ -336,7 +344,7 @@ impl Service for Handlers {
     ) -> Result<Option<Result<(), Errno>>, AssistError> {
         let Opening { call, device, flags, file } = opening;
         context.note(|| Event::Open { file: *file, device: *device, flags: *flags });
-        assisted(context, |port| self.open_device(*device, *flags, *file, call, port)).map(Some)
+        assisted(call, context, |port| self.open_device(*device, *flags, *file, call, port)).map(Some)
     }
 
     fn closed(&mut self, files: &[ArenaId], context: &mut Context) {

@@ -13,18 +13,21 @@
 //! | [`kcov_cmp!(size, is_const, a, b, ip)`](crate::kcov_cmp) | a comparison at a PC of the caller's choice |
 //! | [`kcov_cmp_site!("name", size, is_const, a, b)`](crate::kcov_cmp_site) | a comparison on this line, under a name |
 //!
-//! Which PC a site has is the rule of [`kcov_proto::site`]: it follows from the binary alone.
+//! Which PC a site has is the rule of [`kcov_proto::site`]: it follows from the binary alone. Two explicit ids that turn out
+//! to have one PC, be they of one handler or of two, are told of in the log ([`new_collisions`]).
 
+mod ids;
 mod macros;
 
 pub use crate::sys::recording::{Recorded, Scope, pc_of_site};
+pub use ids::{Collision, new_collisions};
 pub use kcov_proto::area::CmpSize;
 pub use kcov_proto::site::{Place, Site, SiteKind};
 
-use crate::sys::recording::{store_cmp, store_pc};
+use crate::sys::recording::{collects_pcs, store_cmp, store_pc};
 use kcov_proto::Errno;
 use kcov_proto::area::{CmpKind, CmpRecord};
-use kcov_proto::site::{TEXT_END, TEXT_START, pc_of_id};
+use kcov_proto::site::{TEXT_END, TEXT_START};
 
 /// Records a covered point by its PC, for runtimes that lay out PCs themselves.
 ///
@@ -58,7 +61,21 @@ pub fn record_edge_at(site: &'static Site) {
 /// Records that the point with an explicit id was reached.
 #[inline]
 pub fn record_edge_id(id: u64) {
-    store_pc(|| pc_of_id(id));
+    if collects_pcs() {
+        record_armed_edge_id(id);
+    }
+}
+
+/// Out of line, and the last thing that its caller does, so that the call saves no register where nothing is armed.
+#[inline(never)]
+fn record_armed_edge_id(id: u64) {
+    store_pc(|| ids::pc_of_recorded(id));
+}
+
+/// Records a comparison at the point with an explicit id; `a` is the constant, if one is.
+#[inline]
+pub fn record_cmp_id(id: u64, size: CmpSize, is_const: bool, a: u64, b: u64) {
+    store_cmp(|| comparison(size, is_const, a, b, ids::pc_of_recorded(id)));
 }
 
 /// Records a comparison on `site`; `a` is the constant, if one is.

@@ -8,6 +8,7 @@ use crate::worker_process::{PAST_DEADLINE, WorkerProcess};
 use kcov_proto::Errno;
 use kcov_proto::device::ArenaId;
 use kcov_proto::message::{FileId, MAX_CLOSED, MAX_TEXT, NotificationId, Order, Verdict};
+use kcov_proto::site::ID_BITS;
 use nix::libc;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -134,6 +135,18 @@ impl Tenant {
     pub(super) fn reason(handler: &str, reason: &str) {
         let cut = |text: &str| text.chars().take(MAX_TEXT).collect::<String>();
         info!(event = "continue", handler = cut(handler), reason = cut(reason), "a handler lets calls go on");
+    }
+
+    /// For the log: two explicit ids are one point to clients.
+    pub(super) fn collision(ids: [u64; 2], pc: u64) {
+        let [one, other] = ids.map(|id| format!("{id:#x}"));
+        warn!(
+            event = "ids_collide",
+            one,
+            other,
+            pc = format!("{pc:#x}"),
+            "two explicit ids of handlers have one PC: those below 2^{ID_BITS} have PCs of their own"
+        );
     }
 
     /// Lets go of files that nobody has any more.

@@ -5,7 +5,8 @@
 ///
 /// - `kcov_edge!()` is a site: its PC leads to file, line and function of this line.
 /// - `kcov_edge!(id)` is the point with an explicit `u64` id, for generated or interpreted code that has no line of its
-///   own: [`kcov_hash64`](crate::record::kcov_hash64) of a name, or a small number. A symboliser knows nothing of it.
+///   own: [`kcov_hash64`](crate::record::kcov_hash64) of a name, or a small number. A symboliser knows nothing of it. Two
+///   that turn out to have one PC are told of in the log; those below 2^25 never have.
 ///
 /// ```
 /// fn open(flags: u64) {

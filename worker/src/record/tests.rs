@@ -113,7 +113,7 @@ mod on {
             kcov_edge!(kcov_hash64("state"));
         });
         assert_eq!(found[..2], [ID_BASE + 8, ID_BASE + 24]);
-        assert_eq!(found[2], pc_of_id(kcov_hash64("state")));
+        assert_eq!(found[2], kcov_proto::site::pc_of_id(kcov_hash64("state")));
     }
 
     #[test]

@@ -7,9 +7,8 @@ use super::sancov;
 use crate::call::Call;
 use crate::handler::{Answer, Caller, Claim, Handler, OpenFile, OpenRequest};
 use kcov_proto::Errno;
-use kcov_proto::area::{CmpKind, CmpRecord, CmpSize};
+use kcov_proto::area::CmpSize;
 use kcov_proto::claims::Condition;
-use kcov_proto::site::pc_of_id;
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use std::cell::RefCell;
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -212,12 +211,7 @@ extern "C" fn host_record_edge(id: u64) {
 
 extern "C" fn host_record_cmp(id: u64, size: u32, is_const: c_int, a: u64, b: u64) {
     let Some(size) = CmpSize::from_bytes(u64::from(size)) else { return };
-    super::recording::store_cmp(|| CmpRecord {
-        kind: CmpKind { size, constant: is_const != 0 },
-        arg1: size.truncate(a),
-        arg2: size.truncate(b),
-        pc: pc_of_id(id),
-    });
+    crate::record::record_cmp_id(id, size, is_const != 0, a, b);
 }
 
 /// # Safety

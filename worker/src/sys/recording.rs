@@ -165,6 +165,13 @@ impl Drop for Scope<'_> {
 #[inline]
 fn is_rare() {}
 
+/// Whether PCs are collected, for what is worth a call of its own only then.
+#[inline]
+#[must_use]
+pub fn collects_pcs() -> bool {
+    cfg!(feature = "record") && !PC.get().is_null()
+}
+
 /// Appends the PC that `pc` gives, if PCs are collected.
 #[inline]
 pub fn store_pc(pc: impl FnOnce() -> u64) {
