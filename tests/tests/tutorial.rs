@@ -83,6 +83,8 @@ fn follow(folder: &Path) -> Result<Vec<String>> {
 fn the_tutorial_leads_from_an_empty_folder_to_a_bug() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let printed = follow(folder.path())?;
+    let lines = fs::read_to_string(folder.path().join("door/src/main.rs"))?.lines().count();
+    assert!(lines <= 20, "a first handler is short: {lines} lines");
     let [_, _, device, fuzzing, report, replay, symbols, cover] = &printed[..] else {
         anyhow::bail!("other blocks than these: {printed:#?}");
     };

@@ -72,7 +72,9 @@ mod tests {
     #[test]
     fn it_adds_up_and_covers_what_it_does() {
         let mut tenant = Harness::new(Adder).expect("claims");
-        let file = tenant.open("/dev/adder", 0).expect("open");
+        let opened = tenant.open_recorded("/dev/adder", 0);
+        assert_eq!(opened.pcs.len(), 1);
+        let file = opened.answer.expect("open");
         let good = tenant.ioctl(file, ADD, 42);
         let refused = tenant.ioctl(file, ADD, MOST);
         assert_eq!((&good.answer, &refused.answer), (&Answer::Value(0), &Answer::Fail(Errno::ERANGE)));

@@ -1,4 +1,5 @@
-//! What users write: a [`Handler`] plays the kernel for some calls, or for the devices that it brings.
+//! What users write: a [`Handler`] plays the kernel for some calls, or for the devices that it brings. For one call, or a
+//! device without state of its open files, a closure will do: [`call`], [`device`].
 //!
 //! ```
 //! use kcov_worker::handler::{Answer, Caller, Claim, Handler, OpenFile, OpenRequest};
@@ -57,6 +58,10 @@
 //! # What is covered
 //! While a handler has a call, all that it records ([`record`](crate::record), or compiled-in instrumentation) goes to
 //! the area that the calling thread has enabled, and nowhere if it has none.
+
+mod closures;
+
+pub use closures::{call, device};
 
 use crate::call::Call;
 use kcov_proto::Errno;

@@ -26,11 +26,11 @@ const FIRST_ADDRESS: u64 = 0x10_0000;
 /// Memory starts at multiples of this, with nothing between.
 const PAGE: u64 = 4096;
 
-/// What came of a call.
+/// What came of a call, or of an open.
 #[derive(Debug, PartialEq)]
-pub struct Ran {
+pub struct Ran<T = Answer> {
     /// What the handler said; a call that no handler claims goes on.
-    pub answer: Answer,
+    pub answer: T,
     /// PCs that it recorded, in their order; of comparisons, see [`comparisons`](Self::comparisons).
     pub pcs: Vec<u64>,
     /// Comparisons that it recorded, in their order: type, first operand, second operand, PC, as `include/uapi/linux/kcov.h`
@@ -134,13 +134,18 @@ impl Harness {
     /// # Errors
     /// `ENOENT` if there is none at this path; else what the handler says.
     pub fn open(&mut self, path: &str, flags: u32) -> Result<FileHandle, Errno> {
-        let device = self.handlers.device_at(path).ok_or(Errno::ENOENT)?;
+        self.open_recorded(path, flags).answer
+    }
+
+    /// As [`open`](Self::open), with what the handler recorded.
+    pub fn open_recorded(&mut self, path: &str, flags: u32) -> Ran<Result<FileHandle, Errno>> {
         let id = ArenaId { index: self.next_file, generation: 0 };
         self.next_file += 1;
-        let call = Call::open(1, 1, flags);
-        let Harness { handlers, memory, .. } = self;
-        handlers.open_device(device, flags, id, &call, memory)?;
-        Ok(FileHandle { id, device })
+        self.recorded(|handlers, memory| {
+            let device = handlers.device_at(path).ok_or(Errno::ENOENT)?;
+            handlers.open_device(device, flags, id, &Call::open(1, 1, flags), memory)?;
+            Ok(FileHandle { id, device })
+        })
     }
 
     /// A request on an open file. One that the device does not claim fails with `ENOTTY`.
@@ -159,7 +164,7 @@ impl Harness {
         self.handlers.close(&[file.id]);
     }
 
-    fn recorded(&mut self, work: impl FnOnce(&mut Handlers, &mut Memory) -> Answer) -> Ran {
+    fn recorded<T>(&mut self, work: impl FnOnce(&mut Handlers, &mut Memory) -> T) -> Ran<T> {
         let Harness { handlers, memory, mode, .. } = self;
         let words: Vec<AtomicU64> = (0..WORDS).map(|_| AtomicU64::new(0)).collect();
         let Some(area) = Area::new(&words) else {

@@ -19,8 +19,8 @@
 //! - Handlers are no security policy: a handler that was taken over can let its own tenant's calls go on.
 //!
 //! # Handlers of your own
-//! Implement [`handler::Handler`] and call [`main`], or write a library in C (`include/kcov_handler.h`). Try one without
-//! tenant and without root in the [`harness`].
+//! Implement [`handler::Handler`], or write a closure ([`handler::device`], [`handler::call`]), and call [`main`]; or write a
+//! library in C (`include/kcov_handler.h`). Try one without tenant and without root in the [`harness`].
 //!
 //! # Recording
 //! Handler code records coverage with the macros of [`record`]; nothing is armed and nothing recorded outside of a

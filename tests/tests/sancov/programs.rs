@@ -12,33 +12,14 @@ use std::path::Path;
 const MAIN: &str = r#"
 mod decide;
 
-use kcov_worker::Errno;
-use kcov_worker::handler::{Answer, Caller, Claim, Handler, OpenFile, OpenRequest};
-
-struct Branches;
-
-impl Handler for Branches {
-    fn name(&self) -> &str {
-        "branches"
-    }
-    fn claims(&self) -> Vec<Claim> {
-        vec![Claim::device("/dev/branches", 0x7101..=0x7101)]
-    }
-    fn open(&mut self, _: &OpenRequest<'_>, _: &mut Caller<'_>) -> Result<Box<dyn OpenFile>, Errno> {
-        Ok(Box::new(Branches))
-    }
-}
-
-impl OpenFile for Branches {
-    fn ioctl(&mut self, _: u32, arg: u64, caller: &mut Caller<'_>) -> Answer {
-        let (key, value) = (caller.read_array(arg), caller.read_array(arg + 8));
-        let (Ok(key), Ok(value)) = (key, value) else { return Errno::EFAULT.into() };
-        Answer::Value(decide::decide(u64::from_ne_bytes(key) as u32, u64::from_ne_bytes(value)).into())
-    }
-}
+use kcov_worker::{Errno, handler};
 
 fn main() -> std::process::ExitCode {
-    kcov_worker::main([Box::new(Branches)])
+    let branches = handler::device("/dev/branches", 0x7101..=0x7101, |_request, arg, caller| {
+        let [key, value] = [caller.read_array(arg)?, caller.read_array(arg + 8)?].map(u64::from_ne_bytes);
+        Ok::<i64, Errno>(decide::decide(key as u32, value).into())
+    });
+    kcov_worker::main([branches])
 }
 "#;
 
