@@ -9,7 +9,7 @@ use crate::rootless::Shown;
 use crate::trace_set::TraceSet;
 use nix::sys::signal::SigSet;
 use nix::unistd::Pid;
-use service::{OnBrokerDeath, Service};
+use service::Service;
 use std::ffi::{CString, OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -51,6 +51,16 @@ impl Default for Quotas {
             artifacts: Bounds::default(),
         }
     }
+}
+
+/// What becomes of a tenant whose broker died.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum OnBrokerDeath {
+    /// Every process of it is killed
+    #[default]
+    Stop,
+    /// It goes on, and each traced call gets ENOSYS, as the kernel answers when a listener is gone
+    Enosys,
 }
 
 /// A command and how it is to run.
@@ -97,6 +107,8 @@ pub struct Launch {
     pub publication: Option<Publication>,
     /// Of a rootless run: which ids the command sees as its own.
     pub rootless: Option<Shown>,
+    /// What becomes of the command without its broker.
+    pub on_broker_death: OnBrokerDeath,
     /// Of a tenant of a service: what it has instead of a job.
     pub service: Option<Service>,
 }
@@ -106,12 +118,6 @@ impl Launch {
     #[must_use]
     pub fn ends_as_one(&self) -> bool {
         self.service.is_some()
-    }
-
-    /// What becomes of the command without its broker.
-    #[must_use]
-    pub fn on_broker_death(&self) -> OnBrokerDeath {
-        self.service.as_ref().map_or(OnBrokerDeath::Stop, |service| service.on_broker_death)
     }
 }
 

@@ -4,7 +4,7 @@ use crate::artifact::store::{self, Bounds};
 use crate::broker::{Broker, FrontEvent, StartError};
 use crate::cgroup;
 use crate::front;
-use crate::launch::{self, CommandError, Extensions, Launch, Quotas};
+use crate::launch::{self, CommandError, Extensions, Launch, OnBrokerDeath, Quotas};
 use crate::live::publisher::Publisher;
 use crate::live::{self, Audience, Publication};
 use crate::logs::{self, LogFormat};
@@ -75,6 +75,10 @@ pub struct RunArgs {
     /// Longest wait for the next worker when some in a row have crashed, at most half of the deadline
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_time)]
     max_restart_delay: Duration,
+
+    /// What becomes of COMMAND if the broker is killed
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t)]
+    on_broker_death: OnBrokerDeath,
 
     /// The worker program [default: kcov-worker beside this program, or in ../libexec/kcov-broker]
     #[arg(long, value_name = "PATH")]
@@ -213,7 +217,7 @@ pub fn run_covered(args: RunArgs, cover: Option<OwnedFd>) -> anyhow::Result<u8> 
     })?;
     // While the tenant starts: what brokers that were killed left.
     live::sweep(false);
-    Ok(front::wait(ours, broker))
+    Ok(front::wait(ours, broker, args.on_broker_death))
 }
 
 fn launch(args: &RunArgs, cover: Option<OwnedFd>) -> anyhow::Result<Launch> {
@@ -261,6 +265,7 @@ fn launch(args: &RunArgs, cover: Option<OwnedFd>) -> anyhow::Result<Launch> {
             None => jail_id(),
         },
         rootless,
+        on_broker_death: args.on_broker_death,
         service: None,
     })
 }

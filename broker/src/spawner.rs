@@ -13,8 +13,7 @@ mod zygote;
 use crate::artifact;
 use crate::cgroup::Group;
 use crate::confine;
-use crate::launch::Launch;
-use crate::launch::service::OnBrokerDeath;
+use crate::launch::{Launch, OnBrokerDeath};
 use crate::live::Publication;
 use crate::sys::fork;
 use crate::sys::process::pidfd_open;
@@ -28,6 +27,7 @@ use nix::unistd::Pid;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// How often the spawner reaps children that have ended, milliseconds.
 const REAP: u16 = 1000;
@@ -71,7 +71,7 @@ pub fn serve(socket: OwnedFd, launch: &Launch) -> i32 {
             Err(ChannelError::Closed) => {
                 // The broker may open no file any more, or was killed.
                 launch.publication.iter().for_each(Publication::withdraw);
-                outlive_children(tender, launch.on_broker_death());
+                outlive_children(tender, launch.on_broker_death);
                 group.into_iter().for_each(Group::remove);
                 return 0;
             }
@@ -85,6 +85,10 @@ pub fn serve(socket: OwnedFd, launch: &Launch) -> i32 {
 /// the time that it wants, until `SIGTERM` says otherwise.
 fn outlive_children(mut tender: Option<Pid>, on_broker_death: OnBrokerDeath) {
     const ROUNDS: u32 = 2000;
+    /// While they end.
+    const SHORT: Duration = Duration::from_millis(1);
+    /// While the tenant does as it likes.
+    const LONG: Duration = Duration::from_millis(50);
     let (mut rounds, mut patient) = (0, on_broker_death == OnBrokerDeath::Enosys);
     let asked = Arc::new(AtomicBool::new(false));
     // Without a handler the signal ends this process, and with it nothing else.
@@ -105,8 +109,9 @@ fn outlive_children(mut tender: Option<Pid>, on_broker_death: OnBrokerDeath) {
         if !reap(&mut tender) {
             return;
         }
-        rounds += u32::from(!patient || tender.is_none());
-        std::thread::sleep(std::time::Duration::from_millis(1));
+        let ends = !patient || tender.is_none();
+        rounds += u32::from(ends);
+        std::thread::sleep(if ends { SHORT } else { LONG });
     }
 }
 

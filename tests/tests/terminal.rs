@@ -1,8 +1,11 @@
 //! On a terminal the command is a job like any other.
 
 use anyhow::Result;
+use kcov_tests::process::Process;
 use kcov_tests::terminal::Terminal;
 use kcov_tests::{Run, Session, until};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,8 +14,12 @@ const PROMPT: &str = "prompt> ";
 
 /// A shell with job control on a terminal, and the line that runs `command` under the broker.
 fn shell(command: &[&str], profile: &str) -> Result<(Terminal, String)> {
+    shell_for(&Run::new(command.iter().copied()).trace(profile))
+}
+
+fn shell_for(run: &Run) -> Result<(Terminal, String)> {
     let session = Session::new()?;
-    let line = Run::new(command.iter().copied()).trace(profile).line(&session)?;
+    let line = run.line(&session)?;
     let words = [line.get_program()].into_iter().chain(line.get_args());
     let line = words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
     let mut terminal = Terminal::start(session, &["bash", "--norc", "--noprofile", "-i"])?;
@@ -97,4 +104,34 @@ fn background_jobs() -> Result<()> {
     terminal.press("kill -STOP %1; sleep 0.2; bg %1; wait %1\n")?;
     terminal.expect(PROMPT)?;
     assert_last_status(&mut terminal, 6)
+}
+
+/// A command that goes on without its broker stops, continues and ends by the keys as before.
+#[test]
+fn a_job_without_a_broker_stays_one() -> Result<()> {
+    let run = Run::new(["cat"]).trace("getppid").option("--on-broker-death").option("enosys");
+    let (mut terminal, line) = shell_for(&run)?;
+    terminal.press(&format!("{line}\n"))?;
+    wait_for(&terminal, "cat")?;
+    // It opens no more files after that.
+    terminal.press("before\n")?;
+    terminal.expect("before\r\nbefore\r\n")?;
+    let named = terminal.session.named("kcov-broker").into_iter();
+    let is_front =
+        |process: &Process| process.parent().and_then(Process::name).is_some_and(|name| name == "bash");
+    let (front, broker): (Vec<_>, Vec<_>) = named.into_iter().partition(is_front);
+    assert_eq!((front.len(), broker.len()), (1, 1));
+    kill(Pid::from_raw(broker[0].0), Signal::SIGKILL)?;
+    terminal.expect("the command goes on")?;
+    terminal.expect("\n")?;
+    terminal.press("\x1a")?;
+    terminal.expect("Stopped")?;
+    terminal.expect(PROMPT)?;
+    terminal.press("fg\n")?;
+    terminal.expect("\r\n")?;
+    terminal.press("again\n")?;
+    terminal.expect("again\r\nagain\r\n")?;
+    terminal.press("\x03")?;
+    terminal.expect(PROMPT)?;
+    assert_last_status(&mut terminal, 125)
 }

@@ -59,11 +59,11 @@ impl TenantConfig {
             publication: Publication::new(Name::like(&self.name), self.publish)
                 .map(|publication| Publication { restarts, ..publication }),
             jail_id: if rootless.is_some() { geteuid().as_raw() } else { jail_id },
+            on_broker_death: self.on_broker_death,
             service: Some(Service {
                 identity: identity(self)?,
                 directory: self.directory.clone(),
                 output: self.output.clone(),
-                on_broker_death: self.on_broker_death,
             }),
             rootless,
         })

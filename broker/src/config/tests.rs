@@ -2,7 +2,8 @@
 
 use super::tenant::RestartWhen;
 use super::{Config, ConfigErrors, Source};
-use crate::launch::service::{OnBrokerDeath, Output};
+use crate::launch::OnBrokerDeath;
+use crate::launch::service::Output;
 use nix::sys::signal::Signal;
 use proptest::prelude::*;
 use std::time::Duration;

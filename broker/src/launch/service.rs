@@ -13,16 +13,6 @@ use crate::sys::privilege;
 /// `CAP_SYS_ADMIN` (`include/uapi/linux/capability.h`), as a set.
 const SYS_ADMIN: u64 = 1 << 21;
 
-/// What becomes of a tenant whose broker died.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum OnBrokerDeath {
-    /// Every process of it is killed.
-    #[default]
-    Stop,
-    /// It goes on, and each traced call gets `ENOSYS`, as the kernel answers when a listener is gone.
-    Enosys,
-}
-
 /// Who a command runs as.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
@@ -55,8 +45,6 @@ pub struct Service {
     pub directory: PathBuf,
     /// Where its output goes.
     pub output: Output,
-    /// What becomes of it without its broker.
-    pub on_broker_death: OnBrokerDeath,
 }
 
 /// A step that failed, with its errno.

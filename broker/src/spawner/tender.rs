@@ -5,8 +5,8 @@
 //! outside the filter. It tells the broker what becomes of the command and passes signals on to it.
 
 use super::message::{TenderEvent, TenderOrder};
-use crate::launch::Launch;
-use crate::launch::service::{OnBrokerDeath, Service};
+use crate::launch::service::Service;
+use crate::launch::{Launch, OnBrokerDeath};
 use crate::sys::fork::{self, Pointers};
 use crate::sys::pidfd;
 use crate::sys::process::pidfd_open;
@@ -37,7 +37,7 @@ pub fn serve(descriptors: Vec<OwnedFd>, launch: &Launch, claims: &Claims) -> i32
     let _ = nix::sys::prctl::set_name(c"kcov-tender");
     let mut broker = Channel::from(socket);
     match Tender::start(&mut broker, launch, claims) {
-        Ok(tender) => tender.run(&mut broker, launch.on_broker_death()),
+        Ok(tender) => tender.run(&mut broker, launch.on_broker_death),
         // The broker is gone: there is nobody to tell.
         Err(StartError::Channel) => 1,
         Err(StartError::Step { step, errno }) => {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::broker::{FrontEvent, FrontOrder};
 use crate::control::message::Condition;
-use crate::launch::service::OnBrokerDeath;
+use crate::launch::OnBrokerDeath;
 use nix::sys::signal::Signal;
 use std::collections::btree_map::Entry;
 use tracing::{error, info, warn};
