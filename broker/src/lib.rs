@@ -76,5 +76,6 @@ pub mod tenant;
 pub mod threads;
 pub mod trace_set;
 pub mod trial;
+pub mod untaken;
 pub mod worker_output;
 pub mod worker_process;

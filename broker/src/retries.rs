@@ -1,6 +1,7 @@
-//! Calls that a worker died of and that the next one handles once more.
+//! Calls that a worker has from the broker, and not from the listener: those that no worker took (see
+//! [`untaken`](crate::untaken)), and those that a worker died of and that the next one handles once more.
 //!
-//! The handlers have said that they may have such a call twice; the dead worker's slot alleges which call it was, and
+//! Of the latter the handlers have said that they may have such a call twice; the dead worker's slot alleges which call it was, and
 //! that nothing was done for it. A worker that lies there harms a caller of its own tenant alone, as it may anyway. No
 //! call is handled a third time, and its caller has an answer within the deadline of the first attempt: so a call that
 //! took longer than half of it is not handled again, and one that the broker ended its worker for has no time left.
@@ -26,25 +27,25 @@ struct Retry {
     due: Instant,
 }
 
-/// The calls of one tenant that are handled once more.
+/// Such calls of one tenant.
 #[derive(Debug, Default)]
 pub struct Retries {
     calls: HashMap<NotificationId, Retry>,
 }
 
 impl Retries {
-    /// Has a call handled once more. The order goes to the next worker by [`take_orders`](Self::take_orders).
+    /// Has a call handled by a worker. The order goes to the next worker by [`take_orders`](Self::take_orders).
     pub fn begin(&mut self, id: NotificationId, order: Order, due: Instant) {
         self.calls.insert(id, Retry { worker: None, order, due });
     }
 
-    /// Whether the call is handled once more already.
+    /// Whether the call is among them.
     #[must_use]
     pub fn has(&self, id: NotificationId) -> bool {
         self.calls.contains_key(&id)
     }
 
-    /// Whether the call is handled once more, and not by `worker`.
+    /// Whether the call is among them, and not `worker`'s.
     #[must_use]
     pub fn is_for_another(&self, id: NotificationId, worker: u32) -> bool {
         self.calls.get(&id).is_some_and(|retry| retry.worker != Some(worker))
@@ -52,16 +53,19 @@ impl Retries {
 
     /// Orders that no worker has; they are `worker`'s now.
     pub fn take_orders(&mut self, worker: u32) -> Vec<Order> {
-        let unordered = self.calls.values_mut().filter(|retry| retry.worker.is_none());
-        unordered
-            .map(|retry| {
+        let unordered = self.calls.iter_mut().filter(|(_, retry)| retry.worker.is_none());
+        let mut orders: Vec<_> = unordered
+            .map(|(id, retry)| {
                 retry.worker = Some(worker);
-                retry.order.clone()
+                (*id, retry.order.clone())
             })
-            .collect()
+            .collect();
+        // Ids are given in the order of the calls.
+        orders.sort_unstable_by_key(|(id, _)| *id);
+        orders.into_iter().map(|(_, order)| order).collect()
     }
 
-    /// `worker` is dead. What it had in flight was handled twice: `true`; what it had not begun is for the next one.
+    /// `worker` is dead. What it had in flight was its last attempt: `true`; what it had not begun is for the next one.
     pub fn worker_died(&mut self, worker: u32, in_flight: NotificationId) -> bool {
         let lost = self.calls.remove(&in_flight).is_some();
         for retry in self.calls.values_mut().filter(|retry| retry.worker == Some(worker)) {
@@ -94,7 +98,7 @@ impl Tenant {
         let (arch, number) = worker.alleged_call();
         let tid = worker.word(slot::PID) as u32;
         let args = std::array::from_fn(|i| worker.word(slot::ARGUMENTS + i));
-        self.retries.begin(id, Order::Retry { id, tid, arch, number, args }, received + deadline);
+        self.retries.begin(id, Order::Call { id, tid, arch, number, args }, received + deadline);
         self.counters.retries += 1;
         let call = crate::call_name::of(arch, number);
         info!(event = "retry", tid, call = call.as_str(), "the next worker handles a call once more");
@@ -118,7 +122,7 @@ impl Tenant {
     }
 
     /// Forgets what was answered; then as [`Retries::worker_died`].
-    pub(crate) fn was_handled_twice(&mut self, dead: u32, in_flight: NotificationId) -> bool {
+    pub(crate) fn was_last_attempt(&mut self, dead: u32, in_flight: NotificationId) -> bool {
         self.forget_answered();
         self.retries.worker_died(dead, in_flight)
     }
@@ -128,7 +132,7 @@ impl Tenant {
         self.retries.keep(|id| listener::id_valid(listener, id) == Ok(true));
     }
 
-    /// Gives up calls whose second attempt does not come to an end in time.
+    /// Gives up calls that do not come to an end in time.
     pub(crate) fn look_at_retries(&mut self, now: Instant) {
         self.forget_answered();
         for (id, worker) in self.retries.take_due(now) {
@@ -148,7 +152,7 @@ mod tests {
     fn begun() -> (Retries, Instant) {
         let mut retries = Retries::default();
         let due = Instant::now() + Duration::from_secs(1);
-        retries.begin(7, Order::Retry { id: 7, tid: 1, arch: 0, number: 2, args: [0; 6] }, due);
+        retries.begin(7, Order::Call { id: 7, tid: 1, arch: 0, number: 2, args: [0; 6] }, due);
         (retries, due)
     }
 

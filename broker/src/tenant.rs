@@ -14,6 +14,7 @@ use crate::sys::descriptor::Tables;
 use crate::sys::listener::{self, Answer};
 use crate::sys::shared::SharedWords;
 use crate::sys::socket::{self, Channel, ChannelError};
+use crate::untaken::Untaken;
 use crate::worker_output::WorkerOutput;
 use crate::worker_process::{Sockets, WorkerProcess};
 use kcov_proto::claims::Claims;
@@ -72,6 +73,8 @@ pub(crate) struct Expected {
     pub(crate) index: u32,
     pub(crate) sockets: Sockets,
     pub(crate) slot: SharedWords,
+    /// When it was asked for.
+    pub(crate) since: Instant,
 }
 
 /// One tenant.
@@ -91,8 +94,10 @@ pub struct Tenant {
     pub(crate) keeper: Keeper,
     /// Open files of the handlers' devices, if they have any.
     pub(crate) files: Option<Files>,
-    /// Calls that are handled once more.
+    /// Calls that workers have from the broker.
     pub(crate) retries: Retries,
+    /// Calls that no worker takes.
+    pub(crate) untaken: Untaken,
     pub(crate) listener: OwnedFd,
     pub(crate) registry: Registry,
     pub(crate) roster: OwnedFd,
@@ -151,7 +156,7 @@ impl Tenant {
             Err(error) => return Err(error.into()),
         }
         let sockets = Sockets { channel: ours.into(), orders: our_orders.into(), output, journal };
-        self.expected = Some(Expected { index, sockets, slot });
+        self.expected = Some(Expected { index, sockets, slot, since: Instant::now() });
         Ok(())
     }
 
@@ -160,7 +165,7 @@ impl Tenant {
     /// # Errors
     /// If it cannot be watched.
     pub(crate) fn worker_forked(&mut self, pid: u32) -> Result<(), TenantError> {
-        let Some(Expected { index, sockets, slot }) = self.expected.take() else {
+        let Some(Expected { index, sockets, slot, since: _ }) = self.expected.take() else {
             warn!(pid, "the zygote forked a worker that nobody asked for");
             return Ok(());
         };
@@ -322,7 +327,7 @@ impl Tenant {
             return;
         }
         for id in candidates {
-            // One that the next worker handles once more is not hidden.
+            // One that the next worker has from the broker is not hidden.
             if !self.retries.has(id) && listener::id_valid(self.listener.as_fd(), id) == Ok(true) {
                 self.answer_caller(id, Answer::Fail(Errno::EIO));
                 if !self.has_unanswered() {

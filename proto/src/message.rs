@@ -202,9 +202,9 @@ pub enum Order {
     },
     /// Nobody has these files any more (at most [`MAX_CLOSED`]): let go of their state.
     Closed(Vec<ArenaId>),
-    /// A worker died with this call in flight, and its handlers may have it once more: handle and answer it as a
-    /// notification. What the call is, is the dead worker's word.
-    Retry {
+    /// Handle and answer this call as a notification: the broker took it while there was no worker; or a worker died with
+    /// it in flight, and its handlers may have it once more. What the call is, is the dead worker's word then.
+    Call {
         /// The notification.
         id: NotificationId,
         /// Caller, a thread id.

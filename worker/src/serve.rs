@@ -132,7 +132,7 @@ fn obey(
             dispatch.open(&Opening { call, device, flags, file }, context)?;
             Stopwatch::stop(start, context);
         }
-        Order::Retry { id, tid, arch, number, args } => {
+        Order::Call { id, tid, arch, number, args } => {
             Call { id, tid, abi: Abi::of(arch, number), number, args }.show(context.slot());
             begin(context);
             handle(listener, dispatch, context, stopwatch)?;

@@ -196,6 +196,7 @@ impl Broker {
             keeper: Default::default(),
             files,
             retries: Default::default(),
+            untaken: Default::default(),
             listener,
             registry,
             roster,

@@ -75,11 +75,12 @@ impl Broker {
             // A worker ends by itself when nobody is left to serve.
             return Ok(());
         }
-        let twice = self.tenant.was_handled_twice(index, worker.word(slot::ID));
+        let was_last = self.tenant.was_last_attempt(index, worker.word(slot::ID));
         self.tenant.reorder(index, worker.word(slot::ID));
-        if twice || !self.tenant.retry(&worker, Instant::now(), self.deadline) {
+        if was_last || !self.tenant.retry(&worker, Instant::now(), self.deadline) {
             self.tenant.answer_for_dead(&worker);
         }
+        self.tenant.take_untaken(Instant::now(), self.deadline);
         let reason = worker.killed.unwrap_or("not by the broker");
         let tid = worker.word(slot::PID) as u32;
         warn!(
@@ -116,6 +117,7 @@ impl Broker {
         let unanswered = self.tenant.has_unanswered();
         let shown: Vec<u64> = self.tenant.workers.values().map(|worker| worker.word(slot::ID)).collect();
         shown.into_iter().filter(|id| *id != 0).for_each(|id| self.tenant.saw(id));
+        self.tenant.look_at_untaken(now, deadline);
         let has_handlers = !self.tenant.claims.is_empty();
         for worker in self.tenant.workers.values_mut() {
             worker.look(now);

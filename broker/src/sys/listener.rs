@@ -1,10 +1,14 @@
 //! The ioctls of a seccomp listener that the broker and the readers use (`seccomp_unotify(2)`).
 
+use super::alarm::Alarm;
 use kcov_proto::{Errno, message::NotificationId};
 use nix::errno::Errno as SysErrno;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::Duration;
 
 mod raw {
+    nix::ioctl_readwrite!(recv, b'!', 0, libc::seccomp_notif);
     nix::ioctl_readwrite!(send, b'!', 1, libc::seccomp_notif_resp);
     nix::ioctl_write_ptr!(id_valid, b'!', 2, u64);
     nix::ioctl_write_ptr!(addfd, b'!', 3, libc::seccomp_notif_addfd);
@@ -22,6 +26,24 @@ pub enum Answer {
     Fail(Errno),
     /// The kernel runs the call.
     Continue,
+}
+
+/// Takes the notification that has waited longest; `None` if there is none. For a listener that shows `POLLIN`: it waits for
+/// some milliseconds if somebody else is quicker.
+///
+/// # Errors
+/// Anything but that.
+pub fn receive(listener: BorrowedFd<'_>) -> Result<Option<libc::seccomp_notif>, SysErrno> {
+    // RECV knows no O_NONBLOCK.
+    let _alarm = Alarm::every(Duration::from_millis(5))?;
+    // SAFETY: all of its fields are integers; the kernel wants zeroes.
+    let mut notification: libc::seccomp_notif = unsafe { MaybeUninit::zeroed().assume_init() };
+    // SAFETY: the kernel reads and writes a `seccomp_notif`, which is a live one of this frame.
+    match unsafe { raw::recv(listener.as_raw_fd(), &raw mut notification) } {
+        Ok(_) => Ok(Some(notification)),
+        Err(SysErrno::ENOENT | SysErrno::EINTR) => Ok(None),
+        Err(errno) => Err(errno),
+    }
 }
 
 /// Whether the notification still waits for an answer.

@@ -90,7 +90,7 @@ pub fn order() -> impl Strategy<Value = Order> {
             .prop_map(|(id, tid, device, flags, file)| Order::Open { id, tid, device, flags, file }),
         vec(arena(), 0..=MAX_CLOSED).prop_map(Order::Closed),
         (any::<u64>(), any::<u32>(), any::<u32>(), any::<i32>(), any::<[u64; 6]>())
-            .prop_map(|(id, tid, arch, number, args)| Order::Retry { id, tid, arch, number, args }),
+            .prop_map(|(id, tid, arch, number, args)| Order::Call { id, tid, arch, number, args }),
     ]
 }
 
@@ -185,7 +185,7 @@ const _: fn(AssistKind, Verdict, ReaderKind, ReaderReply, ZygoteRequest, ZygoteR
         }
         match order {
             Order::Open { id: _, tid: _, device: _, flags: _, file: _ } | Order::Closed(_) => {}
-            Order::Retry { id: _, tid: _, arch: _, number: _, args: _ } => {}
+            Order::Call { id: _, tid: _, arch: _, number: _, args: _ } => {}
         }
         match verdict {
             Verdict::Value(_) | Verdict::Fail(_) | Verdict::Continue => {}
