@@ -10,20 +10,20 @@ use crate::doctor::{self, DoctorArgs};
 use crate::live::exporter::{self, MetricsArgs};
 use crate::live::status::{self, StatusArgs};
 use crate::live::top::{self, TopArgs};
+use crate::manual;
 use crate::replay::{self, ReplayArgs};
 use crate::run::{self, RunArgs};
 use crate::serve::{self, ServeArgs};
 use crate::symbolize::{self, SymbolizeArgs};
-use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Gives a command a working KCOV device that user-space handlers feed.
 #[derive(Debug, Parser)]
 #[command(name = "kcov-broker", version, propagate_version = true)]
-struct Cli {
+pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,
 }
@@ -62,9 +62,9 @@ enum Command {
         /// Which shell
         shell: clap_complete::Shell,
     },
-    /// Print the manual page, of the program or of one of its commands
+    /// Print the manual page, of the program, of one of its commands, or of its configuration
     Man {
-        /// Which command
+        /// Which command, or kcov-broker.toml
         command: Option<String>,
         /// Write the pages of all of them into this directory instead
         #[arg(long, value_name = "DIR", conflicts_with = "command")]
@@ -108,8 +108,12 @@ pub fn main() -> ExitCode {
             clap_complete::generate(shell, &mut Cli::command(), "kcov-broker", &mut text);
             print(&text)
         }
-        Command::Man { into: Some(directory), .. } => pages(&directory),
-        Command::Man { command, into: None } => man(command.as_deref()),
+        Command::Man { into: Some(directory), .. } => {
+            manual::write(Cli::command(), &directory).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Man { command, into: None } => {
+            manual::page(Cli::command(), command.as_deref()).and_then(|text| print(&text))
+        }
     };
     result.unwrap_or_else(|error| {
         if is_broken_pipe(&error) {
@@ -119,29 +123,6 @@ pub fn main() -> ExitCode {
         eprintln!("kcov-broker: {error:#}");
         ExitCode::from(crate::front::BROKER_FAILED)
     })
-}
-
-fn man(command: Option<&str>) -> anyhow::Result<ExitCode> {
-    let mut program = Cli::command();
-    // Lets each command know its full name.
-    program.build();
-    let page = match command {
-        None => program,
-        Some(name) => match program.find_subcommand(name) {
-            Some(found) => found.clone(),
-            None => anyhow::bail!("there is no command {name:?}: see kcov-broker --help"),
-        },
-    };
-    let mut text = Vec::new();
-    clap_mangen::Man::new(page).render(&mut text)?;
-    print(&text)
-}
-
-/// Writes all manual pages, under the names by which `man` finds them.
-fn pages(directory: &Path) -> anyhow::Result<ExitCode> {
-    clap_mangen::generate_to(Cli::command(), directory)
-        .with_context(|| format!("cannot write the manual pages into {}", directory.display()))?;
-    Ok(ExitCode::SUCCESS)
 }
 
 fn print(text: &[u8]) -> anyhow::Result<ExitCode> {

@@ -25,6 +25,7 @@
 pub mod check;
 pub mod draft;
 pub mod errors;
+pub mod keys;
 pub mod launch;
 pub mod probe;
 pub mod section;

@@ -53,6 +53,7 @@ pub mod front;
 pub mod launch;
 pub mod live;
 pub mod logs;
+pub mod manual;
 pub mod permit;
 pub mod placeholder;
 pub mod poller;

@@ -25,6 +25,7 @@
 //! | `broker_crash` | a broker was killed | |
 //! | `service_start` | the service serves | tenants, socket |
 //! | `service_reload` | the configuration was read again, or is wrong | added, changed, removed |
+//! | `metrics_end` | the process for metrics ended, or has no use | reason |
 //! | `service_end` | the service is told to end, and has ended | |
 //!
 //! `id` numbers the instances of a tenant, `tid` is the calling thread, `worker` a process id; `errno` is there if the

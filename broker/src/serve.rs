@@ -31,6 +31,7 @@
 //! | `SIGHUP` | the configuration is read again: tenants are added, stopped and restarted as it has changed |
 
 pub mod clients;
+pub mod exporting;
 pub mod life;
 pub mod link;
 pub mod manager;

@@ -49,7 +49,8 @@ fn lintian_has_nothing_to_say() -> Result<()> {
 
 #[test]
 fn what_an_operator_looks_for_is_installed() -> Result<()> {
-    let machine = installed("id -un kcov-tenant; man -w kcov-broker-serve; kcov-broker doctor", &[])?;
+    let machine =
+        installed("id -un kcov-tenant; man -w kcov-broker-serve kcov-broker.toml; kcov-broker doctor", &[])?;
     let wanted = [
         "usr/bin/kcov-broker",
         "usr/libexec/kcov-broker/kcov-worker",
@@ -58,10 +59,14 @@ fn what_an_operator_looks_for_is_installed() -> Result<()> {
         "usr/share/man/man1/kcov-broker.1.gz",
         "usr/share/man/man1/kcov-broker-run.1.gz",
         "usr/share/man/man1/kcov-broker-tenant-add.1.gz",
+        "usr/share/man/man5/kcov-broker.toml.5.gz",
         "usr/share/bash-completion/completions/kcov-broker",
         "usr/share/zsh/vendor-completions/_kcov-broker",
         "usr/share/fish/vendor_completions.d/kcov-broker.fish",
         "usr/share/doc/kcov-broker/copyright",
+        "usr/share/doc/kcov-broker/README.md.gz",
+        "usr/share/doc/kcov-broker/TUTORIAL.md.gz",
+        "usr/share/doc/kcov-broker/LIMITS.md.gz",
         "usr/share/doc/kcov-broker/examples/fuzzing.toml",
         "etc/kcov-broker/serve.toml",
         "var/lib/kcov-broker/",

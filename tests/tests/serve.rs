@@ -8,6 +8,8 @@ mod ends;
 mod load;
 #[path = "serve/many.rs"]
 mod many;
+#[path = "serve/metrics.rs"]
+mod metrics;
 #[path = "serve/orders.rs"]
 mod orders;
 #[path = "serve/others.rs"]

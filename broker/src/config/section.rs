@@ -22,6 +22,8 @@ pub struct Found<'a> {
 pub struct Section<'a> {
     name: String,
     table: &'a DeTable<'a>,
+    /// Where it begins.
+    span: Range<usize>,
     /// What holds where the table says nothing: a section of this name.
     defaults: Option<(String, &'a DeTable<'a>)>,
     report: &'a Report<'a>,
@@ -32,13 +34,26 @@ impl<'a> Section<'a> {
     /// The table `name`.
     #[must_use]
     pub fn new(name: &str, table: &'a DeTable<'a>, report: &'a Report<'a>) -> Self {
-        Section { name: name.to_owned(), table, defaults: None, report, known: RefCell::default() }
+        Section {
+            name: name.to_owned(),
+            table,
+            span: 0..0,
+            defaults: None,
+            report,
+            known: RefCell::default(),
+        }
     }
 
     /// The same, with another table for what this one does not say.
     #[must_use]
     pub fn with_defaults(self, defaults: Option<(String, &'a DeTable<'a>)>) -> Self {
         Section { defaults, ..self }
+    }
+
+    /// Where it begins.
+    #[must_use]
+    pub fn span(&self) -> Range<usize> {
+        self.span.clone()
     }
 
     /// What collects the errors.
@@ -115,7 +130,8 @@ impl<'a> Section<'a> {
             let DeValue::Table(table) = found.value else { return None };
             Some((found.path, table))
         });
-        Some(Section::new(&path, table, self.report).with_defaults(defaults))
+        let section = Section::new(&path, table, self.report).with_defaults(defaults);
+        Some(Section { span, ..section })
     }
 
     /// Every key that was not asked for is an error.

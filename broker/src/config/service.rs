@@ -2,6 +2,7 @@
 
 use super::section::Section;
 use super::{Source, values};
+use crate::live::exporter;
 use crate::logs::LogFormat;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -19,6 +20,19 @@ pub struct ServeConfig {
     pub shutdown: Duration,
     /// Form of the log.
     pub log_format: LogFormat,
+    /// Where the tenants' counters are kept for Prometheus, if they are.
+    pub metrics: Option<MetricsConfig>,
+}
+
+/// `[serve.metrics]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetricsConfig {
+    /// A file that is written again and again.
+    pub file: Option<PathBuf>,
+    /// Time between two writes.
+    pub every: Duration,
+    /// A Unix socket on which HTTP requests are answered.
+    pub listen: Option<PathBuf>,
 }
 
 impl Default for ServeConfig {
@@ -31,6 +45,7 @@ impl Default for ServeConfig {
             uids: UIDS,
             shutdown: Duration::from_secs(30),
             log_format: LogFormat::default(),
+            metrics: None,
         }
     }
 }
@@ -44,7 +59,25 @@ impl ServeConfig {
             uids: section.read_or("uids", default.uids, uids),
             shutdown: section.read_or("shutdown", default.shutdown, values::time),
             log_format: section.read_or("log-format", default.log_format, values::one_of(formats)),
+            metrics: section.section("metrics").map(|section| MetricsConfig::read(&section, source)),
         };
+        section.finish();
+        read
+    }
+}
+
+impl MetricsConfig {
+    fn read(section: &Section<'_>, source: &Source) -> Self {
+        let path = values::path(&source.directory);
+        let read = MetricsConfig {
+            file: section.read("file", &path),
+            every: section.read_or("every", exporter::EVERY, values::time),
+            listen: section.read("listen", &path),
+        };
+        if !section.has("file") && !section.has("listen") {
+            let place = section.place("file", &section.span());
+            section.report().add_missing(place, "is missing, and so is `listen`: give one of them, or both");
+        }
         section.finish();
         read
     }

@@ -39,6 +39,10 @@ fn every_key_is_read() {
         uids = "70000-70099"
         shutdown = "5s"
         log-format = "json"
+        [serve.metrics]
+        file = "kcov.prom"
+        listen = "/m"
+        every = 3
         [[tenant]]
         name = "one"
         command = ["a", "b"]
@@ -70,6 +74,9 @@ fn every_key_is_read() {
     let config = parse(text).expect("right");
     assert_eq!(config.serve.socket.as_deref(), Some("/d/run/control".as_ref()));
     assert_eq!((config.serve.uids, config.serve.shutdown), (70_000..=70_099, Duration::from_secs(5)));
+    let metrics = config.serve.metrics.expect("metrics");
+    assert_eq!((metrics.file, metrics.listen), (Some("/d/kcov.prom".into()), Some("/m".into())));
+    assert_eq!(metrics.every, Duration::from_secs(3));
     let [one] = &config.tenants[..] else { panic!("one tenant") };
     assert_eq!((one.name.as_str(), &one.command[..]), ("one", &["a".to_owned(), "b".to_owned()][..]));
     assert_eq!((one.user.as_deref(), one.group.as_deref()), (Some("u"), Some("g")));

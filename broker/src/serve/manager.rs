@@ -5,6 +5,7 @@ mod orders;
 mod reload;
 
 use super::clients::Clients;
+use super::exporting::Exporting;
 use super::life::{Action, Event, Life, PATIENCE, Pace, State};
 use super::link::Link;
 use super::notify::Notifier;
@@ -53,6 +54,7 @@ pub struct Manager {
     control: ControlSocket,
     clients: Clients,
     notifier: Notifier,
+    exporting: Option<Exporting>,
     members: BTreeMap<String, Member>,
     /// Tenants of the runs that are under way.
     runs: HashMap<u32, String>,
@@ -95,6 +97,7 @@ impl Manager {
             control,
             clients: Clients::default(),
             notifier: Notifier::new(),
+            exporting: serve.metrics.clone().map(Exporting::new),
             members: BTreeMap::new(),
             runs: HashMap::new(),
             uids,
@@ -117,8 +120,8 @@ impl Manager {
         self.notifier.tell(&[NotifyState::Ready]);
         let result = self.serve();
         // The socket first: nobody is to find a service that ends.
-        let Manager { control, members, .. } = self;
-        drop((control, members));
+        let Manager { control, members, exporting, .. } = self;
+        drop((control, members, exporting));
         end_children();
         result
     }
@@ -157,7 +160,8 @@ impl Manager {
         let starts =
             self.starting().map(|since| since + SLOW_START).filter(|_| queued && self.ending.is_none());
         let end = self.ending.into_iter().flat_map(|end| [end, end + LAST]).filter(|end| *end > self.now());
-        let others = self.clients.due().into_iter().chain(self.notifier.due());
+        let exporting = self.exporting.as_ref().and_then(Exporting::due);
+        let others = self.clients.due().into_iter().chain(self.notifier.due()).chain(exporting);
         lives.chain(starts).chain(end).chain(others).min()
     }
 
@@ -172,6 +176,10 @@ impl Manager {
             Watched::Link(serial) => self.link_speaks(serial),
             Watched::Broker(serial) => self.broker_ended(serial),
             Watched::Spawner(serial) => self.spawner_ended(serial),
+            Watched::Exporter => {
+                let now = self.now();
+                self.exporting.iter_mut().for_each(|exporting| exporting.ended(now));
+            }
         }
     }
 
@@ -214,6 +222,7 @@ impl Manager {
         }
         self.members.retain(|_, member| member.life.is_live() || !member.leaves);
         self.clients.time(now);
+        self.exporting.iter_mut().for_each(|exporting| exporting.time(now, &self.poller));
         self.notifier.time(now);
         self.notifier.status(self.summary());
     }

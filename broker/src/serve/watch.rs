@@ -17,6 +17,8 @@ pub enum Watched {
     Spawner(u32),
     /// A request of this client, or its end.
     Client(u32),
+    /// The end of the process for metrics.
+    Exporter,
 }
 
 const SHIFT: u32 = 32;
@@ -30,6 +32,7 @@ impl Name for Watched {
             Watched::Broker(serial) => (3, serial),
             Watched::Spawner(serial) => (4, serial),
             Watched::Client(serial) => (5, serial),
+            Watched::Exporter => (6, 0),
         };
         kind << SHIFT | u64::from(serial)
     }
@@ -43,6 +46,7 @@ impl Name for Watched {
             3 => Watched::Broker(serial),
             4 => Watched::Spawner(serial),
             5 => Watched::Client(serial),
+            6 => Watched::Exporter,
             _ => return None,
         })
     }
