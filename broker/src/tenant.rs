@@ -98,6 +98,8 @@ pub struct Tenant {
     pub(crate) retries: Retries,
     /// Calls that no worker takes.
     pub(crate) untaken: Untaken,
+    /// Calls that no worker answers.
+    pub(crate) unanswered: Untaken,
     pub(crate) listener: OwnedFd,
     pub(crate) registry: Registry,
     pub(crate) roster: OwnedFd,

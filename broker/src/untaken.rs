@@ -1,4 +1,4 @@
-//! Calls that no worker takes.
+//! Calls that no worker takes, or that one keeps whatever it says of itself.
 //!
 //! A call waits in the kernel's queue until a worker takes it. Where the worker is stuck with another call, or the next one
 //! does not come up, that could be long, and the queue does not tell how long it was. So it is looked at: calls that
@@ -21,7 +21,7 @@ const ZYGOTE_PATIENCE: Duration = Duration::from_secs(5);
 /// Most calls that are taken at a time: a tenant may make more all the while.
 const MOST: usize = 4096;
 
-/// What looks at the queue showed.
+/// What looks at the listener showed: of calls that wait to be taken, or of those that were and wait for their answers.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Untaken {
     since: Option<Instant>,
@@ -29,7 +29,8 @@ pub struct Untaken {
 }
 
 impl Untaken {
-    /// A look: whether calls wait, and the last one that is known to have been taken.
+    /// A look: whether calls wait, and the last one that is known to have been taken. That is the kernel's word, which no
+    /// worker can change.
     pub fn look(&mut self, waiting: bool, last: Option<NotificationId>, now: Instant) {
         if !waiting || last != self.last {
             self.since = None;
@@ -45,6 +46,10 @@ impl Untaken {
     pub fn since(&self) -> Option<Instant> {
         self.since
     }
+
+    fn is_over(&self, time: Duration, now: Instant) -> bool {
+        self.since.is_some_and(|since| now.saturating_duration_since(since) >= time)
+    }
 }
 
 /// When calls that nobody has taken `since` then are to have an answer, if they are to be taken `now`.
@@ -54,13 +59,19 @@ fn due(since: Instant, now: Instant, deadline: Duration) -> Option<Instant> {
 }
 
 impl Tenant {
-    /// Looks whether calls wait that no worker takes, and ends what is to blame.
+    /// Looks whether calls wait that no worker takes or answers, and ends what is to blame.
     pub(crate) fn look_at_untaken(&mut self, now: Instant, deadline: Duration) {
         let waiting = self.listener_says(PollFlags::POLLIN);
         self.untaken.look(waiting, self.last_id, now);
-        let is_ignored = self.untaken.since().is_some_and(|since| now - since >= 2 * deadline);
-        for worker in self.workers.values_mut().filter(|_| is_ignored) {
-            worker.kill("it takes no call");
+        self.unanswered.look(self.has_unanswered(), self.last_id, now);
+        // A worker that shows what it does is ended sooner.
+        let reason = match 2 * deadline {
+            time if self.untaken.is_over(time, now) => Some("it takes no call"),
+            time if self.unanswered.is_over(time, now) => Some("it keeps a call"),
+            _ => None,
+        };
+        if let Some(reason) = reason {
+            self.workers.values_mut().for_each(|worker| worker.kill(reason));
         }
         if self.expected.as_ref().is_some_and(|expected| now - expected.since >= ZYGOTE_PATIENCE) {
             warn!("the zygote does not fork: a new one starts");

@@ -192,7 +192,7 @@ static long await_an_answer(long sent)
 }
 
 /* Variants of AssistKind and ReaderKind, by their place. */
-enum { READY, OPEN, OPENED, FILE_OF, INJECT, REASON, IOCTL, MMAP, EXEC };
+enum { READY, OPEN, OPENED, FILE_OF, INJECT, REASON, COLLISION, IOCTL, MMAP, EXEC };
 enum { MEMORY, WRITE };
 /* Variants of ReaderReply. */
 enum { READ, WRITTEN, FAILED, GONE };
@@ -560,6 +560,31 @@ static long hide_the_call(void)
 		return -ENOENT;
 	memset(words, 0, PAGE);
 	return await_the_end(0);
+}
+
+/* Says that it goes on from call to call. */
+static long count_on(uint64_t *words)
+{
+	for (uint64_t taken = words[1];; taken++)
+		__atomic_store_n(&words[1], taken, __ATOMIC_RELAXED);
+	return 0;
+}
+
+static long hide_and_boast(void)
+{
+	uint64_t *words = slot();
+
+	if (!words)
+		return -ENOENT;
+	memset(words, 0, PAGE);
+	return count_on(words);
+}
+
+static long boast(void)
+{
+	uint64_t *words = slot();
+
+	return words ? count_on(words) : -ENOENT;
 }
 
 static long mislead_and_end(void)

@@ -118,6 +118,8 @@ ACT("writing to a neighbour's memory", write_to_a_neighbour),
 ACT("writing, for a call that is over", write_for_a_stale_call),
 ACT("noise for the reader", noise_for_the_reader),
 ACT("a call that the slot does not show", hide_the_call),
+ACT("a hidden call, behind ever new ones", hide_and_boast),
+ACT("a call that it says is ever another", boast),
 ACT("another call than its own, and the end", mislead_and_end),
 
 /* The listener. */

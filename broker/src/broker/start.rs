@@ -197,6 +197,7 @@ impl Broker {
             files,
             retries: Default::default(),
             untaken: Default::default(),
+            unanswered: Default::default(),
             listener,
             registry,
             roster,

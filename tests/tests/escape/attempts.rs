@@ -47,8 +47,8 @@ impl Outcome {
             Killed => Some((SIGSYS, vec![])),
             Dies(signal) => Some((signal, vec![])),
             Ended(reason) | EndedLater(_, reason) => Some((SIGKILL, vec![reason])),
-            // The second on a machine so busy that it has not come to hide anything yet.
-            Held => Some((SIGKILL, vec!["it hides a call", "it was past its deadline"])),
+            // The last on a machine so busy that it has not come to hide anything yet.
+            Held => Some((SIGKILL, vec!["it hides a call", "it keeps a call", "it was past its deadline"])),
             Fails(_) | FailsByOwner(..) | Value(_) => None,
         }
     }
@@ -169,6 +169,8 @@ pub const ATTEMPTS: &[(&str, Outcome)] = &[
     ("writing, for a call that is over", Fails(ESRCH)),
     ("noise for the reader", Fails(EPIPE)),
     ("a call that the slot does not show", Held),
+    ("a hidden call, behind ever new ones", Held),
+    ("a call that it says is ever another", Held),
     ("another call than its own, and the end", Dies(0)),
     // The listener.
     ("a descriptor for the caller (ADDFD)", Killed),
