@@ -10,7 +10,8 @@
 //! | [`place`] | the name of a folder: the same for the same place in the code |
 //! | [`keeper`] | the broker's side: what was seen, what waits to be written |
 //! | [`mod@write`] | the writer's side: a folder is there whole, or not at all |
-//! | [`record`] | `artifact.json`, and the report |
+//! | [`record`] | `artifact.json` |
+//! | `report` | `report.txt` |
 //! | [`frames`] | from addresses to functions and lines, in stacks and in what sanitizers print |
 //! | [`build`] | which build of a program or library it was |
 //! | [`store`] | the folder of folders: its bounds, its lock, its list |
@@ -21,6 +22,7 @@ pub mod keeper;
 pub mod list;
 pub mod place;
 pub mod record;
+mod report;
 pub mod store;
 pub mod write;
 

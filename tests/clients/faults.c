@@ -2,21 +2,20 @@
 /*
  * Asks the handler of tests/handlers/faults.c for what it is told to:
  * "REQUEST[:ARGUMENT[:TIMES]]..." in hexadecimal. "call:N" is getpriority(N, 0),
- * "keep" has later requests use one open file. Prints a line for each, with the
- * last result, and how many results were EIO.
+ * "keep" has later requests use one open file, "collect" collects PCs from then
+ * on. Prints a line for each request, with the last result, and how many results
+ * were EIO; and one with the PCs that it left, if they are collected.
  */
 #include "../handlers/faults.h"
+#include "kcov_client.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/ioctl.h>
+#include <inttypes.h>
 #include <sys/syscall.h>
-#include <unistd.h>
+
+#define WORDS 4096
 
 static int kept = -1;
+static uint64_t *area;
 
 static long ask(unsigned long request, unsigned long argument)
 {
@@ -31,6 +30,16 @@ static long ask(unsigned long request, unsigned long argument)
 	return result;
 }
 
+static void print_pcs(void)
+{
+	if (!area)
+		return;
+	printf("pcs");
+	for (uint64_t i = 1; i <= area[0]; i++)
+		printf(" %#" PRIx64, area[i]);
+	printf("\n");
+}
+
 int main(int count, char **words)
 {
 	setvbuf(stdout, NULL, _IOLBF, 0);
@@ -43,6 +52,10 @@ int main(int count, char **words)
 			kept = open("/dev/faults", O_RDWR);
 			continue;
 		}
+		if (!strcmp(words[i], "collect")) {
+			need(!ioctl(kcov_ready(WORDS, &area), KCOV_ENABLE, KCOV_TRACE_PC), "ENABLE");
+			continue;
+		}
 		if (!strncmp(words[i], "call:", 5)) {
 			result = syscall(SYS_getpriority, strtoul(words[i] + 5, NULL, 0), 0);
 			printf("%s %ld\n", words[i], result < 0 ? -(long)errno : result);
@@ -53,11 +66,14 @@ int main(int count, char **words)
 			argument = strtoul(rest + 1, &rest, 16);
 		if (*rest == ':')
 			times = strtoul(rest + 1, NULL, 16);
+		if (area)
+			area[0] = 0;
 		for (unsigned long turn = 0; turn < times; turn++) {
 			result = ask(request, argument);
 			eios += result == -EIO;
 		}
 		printf("%lx %ld %lu\n", request, result, eios);
+		print_pcs();
 	}
 	return 0;
 }

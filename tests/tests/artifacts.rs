@@ -104,10 +104,13 @@ fn report(folder: &Path) -> Result<String> {
     Ok(fs::read_to_string(folder.join("report.txt"))?)
 }
 
+fn source() -> PathBuf {
+    binaries::workspace().join("tests/handlers/faults.c")
+}
+
 /// Line of the mark `HERE: NAME` in the source.
 fn line_of(name: &str) -> Result<u64> {
-    let source = binaries::workspace().join("tests/handlers/faults.c");
-    let text = fs::read_to_string(source)?;
+    let text = fs::read_to_string(source())?;
     let mark = format!("/* HERE: {name} */");
     let line = text.lines().position(|line| line.ends_with(&mark)).context("a mark")?;
     Ok(line as u64 + 1)
@@ -225,6 +228,42 @@ fn what_address_sanitizer_reports_is_there_with_lines() -> Result<()> {
     kept.assert_reproduced(&kept.one("SIGSEGV")?).map(drop)
 }
 
+/// A handler may have both: what it covered up to its death is in the caller's area.
+#[test]
+fn address_sanitizer_and_coverage_go_together() -> Result<()> {
+    let flags =
+        ["-fsanitize=address", "-fsanitize-coverage=trace-pc,trace-cmp", "-fno-optimize-sibling-calls"];
+    let library = faults(&flags)?;
+    let kept = Kept::run(&library, &["collect", "7106:10", "7100:7"], &[])?;
+    let [crash, covered, fine, after] = kept.results()[..] else { panic!("{:?}", kept.results()) };
+    assert_eq!((crash, fine), ("7106 -5 1", "7100 7 0"));
+    let text = report(&kept.one("SIGABRT")?)?;
+    assert!(text.contains("ERROR: AddressSanitizer: heap-buffer-overflow"), "{text}");
+    let places = |pcs: &str| -> Result<String> {
+        let library = library.to_string_lossy();
+        let pcs = pcs.split(' ').skip(1);
+        let words: Vec<_> = ["symbolize", "--handler", &library].into_iter().chain(pcs).collect();
+        Ok(String::from_utf8(kept.broker(&words)?.stdout)?)
+    };
+    let (covered, after) = (places(covered)?, places(after)?);
+    let overflow = format!("overflow_heap {}", source().display());
+    let line = format!("{overflow}:{}:", line_of("overflow_heap")?);
+    assert!(covered.contains(&line), "{line} in {covered}");
+    assert!(after.contains("faults_ioctl") && !after.contains(&overflow), "{after}");
+    Ok(())
+}
+
+/// What repeats is told once, and the stack is that of the handler.
+#[test]
+fn the_report_is_short() -> Result<()> {
+    let kept = Kept::run(&faults(&[])?, &["keep", "7100:5:20", "7101:8"], &[])?;
+    let text = report(&kept.one("SIGSEGV")?)?;
+    assert!(text.contains("  (these 2 32 times)"), "{text}");
+    assert!(text.contains(" are the worker's own\n") && !text.contains("kcov_worker::"), "{text}");
+    assert!(text.lines().count() < 30, "{text}");
+    Ok(())
+}
+
 #[test]
 fn what_ubsan_reports_is_there_whether_it_would_recover_or_not() -> Result<()> {
     for flags in [&["-fsanitize=undefined"][..], &["-fsanitize=undefined", "-fno-sanitize-recover"]] {
@@ -252,10 +291,12 @@ fn panics_are_told_apart_by_where_they_happen() -> Result<()> {
         said += &report(folder)?;
         let again = kept.assert_reproduced(folder)?;
         assert!(again.contains("panicking-worker.rs:"), "{again}");
+        said += &again;
     }
     for part in [
         "index out of bounds: the len is 4 but the index is 9",
         "a small number: TryFromIntError",
+        "ioctl 0x7100 of file 1 returns 5",
         "panicking_worker::look_up at ",
         "panicking_worker::unwrap at ",
     ] {

@@ -2,7 +2,7 @@
 
 use crate::call::{Abi, Call};
 use crate::caller::Port;
-use crate::handler::Handler;
+use crate::handler::{Answer, Handler};
 use crate::handlers::Handlers;
 use crate::jail::filter;
 use crate::jail::rules::Who;
@@ -66,28 +66,37 @@ impl Replay {
                 let abi = Abi::numbered(*abi).unwrap_or(Abi::Native);
                 let call = Call { id: 1, tid: *tid, abi, number: *number, args: *args };
                 let answer = self.handlers.answer(&call, memory);
-                println!("call {number}: {:?}", answer.map(|(_, answer)| answer));
+                println!("call {number} {}", said(answer));
             }
             Event::Open { file, device, flags } => {
                 self.devices.insert(*file, *device);
                 let result =
                     self.handlers.open_device(*device, *flags, *file, &Call::open(1, 1, *flags), memory);
-                println!("open of file {}: {result:?}", file.number());
+                let result =
+                    result.map_or_else(|errno| format!("fails with {errno}"), |()| "succeeds".to_owned());
+                println!("open of file {} {result}", file.number());
             }
             Event::Ioctl { file, request, arg } => {
                 let device = self.devices.get(file).copied().unwrap_or_default();
                 let args = [0, u64::from(*request), *arg, 0, 0, 0];
                 let call = Call { id: 1, tid: 1, abi: Abi::Native, number: libc::SYS_ioctl as i32, args };
                 let answer = self.handlers.ioctl((*file, device), &call, memory);
-                println!(
-                    "ioctl {request:#x} of file {}: {:?}",
-                    file.number(),
-                    answer.map(|(_, answer)| answer)
-                );
+                println!("ioctl {request:#x} of file {} {}", file.number(), said(answer));
             }
             Event::Closed { file } => self.handlers.close(&[*file]),
             Event::Read { .. } | Event::NoRead { .. } | Event::NoWrite { .. } => {}
         }
+    }
+}
+
+/// What became of a call.
+fn said(answer: Option<(usize, Answer)>) -> String {
+    match answer.map(|(_, answer)| answer) {
+        None => "is no handler's".to_owned(),
+        Some(Answer::Value(value)) => format!("returns {value}"),
+        Some(Answer::Fail(errno)) => format!("fails with {errno}"),
+        Some(Answer::Descriptor { .. }) => "returns a new descriptor".to_owned(),
+        Some(Answer::Continue { reason }) => format!("goes on: {reason}"),
     }
 }
 

@@ -6,9 +6,15 @@ use crate::symbolize::{SourceFrame, frames_at};
 use addr2line::Loader;
 use kcov_proto::message::LoadedModule;
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
-use std::fmt;
+use std::collections::{HashMap, HashSet};
+use std::fmt::{self, Write as _};
+use std::ops::Range;
 use std::path::Path;
+
+/// Names of the worker's own functions begin so.
+const WORKER: &str = "kcov_worker::";
+/// Sources of Rust's standard library have paths that begin so.
+const STANDARD_LIBRARY: &str = "/rustc/";
 
 /// One frame of a stack. Of several functions that were compiled into one, each has its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +52,34 @@ impl fmt::Display for Frame {
     }
 }
 
+/// Which frames of a stack are the handler's: up to those of the worker that call it, and without those of what it
+/// called last, be it the worker's recording, the C library or a sanitizer. `libraries` are the files of handlers that are
+/// not part of the worker program. `None` if there are no such frames, or no symbols to tell.
+pub(super) fn of_the_handler(stack: &[Frame], libraries: &[&str]) -> Option<Range<usize>> {
+    let is_named = |frame: &&Frame| {
+        let function = frame.function.as_deref().unwrap_or_default();
+        function.trim_start_matches('<').starts_with(WORKER)
+    };
+    // Closures may have no path in their name, but stand in the same files.
+    let files: HashSet<&str> =
+        stack.iter().filter(is_named).filter_map(|frame| frame.file.as_deref()).collect();
+    let is_of_the_worker =
+        |frame: &Frame| is_named(&frame) || frame.file.as_deref().is_some_and(|file| files.contains(file));
+    let program = stack.iter().find(is_named).and_then(|frame| frame.module.as_deref());
+    let is_of_the_program = |frame: &Frame| {
+        let is_there = frame.module.is_some() && frame.module.as_deref() == program;
+        is_there
+            && !is_of_the_worker(frame)
+            && frame.file.as_deref().is_some_and(|file| !file.starts_with(STANDARD_LIBRARY))
+    };
+    let is_of_a_library =
+        |frame: &Frame| frame.module.as_deref().is_some_and(|file| libraries.contains(&file));
+    let start =
+        stack.iter().position(is_of_a_library).or_else(|| stack.iter().position(is_of_the_program))?;
+    let length = stack[start..].iter().position(is_of_the_worker);
+    Some(start..length.map_or(stack.len(), |length| start + length))
+}
+
 /// The symbols of what was loaded, read when they are asked for.
 pub(super) struct Symbols<'a> {
     modules: &'a [LoadedModule],
@@ -67,20 +101,40 @@ impl<'a> Symbols<'a> {
         frames
     }
 
-    /// What a sanitizer has printed, with function and line after each address of a stack.
-    pub(super) fn explain(&mut self, text: &str) -> String {
+    /// What a sanitizer has printed, with function and line after each address of a stack, up to those of the worker
+    /// that call the handler.
+    pub(super) fn explain(&mut self, text: &str, libraries: &[&str]) -> String {
         let mut explained = String::new();
-        for line in text.split_inclusive('\n') {
-            explained += line.trim_end_matches('\n');
-            // Sanitizers print the address of the call, not that to which it returns.
-            if let Some(address) = stack_line(line) {
-                let frames = self.at(address, address);
-                let known: Vec<_> = frames.iter().filter(|frame| frame.function.is_some()).collect();
-                for (at, frame) in known.iter().enumerate() {
-                    explained += &format!("{} {frame}", if at == 0 { "" } else { "," });
-                }
+        let mut lines = text.lines().peekable();
+        while let Some(line) = lines.next() {
+            let Some(address) = stack_line(line) else {
+                explained += line;
+                explained.push('\n');
+                continue;
+            };
+            let mut stack = vec![(line, address)];
+            while let Some(next) = lines.next_if(|line| stack_line(line).is_some()) {
+                stack.extend(stack_line(next).map(|address| (next, address)));
             }
-            explained.push('\n');
+            explained += &self.explain_stack(&stack, libraries);
+        }
+        explained
+    }
+
+    fn explain_stack(&mut self, stack: &[(&str, u64)], libraries: &[&str]) -> String {
+        // Sanitizers print the address of the call, not that to which it returns.
+        let frames: Vec<_> = stack.iter().map(|(_, address)| self.at(*address, *address)).collect();
+        let end = of_the_handler(&frames.concat(), libraries).map_or(usize::MAX, |frames| frames.end);
+        let (mut explained, mut told) = (String::new(), 0);
+        for (number, ((line, _), frames)) in stack.iter().zip(&frames).enumerate() {
+            if told >= end {
+                let _ = writeln!(explained, "    #{number} and those that follow are the worker's own");
+                break;
+            }
+            told += frames.len();
+            let known =
+                frames.iter().filter(|frame| frame.function.is_some()).map(|frame| format!(" {frame}"));
+            let _ = writeln!(explained, "{line}{}", known.collect::<Vec<_>>().join(","));
         }
         explained
     }
@@ -137,9 +191,46 @@ mod tests {
         }
     }
 
+    fn frame(module: &str, function: &str, file: &str) -> Frame {
+        let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        Frame { module: text(module), function: text(function), file: text(file), ..Frame::default() }
+    }
+
+    #[test]
+    fn a_librarys_frames_are_between_the_c_library_and_the_worker() {
+        let stack = [
+            frame("/libc.so", "abort", ""),
+            frame("/handler.so", "inner", "h.c"),
+            frame("/handler.so", "outer", ""),
+            frame(
+                "/worker",
+                "<kcov_worker::sys::library::File as kcov_worker::handler::OpenFile>::ioctl",
+                "l.rs",
+            ),
+            frame("/worker", "main", ""),
+        ];
+        assert_eq!(of_the_handler(&stack, &["/handler.so"]), Some(1..3));
+        assert_eq!(of_the_handler(&stack[..1], &["/handler.so"]), None);
+    }
+
+    #[test]
+    fn a_programs_own_frames_are_between_the_panic_and_the_worker() {
+        let stack = [
+            frame("/libc.so", "abort", ""),
+            frame("/program", "kcov_worker::sys::crash::abort_on_panic::{{closure}}", "/worker/crash.rs"),
+            frame("/program", "{closure#0}", "/worker/crash.rs"),
+            frame("/program", "core::panicking::panic_fmt", "/rustc/0/core/panicking.rs"),
+            frame("/program", "door::open", "src/main.rs"),
+            frame("/program", "<door::File as kcov_worker::handler::OpenFile>::ioctl", "src/main.rs"),
+            frame("/program", "kcov_worker::handlers::Handlers::ioctl", "/worker/handlers.rs"),
+            frame("/program", "door::main", "src/main.rs"),
+        ];
+        assert_eq!(of_the_handler(&stack, &[]), Some(4..6));
+    }
+
     #[test]
     fn what_is_no_stack_stays_as_it_is() {
         let text = "==1==ERROR\n    #0 0x1 (x+1)\nlast";
-        assert_eq!(Symbols::of(&[]).explain(text), format!("{text}\n"));
+        assert_eq!(Symbols::of(&[]).explain(text, &[]), format!("{text}\n"));
     }
 }

@@ -1,13 +1,13 @@
-//! `artifact.json`, and the report that people read.
+//! `artifact.json`.
 
 use super::End;
-use super::frames::Frame;
+use super::frames::{Frame, of_the_handler};
 use anyhow::Context;
 use kcov_proto::journal::Event;
 use serde::{Deserialize, Serialize};
-use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Read;
+use std::ops::Range;
 use std::path::Path;
 
 /// Version of `artifact.json`.
@@ -120,17 +120,19 @@ impl Artifact {
         Ok(serde_json::from_str(text)?)
     }
 
-    /// Where it was, in one line: the innermost frame of which the source is known and that is of a handler, as far as
-    /// that can be told.
+    /// Which of its frames are the handler's.
+    pub(super) fn frames_of_the_handler(&self) -> Option<Range<usize>> {
+        let libraries: Vec<&str> = self.handlers.iter().map(|library| library.binary.path.as_str()).collect();
+        of_the_handler(&self.stack, &libraries)
+    }
+
+    /// Where it was, in one line: the innermost frame that is of a handler, as far as that can be told; else one of
+    /// which the source is known.
     #[must_use]
     pub fn place(&self) -> Option<String> {
-        let is_library = |frame: &&Frame| {
-            let module = frame.module.as_deref();
-            self.handlers.iter().any(|library| Some(library.binary.path.as_str()) == module)
-        };
-        let known = || self.stack.iter().filter(|frame| frame.file.is_some());
-        let frame = known().find(is_library).or_else(|| known().next()).or_else(|| self.stack.first())?;
-        Some(frame.to_string())
+        let of_the_handler = self.frames_of_the_handler().and_then(|frames| self.stack.get(frames.start));
+        let known = || self.stack.iter().find(|frame| frame.file.is_some());
+        Some(of_the_handler.or_else(known).or_else(|| self.stack.first())?.to_string())
     }
 
     /// What the worker was at, if a handler was.
@@ -157,56 +159,10 @@ impl Artifact {
             Event::Read { .. } | Event::NoRead { .. } | Event::NoWrite { .. } => None,
         })
     }
-
-    /// `report.txt`; `output` is what the worker wrote, explained.
-    pub(super) fn report(&self, output: &str) -> String {
-        let mut text = format!("{} in {}\n\n", self.end.name(), self.call);
-        if self.fault != 0 {
-            let _ = writeln!(text, "fault at {:#x}", self.fault);
-        }
-        for (depth, frame) in self.stack.iter().enumerate() {
-            let _ = writeln!(text, "#{depth:<2} {frame}");
-        }
-        let _ = writeln!(text, "\nWhat the handler did, the oldest first:");
-        if self.truncated {
-            let _ = writeln!(text, "  (the beginning is missing)");
-        }
-        for event in &self.events {
-            let _ = writeln!(text, "  {}", line(event));
-        }
-        if self.reads_missing {
-            let _ = writeln!(text, "  (some of what it read is missing)");
-        }
-        if !output.is_empty() {
-            let _ = writeln!(text, "\nWhat the worker wrote:\n{output}");
-        }
-        text
-    }
 }
 
-fn hex(words: &[u64]) -> String {
+pub(super) fn hex(words: &[u64]) -> String {
     words.iter().map(|word| format!("{word:#x}")).collect::<Vec<_>>().join(", ")
-}
-
-fn line(event: &Event) -> String {
-    match event {
-        Event::Call { number, args, .. } => format!("call {number}({})", hex(args)),
-        Event::Open { file, device, flags } => {
-            format!("open of device {device}, flags {flags:#x}: file {}", file.number())
-        }
-        Event::Ioctl { file, request, arg } => {
-            format!("ioctl(file {}, {request:#x}, {arg:#x})", file.number())
-        }
-        Event::Closed { file } => format!("close of file {}", file.number()),
-        Event::Read { address, bytes } => {
-            const SHOWN: usize = 64;
-            let shown: String = bytes.iter().take(SHOWN).map(|byte| format!("{byte:02x}")).collect();
-            let more = if bytes.len() > SHOWN { "..." } else { "" };
-            format!("  read of {} bytes at {address:#x}: {shown}{more}", bytes.len())
-        }
-        Event::NoRead { address, length } => format!("  read of {length} bytes at {address:#x}: refused"),
-        Event::NoWrite { address, length } => format!("  write of {length} bytes at {address:#x}: refused"),
-    }
 }
 
 #[cfg(test)]

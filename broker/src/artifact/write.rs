@@ -115,7 +115,8 @@ fn files(
     let words: Vec<u64> = words.iter().map(|word| word.load(Ordering::Relaxed)).collect();
     let mut symbols = Symbols::of(&facts.modules);
     let artifact = artifact(facts, &words, launch, &mut symbols);
-    let output = symbols.explain(&String::from_utf8_lossy(&facts.output));
+    let libraries: Vec<_> = artifact.handlers.iter().map(|library| library.binary.path.as_str()).collect();
+    let output = symbols.explain(&String::from_utf8_lossy(&facts.output), &libraries);
     Ok(vec![
         (FILE, serde_json::to_vec_pretty(&artifact)?),
         ("events.bin", journal::encode(&artifact.events)?),
