@@ -1,4 +1,4 @@
-//! How long a tenant whose workers crash in a row waits for its next one.
+//! The penalty for handlers that crash again and again: how long their tenant waits for its next worker.
 //!
 //! A fork costs the machine more than a call does: a handler that crashes over every call would have the broker do
 //! nothing else. The first crashes cost nothing, as fuzzing has many; from then on each doubles the wait. A worker that
@@ -38,6 +38,12 @@ impl BackOff {
             }
         }
     }
+
+    /// Whether the last crash was the first that cost something.
+    #[must_use]
+    pub fn begins(&self) -> bool {
+        self.in_a_row == FREE + 1
+    }
 }
 
 #[cfg(test)]
@@ -54,7 +60,10 @@ mod tests {
     fn waits_double_after_the_first_crashes_up_to_the_bound() {
         let mut back_off = BackOff::new(MOST, 10 * MOST);
         assert!(waits(&mut back_off, FREE as usize, 1).iter().all(Duration::is_zero));
-        assert_eq!(waits(&mut back_off, 3, 1), [FIRST, 2 * FIRST, 4 * FIRST]);
+        assert!(!back_off.begins());
+        assert_eq!((back_off.crashed(1), back_off.begins()), (FIRST, true));
+        assert_eq!(waits(&mut back_off, 2, 1), [2 * FIRST, 4 * FIRST]);
+        assert!(!back_off.begins());
         assert_eq!(waits(&mut back_off, 100, 1).last(), Some(&MOST));
         back_off.in_a_row = u32::MAX;
         assert_eq!(back_off.crashed(0), MOST);

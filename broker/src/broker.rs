@@ -130,6 +130,7 @@ impl Broker {
             self.tenant.registry.sweep_execs();
             self.tenant.settle_up();
             self.tenant.count_sightings(now);
+            self.tenant.tell_refusals(now);
             self.publish();
         }
         Ok(())

@@ -2,9 +2,9 @@
 
 pub mod service;
 
-use crate::artifact::store::Bounds;
 use crate::cgroup;
 use crate::live::Publication;
+use crate::quotas::Quotas;
 use crate::rootless::Shown;
 use crate::trace_set::TraceSet;
 use nix::sys::signal::SigSet;
@@ -24,33 +24,6 @@ pub struct Extensions {
     pub reset: bool,
     /// `KCOV_RESET_TRACE` by any holder of the descriptor.
     pub reset_by_any: bool,
-}
-
-/// Bounds on what a tenant may have, checked before anything is allocated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Quotas {
-    /// Bytes of one area.
-    pub area: u64,
-    /// Bytes of all areas.
-    pub total: u64,
-    /// Instances that exist at a time.
-    pub instances: usize,
-    /// Longest wait for the next worker after crashes in a row.
-    pub restart_delay: Duration,
-    /// Artifacts of crashes, those of earlier runs in the same folder among them.
-    pub artifacts: Bounds,
-}
-
-impl Default for Quotas {
-    fn default() -> Self {
-        Quotas {
-            area: 2 << 30,
-            total: 16 << 30,
-            instances: 65_536,
-            restart_delay: Duration::from_secs(1),
-            artifacts: Bounds::default(),
-        }
-    }
 }
 
 /// What becomes of a tenant whose broker died.

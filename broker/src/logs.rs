@@ -13,6 +13,9 @@
 //! | `retry` | a call of an idempotent handler goes to the next worker | tid, call |
 //! | `reader_stuck` | a reader was past its deadline | worker |
 //! | `zygote_crash` | a zygote ended | error |
+//! | `back_off` | workers crash in a row: the next one waits | milliseconds |
+//! | `quota` | something was refused over a quota; of each quota at most every 10 seconds, and at the end | what, bound, times, option, key |
+//! | `artifact_refused` | a crash left no artifact, as there was no room | name, times |
 //!
 //! Of a service, also, always, with the tenant's name in `tenant`:
 //!

@@ -7,7 +7,8 @@ mod exec;
 
 use crate::arena::Arena;
 use crate::arena_table::ArenaTable;
-use crate::launch::{Extensions, Quotas};
+use crate::launch::Extensions;
+use crate::quotas::Quotas;
 use crate::sys::memfd::Reopener;
 use crate::sys::shared::SharedWords;
 use crate::threads::{ExecOutcome, Threads};
@@ -15,6 +16,7 @@ use kcov_proto::Errno;
 use kcov_proto::abi::{self, RemoteArg, TraceMode};
 use kcov_proto::device::{ArenaId, Device, Refusal, Tid};
 use kcov_proto::message::{FileId, NotificationId};
+use kcov_proto::quota::{Quota, Refusals};
 use kcov_proto::roster::{self, Line, RosterWriter};
 use nix::errno::Errno as SysErrno;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -32,8 +34,8 @@ pub struct Registry {
     extensions: Extensions,
     reopener: Reopener,
     opened: u64,
-    refusals: u64,
-    /// When a caller that is over a quota may have all arenas looked at again.
+    refusals: Refusals,
+    /// When a caller that is over a quota may have all arenas, or all owners, looked at again.
     next_room: Option<Instant>,
     gone: Vec<(ArenaId, Arena)>,
     released_execs: Vec<NotificationId>,
@@ -53,7 +55,7 @@ impl Registry {
         let words = SharedWords::new(c"kcov-roster", roster::WORDS)?;
         let read_only = words.read_only()?;
         let registry = Registry {
-            device: Device::new(),
+            device: Device::with_handles(quotas.handles),
             arenas: ArenaTable::default(),
             threads: Threads::default(),
             roster: RosterWriter::new(words).ok_or(SysErrno::EINVAL)?,
@@ -61,7 +63,7 @@ impl Registry {
             extensions,
             reopener: Reopener::new()?,
             opened: 0,
-            refusals: 0,
+            refusals: Refusals::default(),
             next_room: None,
             gone: Vec::new(),
             released_execs: Vec::new(),
@@ -82,9 +84,9 @@ impl Registry {
         self.opened
     }
 
-    /// Opens and areas that were refused, as they were over a quota.
+    /// What was refused, as it was over a quota.
     #[must_use]
-    pub fn refusals(&self) -> u64 {
+    pub fn refusals(&self) -> Refusals {
         self.refusals
     }
 
@@ -147,7 +149,7 @@ impl Registry {
         if self.device.live() >= self.quotas.instances {
             self.make_room();
             if self.device.live() >= self.quotas.instances {
-                self.refusals += 1;
+                self.refusals.count(Quota::Instances);
                 return Err(Errno::ENFILE);
             }
         }
@@ -178,8 +180,12 @@ impl Registry {
     pub fn init_trace(&mut self, id: ArenaId, words: u64) -> Result<(), Errno> {
         self.device.check_init(id, words).map_err(|refusal| refusal.errno)?;
         let bytes = words * abi::WORD;
-        if bytes > self.quotas.area || !self.has_room(bytes) {
-            self.refusals += 1;
+        if bytes > self.quotas.area {
+            self.refusals.count(Quota::Area);
+            return Err(Errno::ENOMEM);
+        }
+        if !self.has_room(bytes) {
+            self.refusals.count(Quota::Total);
             return Err(Errno::ENOMEM);
         }
         self.arenas.size(id, words).map_err(from_system)?;
@@ -212,9 +218,18 @@ impl Registry {
     /// `KCOV_REMOTE_ENABLE`.
     ///
     /// # Errors
-    /// As [`Device::remote_enable`].
+    /// As [`Device::remote_enable`]; `ENOMEM` over the quota of handles, before any is taken.
     pub fn remote_enable(&mut self, id: ArenaId, caller: Tid, arg: &RemoteArg) -> Result<TraceMode, Errno> {
-        self.retry(|device| device.remote_enable(id, caller, arg))
+        let ask = |registry: &mut Self| registry.retry(|device| device.remote_enable(id, caller, arg));
+        let mut enabled = ask(self);
+        if enabled == Err(Errno::ENOMEM) {
+            self.make_room_for_handles();
+            enabled = ask(self);
+        }
+        if enabled == Err(Errno::ENOMEM) {
+            self.refusals.count(Quota::Handles);
+        }
+        enabled
     }
 
     /// Holds on to a new owner; on failure the owner gives the instance up.
@@ -331,18 +346,37 @@ impl Registry {
         self.show_counts();
     }
 
-    /// Lets go of arenas that nobody has any more, for a caller that is over a quota: of all, but never for more than a
-    /// tenth of the time, or a caller that asks again and again would have the broker do nothing else; between, of as
-    /// many as cost little more than the call itself.
+    /// Lets go of arenas that nobody has any more, for a caller that is over a quota.
     fn make_room(&mut self) {
         /// A caller that has no more than these is never refused for what it has just closed.
         const LOOKS: usize = 256;
+        self.ration(LOOKS, Self::look_at);
+    }
+
+    /// Lets go of handles whose owners are exiting, for a caller that is over their quota.
+    fn make_room_for_handles(&mut self) {
+        /// As above; but each of these looks costs ten times as much.
+        const LOOKS: usize = 16;
+        self.ration(LOOKS, |registry, looks| {
+            let owners: Vec<Tid> = registry.device.handle_owners().take(looks).collect();
+            for tid in owners {
+                if !registry.is_in_exec(tid) && registry.threads.is_exiting(tid) {
+                    registry.owner_exit(tid);
+                }
+            }
+        });
+    }
+
+    /// Has `look` look at all that may be let go of, but never for more than a tenth of the time, or a caller that asks
+    /// again and again would have the broker do nothing else; between, at no more than `looks`, which cost little more
+    /// than the call itself.
+    fn ration(&mut self, looks: usize, look: impl FnOnce(&mut Self, usize)) {
         let start = Instant::now();
         if self.next_room.is_none_or(|next| start >= next) {
-            self.sweep(true);
+            look(self, usize::MAX);
             self.next_room = Some(start + 10 * start.elapsed());
         } else {
-            self.look_at(LOOKS);
+            look(self, looks);
         }
     }
 

@@ -1,6 +1,7 @@
 //! Counts of a run, for `--report` and for tests.
 
 use crate::procfs;
+use kcov_proto::quota::Refusals;
 use kcov_proto::tally::Tally;
 use serde::Serialize;
 
@@ -17,8 +18,8 @@ pub struct Counters {
     pub retries: u64,
     /// Zygotes that followed one that died.
     pub zygote_restarts: u64,
-    /// Opens of handlers' devices that were over a quota.
-    pub quota_refusals: u64,
+    /// What was refused over a quota, without that of the registry.
+    pub refusals: Refusals,
     /// Workers that had to wait for their start, as others had crashed in a row.
     pub starts_delayed: u64,
     /// Artifacts that were written.
@@ -73,8 +74,10 @@ pub struct Report {
     pub retries: u64,
     /// As [`Counters`].
     pub zygote_restarts: u64,
-    /// Opens and areas that were refused, as they were over a quota.
+    /// What was refused, as it was over a quota.
     pub quota_refusals: u64,
+    /// The same by quota.
+    pub quota_refusals_by_quota: Refusals,
     /// As [`Counters`].
     pub starts_delayed: u64,
     /// As [`Counters`].

@@ -4,11 +4,12 @@ use crate::artifact::store::{self, Bounds};
 use crate::broker::{Broker, FrontEvent, StartError};
 use crate::cgroup;
 use crate::front;
-use crate::launch::{self, CommandError, Extensions, Launch, OnBrokerDeath, Quotas};
+use crate::launch::{self, CommandError, Extensions, Launch, OnBrokerDeath};
 use crate::live::publisher::Publisher;
 use crate::live::{self, Audience, Publication};
 use crate::logs::{self, LogFormat};
 use crate::preload;
+use crate::quotas::Quotas;
 use crate::rootless::{self, Shown, Standing};
 use crate::spawner;
 use crate::spawner_client::SpawnerClient;
@@ -62,6 +63,10 @@ pub struct RunArgs {
     /// ENFILE
     #[arg(long, value_name = "N", default_value_t = 65_536)]
     max_instances: usize,
+
+    /// Most remote handles that are taken at a time, of all instances together; a REMOTE_ENABLE beyond gets ENOMEM
+    #[arg(long, value_name = "N", default_value_t = 65_536)]
+    max_handles: usize,
 
     /// Most memory of a worker for data of its own, bytes; what is beyond fails as if there were no more
     #[arg(long, value_name = "BYTES", default_value = "1G", value_parser = parse_bytes)]
@@ -242,13 +247,7 @@ fn launch(args: &RunArgs, cover: Option<OwnedFd>) -> anyhow::Result<Launch> {
         group: getpgrp(),
         mask,
         deadline: args.deadline,
-        quotas: Quotas {
-            area: args.max_area,
-            total: args.max_total,
-            instances: descriptor_limit::affordable(args.max_instances)?,
-            restart_delay: args.max_restart_delay,
-            artifacts: Bounds { count: args.max_artifacts, bytes: args.max_artifact_bytes },
-        },
+        quotas: Quotas { instances: descriptor_limit::affordable(args.max_instances)?, ..args.quotas() },
         extensions: Extensions {
             reset: reset_by_any || args.extensions.contains(&Extension::Reset),
             reset_by_any,
@@ -271,6 +270,18 @@ fn launch(args: &RunArgs, cover: Option<OwnedFd>) -> anyhow::Result<Launch> {
 }
 
 impl RunArgs {
+    /// The quotas, as they are given.
+    pub(crate) fn quotas(&self) -> Quotas {
+        Quotas {
+            area: self.max_area,
+            total: self.max_total,
+            instances: self.max_instances,
+            handles: self.max_handles,
+            restart_delay: self.max_restart_delay,
+            artifacts: Bounds { count: self.max_artifacts, bytes: self.max_artifact_bytes },
+        }
+    }
+
     /// The command and its arguments.
     pub(crate) fn command(&self) -> &[OsString] {
         &self.command

@@ -6,6 +6,7 @@ use crate::files::Files;
 use crate::launch::Launch;
 use crate::poller::{Poller, Token};
 use crate::reader_process::ReaderProcess;
+use crate::refusal_log::RefusalLog;
 use crate::registry::Registry;
 use crate::report::Counters;
 use crate::retries::Retries;
@@ -19,6 +20,7 @@ use crate::worker_output::WorkerOutput;
 use crate::worker_process::{Sockets, WorkerProcess};
 use kcov_proto::claims::Claims;
 use kcov_proto::message::{FileId, LoadedModule, NotificationId, ZygoteRequest};
+use kcov_proto::quota::Refusals;
 use kcov_proto::sync::Ordering;
 use kcov_proto::tally::Tally;
 use kcov_proto::{Errno, journal, slot};
@@ -119,6 +121,8 @@ pub struct Tenant {
     /// When the next one starts, if its predecessors' crashes hold it up.
     pub(crate) start_due: Option<Instant>,
     pub(crate) counters: Counters,
+    /// What the log tells of quotas.
+    pub(crate) refusal_log: RefusalLog,
     pub(crate) tables: Tables,
 }
 
@@ -218,11 +222,16 @@ impl Tenant {
             return self.start_worker();
         }
         self.counters.starts_delayed += 1;
-        info!(
-            event = "back_off",
-            milliseconds = wait.as_millis() as u64,
-            "workers crash in a row: the next one waits"
-        );
+        let milliseconds = wait.as_millis() as u64;
+        if self.back_off.begins() {
+            let option = "--max-restart-delay";
+            warn!(
+                event = "back_off",
+                milliseconds, option, "workers crash in a row: each next one waits longer"
+            );
+        } else {
+            info!(event = "back_off", milliseconds, "workers crash in a row: the next one waits");
+        }
         self.start_due = Some(Instant::now() + wait);
         Ok(())
     }
@@ -347,6 +356,11 @@ impl Tenant {
     /// Adds up what a worker that ended says it did.
     pub(crate) fn count(&mut self, worker: &WorkerProcess) {
         self.counters.tally.add(|at| worker.word(at));
+    }
+
+    /// What was refused, as it was over a quota.
+    pub(crate) fn refusals(&self) -> Refusals {
+        self.counters.refusals.and(self.registry.refusals())
     }
 
     /// What all workers say they did, those that live among them.

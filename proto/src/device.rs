@@ -95,20 +95,40 @@ pub struct Armed {
 }
 
 /// The device of one tenant.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Device {
     entries: Vec<Entry>,
     free: Vec<u32>,
     live: usize,
     owners: HashMap<Tid, ArenaId>,
     handles: HashMap<u64, ArenaId>,
+    most_handles: usize,
+}
+
+impl Default for Device {
+    fn default() -> Self {
+        Device::with_handles(usize::MAX)
+    }
 }
 
 impl Device {
-    /// A device that nobody has opened.
+    /// A device that nobody has opened, with no bound on handles.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A device that nobody has opened, of which at most so many remote handles are taken at a time.
+    #[must_use]
+    pub fn with_handles(most_handles: usize) -> Self {
+        Device {
+            entries: Vec::new(),
+            free: Vec::new(),
+            live: 0,
+            owners: HashMap::new(),
+            handles: HashMap::new(),
+            most_handles,
+        }
     }
 
     /// Instances that exist.
@@ -127,6 +147,12 @@ impl Device {
     #[must_use]
     pub fn owners(&self) -> usize {
         self.owners.len()
+    }
+
+    /// Threads that hold remote handles.
+    pub fn handle_owners(&self) -> impl Iterator<Item = Tid> + '_ {
+        let holds = |id: &ArenaId| matches!(self.state(*id), Some(State::Tracing { enabled: Enabled::Remote { handles }, .. }) if !handles.is_empty());
+        self.owners.iter().filter(move |(_, id)| holds(id)).map(|(tid, _)| *tid)
     }
 
     /// The instance that `tid` owns (`task_struct.kcov`).
@@ -210,7 +236,8 @@ impl Device {
     ///
     /// # Errors
     /// As [`enable`](Self::enable), then each handle in turn: `EINVAL` for one that is no USB handle, `EEXIST` for one
-    /// that is taken in this tenant or twice here; then the common handle likewise.
+    /// that is taken in this tenant or twice here, `ENOMEM` for one more than there may be; then the common handle
+    /// likewise.
     pub fn remote_enable(&mut self, id: ArenaId, caller: Tid, arg: &RemoteArg) -> Result<TraceMode, Refusal> {
         let words = self.enableable(id, caller)?;
         let mode = TraceMode::from_arg(u64::from(arg.trace_mode))?;
@@ -350,6 +377,8 @@ impl Device {
             return Err(Errno::EEXIST.into());
         }
         match self.handles.get(&handle) {
+            // The kernel allocates an entry for each (`kcov_remote_add`), and says so if it cannot.
+            None if self.handles.len() + taken.len() >= self.most_handles => Err(Errno::ENOMEM.into()),
             None => Ok(()),
             Some(&holder) => Err(Refusal { errno: Errno::EEXIST, blames: self.owner(holder) }),
         }

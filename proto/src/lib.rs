@@ -16,6 +16,7 @@
 //! | [`slot`] | the words in which a worker shows what it has in flight |
 //! | [`journal`] | what a worker leaves for whoever asks why it died |
 //! | [`latency`] | how long notifications take, as a histogram |
+//! | [`quota`] | what a tenant may have at most, and how often it asked for more |
 //! | [`tally`] | what workers count, added up |
 //! | [`view`] | the segment in which a broker shows an operator what it does |
 //! | [`message`] | requests and answers on the sockets, their encoding and bounds |
@@ -33,6 +34,7 @@ pub mod errno;
 pub mod journal;
 pub mod latency;
 pub mod message;
+pub mod quota;
 pub mod region;
 pub mod roster;
 pub mod site;

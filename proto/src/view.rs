@@ -22,6 +22,7 @@ pub mod seqlock;
 pub use counts::Counts;
 pub use name::{Name, NoName};
 
+use crate::quota::{Quota, Refusals};
 use crate::sync::{AtomicU64, Ordering};
 use crate::tally::{self, Tally};
 use seqlock::Source;
@@ -41,13 +42,14 @@ pub const SEQUENCE: usize = 2;
 pub const BODY: usize = 8;
 /// `kcovview`, as a little-endian word.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"kcovview");
-/// Version of the layout. Another one is refused: broker and reader are of one package.
+/// Version of the layout. Another one is refused: broker and reader are of one package. What is appended, where all
+/// that wrote before left zeros, needs no other one.
 pub const VERSION: u64 = 2;
 /// Most workers whose process ids are shown.
 pub const MOST_WORKERS: usize = 32;
 
 /// Words of a body.
-const BODY_WORDS: usize = IDENTITY + name::WORDS + TIMES + PIDS + counts::WORDS + tally::WORDS;
+const BODY_WORDS: usize = IDENTITY + name::WORDS + TIMES + PIDS + counts::WORDS + tally::WORDS + Quota::COUNT;
 const IDENTITY: usize = 5;
 const TIMES: usize = 2;
 const PIDS: usize = 4 + MOST_WORKERS;
@@ -97,11 +99,13 @@ pub struct View {
     pub counts: Counts,
     /// What its workers count.
     pub tally: Tally,
+    /// What was refused over a quota, by quota.
+    pub refusals: Refusals,
 }
 
 impl View {
     fn body(&self) -> impl Iterator<Item = u64> {
-        let View { identity, name, started, beat, pids, counts, tally } = self;
+        let View { identity, name, started, beat, pids, counts, tally, refusals } = self;
         identity
             .words()
             .into_iter()
@@ -110,6 +114,7 @@ impl View {
             .chain(pids.words())
             .chain(counts.words())
             .chain(tally.words())
+            .chain(refusals.0)
     }
 
     fn from_body(body: &[u64; BODY_WORDS]) -> Result<Self, NoName> {
@@ -121,7 +126,8 @@ impl View {
             beat: take::<1>(&mut rest)[0],
             pids: Pids::from_words(take(&mut rest)),
             counts: Counts::from_words(take(&mut rest)),
-            tally: Tally::from_words(rest),
+            tally: Tally::from_words(&take::<{ tally::WORDS }>(&mut rest)),
+            refusals: Refusals(take(&mut rest)),
         })
     }
 }

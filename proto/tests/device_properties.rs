@@ -92,13 +92,24 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// The device, and what it ought to be.
-#[derive(Default)]
 struct Pair {
     device: Device,
     model: Model,
 }
 
+/// Enough for all threads together, and too few.
+fn most_handles() -> impl Strategy<Value = usize> {
+    prop_oneof![2 => Just(usize::MAX), 3 => 0..9_usize]
+}
+
 impl Pair {
+    fn new(most_handles: usize) -> Self {
+        Pair {
+            device: Device::with_handles(most_handles),
+            model: Model { objects: Vec::new(), most_handles },
+        }
+    }
+
     /// Takes one step in both.
     fn step(&mut self, step: Step) -> Result<(), TestCaseError> {
         let Pair { device, model } = self;
@@ -158,7 +169,8 @@ impl Pair {
         let owners = || model.objects.iter().filter_map(|object| object.owner.as_ref());
         prop_assert_eq!(device.live(), model.objects.iter().filter(|object| !object.released).count());
         prop_assert_eq!(device.owners(), owners().count());
-        prop_assert_eq!(device.handles(), owners().map(|owner| owner.handles.len()).sum::<usize>());
+        prop_assert_eq!(device.handles(), model.handles());
+        prop_assert!(device.handles() <= model.most_handles);
         for tid in THREADS {
             let owned = model.kcov_of(tid).map(|at| &model.objects[at]);
             prop_assert_eq!(device.owned_by(tid), owned.map(|object| object.id));
@@ -183,8 +195,8 @@ proptest! {
     #![proptest_config(cases::config())]
 
     #[test]
-    fn agrees_with_the_model(steps in prop::collection::vec(step(), 0..120)) {
-        let mut pair = Pair::default();
+    fn agrees_with_the_model(steps in prop::collection::vec(step(), 0..120), most_handles in most_handles()) {
+        let mut pair = Pair::new(most_handles);
         for step in steps {
             pair.step(step)?;
             pair.compare()?;
@@ -195,7 +207,7 @@ proptest! {
     /// asks again after each exit comes to an end.
     #[test]
     fn blame_leads_to_an_end(steps in prop::collection::vec(step(), 0..120), of in 0..RECENT, arg in remote_arg()) {
-        let mut pair = Pair::default();
+        let mut pair = Pair::new(usize::MAX);
         steps.into_iter().try_for_each(|step| pair.step(step))?;
         prop_assume!(!pair.model.objects.is_empty());
         let id = pair.model.objects[of % pair.model.objects.len()].id;

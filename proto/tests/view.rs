@@ -4,6 +4,7 @@
 mod cases;
 
 use kcov_proto::latency::{BUCKETS, Histogram};
+use kcov_proto::quota::{Quota, Refusals};
 use kcov_proto::slot::Kind;
 use kcov_proto::sync::{AtomicU64, Ordering};
 use kcov_proto::tally::{Kinds, Tally};
@@ -64,6 +65,7 @@ prop_compose! {
         workers in vec(any::<u32>(), 0..=MOST_WORKERS),
         counts in counts(),
         tally in tally(),
+        refusals in any::<[u64; Quota::COUNT]>(),
     ) -> View {
         View {
             identity: Identity { boot, pid_namespace, pid, start },
@@ -73,6 +75,7 @@ prop_compose! {
             pids: Pids { front, tender, zygote, workers },
             counts,
             tally,
+            refusals: Refusals(refusals),
         }
     }
 }

@@ -8,12 +8,14 @@
  * hostile_exhaust opens N MOST  - holds N opens at a time, of which MOST are granted and the others ENFILE
  * hostile_exhaust area          - asks for the largest area under a limit: ENOMEM, and nothing is allocated
  * hostile_exhaust total WORDS N - asks for N areas of WORDS words: the last one is too much, until another is gone
+ * hostile_exhaust handles MOST  - takes remote handles, of which MOST are granted, from 8 on
  * hostile_exhaust broker [CONTROL] - opens in several processes until the broker has no more descriptors
  *
  * Afterwards the device works.
  */
 #include "hostile_kit.h"
 #include "control.h"
+#include <stddef.h>
 #include <sys/inotify.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -232,6 +234,95 @@ static void ask_for_all(unsigned long words, int number)
 		close(fds[i]);
 }
 
+enum { MOST_AT_ONCE = 256 };
+
+struct many_handles {
+	struct kcov_remote_arg arg;
+	uint64_t more[MOST_AT_ONCE];
+};
+
+static uint64_t usb_handle(uint32_t instance)
+{
+	return 1ull << 56 | instance;
+}
+
+/* Asks for `count` handles from `first` on, and for a common one unless that is 0. */
+static int remote_enable(int fd, uint32_t first, uint32_t count, uint64_t common)
+{
+	struct many_handles many = { .arg = { .area_size = KIT_WORDS, .num_handles = count, .common_handle = common } };
+	/* What is in `more` goes on where `handles` ends. */
+	uint64_t *handles = (uint64_t *)((char *)&many + offsetof(struct kcov_remote_arg, handles));
+
+	for (uint32_t i = 0; i < count; i++)
+		handles[i] = usb_handle(first + i);
+	return outcome(ioctl(fd, KCOV_REMOTE_ENABLE, &many));
+}
+
+static int ready_object(void)
+{
+	int fd = try_open();
+
+	need(fd >= 0 && !ioctl(fd, KCOV_INIT_TRACE, KIT_WORDS), "an object");
+	return fd;
+}
+
+/* A child takes handles 0 to `count` - 1, all but one as USB handles, and keeps them. */
+static pid_t keep_handles(uint32_t count)
+{
+	int told[2];
+	char byte;
+	pid_t child;
+
+	need(!pipe2(told, O_CLOEXEC), "pipe");
+	child = fork();
+	need(child >= 0, "fork");
+	if (child == 0) {
+		expect("REMOTE_ENABLE under the quota", remote_enable(ready_object(), 0, count - 1, 1), 0);
+		need(write(told[1], "", 1) == 1, "write");
+		for (;;)
+			pause();
+	}
+	need(read(told[0], &byte, 1) == 1, "a child's word");
+	close(told[0]);
+	close(told[1]);
+	return child;
+}
+
+/* Checks are in the kernel's order, handle by handle; a call that is refused takes nothing. */
+static void take_handles(uint32_t most)
+{
+	int fd = ready_object();
+	pid_t child = keep_handles(most - 4);
+	uint32_t next = most;
+
+	for (int round = 0; round < 3; round++) {
+		expect("one too many", remote_enable(fd, next, 5, 0), ENOMEM);
+		expect("one too many with the common one", remote_enable(fd, next, 4, 2), ENOMEM);
+		expect("a taken one among those there is room for", remote_enable(fd, 0, 1, 0), EEXIST);
+		expect("a taken common one after too many", remote_enable(fd, next, 5, 1), ENOMEM);
+		expect("a taken common one", remote_enable(fd, next, 4, 1), EEXIST);
+	}
+	expect("as many as there may be", remote_enable(fd, next, 3, 2), 0);
+	int other = ready_object();
+	pid_t third = fork();
+	if (third == 0) {
+		expect("one more", remote_enable(other, next + 9, 1, 0), ENOMEM);
+		expect("one more, common", remote_enable(other, 0, 0, 3), ENOMEM);
+		expect("one that is taken", remote_enable(other, 0, 1, 0), EEXIST);
+		expect("none", remote_enable(other, 0, 0, 0), 0);
+		_exit(verdict());
+	}
+	expect("a third process", wait_for(third), 0);
+	expect("DISABLE", outcome(ioctl(fd, KCOV_DISABLE, 0)), 0);
+	/* Those of the dead are free at once. */
+	kill(child, SIGKILL);
+	wait_for(child);
+	expect("all of them", remote_enable(fd, next, most - 1, 2), 0);
+	expect("DISABLE", outcome(ioctl(fd, KCOV_DISABLE, 0)), 0);
+	close(other);
+	close(fd);
+}
+
 /* Opens until something says no; tells how that was, and keeps what it has until told to end. */
 static void keep_opening(int report, int end)
 {
@@ -311,6 +402,8 @@ int main(int argc, char **argv)
 		ask_for_area();
 	else if (!strcmp(what, "total") && argc > 3)
 		ask_for_all(strtoul(argv[2], NULL, 0), atoi(argv[3]));
+	else if (!strcmp(what, "handles") && argc > 2)
+		take_handles(strtoul(argv[2], NULL, 0));
 	else if (!strcmp(what, "broker"))
 		exhaust_broker(group);
 	else

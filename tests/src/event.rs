@@ -42,4 +42,10 @@ impl Event {
             other => Some(other.to_string()),
         }
     }
+
+    /// A field that is a number; 0 when it is none.
+    #[must_use]
+    pub fn number(&self, name: &str) -> u64 {
+        self.fields.get(name).and_then(Value::as_u64).unwrap_or_default()
+    }
 }

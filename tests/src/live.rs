@@ -33,6 +33,7 @@ pub struct Tenant {
     pub workers_started: u64,
     pub worker_crashes: u64,
     pub quota_refusals: u64,
+    pub quota_refusals_by_quota: BTreeMap<String, u64>,
     pub notifications: u64,
     pub notifications_by_kind: BTreeMap<String, u64>,
     pub records: u64,

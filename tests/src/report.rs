@@ -38,6 +38,8 @@ pub struct Report {
     pub zygote_restarts: u64,
     /// What was refused over a quota.
     pub quota_refusals: u64,
+    /// The same by quota.
+    pub quota_refusals_by_quota: BTreeMap<String, u64>,
     /// Workers that had to wait for their start.
     pub starts_delayed: u64,
     /// Artifacts that were written.

@@ -325,8 +325,10 @@ fn artifacts_are_bounded_and_refusals_counted() -> Result<()> {
         assert_eq!(report.artifacts_refused, (asks.len() - written) as u64, "{report:?}");
         let refusals: Vec<_> =
             kept.outcome.events().into_iter().filter(|event| event.name() == "quota").collect();
-        assert!(refusals.iter().all(|event| event.field("what").as_deref() == Some("artifacts")));
-        assert!(!refusals.is_empty());
+        assert!(refusals.iter().all(|event| event.field("option").as_deref() == Some(bound[0])));
+        let told: u64 = refusals.iter().map(|event| event.number("times")).sum();
+        assert_eq!(told, report.artifacts_refused);
+        assert_eq!(report.quota_refusals, report.artifacts_refused, "{report:?}");
     }
     Ok(())
 }

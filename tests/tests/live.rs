@@ -82,7 +82,8 @@ fn refusals_and_crashes_are_shown() -> Result<()> {
     let words = [kcov_tests::client("live_counts")?.into_os_string(), control.path().into()];
     let running = Run::new(words).option("--max-area").option("256").start_in(session)?;
     let refused = running.finish()?;
-    assert_eq!(refused.report()?.quota_refusals, 1, "{}", refused.stderr);
+    let report = refused.report()?;
+    assert_eq!((report.quota_refusals, report.quota_refusals_by_quota["area"]), (1, 1), "{}", refused.stderr);
     Ok(())
 }
 

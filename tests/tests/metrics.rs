@@ -177,6 +177,7 @@ fn the_text_tells_what_the_tenant_did() -> Result<()> {
     assert_eq!(of("kcov_tenant_notification_seconds_count", &[]), Some(tenant.timed() as f64));
     assert!(of("kcov_tenant_notification_seconds_sum", &[]).is_some_and(|sum| sum > 0.0));
     assert_eq!(of("kcov_tenant_records_lost_total", &[]), Some(tenant.records_lost as f64));
+    assert_eq!(of("kcov_tenant_quota_refusals_total", &[("quota", "handles")]), Some(0.0));
     assert_eq!(of("kcov_tenant_arena_bytes", &[]), Some(tenant.arena_bytes as f64));
     client.finish()
 }

@@ -12,12 +12,13 @@ use crate::sys::shared::SharedWords;
 use crate::tenant::Tenant;
 use crate::worker_process::{PAST_DEADLINE, WorkerProcess};
 use kcov_proto::journal::{self, RESULT};
+use kcov_proto::quota::Quota;
 use kcov_proto::slot;
 use kcov_proto::sync::Ordering;
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant, SystemTime};
-use tracing::warn;
+use tracing::{info, warn};
 
 /// Places that are remembered: what goes on beyond is a handler that changes its stack.
 const MOST_PLACES: usize = 4096;
@@ -92,7 +93,7 @@ impl Keeper {
                 }
                 0
             }
-            Some(Written::Refused) | None => {
+            Some(Written::TooMany | Written::TooLarge) | None => {
                 let again = self.places.remove(name).and_then(|place| place.again);
                 1 + again.map_or(0, |sightings| sightings.count)
             }
@@ -128,7 +129,11 @@ impl Tenant {
         let when = now();
         match self.keeper.see(&name, when) {
             Sight::Again => return,
-            Sight::Refused => return self.artifact_refused(&name, 1),
+            Sight::Refused => {
+                self.counters.artifacts_refused += 1;
+                warn!(event = "artifact_refused", name, "no artifact: too many come at once");
+                return;
+            }
             Sight::New => {}
         }
         let facts = Facts {
@@ -154,9 +159,10 @@ impl Tenant {
         arguments.map(|argument| super::write::split(&argument).0.to_owned()).collect()
     }
 
-    fn artifact_refused(&mut self, name: &str, times: u64) {
+    fn artifact_refused(&mut self, quota: Quota, name: &str, times: u64) {
         self.counters.artifacts_refused += times;
-        warn!(event = "quota", what = "artifacts", name, times, "no artifact: there is no room for more");
+        self.counters.refusals.add(quota, times);
+        info!(event = "artifact_refused", name, times, "no artifact: there is no room for more");
     }
 
     /// Has the next artifact written, if none is being written.
@@ -197,7 +203,8 @@ impl Tenant {
                 warn!(event = "artifact", name, path, "what the handler was at is kept");
             }
             Some(Written::Known) => {}
-            Some(Written::Refused) => self.artifact_refused(&name, missed),
+            Some(Written::TooMany) => self.artifact_refused(Quota::Artifacts, &name, missed),
+            Some(Written::TooLarge) => self.artifact_refused(Quota::ArtifactBytes, &name, missed),
             None => warn!(event = "artifact_failed", name, "no artifact could be written"),
         }
         self.write_next_artifact();
@@ -259,7 +266,7 @@ mod tests {
 
     #[test]
     fn what_was_not_written_is_tried_again() {
-        for written in [Some(Written::Refused), None] {
+        for written in [Some(Written::TooMany), Some(Written::TooLarge), None] {
             let mut keeper = Keeper::default();
             assert_eq!(keeper.see("a", 1), Sight::New);
             assert_eq!(keeper.see("a", 1), Sight::Again);

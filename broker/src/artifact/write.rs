@@ -29,15 +29,19 @@ pub enum Written {
     New = 1,
     /// It was there already.
     Known = 2,
-    /// There is no room for it.
-    Refused = 3,
+    /// There are as many as there may be.
+    TooMany = 3,
+    /// All together would be larger than they may be.
+    TooLarge = 4,
 }
 
 impl Written {
     /// From the word; `None` if the writer did not come to that.
     #[must_use]
     pub fn from_word(word: u64) -> Option<Self> {
-        [Written::New, Written::Known, Written::Refused].into_iter().find(|written| *written as u64 == word)
+        [Written::New, Written::Known, Written::TooMany, Written::TooLarge]
+            .into_iter()
+            .find(|written| *written as u64 == word)
     }
 }
 
@@ -96,11 +100,11 @@ fn write(facts: &Facts, words: &SharedWords, launch: &Launch, directory: &Path) 
     }
     let room = store.room(launch.quotas.artifacts)?;
     if room.count == 0 {
-        return Ok(Written::Refused);
+        return Ok(Written::TooMany);
     }
     let files = files(facts, words, launch)?;
     if files.iter().map(|(_, bytes)| bytes.len() as u64).sum::<u64>() > room.bytes {
-        return Ok(Written::Refused);
+        return Ok(Written::TooLarge);
     }
     store.put(&facts.name, &files)?;
     store.see(&facts.name, sightings)?;

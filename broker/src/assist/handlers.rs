@@ -8,6 +8,7 @@ use crate::worker_process::{PAST_DEADLINE, WorkerProcess};
 use kcov_proto::Errno;
 use kcov_proto::device::ArenaId;
 use kcov_proto::message::{FileId, MAX_CLOSED, MAX_TEXT, NotificationId, Order, Verdict};
+use kcov_proto::quota::Quota;
 use kcov_proto::site::ID_BITS;
 use nix::libc;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -20,7 +21,7 @@ impl Tenant {
         let live = self.registry.instances();
         let Some(files) = &mut self.files else { return Verdict::Fail(Errno::ENODEV).into() };
         if live + files.live() >= self.launch.quotas.instances {
-            self.counters.quota_refusals += 1;
+            self.counters.refusals.count(Quota::Instances);
             return Verdict::Fail(Errno::ENFILE).into();
         }
         match files.begin(id, tid, device, flags) {

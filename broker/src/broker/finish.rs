@@ -22,6 +22,7 @@ impl Broker {
         // What is kept for speed alone is not counted.
         self.tenant.tables.clear();
         self.tenant.registry.forget_idle();
+        self.tenant.tell_last_refusals();
         self.publish();
         self.report()
     }
@@ -68,13 +69,13 @@ impl Broker {
             worker_crashes,
             retries,
             zygote_restarts,
-            quota_refusals,
+            refusals: _,
             starts_delayed,
             artifacts,
             artifacts_refused,
             tally,
         } = self.tenant.counters;
-        let registry = &self.tenant.registry;
+        let (registry, refusals) = (&self.tenant.registry, self.tenant.refusals());
         let end = Usage::now();
         Report {
             instances_live: registry.instances(),
@@ -89,7 +90,8 @@ impl Broker {
             retries,
             workers_started,
             zygote_restarts,
-            quota_refusals: quota_refusals + registry.refusals(),
+            quota_refusals: refusals.sum(),
+            quota_refusals_by_quota: refusals,
             starts_delayed,
             artifacts,
             artifacts_refused,

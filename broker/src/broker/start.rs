@@ -213,6 +213,7 @@ impl Broker {
             back_off,
             start_due: None,
             counters: Counters::default(),
+            refusal_log: Default::default(),
             tables: Tables::default(),
         };
         tenant.start_worker()?;

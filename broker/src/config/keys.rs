@@ -266,6 +266,12 @@ pub const QUOTAS: Keys = Keys {
             "Instances of the device at a time; a further open is ENFILE.",
         ),
         key(
+            "handles",
+            Kind::Count,
+            Some("65536"),
+            "Remote handles taken at a time; a further KCOV_REMOTE_ENABLE is ENOMEM.",
+        ),
+        key(
             "restart-delay",
             Kind::Time,
             Some("\"1s\""),

@@ -3,8 +3,9 @@
 use super::TenantConfig;
 use crate::artifact::store;
 use crate::launch::service::{Identity, Service};
-use crate::launch::{self, CommandError, Launch, Quotas};
+use crate::launch::{self, CommandError, Launch};
 use crate::live::Publication;
+use crate::quotas::Quotas;
 use crate::{cgroup, descriptor_limit, preload, run};
 use anyhow::{Context, bail, ensure};
 use kcov_proto::view::Name;

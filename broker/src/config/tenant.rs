@@ -4,10 +4,10 @@ use super::errors::Place;
 use super::section::Section;
 use super::{Source, values};
 use crate::cgroup::Parent;
-use crate::launch::OnBrokerDeath;
 use crate::launch::service::Output;
-use crate::launch::{Extensions, Quotas};
+use crate::launch::{Extensions, OnBrokerDeath};
 use crate::live::Audience;
+use crate::quotas::Quotas;
 use crate::trace_set::TraceSet;
 use nix::sys::signal::Signal;
 use std::collections::BTreeMap;
@@ -277,15 +277,19 @@ fn quotas(section: &Section<'_>) -> Quotas {
     if let Some(section) = section.section("quotas") {
         quotas.area = section.read_or("area", quotas.area, values::bytes);
         quotas.total = section.read_or("total", quotas.total, values::bytes);
-        let instances = section.read_or("instances", quotas.instances as u64, values::count(0));
-        quotas.instances = usize::try_from(instances).unwrap_or(usize::MAX);
+        quotas.instances = number(&section, "instances", quotas.instances);
+        quotas.handles = number(&section, "handles", quotas.handles);
         quotas.restart_delay = section.read_or("restart-delay", quotas.restart_delay, values::time);
-        let artifacts = section.read_or("artifacts", quotas.artifacts.count as u64, values::count(0));
-        quotas.artifacts.count = usize::try_from(artifacts).unwrap_or(usize::MAX);
+        quotas.artifacts.count = number(&section, "artifacts", quotas.artifacts.count);
         quotas.artifacts.bytes = section.read_or("artifact-bytes", quotas.artifacts.bytes, values::bytes);
         section.finish();
     }
     quotas
+}
+
+fn number(section: &Section<'_>, key: &'static str, default: usize) -> usize {
+    let number = section.read_or(key, default as u64, values::count(0));
+    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 fn on_broker_death(value: &DeValue<'_>) -> Result<OnBrokerDeath, String> {

@@ -4,6 +4,8 @@ use super::tenant::RestartWhen;
 use super::{Config, ConfigErrors, Source};
 use crate::launch::OnBrokerDeath;
 use crate::launch::service::Output;
+use crate::quotas::{self, Quotas};
+use kcov_proto::quota::Quota;
 use nix::sys::signal::Signal;
 use proptest::prelude::*;
 use std::time::Duration;
@@ -93,6 +95,19 @@ fn every_key_is_read() {
     assert_eq!(one.on_broker_death, OnBrokerDeath::Enosys);
     assert_eq!(one.output, Output::File("/d/log".into()));
     assert_eq!((one.stop_signal, one.stop_grace), (Signal::SIGINT, Duration::from_millis(1500)));
+}
+
+#[test]
+fn each_quota_has_a_key_that_sets_it_alone() {
+    for quota in Quota::ALL {
+        let key = quotas::setting(quota).key;
+        let text = format!("[[tenant]]\nname = \"one\"\ncommand = [\"a\"]\nquotas = {{ {key} = 7 }}");
+        let set = parse(&text).expect("right").tenants[0].quotas;
+        for other in Quota::ALL {
+            let expected = if other == quota { 7 } else { Quotas::default().bound(other) };
+            assert_eq!(set.bound(other), expected, "{quota:?}, {other:?}");
+        }
+    }
 }
 
 #[test]

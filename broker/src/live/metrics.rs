@@ -55,9 +55,6 @@ const METRICS: &[Metric] = &[
     counter("zygote_restarts_total", "Zygotes that followed one that died.", |t| {
         t.counts.zygote_restarts as f64
     }),
-    counter("quota_refusals_total", "Opens and areas refused over a quota.", |t| {
-        t.counts.quota_refusals as f64
-    }),
     counter("artifacts_total", "Artifacts of crashes written.", |t| t.counts.artifacts as f64),
     counter("restarts_total", "How often the tenant was started anew.", |t| t.counts.restarts as f64),
 ];
@@ -78,6 +75,7 @@ pub fn text(selected: &Selected) -> String {
         there.iter().for_each(|tenant| text.sample(&name, tenant, &[], (metric.value)(tenant)));
     }
     notifications(&mut text, &there);
+    refusals(&mut text, &there);
     latency(&mut text, &there);
     text.0
 }
@@ -88,6 +86,16 @@ fn notifications(text: &mut Text, tenants: &[&Tenant]) {
     for tenant in tenants {
         for (kind, count) in tenant.tally.kinds.iter() {
             text.sample(NAME, tenant, &[("kind", kind.name())], count as f64);
+        }
+    }
+}
+
+fn refusals(text: &mut Text, tenants: &[&Tenant]) {
+    const NAME: &str = "kcov_tenant_quota_refusals_total";
+    text.head(NAME, "counter", "What was refused over a quota, by quota.");
+    for tenant in tenants {
+        for (quota, count) in tenant.refusals.iter() {
+            text.sample(NAME, tenant, &[("quota", quota.name())], count as f64);
         }
     }
 }
@@ -150,6 +158,6 @@ mod tests {
     fn nobody_to_tell_of_is_no_error() {
         let text = text(&Selected::default());
         assert!(text.lines().all(|line| line.starts_with("# ")), "{text}");
-        assert_eq!(text.lines().count(), 2 * (METRICS.len() + 3));
+        assert_eq!(text.lines().count(), 2 * (METRICS.len() + 4));
     }
 }

@@ -4,6 +4,8 @@ use super::Publication;
 use crate::procfs;
 use crate::sys::segment::Segment;
 use crate::tenant::Tenant;
+use kcov_proto::quota::Refusals;
+use kcov_proto::tally::Tally;
 use kcov_proto::view::{Counts, Identity, MOST_WORKERS, Name, Pids, View, WORDS, Writer};
 use nix::sys::stat::stat;
 use nix::time::{ClockId, clock_gettime};
@@ -36,7 +38,7 @@ impl Publisher {
             started: now(),
             restarts: publication.restarts,
         };
-        publisher.show(Pids::default(), Counts::default(), Default::default());
+        publisher.show(Pids::default(), Counts::default(), Default::default(), Default::default());
         Some(publisher)
     }
 
@@ -50,7 +52,7 @@ impl Publisher {
             zygote: tenant.zygote.pid,
             workers: workers.into_iter().map(|(_, pid)| pid).take(MOST_WORKERS).collect(),
         };
-        self.show(pids, self.counts(tenant), tenant.tally());
+        self.show(pids, self.counts(tenant), tenant.tally(), tenant.refusals());
     }
 
     fn counts(&self, tenant: &Tenant) -> Counts {
@@ -68,16 +70,16 @@ impl Publisher {
             worker_crashes: counters.worker_crashes,
             retries: counters.retries,
             zygote_restarts: counters.zygote_restarts,
-            quota_refusals: counters.quota_refusals + registry.refusals(),
+            quota_refusals: tenant.refusals().sum(),
             artifacts: counters.artifacts,
             restarts: self.restarts,
         }
     }
 
-    fn show(&self, pids: Pids, counts: Counts, tally: kcov_proto::tally::Tally) {
+    fn show(&self, pids: Pids, counts: Counts, tally: Tally, refusals: Refusals) {
         let Publisher { writer, identity, name, started, .. } = self;
         let (identity, name, started) = (*identity, name.clone(), *started);
-        writer.publish(&View { identity, name, started, beat: now(), pids, counts, tally });
+        writer.publish(&View { identity, name, started, beat: now(), pids, counts, tally, refusals });
     }
 }
 

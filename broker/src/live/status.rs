@@ -116,13 +116,20 @@ fn row(tenant: &Tenant) -> [String; TITLES.len()] {
     ]
 }
 
+/// The parts of a number, if there are any.
+fn in_brackets(parts: &[String]) -> String {
+    if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) }
+}
+
 /// All that is known of one tenant, a line each.
 #[must_use]
 pub fn detail(tenant: &Tenant) -> String {
-    let Tenant { counts, tally, pids, .. } = tenant;
+    let Tenant { counts, tally, refusals, pids, .. } = tenant;
     let workers: Vec<_> = pids.workers.iter().map(u32::to_string).collect();
     let kinds: Vec<_> =
         tally.kinds.iter().filter(|(_, n)| *n > 0).map(|(kind, n)| format!("{} {n}", kind.name())).collect();
+    let refused: Vec<_> =
+        refusals.iter().filter(|(_, n)| *n > 0).map(|(quota, n)| format!("{} {n}", quota.name())).collect();
     let lines = [
         ("name", tenant.name.to_string()),
         ("user", tenant.user.clone()),
@@ -139,7 +146,7 @@ pub fn detail(tenant: &Tenant) -> String {
                 workers.join(" ")
             ),
         ),
-        ("notifications", format!("{} ({})", tally.notifications, kinds.join(", "))),
+        ("notifications", format!("{}{}", tally.notifications, in_brackets(&kinds))),
         (
             "latency",
             format!(
@@ -162,7 +169,7 @@ pub fn detail(tenant: &Tenant) -> String {
                 counts.workers_started, counts.worker_crashes, counts.retries, counts.zygote_restarts
             ),
         ),
-        ("refused over a quota", counts.quota_refusals.to_string()),
+        ("refused over a quota", format!("{}{}", counts.quota_refusals, in_brackets(&refused))),
         ("artifacts", counts.artifacts.to_string()),
         ("segment", tenant.segment.clone()),
     ];

@@ -1,5 +1,6 @@
 //! A tenant as readers show it.
 
+use kcov_proto::quota::Refusals;
 use kcov_proto::tally::Tally;
 use kcov_proto::view::{Counts, Name, Pids, View};
 use nix::unistd::{Uid, User};
@@ -60,6 +61,9 @@ pub struct Tenant {
     /// What the broker counts: the fields stand beside the others.
     #[serde(flatten)]
     pub counts: Counts,
+    /// What was refused over a quota, by quota.
+    #[serde(rename = "quota_refusals_by_quota")]
+    pub refusals: Refusals,
     /// What workers count.
     #[serde(flatten)]
     pub tally: Tally,
@@ -73,7 +77,7 @@ impl Tenant {
     /// What `view`, read at `now` from the segment of that name, shows.
     #[must_use]
     pub fn new(segment: &str, uid: u32, state: State, now: u64, view: View) -> Self {
-        let View { identity, name, started, beat, pids, counts, tally } = view;
+        let View { identity, name, started, beat, pids, counts, tally, refusals } = view;
         let seconds = |from: u64, to: u64| to.saturating_sub(from) as f64 / 1e9;
         Tenant {
             name,
@@ -88,6 +92,7 @@ impl Tenant {
             started,
             beat,
             counts,
+            refusals,
             latency_p50_ns: tally.latency.quantile(0.5),
             latency_p99_ns: tally.latency.quantile(0.99),
             tally,

@@ -30,7 +30,7 @@ pub struct Counts {
     pub retries: u64,
     /// Zygotes that followed one that died.
     pub zygote_restarts: u64,
-    /// Opens and areas that were refused, as they were over a quota.
+    /// What was refused, as it was over a quota.
     pub quota_refusals: u64,
     /// Artifacts of crashes that were written.
     pub artifacts: u64,

@@ -23,9 +23,10 @@ pub struct Owner {
     pub handles: Vec<u64>,
 }
 
-#[derive(Default)]
 pub struct Model {
     pub objects: Vec<Object>,
+    /// Remote handles that may be taken.
+    pub most_handles: usize,
 }
 
 pub type Answer<T> = Result<T, Refusal>;
@@ -53,6 +54,11 @@ impl Model {
             .iter()
             .filter_map(|object| object.owner.as_ref())
             .find(|owner| owner.handles.contains(&handle))
+    }
+
+    /// Handles that are taken.
+    pub fn handles(&self) -> usize {
+        self.objects.iter().filter_map(|object| object.owner.as_ref()).map(|owner| owner.handles.len()).sum()
     }
 
     pub fn open(&mut self, id: ArenaId) {
@@ -105,8 +111,8 @@ impl Model {
         Ok(mode)
     }
 
-    /// Each handle in turn: subsystem USB and bits 32 to 55 zero, else EINVAL; taken EEXIST. Then the common handle:
-    /// subsystem 0 and an instance, no other bits.
+    /// Each handle in turn: subsystem USB and bits 32 to 55 zero, else EINVAL; taken EEXIST; no room ENOMEM. Then the
+    /// common handle: subsystem 0 and an instance, no other bits.
     pub fn remote_enable(&mut self, at: usize, tid: Tid, arg: &RemoteArg) -> Answer<TraceMode> {
         self.enableable(at, tid)?;
         let mode = Self::mode(u64::from(arg.trace_mode))?;
@@ -122,6 +128,9 @@ impl Model {
             }
             if let Some(owner) = self.holder(handle) {
                 return refuse(Errno::EEXIST, Some(owner.tid));
+            }
+            if self.handles() + handles.len() == self.most_handles {
+                return refuse(Errno::ENOMEM, None);
             }
             handles.push(handle);
         }

@@ -89,6 +89,12 @@ fn areas_above_the_limit_of_all() -> Result<()> {
     beside(&["hostile_exhaust", "total", "1024", "9"], &["--max-total", "64K"])
 }
 
+/// Remote handles beyond their limit are refused in the kernel's order of checks; those of the dead are free.
+#[test]
+fn remote_handles() -> Result<()> {
+    beside(&["hostile_exhaust", "handles", "12"], &["--max-handles", "12"])
+}
+
 /// Starts a client under a broker that may have few descriptors itself, and may not raise that limit.
 fn with_few_descriptors(session: Session, words: &[&str]) -> Result<kcov_tests::Running> {
     const FEW: u32 = 1000;

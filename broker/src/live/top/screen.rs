@@ -134,6 +134,7 @@ mod tests {
             pids: Default::default(),
             counts: Default::default(),
             tally: Default::default(),
+            refusals: Default::default(),
         };
         view.tally.notifications = calls;
         view.tally.latency.0[5] = calls;

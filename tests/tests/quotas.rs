@@ -1,0 +1,54 @@
+//! What is over a quota is refused, counted by quota, and told of in the log: which, its bound, and what raises it.
+
+use anyhow::{Context, Result};
+use kcov_tests::event::Event;
+use kcov_tests::{Outcome, Run, client};
+
+/// Runs a client that asks for too much, with one quota set low.
+fn exhaust(words: &[&str], option: &str, bound: &str) -> Result<Outcome> {
+    let program = client("hostile_exhaust")?.into_os_string();
+    let run = Run::new([program].into_iter().chain(words.iter().map(Into::into)));
+    run.trace("kcov,getppid").option(option).option(bound).logged().output()
+}
+
+/// Asserts that this quota alone refused something, and that the log tells of each time once.
+#[track_caller]
+fn assert_told(outcome: &Outcome, what: &str, option: &str, bound: &str) -> Result<()> {
+    let report = outcome.assert_sound()?;
+    let times = report.quota_refusals_by_quota[what];
+    assert!(times > 0, "{report:?}");
+    assert_eq!(report.quota_refusals, times, "{report:?}");
+    let lines: Vec<Event> = outcome.events().into_iter().filter(|event| event.name() == "quota").collect();
+    let field = |line: &Event, name| line.field(name).unwrap_or_default();
+    for line in &lines {
+        let [what_of, option_of, bound_of] = ["what", "option", "bound"].map(|name| field(line, name));
+        assert_eq!((&*what_of, &*option_of, &*bound_of), (what, option, bound));
+    }
+    assert_eq!(lines.iter().map(|line| line.number("times")).sum::<u64>(), times, "{}", outcome.stderr);
+    Ok(())
+}
+
+#[test]
+fn each_refusal_is_counted_and_told() -> Result<()> {
+    for (words, what, option, bound) in [
+        (&["area"][..], "area", "--max-area", "1048576"),
+        (&["total", "1024", "9"], "total", "--max-total", "65536"),
+        (&["opens", "60", "50"], "instances", "--max-instances", "50"),
+        (&["handles", "12"], "handles", "--max-handles", "12"),
+    ] {
+        assert_told(&exhaust(words, option, bound)?, what, option, bound).context(what)?;
+    }
+    Ok(())
+}
+
+/// However often it is refused, a tenant does not fill the log.
+#[test]
+fn many_refusals_are_few_lines() -> Result<()> {
+    let outcome = exhaust(&["opens", "2000", "50"], "--max-instances", "50")?;
+    let report = outcome.assert_sound()?;
+    assert!(report.quota_refusals >= 1950, "{report:?}");
+    let lines = outcome.events().into_iter().filter(|event| event.name() == "quota").count();
+    // The first, the last, and some on a machine that takes long over it.
+    assert!((1..50).contains(&lines), "{lines}");
+    Ok(())
+}
