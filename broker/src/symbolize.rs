@@ -7,6 +7,7 @@
 mod debug_info;
 mod elf;
 mod location;
+mod missing;
 mod module;
 mod symbolizer;
 mod trace_calls;
@@ -17,6 +18,7 @@ pub use module::Module;
 pub use symbolizer::{SymbolizeError, Symbolizer};
 
 use anyhow::Context;
+use missing::Missing;
 use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -40,7 +42,7 @@ pub struct SymbolizeArgs {
     pub json: bool,
 }
 
-/// Prints a line a PC. The exit code is 1 if one of them is no point of the binaries.
+/// Prints a line a PC. The exit code is 1 if one of them is no point of the binaries; which one is missing is told then.
 ///
 /// # Errors
 /// If a binary cannot be read, the worker program is none, a PC is no number, or reading or printing fails.
@@ -50,14 +52,15 @@ pub fn run(args: &SymbolizeArgs) -> anyhow::Result<ExitCode> {
         None => crate::run::worker_program(None)?,
     };
     let symbolizer = Symbolizer::new(&worker, args.handlers.iter().map(|handler| library(handler)))?;
-    let printer = Printer { symbolizer: &symbolizer, json: args.json };
+    let mut printer = Printer { symbolizer: &symbolizer, json: args.json, missing: Missing::default() };
     let mut out = std::io::stdout().lock();
-    let all_known = if args.pcs.is_empty() {
-        printer.print_lines(std::io::stdin().lock(), &mut out)?
+    if args.pcs.is_empty() {
+        printer.print_lines(std::io::stdin().lock(), &mut out)?;
     } else {
-        printer.print_words(args.pcs.iter().map(String::as_str), &mut out)?
-    };
-    Ok(if all_known { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        printer.print_words(args.pcs.iter().map(String::as_str), &mut out)?;
+    }
+    printer.missing.hints().for_each(|hint| eprintln!("kcov-broker: {hint}"));
+    Ok(if printer.missing.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// The file of a library, less what follows on its name for the handler.
@@ -71,33 +74,33 @@ pub fn library(handler: &OsStr) -> &Path {
 struct Printer<'a> {
     symbolizer: &'a Symbolizer,
     json: bool,
+    missing: Missing,
 }
 
 impl Printer<'_> {
-    /// Prints the PCs of each line before it reads the next; whether all are known.
-    fn print_lines(&self, input: impl BufRead, out: &mut impl Write) -> anyhow::Result<bool> {
-        let mut all_known = true;
+    /// Prints the PCs of each line before it reads the next.
+    fn print_lines(&mut self, input: impl BufRead, out: &mut impl Write) -> anyhow::Result<()> {
         for line in input.lines() {
             let line = line.context("cannot read PCs from standard input")?;
-            all_known &= self.print_words(line.split_whitespace(), out)?;
+            self.print_words(line.split_whitespace(), out)?;
         }
-        Ok(all_known)
+        Ok(())
     }
 
     fn print_words<'w>(
-        &self,
+        &mut self,
         words: impl Iterator<Item = &'w str>,
         out: &mut impl Write,
-    ) -> anyhow::Result<bool> {
-        let mut all_known = true;
+    ) -> anyhow::Result<()> {
         for word in words {
             let pc = parse_pc(word).with_context(|| format!("{word:?} is no PC"))?;
             let location = self.symbolizer.resolve(pc);
-            all_known &= location.is_some();
+            if location.is_none() {
+                self.missing.add(pc);
+            }
             self.print(pc, location.as_ref(), out).context("cannot print")?;
         }
-        out.flush().context("cannot print")?;
-        Ok(all_known)
+        out.flush().context("cannot print")
     }
 
     fn print(&self, pc: u64, location: Option<&Location>, out: &mut impl Write) -> std::io::Result<()> {

@@ -30,9 +30,9 @@ fn symbolizer() -> Symbolizer {
 fn printed(json: bool, input: &str) -> (bool, String) {
     let symbolizer = symbolizer();
     let mut out = Vec::new();
-    let printer = Printer { symbolizer: &symbolizer, json };
-    let known = printer.print_lines(input.as_bytes(), &mut out).expect("numbers");
-    (known, String::from_utf8(out).unwrap())
+    let mut printer = Printer { symbolizer: &symbolizer, json, missing: Missing::default() };
+    printer.print_lines(input.as_bytes(), &mut out).expect("numbers");
+    (printer.missing.is_empty(), String::from_utf8(out).unwrap())
 }
 
 #[test]
