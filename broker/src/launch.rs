@@ -1,16 +1,18 @@
 //! What a tenant is started with; known before anything is forked and inherited by every process of the run.
 
+pub mod journal;
 pub mod service;
 
 use crate::cgroup;
 use crate::live::Publication;
 use crate::quotas::Quotas;
 use crate::rootless::Shown;
+use crate::sys::title;
 use crate::trace_set::TraceSet;
 use nix::sys::signal::SigSet;
 use nix::unistd::Pid;
 use service::Service;
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::PermissionsExt;
@@ -95,6 +97,16 @@ impl Launch {
 }
 
 impl Launch {
+    /// Gives this process, which serves the command, a name; as one of a service also what `ps` shows as its command, which
+    /// would be that of the service.
+    pub fn name_process(&self, name: &CStr) {
+        if let Some(service) = &self.service {
+            title::set(&format!("{}: {}", name.to_string_lossy(), service.name));
+        }
+        // Without a name it serves as well.
+        let _ = nix::sys::prctl::set_name(name);
+    }
+
     /// Of how many notifications a worker times one; 0 for none.
     #[must_use]
     pub fn timed(&self) -> u64 {

@@ -370,7 +370,7 @@ pub(crate) fn jail_id() -> u32 {
 
 /// The broker's process. Returns the exit status.
 pub(crate) fn be_broker(launch: Launch, front: OwnedFd, report: Option<File>) -> i32 {
-    let _ = nix::sys::prctl::set_name(c"kcov-broker");
+    launch.name_process(c"kcov-broker");
     // Out of the terminal's job: what its keys send is for the command.
     let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
     match serve(launch, &front, report) {

@@ -36,7 +36,7 @@ const REAP: u16 = 1000;
 pub fn serve(socket: OwnedFd, launch: &Launch) -> i32 {
     // Children get no signal that the terminal sends to the foreground job.
     let _ = nix::unistd::setpgid(nix::unistd::Pid::from_raw(0), nix::unistd::Pid::from_raw(0));
-    let _ = nix::sys::prctl::set_name(c"kcov-spawner");
+    launch.name_process(c"kcov-spawner");
     // The workers of a zygote that died come here, and are reaped.
     let _ = nix::sys::prctl::set_child_subreaper(true);
     let mut channel = Channel::from(socket);
@@ -147,6 +147,7 @@ fn start(
         Start::Artifact(facts) => artifact::write::serve(descriptors, &facts, launch),
         Start::Sightings(seen) => artifact::write::count(&seen, launch),
         Start::Reader { tender, placeholders, devices } => {
+            launch.name_process(c"kcov-reader");
             reader::serve(descriptors, tender, placeholders, devices)
         }
     });

@@ -16,4 +16,5 @@ pub mod process;
 pub mod segment;
 pub mod shared;
 pub mod socket;
+pub mod title;
 pub mod trial;

@@ -108,18 +108,21 @@ fn the_shipped_configurations_are_right() -> Result<()> {
 }
 
 #[test]
-fn the_service_runs_as_installed_and_a_purge_leaves_nothing() -> Result<()> {
+fn the_service_runs_as_installed_and_a_purge_ends_it_and_leaves_nothing() -> Result<()> {
     let script = "
         mkdir -m 0700 /run/kcov-broker
         unit=$(dpkg -L kcov-broker | grep '/kcov-broker.service$')
-        $(sed -n 's/^ExecStart=//p' $unit) 2>/tmp/serve.log &
-        serve=$!
-        trap 'kill -9 $serve 2>/dev/null || true' EXIT
-        tries=0
-        until kcov-broker tenant list >/dev/null 2>&1; do
-            tries=$((tries + 1)); [ $tries -lt 300 ] || { cat /tmp/serve.log; exit 1; }
-            sleep 0.1
-        done
+        start() {
+            $(sed -n 's/^ExecStart=//p' $unit) 2>/tmp/serve.log &
+            serve=$!
+            trap 'kill -9 $serve 2>/dev/null || true' EXIT
+            tries=0
+            until kcov-broker tenant list >/dev/null 2>&1; do
+                tries=$((tries + 1)); [ $tries -lt 300 ] || { cat /tmp/serve.log; exit 1; }
+                sleep 0.1
+            done
+        }
+        start
         printf '[[tenant]]\\nname = \"one\"\\nuser = \"kcov-tenant\"\\ncommand = [\"/bin/sleep\", \"1000\"]\\n' >/tmp/one.toml
         kcov-broker tenant add /tmp/one.toml
         kcov-broker tenant list
@@ -127,7 +130,10 @@ fn the_service_runs_as_installed_and_a_purge_leaves_nothing() -> Result<()> {
         kcov-broker tenant stop one
         kill -TERM $serve
         wait $serve
+        start
+        kcov-broker tenant add /tmp/one.toml
         dpkg --purge kcov-broker >/dev/null 2>&1
+        wait $serve
         ! id kcov-tenant 2>/dev/null
         ";
     let machine = installed(script, &[])?;

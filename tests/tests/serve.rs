@@ -4,6 +4,8 @@
 mod check;
 #[path = "serve/ends.rs"]
 mod ends;
+#[path = "serve/journal.rs"]
+mod journal;
 #[path = "serve/load.rs"]
 mod load;
 #[path = "serve/many.rs"]

@@ -84,7 +84,7 @@ pub fn count(seen: &[Seen], launch: &Launch) -> i32 {
 
 /// Lets go of what a writer does not need, and bounds what it may use.
 fn begin(launch: &Launch, keep: &[std::os::fd::BorrowedFd<'_>]) -> Option<PathBuf> {
-    let _ = nix::sys::prctl::set_name(c"kcov-artifact");
+    launch.name_process(c"kcov-artifact");
     confine::keep_only(keep).ok()?;
     setrlimit(Resource::RLIMIT_CPU, SECONDS, SECONDS).ok()?;
     setrlimit(Resource::RLIMIT_AS, MEMORY, MEMORY).ok()?;

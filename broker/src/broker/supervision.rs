@@ -90,7 +90,9 @@ impl Broker {
             call = call.as_str(),
             signal,
             reason,
-            "a worker ended"
+            "a worker ended{}: {}",
+            if in_flight { format!(" in the call {call}") } else { String::new() },
+            worker.killed.map_or_else(|| end_of(signal), |reason| format!("{reason}, and was ended")),
         );
         self.tenant.counters.worker_crashes += 1;
         match worker.phase {
@@ -143,5 +145,13 @@ impl Broker {
                 _ => worker.kill(PAST_DEADLINE),
             }
         }
+    }
+}
+
+/// The end of a worker that nobody asked for, in words.
+fn end_of(signal: i32) -> String {
+    match Signal::try_from(signal) {
+        Ok(signal) => format!("it died of {signal}"),
+        Err(_) => "it exited".to_owned(),
     }
 }

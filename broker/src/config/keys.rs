@@ -244,7 +244,8 @@ pub const TENANT: Keys = Keys {
             Kind::Text,
             Some("\"inherit\""),
             "Where standard output and error go: inherit (where those of the service go), null, or a file that is appended \
-             to, named with a '/'. In what is inherited no line tells its tenant, except by process id.",
+             to, named with a '/'. In the journal lines have the tenant's name as their identifier: journalctl -t NAME; anywhere \
+             else nothing marks what is inherited.",
         ),
         key("stop-signal", Kind::Text, Some("\"SIGTERM\""), "Signal that asks the command to end."),
         key("stop-grace", Kind::Time, Some("\"10s\""), "How long it may take for that; then it is killed."),

@@ -62,6 +62,7 @@ impl TenantConfig {
             jail_id: if rootless.is_some() { geteuid().as_raw() } else { jail_id },
             on_broker_death: self.on_broker_death,
             service: Some(Service {
+                name: self.name.clone(),
                 identity: identity(self)?,
                 directory: self.directory.clone(),
                 output: self.output.clone(),

@@ -8,6 +8,7 @@ use nix::unistd::{Gid, Uid, chdir, dup2_stderr, dup2_stdout, setgroups, setresgi
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
+use super::journal;
 use crate::sys::privilege;
 
 /// `CAP_SYS_ADMIN` (`include/uapi/linux/capability.h`), as a set.
@@ -27,7 +28,7 @@ pub struct Identity {
 /// Where the command's standard output and error go.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub enum Output {
-    /// Where those of the service go.
+    /// Where those of the service go; into the journal by a stream of the tenant's own.
     #[default]
     Inherit,
     /// Nowhere.
@@ -39,6 +40,8 @@ pub enum Output {
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
+    /// Name of the tenant.
+    pub name: String,
     /// Who the command runs as, if it is another one than who starts it.
     pub identity: Option<Identity>,
     /// Its working directory.
@@ -67,7 +70,10 @@ impl Service {
     /// The step that failed.
     pub fn place_output(&self) -> Result<(), Step> {
         let file = match &self.output {
-            Output::Inherit => return Ok(()),
+            Output::Inherit => match journal::stream(&self.name).filter(|_| journal::is_stderr()) {
+                Some(stream) => stream,
+                None => return Ok(()),
+            },
             Output::Null => open_output(&PathBuf::from("/dev/null"), OFlag::O_WRONLY)?,
             Output::File(path) => open_file(path)?,
         };

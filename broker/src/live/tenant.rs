@@ -38,7 +38,7 @@ pub struct Tenant {
     pub name: Name,
     /// Of its broker.
     pub state: State,
-    /// Who runs it.
+    /// Who runs its broker; its command may run as another one.
     pub user: String,
     /// The same by number.
     pub uid: u32,

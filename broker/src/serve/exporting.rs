@@ -11,7 +11,7 @@ use crate::live::exporter::Exporter;
 use crate::live::selection::Selection;
 use crate::poller::Poller;
 use crate::sys::process::pidfd_open;
-use crate::sys::{fork, pidfd, privilege};
+use crate::sys::{fork, pidfd, privilege, title};
 use anyhow::Context;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::unistd::{Pid, getpid, getppid};
@@ -91,6 +91,7 @@ impl Drop for Exporting {
 /// Its process. Returns the exit status.
 fn serve(config: &MetricsConfig, manager: Pid) -> i32 {
     let _ = nix::sys::prctl::set_name(c"kcov-metrics");
+    title::set("kcov-metrics: of kcov-broker serve");
     match prepare(manager).and_then(|()| exporter(config).serve()) {
         Ok(()) => {
             // Nobody keeps it up to date any more: whoever reads it is not to take it for the truth.

@@ -11,7 +11,6 @@ use std::os::fd::{AsFd, OwnedFd};
 /// Serves as the reader of the tenant below `tender`. Returns the exit status if it cannot.
 pub fn serve(descriptors: Vec<OwnedFd>, tender: u32, placeholders: Vec<FileId>, devices: Vec<FileId>) -> i32 {
     let Ok([requests, broker, listener, busy]) = <[OwnedFd; 4]>::try_from(descriptors) else { return 1 };
-    let _ = nix::sys::prctl::set_name(c"kcov-reader");
     let (Ok(busy), Ok(memfd_device)) = (SharedWords::open(busy, slot::WORDS), memfd::device()) else {
         return 1;
     };

@@ -34,7 +34,7 @@ const LOOK: Duration = Duration::from_micros(50);
 /// Runs the tenant. Takes one descriptor: the socket to the broker. Returns the exit status.
 pub fn serve(descriptors: Vec<OwnedFd>, launch: &Launch, claims: &Claims) -> i32 {
     let Ok([socket]) = <[OwnedFd; 1]>::try_from(descriptors) else { return 1 };
-    let _ = nix::sys::prctl::set_name(c"kcov-tender");
+    launch.name_process(c"kcov-tender");
     let mut broker = Channel::from(socket);
     match Tender::start(&mut broker, launch, claims) {
         Ok(tender) => tender.run(&mut broker, launch.on_broker_death),

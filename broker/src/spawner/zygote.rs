@@ -30,8 +30,10 @@ fn environment(launch: &Launch) -> Vec<CString> {
 
 fn try_exec(descriptors: &[OwnedFd], launch: &Launch) -> Result<std::convert::Infallible, Errno> {
     let socket = descriptors.first().ok_or(Errno::EBADF)?;
+    // What `ps` shows: whose it is.
+    let of_tenant = launch.service.as_ref().map_or_else(String::new, |service| format!(": {}", service.name));
     let argv = [
-        "kcov-worker".to_owned(),
+        format!("kcov-worker{of_tenant}"),
         "zygote".to_owned(),
         format!("--uid={}", launch.jail_id),
         format!("--parent={}", nix::unistd::getppid()),

@@ -1,11 +1,12 @@
 //! What a tenant is: its own user, environment, directory and output, and apart from all others.
 
 use crate::{FACTS, READY};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use kcov_tests::ordinary::{as_user, own, user};
 use kcov_tests::service::{Service, tenant};
-use kcov_tests::{Control, Session, client, ordinary};
+use kcov_tests::{Control, Session, client, ordinary, until};
 use std::fs;
+use std::time::Duration;
 
 /// The command runs as configured, and the device is its user's own.
 #[test]
@@ -39,6 +40,25 @@ fn a_tenant_runs_as_it_is_told() -> Result<()> {
         (5, 12),
         "no capability is left, setuid programs are not lost: {said}"
     );
+    service.stop()?;
+    Ok(())
+}
+
+/// Each process that serves a tenant says so: `ps` shows its part and the tenant's name.
+#[test]
+fn processes_tell_their_tenant() -> Result<()> {
+    let service = Service::start(&tenant("titled", &["sleep", "1000"], ""))?;
+    let one = service.wait_state("titled", "running")?;
+    let title = |pid: i32| fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    for name in ["kcov-spawner", "kcov-tender", "kcov-reader"] {
+        let process = until(name, Duration::from_secs(60), || service.session.named(name).first().copied())?;
+        assert_eq!(title(process.0).trim_end_matches('\0'), format!("{name}: titled"));
+    }
+    let broker = one.broker.context("a broker")?;
+    assert_eq!(title(broker).trim_end_matches('\0'), "kcov-broker: titled");
+    let worker = service.session.named("kcov-worker").first().copied().context("a worker")?;
+    assert!(title(worker.0).starts_with("kcov-worker: titled\0"), "{:?}", title(worker.0));
+    assert!(title(service.manager().0).contains("serve"), "the service keeps its own");
     service.stop()?;
     Ok(())
 }
