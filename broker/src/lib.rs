@@ -50,6 +50,7 @@ pub mod doctor;
 pub mod files;
 pub mod filter;
 pub mod front;
+pub mod hidden;
 pub mod launch;
 pub mod live;
 pub mod logs;

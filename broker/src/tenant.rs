@@ -3,6 +3,7 @@
 use crate::artifact::keeper::Keeper;
 use crate::back_off::BackOff;
 use crate::files::Files;
+use crate::hidden::Overdue;
 use crate::launch::Launch;
 use crate::poller::{Poller, Token};
 use crate::reader_process::ReaderProcess;
@@ -102,6 +103,7 @@ pub struct Tenant {
     pub(crate) untaken: Untaken,
     /// Calls that no worker answers.
     pub(crate) unanswered: Untaken,
+    pub(crate) overdue: Overdue,
     pub(crate) listener: OwnedFd,
     pub(crate) registry: Registry,
     pub(crate) roster: OwnedFd,
@@ -316,36 +318,6 @@ impl Tenant {
             return;
         }
         self.answer_hidden();
-    }
-
-    /// Takes note of an id that is alleged, if it is true: ids are sequential, from where the kernel begins.
-    pub(crate) fn saw(&mut self, id: NotificationId) {
-        let is_later = self.last_id.is_none_or(|last| id.wrapping_sub(last).cast_signed() > 0);
-        if is_later && listener::id_valid(self.listener.as_fd(), id) == Ok(true) {
-            self.last_id = Some(id);
-        }
-    }
-
-    /// Looks for calls that some worker took and no slot shows, upward from the last id that was seen to be true, and
-    /// answers them.
-    fn answer_hidden(&mut self) {
-        // A worker that was taken over serves so many calls in some seconds; to look takes a fifth of one.
-        const PROBES: u64 = 1 << 20;
-        let Some(last) = self.last_id else { return };
-        let others: Vec<u64> = self.workers.values().map(|other| other.word(slot::ID)).collect();
-        let candidates = (0..PROBES).map(|step| last.wrapping_add(step)).filter(|id| !others.contains(id));
-        if !self.has_unanswered() {
-            return;
-        }
-        for id in candidates {
-            // One that the next worker has from the broker is not hidden.
-            if !self.retries.has(id) && listener::id_valid(self.listener.as_fd(), id) == Ok(true) {
-                self.answer_caller(id, Answer::Fail(Errno::EIO));
-                if !self.has_unanswered() {
-                    return;
-                }
-            }
-        }
     }
 
     /// Whether some call was taken and not answered (`seccomp_notify_poll`, kernel/seccomp.c, Linux 6.12).

@@ -4,9 +4,12 @@
  * command line, and says what came of it. It collects coverage all the while.
  *
  * escape NEIGHBOUR NAME...
+ *
+ * Another thread makes calls meanwhile if the name is that of COMPANY.
  */
 #define _GNU_SOURCE
 #include "kcov_client.h"
+#include <pthread.h>
 
 #define ESCAPE 0x7101
 
@@ -16,6 +19,17 @@ static struct request {
 	uint64_t neighbour;
 	uint64_t memory;
 } request;
+
+#define COMPANY "one call kept, all others served"
+
+static volatile int in_company;
+
+static void *make_calls(void *unused)
+{
+	while (in_company)
+		ioctl(-1, KCOV_DISABLE, 0);
+	return unused;
+}
 
 /* The result of ioctl(), -errno if it fails. A file is not the same to the worker that follows one that died. */
 static long attempt(const char *name)
@@ -51,7 +65,18 @@ int main(int argc, char **argv)
 	request.neighbour = strtoul(argv[1], NULL, 10);
 	request.memory = (uintptr_t)memory;
 	for (int arg = 2; arg < argc; arg++) {
-		printf("%s: %ld\n", argv[arg], attempt(argv[arg]));
+		pthread_t company;
+
+		in_company = !strcmp(argv[arg], COMPANY);
+		if (in_company)
+			need(!pthread_create(&company, NULL, make_calls, NULL), "pthread_create");
+		long value = attempt(argv[arg]);
+
+		if (in_company) {
+			in_company = 0;
+			pthread_join(company, NULL);
+		}
+		printf("%s: %ld\n", argv[arg], value);
 		fflush(stdout);
 	}
 	return 0;

@@ -587,6 +587,29 @@ static long boast(void)
 	return words ? count_on(words) : -ENOENT;
 }
 
+/* Serves on with the call unanswered, and shows each of the others. */
+static long keep_one(void)
+{
+	uint64_t *words = slot(), id = in_flight();
+	int fd = listener();
+
+	if (!words)
+		return -ENOENT;
+	while (!ioctl(fd, SECCOMP_IOCTL_NOTIF_ID_VALID, &id)) {
+		struct seccomp_notif_resp answer = {.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE};
+
+		memset(&words[8], 0, sizeof(struct seccomp_notif));
+		if (ioctl(fd, SECCOMP_IOCTL_NOTIF_RECV, &words[8]))
+			continue;
+		words[1]++;
+		answer.id = words[8];
+		/* So that each is seen. */
+		poll(NULL, 0, 1);
+		ioctl(fd, SECCOMP_IOCTL_NOTIF_SEND, &answer);
+	}
+	_exit(0);
+}
+
 static long mislead_and_end(void)
 {
 	struct message message = ask(in_flight() + (1UL << 40), request.tid, FILE_OF);

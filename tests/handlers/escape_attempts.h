@@ -120,6 +120,7 @@ ACT("noise for the reader", noise_for_the_reader),
 ACT("a call that the slot does not show", hide_the_call),
 ACT("a hidden call, behind ever new ones", hide_and_boast),
 ACT("a call that it says is ever another", boast),
+ACT("one call kept, all others served", keep_one),
 ACT("another call than its own, and the end", mislead_and_end),
 
 /* The listener. */

@@ -79,7 +79,9 @@ fn killed_workers_are_replaced() -> Result<()> {
     }
     let outcome = assert_serves_on(running, &control)?;
     let report = outcome.report()?;
-    assert!(report.worker_crashes >= killed.len() as u64, "{} killed: {report:?}", killed.len());
+    // Killed before the broker had seen it: not a crash, as it never served.
+    let unseen = outcome.stderr.matches("word for a worker does not hold").count() as u64;
+    assert!(report.worker_crashes + unseen >= killed.len() as u64, "{} killed: {report:?}", killed.len());
     let crashes = crashes(&outcome);
     assert_eq!(crashes.len() as u64, report.worker_crashes);
     crashes.iter().for_each(assert_killed);

@@ -66,7 +66,7 @@ fn attempt(owner: Owner, neighbour: Process, attempts: &[(&str, Outcome)]) -> Re
     let command: Vec<OsString> = command.into_iter().chain(names).collect();
     let handler = library("escape")?;
     let handler = handler.to_str().context("a path in UTF-8")?;
-    let deadline = DEADLINES[usize::from(attempts.iter().any(|(_, outcome)| *outcome == Outcome::Held))];
+    let deadline = DEADLINES[usize::from(attempts.iter().any(|(_, outcome)| outcome.is_slow()))];
     let options = ["--log-format", "json", "--deadline", deadline, "--handler", handler];
     let session = owner.session()?;
     let outcome = owner.run(&session, &options, &command)?.start_in(session)?.finish()?;
@@ -102,7 +102,7 @@ fn assert_end(owner: Owner, name: &str, end: &Event, signal: i32, reasons: &[&st
 fn no_way_out(owner: Owner) -> Result<()> {
     let (running, control, process) = neighbour(owner)?;
     let (held, at_once): (Vec<_>, Vec<_>) =
-        ATTEMPTS.iter().copied().partition(|(_, outcome)| *outcome == Outcome::Held);
+        ATTEMPTS.iter().copied().partition(|(_, outcome)| outcome.is_slow());
     for attempts in at_once.chunks(AT_ONCE).chain([held.as_slice()]) {
         attempt(owner, process, attempts)?;
     }

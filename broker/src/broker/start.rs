@@ -198,6 +198,7 @@ impl Broker {
             retries: Default::default(),
             untaken: Default::default(),
             unanswered: Default::default(),
+            overdue: Default::default(),
             listener,
             registry,
             roster,

@@ -19,8 +19,8 @@ const TENANTS: usize = 16;
 const BETWEEN: Duration = Duration::from_millis(10);
 /// What the clients do that is traced; no futex among it: to the C library an EIO of a futex is a reason to abort.
 const TRACE: &str = "trace = [\"kcov\", \"getppid\", \"read\", \"dup\"]";
-/// Far above any deadline, milliseconds: a call that takes this long was forgotten.
-const FORGOTTEN_MS: u64 = 30_000;
+/// Two deadlines, milliseconds: a call that takes this long was forgotten.
+const FORGOTTEN_MS: u64 = 10_000;
 /// Descriptors that a broker keeps for speed: its tables, and pidfds of former owners.
 const CACHES: u64 = 64 + 256 + 64;
 
