@@ -5,6 +5,7 @@
 //! |---|---|---|---|
 //! | front | [`front`] | the user's | a socket to the broker, the terminal |
 //! | manager, of a service, in the front's place | [`serve`] | the service's | a socket to each tenant's broker |
+//! | metrics, of a service that keeps them | [`serve::exporting`] | one capability | nothing; tells what brokers show |
 //! | broker | [`broker`] | few capabilities, filtered | listener, registry, every arena |
 //! | spawner | [`spawner`] | the user's | a socket to the broker; starts the ones below |
 //! | tender | [`spawner::tender`] | the user's | the tenant's processes, as their subreaper |

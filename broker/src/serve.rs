@@ -10,7 +10,8 @@
 //! thread serves two of them. The price is a process of a few MiB a tenant, most of it shared.
 //!
 //! # The manager
-//! It has one thread and one blocking point, and starts nothing but brokers. What may take time, as a file system that
+//! It has one thread and one blocking point, and starts nothing but brokers and, if that is configured, the process that
+//! tells their counters to Prometheus ([`exporting`]). What may take time, as a file system that
 //! does not answer, happens in a tenant's own broker; requests and replies of operators are bounded datagrams, and a
 //! client that does not read is let go. What becomes of a tenant is decided by [`life`], a state machine without a system
 //! call.

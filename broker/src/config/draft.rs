@@ -1,7 +1,8 @@
 //! A text as it was read: what could be made of it, and all that is wrong. It becomes a [`Config`] only if nothing is.
 
-use super::errors::{ConfigError, Place, Report};
+use super::errors::{ConfigError, Report};
 use super::section::{Found, Section};
+use super::service::ServePlaces;
 use super::{Config, ConfigErrors, MAX_TENANTS, ServeConfig, Source, TenantConfig, probe};
 use std::collections::{BTreeMap, BTreeSet};
 use toml::de::{DeTable, DeValue};
@@ -10,8 +11,8 @@ use toml::de::{DeTable, DeValue};
 #[derive(Debug)]
 pub struct Draft {
     config: Config,
-    /// Where `serve.uids` stands.
-    uids: Place,
+    /// Where what concerns all tenants stands.
+    places: ServePlaces,
     errors: BTreeSet<ConfigError>,
 }
 
@@ -25,14 +26,14 @@ impl Draft {
         if let Some(first) = faults.first().filter(|_| faults.iter().any(is_open)) {
             let message = format!("{}: what is opened here or above has no end", first.message());
             report.add_fault(first.span().unwrap_or_default(), &message);
-            let uids = Place::file(&source.name);
-            return Draft { config: Config::default(), uids, errors: report.into_errors() };
+            let (config, places) = (Config::default(), ServePlaces::new(None, source));
+            return Draft { config, places, errors: report.into_errors() };
         }
         for fault in &faults {
             report.add_fault(fault.span().unwrap_or_default(), fault.message());
         }
-        let (config, uids) = read(document.get_ref(), source, &report);
-        Draft { config, uids, errors: report.into_errors() }
+        let (config, places) = read(document.get_ref(), source, &report);
+        Draft { config, places, errors: report.into_errors() }
     }
 
     /// The configuration, if the text is one.
@@ -40,7 +41,7 @@ impl Draft {
     /// # Errors
     /// [`ConfigErrors`] with all that is wrong.
     pub fn checked(self) -> Result<Config, ConfigErrors> {
-        let Draft { config, uids: _, errors } = self;
+        let Draft { config, places: _, errors } = self;
         if errors.is_empty() { Ok(config) } else { Err(ConfigErrors(errors.into_iter().collect())) }
     }
 
@@ -49,7 +50,7 @@ impl Draft {
     /// # Errors
     /// [`ConfigErrors`] with all that is wrong, with the text and with the machine.
     pub fn probed(mut self) -> Result<Config, ConfigErrors> {
-        self.errors.extend(probe::config(&self.config, &self.uids));
+        self.errors.extend(probe::config(&self.config, &self.places));
         self.checked()
     }
 }
@@ -61,7 +62,7 @@ fn is_open(fault: &toml::de::Error) -> bool {
         .any(|start| fault.message().starts_with(start))
 }
 
-fn read(document: &DeTable<'_>, source: &Source, report: &Report<'_>) -> (Config, Place) {
+fn read(document: &DeTable<'_>, source: &Source, report: &Report<'_>) -> (Config, ServePlaces) {
     let root = Section::new("", document, report);
     let section = root.section("serve");
     let serve =
@@ -71,11 +72,10 @@ fn read(document: &DeTable<'_>, source: &Source, report: &Report<'_>) -> (Config
         // Without a tenant they would be looked at by nobody.
         TenantConfig::read_defaults(section, source);
     }
-    let uids = section.filter(|section| section.has("uids")).map(|section| section.place("uids", &(0..0)));
-    let uids = uids.unwrap_or_else(|| Place { key: "serve.uids".to_owned(), ..Place::file(&source.name) });
+    let places = ServePlaces::new(section.as_ref(), source);
     let tenants = tenants(&root, root.table("defaults"), source, report);
     root.finish();
-    (Config { serve, tenants }, uids)
+    (Config { serve, tenants }, places)
 }
 
 fn tenants(

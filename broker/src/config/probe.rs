@@ -6,16 +6,19 @@ mod place;
 
 use super::errors::{ConfigError, Place};
 use super::launch::{account, group_id, identity, prepared_environment, program};
-use super::{Config, TenantConfig};
+use super::service::ServePlaces;
+use super::{Config, ServeConfig, TenantConfig};
 use crate::launch::service::Output;
 use crate::rootless::Standing;
 use crate::{preload, run};
 use std::ffi::{OsStr, OsString};
+use std::path::Path;
 
-/// All that is wrong with a configuration on this machine; `uids` is where it says which those of workers are.
+/// All that is wrong with a configuration on this machine.
 #[must_use]
-pub fn config(config: &Config, uids: &Place) -> Vec<ConfigError> {
-    rights(config, uids).into_iter().chain(config.tenants.iter().flat_map(tenant)).collect()
+pub fn config(config: &Config, places: &ServePlaces) -> Vec<ConfigError> {
+    let serve = rights(config, &places.uids).into_iter().chain(sockets(&config.serve, places));
+    serve.chain(config.tenants.iter().flat_map(tenant)).collect()
 }
 
 /// Whether tenants can be run here at all, and kept apart.
@@ -32,6 +35,29 @@ fn rights(config: &Config, place: &Place) -> Vec<ConfigError> {
         }
     };
     wrong.into_iter().map(|message| ConfigError { place: place.clone(), message }).collect()
+}
+
+/// Whether the sockets and the file of the service can be where it says.
+fn sockets(serve: &ServeConfig, places: &ServePlaces) -> Vec<ConfigError> {
+    let metrics = serve.metrics.as_ref();
+    let listen = metrics.and_then(|metrics| metrics.listen.as_ref());
+    let file = metrics.and_then(|metrics| metrics.file.as_ref());
+    // The directory of the control socket is made.
+    let control = serve
+        .socket
+        .as_ref()
+        .map(|path| place::socket(path).and_then(|()| place::directory(above(above(path)))));
+    let listen = listen.map(|path| place::socket(path).and_then(|()| place::directory(above(path))));
+    let file = file.map(|path| place::directory(above(path)));
+    let checked = [(&places.socket, control), (&places.listen, listen), (&places.file, file)];
+    let wrong = |(place, checked): (&Place, Option<Result<(), String>>)| {
+        Some(ConfigError { place: place.clone(), message: checked?.err()? })
+    };
+    checked.into_iter().filter_map(wrong).collect()
+}
+
+fn above(path: &Path) -> &Path {
+    path.parent().unwrap_or(path)
 }
 
 /// What is wrong with one tenant.
@@ -77,7 +103,7 @@ pub fn tenant(tenant: &TenantConfig) -> Vec<ConfigError> {
         check("artifacts", place::directory(there.unwrap_or(artifacts)));
     }
     if let Some(report) = &tenant.report {
-        check("report", place::directory(report.parent().unwrap_or(report)));
+        check("report", place::directory(above(report)));
     }
     if let Output::File(file) = &tenant.output {
         check("output", place::output(file));

@@ -1,5 +1,6 @@
 //! `[serve]`: what concerns all tenants.
 
+use super::errors::Place;
 use super::section::Section;
 use super::{Source, values};
 use crate::live::exporter;
@@ -33,6 +34,35 @@ pub struct MetricsConfig {
     pub every: Duration,
     /// A Unix socket on which HTTP requests are answered.
     pub listen: Option<PathBuf>,
+}
+
+/// Where keys stand about which the machine has a say.
+#[derive(Clone, Debug)]
+pub struct ServePlaces {
+    /// `serve.socket`.
+    pub socket: Place,
+    /// `serve.uids`.
+    pub uids: Place,
+    /// `serve.metrics.file`.
+    pub file: Place,
+    /// `serve.metrics.listen`.
+    pub listen: Place,
+}
+
+impl ServePlaces {
+    pub(super) fn new(section: Option<&Section<'_>>, source: &Source) -> Self {
+        let metrics = section.and_then(|section| section.section("metrics"));
+        let place = |section: Option<&Section<'_>>, name: &str, key: &'static str| match section {
+            Some(section) if section.has(key) => section.place(key, &(0..0)),
+            _ => Place { key: format!("{name}.{key}"), ..Place::file(&source.name) },
+        };
+        ServePlaces {
+            socket: place(section, "serve", "socket"),
+            uids: place(section, "serve", "uids"),
+            file: place(metrics.as_ref(), "serve.metrics", "file"),
+            listen: place(metrics.as_ref(), "serve.metrics", "listen"),
+        }
+    }
 }
 
 impl Default for ServeConfig {

@@ -179,7 +179,10 @@ impl Server {
         let begin = Instant::now();
         loop {
             let status = self.status(name)?;
-            let said = status.message.as_deref().unwrap_or("it ended");
+            let said = status
+                .message
+                .clone()
+                .unwrap_or_else(|| format!("its command ended, {}", table::end_of(&status)));
             match status.state {
                 _ if status.starts <= starts => {}
                 Condition::Running => return Ok(()),

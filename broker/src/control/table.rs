@@ -93,7 +93,8 @@ fn reason(tenant: &Status) -> Option<String> {
 }
 
 /// How the last run ended: the status, and the signal that it stands for.
-fn end_of(tenant: &Status) -> String {
+#[must_use]
+pub fn end_of(tenant: &Status) -> String {
     let Some(status) = tenant.last_status else {
         return if tenant.last_end_ms.is_some() { "killed".to_owned() } else { "-".to_owned() };
     };

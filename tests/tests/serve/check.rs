@@ -73,6 +73,34 @@ colour = \"red\"
     Ok(())
 }
 
+/// So is what concerns all tenants: sockets and files that cannot be where they are to be, uids that are somebody's.
+#[test]
+fn the_service_itself_is_checked() -> Result<()> {
+    let session = Session::new()?;
+    let file = session.path("serve.toml");
+    let name = file.to_string_lossy();
+    let long = "l".repeat(120);
+    let text = format!(
+        "[serve]\nsocket = \"/no/such/control\"\nuids = \"1-2\"\n\
+         [serve.metrics]\nfile = \"/no/such.prom\"\nlisten = \"/tmp/{long}\"\n"
+    );
+    fs::write(&file, text)?;
+    let output = check(&session, &[&name])?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    for (line, key, part) in [
+        (2, "serve.socket", "mkdir -p /no"),
+        (3, "serve.uids", "the uid of daemon"),
+        (5, "serve.metrics.file", "mkdir -p /no"),
+        (6, "serve.metrics.listen", "125 bytes long"),
+    ] {
+        let place = format!("{name}:{line}: {key}: ");
+        let found = said.lines().any(|said| said.starts_with(&place) && said.contains(part));
+        assert!(found, "{place}{part}\n{said}");
+    }
+    assert_eq!(said.lines().count(), 5, "{said}");
+    Ok(())
+}
+
 /// The text alone can be checked on another machine than the one that it is for.
 #[test]
 fn the_text_can_be_checked_without_the_machine() -> Result<()> {

@@ -17,6 +17,17 @@ pub fn directory(path: &Path) -> Result<(), String> {
     }
 }
 
+/// Whether a socket can have this name (`unix(7)`).
+pub fn socket(path: &Path) -> Result<(), String> {
+    /// Bytes of `sun_path` but the NUL.
+    const MOST: usize = 107;
+    let length = path.as_os_str().len();
+    if length <= MOST {
+        return Ok(());
+    }
+    Err(format!("is {length} bytes long, and the path of a socket has {MOST} at most: choose a shorter one"))
+}
+
 /// Whether a file can be executed.
 pub fn program(path: &Path) -> Result<(), String> {
     let shown = path.display();
