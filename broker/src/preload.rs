@@ -44,9 +44,14 @@ pub fn of(handlers: &[OsString]) -> anyhow::Result<Option<CString>> {
         let end = bytes.iter().position(|&byte| byte == b':').unwrap_or(bytes.len());
         let path = Path::new(OsStr::from_bytes(&bytes[..end]));
         let Ok(file) = std::fs::read(path) else { continue };
-        libraries.extend(needed(&file).unwrap_or_default().into_iter().filter_map(|name| {
+        let Needs { libraries: names, paths } = needs(&file).unwrap_or_default();
+        libraries.extend(names.into_iter().filter_map(|name| {
             let place = RUNTIMES.iter().position(|runtime| name.starts_with(runtime))?;
-            Some((place, name))
+            // The loader itself would look there for a library that needs it, not for one that comes first.
+            let mut files = paths.iter().map(|folder| format!("{folder}/{name}"));
+            // A blank would make two names of it.
+            let found = files.find(|path| !path.contains(' ') && Path::new(path).is_file());
+            Some((place, found.unwrap_or(name)))
         }));
     }
     let names: Vec<String> = libraries.into_iter().map(|(_, name)| name).collect();
@@ -54,8 +59,16 @@ pub fn of(handlers: &[OsString]) -> anyhow::Result<Option<CString>> {
     joined.transpose().context("the name of a runtime")
 }
 
-/// Names of the libraries that an ELF file needs.
-fn needed(bytes: &[u8]) -> Option<Vec<String>> {
+/// What an ELF file needs of the loader.
+#[derive(Debug, Default)]
+struct Needs {
+    /// Names of the libraries.
+    libraries: Vec<String>,
+    /// Folders in which it has them looked for.
+    paths: Vec<String>,
+}
+
+fn needs(bytes: &[u8]) -> Option<Needs> {
     let file = ElfFile64::<object::NativeEndian>::parse(bytes).ok()?;
     let (endian, header) = (file.endian(), file.elf_header());
     let segments = header.program_headers(endian, bytes).ok()?;
@@ -75,8 +88,13 @@ fn needed(bytes: &[u8]) -> Option<Vec<String>> {
         let end = rest.iter().position(|&byte| byte == 0)?;
         String::from_utf8(rest[..end].to_vec()).ok()
     };
-    let entries = dynamic.iter().filter(|entry| entry.tag(endian) == object::elf::DT_NEEDED);
-    Some(entries.filter_map(|entry| name(entry.d_val(endian))).collect())
+    let names = |tags: &[object::elf::DynamicTag]| -> Vec<String> {
+        let entries = dynamic.iter().filter(|entry| tags.contains(&entry.tag(endian)));
+        entries.filter_map(|entry| name(entry.d_val(endian))).collect()
+    };
+    let paths = names(&[object::elf::DT_RUNPATH, object::elf::DT_RPATH]);
+    let paths = paths.iter().flat_map(|paths| paths.split(':')).map(ToOwned::to_owned);
+    Some(Needs { libraries: names(&[object::elf::DT_NEEDED]), paths: paths.collect() })
 }
 
 #[cfg(test)]
@@ -86,10 +104,10 @@ mod tests {
     #[test]
     fn a_program_needs_its_c_library_and_no_runtime() {
         let program = std::fs::read(std::env::current_exe().expect("a program")).expect("its file");
-        let needed = needed(&program).expect("ELF");
-        assert!(needed.iter().any(|name| name.starts_with("libc.so")), "{needed:?}");
+        let needs = needs(&program).expect("ELF");
+        assert!(needs.libraries.iter().any(|name| name.starts_with("libc.so")), "{needs:?}");
         let handler = std::env::current_exe().expect("a program").into_os_string();
         assert_eq!(of(&[handler]).expect("readable"), None);
-        assert!(super::needed(b"no ELF").is_none() && super::needed(&program[..100]).is_none());
+        assert!(super::needs(b"no ELF").is_none() && super::needs(&program[..100]).is_none());
     }
 }

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use kcov_tests::binaries;
 use kcov_tests::client::library_with;
+use kcov_tests::instrumented::succeed;
 use kcov_tests::{Outcome, Run, client, library};
 use serde_json::Value;
 use std::ffi::OsString;
@@ -251,6 +252,29 @@ fn address_sanitizer_and_coverage_go_together() -> Result<()> {
     assert!(covered.contains(&line), "{line} in {covered}");
     assert!(after.contains("faults_ioctl") && !after.contains(&overflow), "{after}");
     Ok(())
+}
+
+/// clang's runtime is in no folder that the loader knows: the library names it.
+#[test]
+fn what_clangs_address_sanitizer_reports_is_there() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let library = folder.path().join("libfaults.so");
+    let runtime = format!("libclang_rt.asan-{}.so", std::env::consts::ARCH);
+    let found = succeed(Command::new("clang").arg(format!("-print-file-name={runtime}")))?;
+    let runtimes = Path::new(found.trim()).parent().context("a folder")?;
+    let mut clang = Command::new("clang");
+    clang.args(["-O1", "-g", "-shared", "-fPIC", "-fsanitize=address", "-shared-libsan"]);
+    clang.arg("-fsanitize-coverage=trace-pc-guard,pc-table,trace-cmp,trace-div");
+    clang.arg(format!("-Wl,-rpath,{}", runtimes.display()));
+    clang.arg("-I").arg(binaries::workspace().join("worker/include"));
+    succeed(clang.arg("-o").arg(&library).arg(source()))?;
+    let kept = Kept::run(&library, &["7106:10", "7100:7"], &[])?;
+    assert_eq!(kept.results(), ["7106 -5 1", "7100 7 0"]);
+    let folder = kept.one("SIGABRT")?;
+    let text = report(&folder)?;
+    let place = format!("faults.c:{}:", line_of("overflow_heap")?);
+    assert!(text.contains("AddressSanitizer: heap-buffer-overflow") && text.contains(&place), "{text}");
+    kept.assert_reproduced(&folder).map(drop)
 }
 
 /// What repeats is told once, and the stack is that of the handler.
