@@ -2,7 +2,8 @@
 
 use anyhow::Result;
 use kcov_tests::binaries::example;
-use kcov_tests::{Outcome, Run, Running, client, library, until};
+use kcov_tests::client::library_with;
+use kcov_tests::{Outcome, Run, Running, client, library, long, until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::ffi::OsString;
@@ -167,7 +168,7 @@ fn a_handler_that_hangs_costs_its_caller_the_deadline() -> Result<()> {
 #[test]
 fn a_library_that_is_no_handler_is_refused_before_the_tenant_starts() -> Result<()> {
     let good = library("probe")?;
-    let cases: Vec<(OsString, &str)> = vec![
+    let mut cases: Vec<(OsString, &str)> = vec![
         (
             handler(Path::new("/nowhere/libfoo.so"), ""),
             "cannot use the handler /nowhere/libfoo.so: No such file",
@@ -187,7 +188,13 @@ fn a_library_that_is_no_handler_is_refused_before_the_tenant_starts() -> Result<
         (handler(&good, "call"), "no system call is named `frobnicate`"),
         (handler(&good, "never"), "`rt_sigreturn` cannot be handled"),
         (handler(&good, "hang"), "does not return within 10 s"),
+        (handler(&library("constructor")?, ""), "while loaded, ended the worker program by SIGABRT"),
     ];
+    if long() {
+        let flags = ["-shared", "-fPIC", "-DHANGS"].map(OsString::from);
+        let hangs = library_with("constructor", "_hangs", flags)?;
+        cases.push((handler(&hangs, ""), "while loaded, does not return within 10 s"));
+    }
     for (library, expected) in cases {
         let outcome =
             Run::new(["echo", "started"]).option("--handler").option(&library.to_string_lossy()).output()?;
@@ -203,7 +210,7 @@ fn a_library_that_is_no_handler_is_refused_before_the_tenant_starts() -> Result<
 fn a_library_with_memory_that_is_data_and_code_is_refused() -> Result<()> {
     let include = format!("-I{}", kcov_tests::binaries::workspace().join("worker/include").display());
     let flags = ["-shared", "-fPIC", "-pthread", "-z", "execstack", &include];
-    let library = kcov_tests::client::library_with("probe", "_execstack", flags.map(OsString::from))?;
+    let library = library_with("probe", "_execstack", flags.map(OsString::from))?;
     let run = Run::new(["echo", "started"]).option("--handler").option(&library.to_string_lossy());
     let outcome = run.output()?;
     assert_eq!((outcome.code(), outcome.stdout.as_str()), (125, ""), "{}", outcome.stderr);
