@@ -29,7 +29,7 @@ impl Draft {
             let (config, places) = (Config::default(), ServePlaces::new(None, source));
             return Draft { config, places, errors: report.into_errors() };
         }
-        for fault in &faults {
+        for fault in faults.iter().take_while(|_| !report.is_full()) {
             report.add_fault(fault.span().unwrap_or_default(), fault.message());
         }
         let (config, places) = read(document.get_ref(), source, &report);

@@ -125,7 +125,7 @@ impl<'a> Report<'a> {
             return;
         }
         let is_head = |text: &&str| text.trim_start().starts_with('[');
-        let mut from_here = self.text.lines().skip(line - 1);
+        let mut from_here = self.text[self.lines[line - 1]..].lines();
         let rest = match from_here.next().filter(is_head) {
             Some(_) => from_here.take_while(|text| !is_head(text)).count(),
             None => 0,
@@ -142,10 +142,15 @@ impl<'a> Report<'a> {
     }
 
     fn insert(&self, place: Place, message: &str) {
-        let mut errors = self.errors.borrow_mut();
-        if errors.len() < MOST {
-            errors.insert(ConfigError { place, message: message.to_owned() });
+        if !self.is_full() {
+            self.errors.borrow_mut().insert(ConfigError { place, message: message.to_owned() });
         }
+    }
+
+    /// Whether there are as many errors as are told: it is of no use to look for more.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.errors.borrow().len() >= MOST
     }
 
     /// All that was added, by line.

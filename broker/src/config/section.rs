@@ -138,6 +138,9 @@ impl<'a> Section<'a> {
     pub fn finish(&self) {
         let known = self.known.borrow();
         for (key, _) in self.table.iter().filter(|(key, _)| !known.contains(key.get_ref().as_ref())) {
+            if self.report.is_full() {
+                return;
+            }
             let name = key.get_ref().as_ref();
             let near = known.iter().min_by_key(|known| strsim::damerau_levenshtein(name, known));
             let near =

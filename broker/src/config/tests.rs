@@ -219,6 +219,16 @@ user = 7
 }
 
 #[test]
+fn no_more_is_told_than_anybody_reads() {
+    for line in ["x\n", "[\n", "[[tenant]]\n"] {
+        let errors = parse(&line.repeat(4000)).expect_err("errors").0;
+        assert_eq!(errors.len(), 1000, "{line:?}");
+    }
+    let keys: String = (0..4000).map(|key| format!("k{key} = 1\n")).collect();
+    assert_eq!(parse(&keys).expect_err("errors").0.len(), 1000);
+}
+
+#[test]
 fn what_has_no_end_is_told_once() {
     let open = "[[tenant]]\nname = \"a\"\ncommand = [\"b\"\ntrace = \"all\"\n[serve]\nfoo = 1\n";
     assert_errors(open, &[("4 ", "no end")]);
