@@ -2,8 +2,9 @@
 //!
 //! A fork costs the machine more than a call does: a handler that crashes over every call would have the broker do
 //! nothing else. The first crashes cost nothing, as fuzzing has many; from then on each doubles the wait. A worker that
-//! has served well ends that. No wait is longer than half of the deadline, so callers have the next worker, or their
-//! `EIO`, within it.
+//! has served well ends that. Of those that die at birth there are few before the tenant is given up: the waits give a
+//! machine time that has no memory or no process left, and only the first costs nothing. No wait is longer than half of
+//! the deadline, so callers have the next worker, or their `EIO`, within it.
 
 use std::time::Duration;
 
@@ -33,9 +34,7 @@ impl BackOff {
         self.in_a_row = if taken > GOOD { 1 } else { self.in_a_row.saturating_add(1) };
         match self.in_a_row.checked_sub(FREE + 1) {
             None => Duration::ZERO,
-            Some(doublings) => {
-                FIRST.saturating_mul(1_u32.checked_shl(doublings).unwrap_or(u32::MAX)).min(self.most)
-            }
+            Some(doublings) => self.doubled(doublings),
         }
     }
 
@@ -43,6 +42,16 @@ impl BackOff {
     #[must_use]
     pub fn begins(&self) -> bool {
         self.in_a_row == FREE + 1
+    }
+
+    /// The last so many workers died before they served. Returns how long their successor has to wait.
+    #[must_use]
+    pub fn stillborn(&self, in_a_row: u32) -> Duration {
+        in_a_row.checked_sub(2).map_or(Duration::ZERO, |doublings| self.doubled(doublings))
+    }
+
+    fn doubled(&self, doublings: u32) -> Duration {
+        FIRST.saturating_mul(1_u32.checked_shl(doublings).unwrap_or(u32::MAX)).min(self.most)
     }
 }
 
@@ -85,8 +94,16 @@ mod tests {
     }
 
     #[test]
+    fn those_that_die_at_birth_wait_from_the_second_on() {
+        let back_off = BackOff::new(MOST, 10 * MOST);
+        let waits = [0, 1, 2, 3, 4, 20, u32::MAX].map(|in_a_row| back_off.stillborn(in_a_row));
+        assert_eq!(waits, [Duration::ZERO, Duration::ZERO, FIRST, 2 * FIRST, 4 * FIRST, MOST, MOST]);
+    }
+
+    #[test]
     fn it_can_be_switched_off() {
         let mut back_off = BackOff::new(Duration::ZERO, MOST);
         assert!(waits(&mut back_off, 100, 0).iter().all(Duration::is_zero));
+        assert!(back_off.stillborn(7).is_zero());
     }
 }

@@ -262,7 +262,9 @@ impl Broker {
                 self.tenant.worker_failed_to_start()?;
             }
             // Of a zygote that follows one that ended.
-            Ok((ZygoteReply::Ready { claims }, _)) if claims == self.tenant.claims => {}
+            Ok((ZygoteReply::Ready { claims }, _)) if claims == self.tenant.claims => {
+                self.tenant.zygote_ready = true;
+            }
             Ok((ZygoteReply::Ready { .. }, _)) => {
                 let message = "the handlers claim something else when they are loaded again";
                 return Err(TenantError::Handler(message.to_owned()));
@@ -290,8 +292,10 @@ impl Broker {
         tenant.zygote_channel = Channel::from(ours);
         tenant.counters.zygote_restarts += 1;
         self.poller.add(&tenant.zygote_channel, Token::Zygote).map_err(system("watching the zygote"))?;
-        // Its workers die with it; their ends start new ones. One that was only expected is asked for anew.
-        if tenant.expected.take().is_some() {
+        // Its workers die with it; their ends start new ones. One that was only expected is asked for anew; and a zygote
+        // that never came so far is as good as one.
+        let was_ready = std::mem::take(&mut tenant.zygote_ready);
+        if tenant.expected.take().is_some() || !was_ready {
             tenant.worker_failed_to_start()?;
         }
         Ok(())

@@ -10,12 +10,14 @@
 //! | `exec_rebind` | a thread became the leader of its group by `execve` | tid, old |
 //! | `owner_exit` | a thread exited while it collected | tid |
 //! | `worker_crash` | a worker ended | worker, tid, call, signal, reason |
+//! | `worker_lost` | a worker was dead, or none of the zygote's, when the broker heard of it | pid, errno |
 //! | `retry` | a call of an idempotent handler goes to the next worker | tid, call |
 //! | `reader_stuck` | a reader was past its deadline | worker |
+//! | `back_off` | the next worker waits, as some in a row have died | milliseconds |
 //! | `zygote_crash` | a zygote ended | error |
-//! | `back_off` | workers crash in a row: the next one waits | milliseconds |
 //! | `quota` | something was refused over a quota; of each quota at most every 10 seconds, and at the end | what, bound, times, option, key |
 //! | `artifact_refused` | a crash left no artifact, as there was no room | name, times |
+//! | `zygote_stuck` | a zygote did not fork a worker in time | pid |
 //!
 //! Of a service, also, always, with the tenant's name in `tenant`:
 //!

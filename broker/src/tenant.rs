@@ -14,6 +14,7 @@ use crate::retries::Retries;
 use crate::spawner_client::{SpawnError, Spawned, SpawnerClient};
 use crate::sys::descriptor::Tables;
 use crate::sys::listener::{self, Answer};
+use crate::sys::pidfd;
 use crate::sys::shared::SharedWords;
 use crate::sys::socket::{self, Channel, ChannelError};
 use crate::untaken::Untaken;
@@ -30,7 +31,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tracing::{debug, error, info, warn};
 
 /// Bytes of an arena that may wait for the worker to unmap it.
@@ -109,6 +110,8 @@ pub struct Tenant {
     pub(crate) roster: OwnedFd,
     pub(crate) zygote: Spawned,
     pub(crate) zygote_channel: Channel,
+    /// Whether it has loaded its handlers.
+    pub(crate) zygote_ready: bool,
     pub(crate) workers: HashMap<u32, WorkerProcess>,
     pub(crate) expected: Option<Expected>,
     pub(crate) next_worker: u32,
@@ -181,7 +184,7 @@ impl Tenant {
             Ok(pidfd) => pidfd,
             // Dead already, or not what the zygote says: either way its exit report comes, or the zygote ends.
             Err(errno) => {
-                warn!(pid, %errno, "the zygote's word for a worker does not hold");
+                warn!(event = "worker_lost", pid, %errno, "the zygote's word for a worker does not hold");
                 return self.worker_failed_to_start();
             }
         };
@@ -200,7 +203,7 @@ impl Tenant {
         let pidfd = crate::sys::process::pidfd_open(pid, false)?;
         let parent = crate::procfs::stat(pid).map(|stat| stat.parent);
         // Still alive after the look, so the look was at the process of this pidfd.
-        if parent == Some(self.zygote.pid) && !crate::sys::pidfd::is_dead(pidfd.as_fd()) {
+        if parent == Some(self.zygote.pid) && !pidfd::is_dead(pidfd.as_fd()) {
             Ok(pidfd)
         } else {
             Err(SysErrno::ESRCH)
@@ -220,19 +223,25 @@ impl Tenant {
     /// As [`start_worker`](Self::start_worker).
     pub(crate) fn worker_crashed(&mut self, taken: u64) -> Result<(), TenantError> {
         let wait = self.back_off.crashed(taken);
+        let begins = self.back_off.begins();
+        self.start_worker_after(wait, begins)
+    }
+
+    /// `begins`: it is the first to wait of those that follow crashes.
+    fn start_worker_after(&mut self, wait: Duration, begins: bool) -> Result<(), TenantError> {
         if wait.is_zero() {
             return self.start_worker();
         }
         self.counters.starts_delayed += 1;
         let milliseconds = wait.as_millis() as u64;
-        if self.back_off.begins() {
+        if begins {
             let option = "--max-restart-delay";
             warn!(
                 event = "back_off",
                 milliseconds, option, "workers crash in a row: each next one waits longer"
             );
         } else {
-            info!(event = "back_off", milliseconds, "workers crash in a row: the next one waits");
+            info!(event = "back_off", milliseconds, "workers die in a row: the next one waits");
         }
         self.start_due = Some(Instant::now() + wait);
         Ok(())
@@ -250,14 +259,18 @@ impl Tenant {
         Ok(())
     }
 
-    /// A worker died before it served.
+    /// A worker died before it served, or its zygote before it could be forked: the next one starts, now or after a
+    /// while.
     ///
     /// # Errors
     /// [`TenantError::Workers`] if that goes on.
     pub(crate) fn worker_failed_to_start(&mut self) -> Result<(), TenantError> {
         const STILLBORN: u32 = 8;
         self.stillborn += 1;
-        if self.stillborn >= STILLBORN { Err(TenantError::Workers) } else { self.start_worker() }
+        if self.stillborn >= STILLBORN {
+            return Err(TenantError::Workers);
+        }
+        self.start_worker_after(self.back_off.stillborn(self.stillborn), false)
     }
 
     /// Lets go of everything and waits for the spawner, which outlives the other helpers.

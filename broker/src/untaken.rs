@@ -15,8 +15,10 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 use tracing::{error, info, warn};
 
-/// Longest that the zygote may take for a fork, or its successor to load the handlers as well.
-const ZYGOTE_PATIENCE: Duration = Duration::from_secs(5);
+/// Longest that the zygote may take for a fork.
+const FORK: Duration = Duration::from_secs(5);
+/// Longest that the successor of one that ended may take, which loads the handlers first.
+const LOAD: Duration = Duration::from_secs(30);
 
 /// Most calls that are taken at a time: a tenant may make more all the while.
 const MOST: usize = 4096;
@@ -73,8 +75,13 @@ impl Tenant {
         if let Some(reason) = reason {
             self.workers.values_mut().for_each(|worker| worker.kill(reason));
         }
-        if self.expected.as_ref().is_some_and(|expected| now - expected.since >= ZYGOTE_PATIENCE) {
-            warn!("the zygote does not fork: a new one starts");
+        let patience = if self.zygote_ready { FORK } else { LOAD };
+        if self.expected.as_ref().is_some_and(|expected| now - expected.since >= patience) {
+            warn!(
+                event = "zygote_stuck",
+                pid = self.zygote.pid,
+                "the zygote does not fork: a new one starts"
+            );
             // Its end is an event of its own. ESRCH: it was quicker.
             let _ = crate::sys::pidfd::send_signal(self.zygote.pidfd.as_fd(), Signal::SIGKILL);
         }

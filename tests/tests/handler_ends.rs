@@ -59,3 +59,25 @@ fn workers_that_crash_in_a_row_are_started_ever_later() -> Result<()> {
     assert_eq!(outcome.report()?.starts_delayed, 0);
     Ok(())
 }
+
+/// The worker that a handler like that has at last serves; if there is none, the run ends and says why.
+#[test]
+fn workers_that_die_before_they_serve_are_started_ever_later_and_not_for_ever() -> Result<()> {
+    let run = |stillborn: u32| {
+        let handler = format!("{}:{stillborn}", library("stillborn")?.display());
+        Run::new([client("retry")?.into_os_string(), "40".into()])
+            .logged()
+            .option("--handler")
+            .option(&handler)
+            .output()
+    };
+    let outcome = run(5)?;
+    assert_eq!((outcome.code(), outcome.stdout.as_str()), (0, "40: 6 after 6\n"), "{}", outcome.stderr);
+    let report = outcome.report()?;
+    assert_eq!(report.starts_delayed, 4, "{report:?}");
+    report.assert_nothing_left();
+    let outcome = run(100)?;
+    assert_eq!(outcome.code(), 125, "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("the workers die before they serve"), "{}", outcome.stderr);
+    Ok(())
+}

@@ -204,6 +204,7 @@ impl Broker {
             roster,
             zygote,
             zygote_channel,
+            zygote_ready: true,
             workers: Default::default(),
             expected: None,
             next_worker: 0,
