@@ -394,6 +394,8 @@ fn serve(launch: Launch, front: &OwnedFd, report: Option<File>) -> anyhow::Resul
         spawner::serve(theirs, &inherited)
     })
     .context("cannot fork the spawner")?;
+    // Whom the spawner leaves behind, should it be killed.
+    nix::sys::prctl::set_child_subreaper(true).context("cannot become a subreaper")?;
     // After the fork: the command must not inherit that these are ignored.
     for signal in [Signal::SIGTTOU, Signal::SIGIO, Signal::SIGXFSZ, Signal::SIGHUP, Signal::SIGPIPE] {
         fork::ignore(signal);

@@ -42,6 +42,7 @@ pub fn serve(socket: OwnedFd, launch: &Launch) -> i32 {
     let mut channel = Channel::from(socket);
     let mut tender = None;
     let mut group = None;
+    let asked = Arc::new(AtomicBool::new(false));
     loop {
         reap(&mut tender);
         let mut fds = [PollFd::new(channel.as_fd(), PollFlags::POLLIN)];
@@ -58,6 +59,7 @@ pub fn serve(socket: OwnedFd, launch: &Launch) -> i32 {
                 };
                 if for_tender {
                     tender = started;
+                    hold_out(&asked);
                 }
                 // The user's descriptors were for the command.
                 if for_tender {
@@ -71,7 +73,7 @@ pub fn serve(socket: OwnedFd, launch: &Launch) -> i32 {
             Err(ChannelError::Closed) => {
                 // The broker may open no file any more, or was killed.
                 launch.publication.iter().for_each(Publication::withdraw);
-                outlive_children(tender, launch.on_broker_death);
+                outlive_children(tender, launch.on_broker_death, &asked);
                 group.into_iter().for_each(Group::remove);
                 return 0;
             }
@@ -80,19 +82,24 @@ pub fn serve(socket: OwnedFd, launch: &Launch) -> i32 {
     }
 }
 
+/// Has signals not end this process, and with it nothing else: the order to end, which may come as soon as the broker is
+/// killed; and what the kernel sends to the helpers' group then if one of them stands still. Not before the tender is
+/// started: the command would inherit it.
+fn hold_out(asked: &Arc<AtomicBool>) {
+    fork::ignore(Signal::SIGHUP);
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGTERM, asked.clone());
+}
+
 /// Waits for the children, which all end by themselves now, so that none is left to somebody else. One that cannot
 /// end, in a file system that does not answer, is left after a while. A tenant that goes on without its broker has all
 /// the time that it wants, until `SIGTERM` says otherwise.
-fn outlive_children(mut tender: Option<Pid>, on_broker_death: OnBrokerDeath) {
+fn outlive_children(mut tender: Option<Pid>, on_broker_death: OnBrokerDeath, asked: &AtomicBool) {
     const ROUNDS: u32 = 2000;
     /// While they end.
     const SHORT: Duration = Duration::from_millis(1);
     /// While the tenant does as it likes.
     const LONG: Duration = Duration::from_millis(50);
     let (mut rounds, mut patient) = (0, on_broker_death == OnBrokerDeath::Enosys);
-    let asked = Arc::new(AtomicBool::new(false));
-    // Without a handler the signal ends this process, and with it nothing else.
-    let _ = signal_hook::flag::register(signal_hook::consts::SIGTERM, asked.clone());
     while rounds < ROUNDS {
         if patient && tender.is_some() && asked.load(Ordering::Relaxed) {
             patient = false;

@@ -2,13 +2,15 @@
 
 use crate::procfs;
 use crate::spawner::message::{Start, Started};
+use crate::spawner::tender::kill_children;
 use crate::sys::pidfd;
 use crate::sys::socket::{Channel, ChannelError};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::wait::waitpid;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 /// Longest that the spawner may take for a fork, milliseconds. It is trusted; this bounds a machine without memory.
 const PATIENCE: u16 = 10_000;
@@ -62,12 +64,25 @@ impl SpawnerClient {
         SpawnerClient { channel: socket.into(), pid }
     }
 
-    /// Closes the socket, by which the spawner ends, and waits for that.
+    /// Closes the socket, by which the spawner ends, and waits for that. If it was killed its children have come to this
+    /// process, and the tenant's with them if the tender was killed as well: they end here.
     pub fn end(self) {
+        /// One that cannot end, in a file system that does not answer, is left after so many milliseconds.
+        const ROUNDS: u32 = 2000;
         let SpawnerClient { channel, pid } = self;
         drop(channel);
         // It is reaped here or was before: either way it is gone.
         let _ = waitpid(pid, None);
+        for _ in 0..ROUNDS {
+            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::StillAlive) => {
+                    kill_children();
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(_) => return,
+            }
+        }
     }
 
     /// Has a process started.

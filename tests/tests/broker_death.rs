@@ -122,7 +122,11 @@ fn a_command_without_a_broker_is_ended_by_its_front() -> Result<()> {
     let caller = Caller::start("setsid sleep 1000 &", "2", &["--on-broker-death", "enosys"])?;
     caller.kill_broker()?;
     caller.left_alone()?;
-    caller.running.signal(Signal::SIGTERM)?;
+    // A signal that comes while the broker is dying may get lost with it.
+    until("the end of all processes", WITHIN, || {
+        let _ = caller.running.signal(Signal::SIGTERM);
+        caller.running.session.processes().is_empty().then_some(())
+    })?;
     assert_eq!(caller.end()?.0, Some(FAILED));
     Ok(())
 }

@@ -45,8 +45,15 @@ impl Cycles {
         let mut running = run.start_in(session)?;
         running.reach(&control, READY, 1)?;
         let mut cycles = Cycles { running, control, turn: 0 };
+        until("the process beside the client", WITHIN, || cycles.beside())?;
         cycles.whole()?;
         Ok(cycles)
+    }
+
+    /// The process that left the client's session.
+    fn beside(&self) -> Option<Process> {
+        let mut processes = self.running.session.processes().into_iter();
+        processes.find(|process| process.name().is_some_and(|name| name == "sleep"))
     }
 
     /// Lets the client go through its next cycle.
@@ -110,10 +117,8 @@ impl Cycles {
     fn end(self) -> Result<Outcome> {
         self.control.set(GO, END)?;
         // It holds on to nothing, but to the run.
-        for process in self.running.session.processes() {
-            if process.name().is_some_and(|name| name == "sleep") {
-                send(process)?;
-            }
+        if let Some(process) = self.beside() {
+            send(process)?;
         }
         let outcome = self.running.finish()?;
         assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
@@ -212,6 +217,28 @@ fn a_broker_at_every_step() -> Result<()> {
     unreachable!("a cycle has an end")
 }
 
+/// While it starts what a new worker needs, which the client waits for: no worker can be replaced any more.
+#[test]
+fn a_spawner_at_every_step() -> Result<()> {
+    for number in steps() {
+        let mut cycles = Cycles::start()?;
+        let steps = cycles.hold("kcov-spawner")?;
+        send(cycles.one("kcov-worker")?)?;
+        cycles.go()?;
+        match steps.kill_at(number, || cycles.is_done())? {
+            Driven::Killed(_) => assert_eq!(cycles.ends_whole()?, 125),
+            Driven::Done | Driven::Ended => {
+                cycles.done()?;
+                cycles.assert_right("at the end")?;
+                cycles.end()?;
+                println!("spawner: up to {number} steps");
+                return Ok(());
+            }
+        }
+    }
+    unreachable!("a cycle has an end")
+}
+
 /// A run of which process `which` is killed while it does nothing ends whole. Returns the exit status.
 fn without(which: impl FnOnce(&Cycles) -> Result<Process>) -> Result<i32> {
     let mut cycles = Cycles::start()?;
@@ -234,5 +261,27 @@ fn a_run_ends_with_its_tender() -> Result<()> {
 #[test]
 fn a_run_ends_with_its_spawner() -> Result<()> {
     assert_eq!(without(|cycles| cycles.one("kcov-spawner"))?, 125);
+    Ok(())
+}
+
+/// Also while a call is in flight.
+#[test]
+fn a_run_ends_with_its_spawner_in_a_call() -> Result<()> {
+    let mut cycles = Cycles::start()?;
+    kill(Pid::from_raw(cycles.one("kcov-worker")?.0), Signal::SIGSTOP)?;
+    cycles.go()?;
+    send(cycles.one("kcov-spawner")?)?;
+    assert_eq!(cycles.ends_whole()?, 125);
+    Ok(())
+}
+
+/// Nobody but the broker is left then to end the tenant.
+#[test]
+fn a_run_ends_with_its_spawner_and_tender() -> Result<()> {
+    let status = without(|cycles| {
+        send(cycles.one("kcov-tender")?)?;
+        cycles.one("kcov-spawner")
+    })?;
+    assert_eq!(status, 125);
     Ok(())
 }

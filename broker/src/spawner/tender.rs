@@ -98,6 +98,8 @@ impl Tender {
 
     /// Passes on signals and ends until nobody is left.
     fn run(self, broker: &mut Channel, on_broker_death: OnBrokerDeath) -> i32 {
+        // As the spawner does, and no earlier.
+        fork::ignore(Signal::SIGHUP);
         // SIGCHLD is only let through while the tender waits, so none is lost between look and wait.
         let mut child = SigSet::empty();
         child.add(Signal::SIGCHLD);
