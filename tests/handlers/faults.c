@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "faults.h"
@@ -70,6 +71,15 @@ static __attribute__((noinline)) int past_the_file(void)
 	volatile int *bytes = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0);
 
 	return *bytes;
+}
+
+static __attribute__((noinline)) void trap(void)
+{
+#ifdef __aarch64__
+	__asm__ volatile("brk #0");
+#else
+	__asm__ volatile("int3");
+#endif
 }
 
 static __attribute__((noinline)) void spin(void)
@@ -170,6 +180,13 @@ static struct kcov_answer faults_ioctl(void *state, void *file, uint32_t request
 	case FAULT_SLEEP:
 		for (;;)
 			sleep(1000);
+	case FAULT_RAISE:
+		/* The first one may only be taken note of. */
+		for (;;)
+			syscall(SYS_tgkill, getpid(), gettid(), (int)order.address);
+	case FAULT_TRAP:
+		trap();
+		break;
 	default:
 		return kcov_value(-ENOTTY);
 	}

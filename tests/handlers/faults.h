@@ -31,6 +31,8 @@ enum {
 	FAULT_RELEASE, /* 0x710f: 1 aborts, 2 hangs with the last close */
 	FAULT_READ,    /* reads a MiB */
 	FAULT_SLEEP,   /* a hang in the kernel */
+	FAULT_RAISE,   /* 0x7112: sends itself the signal, again and again */
+	FAULT_TRAP,
 	FAULT_LAST,
 };
 

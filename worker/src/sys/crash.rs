@@ -66,6 +66,22 @@ fn interrupted(context: *const c_void) -> u64 {
     at
 }
 
+/// Has an `int3` happen again once the handler returns, as faults do: the thread is behind it already.
+#[cfg(target_arch = "x86_64")]
+fn rewind(signal: c_int, info: *const libc::siginfo_t, context: *mut c_void) {
+    // SAFETY: the kernel hands a `siginfo_t` and a `ucontext_t` to a handler with SA_SIGINFO, for as long as it runs.
+    let (info, context) = unsafe { (info.as_ref(), context.cast::<libc::ucontext_t>().as_mut()) };
+    // Of a SIGTRAP the kernel says so of no other instruction (`do_int3`, arch/x86/kernel/traps.c).
+    let is_int3 = signal == libc::SIGTRAP && info.is_some_and(|info| info.si_code == libc::SI_KERNEL);
+    if let Some(context) = context.filter(|_| is_int3) {
+        context.uc_mcontext.gregs[libc::REG_RIP as usize] -= 1;
+    }
+}
+
+/// The thread stands at a `brk` until somebody sees it past.
+#[cfg(target_arch = "aarch64")]
+fn rewind(_: c_int, _: *const libc::siginfo_t, _: *mut c_void) {}
+
 /// Words of the journal that this process has named.
 ///
 /// Holding one proves that the journal has all words up to those of the stack, and stays mapped.
@@ -84,6 +100,7 @@ impl Words {
 }
 
 extern "C" fn record(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+    rewind(signal, info, context);
     let Some(words) = Words::named() else { return };
     let store = |at: usize, word: u64| words.at(at).store(word, Ordering::Relaxed);
     let mut stack = [0; MOST_FRAMES];
