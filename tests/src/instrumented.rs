@@ -57,20 +57,20 @@ impl Compiler {
         let (compiler, flags) = self.command();
         let words = flags.iter().flat_map(|flags| flags.split(' ')).chain(more.iter().copied());
         succeed(Command::new(compiler).args(words).arg("-o").arg(&object).arg(self.source(function)))?;
-        link(folder, &object)
+        link(folder, &object, &[])
     }
 }
 
-/// The library of the handler, around a function in an object file or an archive.
+/// The library of the handler, around a function in an object file or an archive, linked with these flags besides.
 ///
 /// # Errors
 /// As [`Compiler::library`].
-pub fn link(folder: &Path, function: &Path) -> Result<PathBuf> {
+pub fn link(folder: &Path, function: &Path, more: &[&str]) -> Result<PathBuf> {
     let library = folder.join("libbranches.so");
     let mut cc = Command::new("cc");
     cc.args(["-shared", "-fPIC", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-I"]);
     cc.arg(workspace().join("worker/include")).arg("-o").arg(&library);
-    succeed(cc.arg(handlers().join("branches.c")).arg(function))?;
+    succeed(cc.arg(handlers().join("branches.c")).arg(function).args(more))?;
     Ok(library)
 }
 

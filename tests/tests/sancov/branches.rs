@@ -2,9 +2,12 @@
 
 use super::asked::{Decision, Question, Source, decisions, decisions_of, places};
 use anyhow::Result;
-use kcov_tests::instrumented::Compiler;
-use kcov_tests::long;
+use kcov_tests::binaries::workspace;
+use kcov_tests::client::library_with;
+use kcov_tests::instrumented::{Compiler, link};
+use kcov_tests::{Run, long};
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 
@@ -122,5 +125,29 @@ fn a_library_keeps_its_pcs_beside_others() -> Result<()> {
     let (probe, library) = (probe.to_string_lossy(), library.to_string_lossy());
     let beside = decisions_of(&["--handler", &probe, "--handler", &library], &QUESTIONS, 1)?;
     assert_eq!(beside, found, "another library has no part in it");
+    Ok(())
+}
+
+/// Two libraries of one build id want the same PCs: the second has others, which lead to its source all the same, and
+/// the log says so.
+#[test]
+fn a_library_whose_pcs_are_taken_is_told_of_and_has_others() -> Result<()> {
+    const ID: &str = "-Wl,--build-id=0x0123456789abcdef0123456789abcdef01234567";
+    let folder = tempfile::tempdir()?;
+    let alone = Compiler::Gcc.library(folder.path(), "decide", &[])?;
+    let library = link(folder.path(), &alone.with_file_name("function.o"), &[ID])?;
+    let home = decisions(&library, &QUESTIONS, 1)?;
+    let include = workspace().join("worker/include");
+    let flags = ["-g", "-shared", "-fPIC", "-fsanitize-coverage=trace-pc", ID].map(OsString::from);
+    let other = library_with("ids", "_of_one_build", flags.into_iter().chain(["-I".into(), include.into()]))?;
+    let (other, library) = (other.to_string_lossy(), library.to_string_lossy());
+    let options = ["--handler", &other, "--handler", &library];
+    let moved = decisions_of(&options, &QUESTIONS, 1)?;
+    assert_exact(Compiler::Gcc, &Compiler::Gcc.source("decide"), &options, &moved)?;
+    assert!(home.iter().zip(&moved).all(|(home, moved)| home.pcs != moved.pcs), "{home:x?} {moved:x?}");
+    let run = options.iter().fold(Run::new(["true"]).logged(), |run, option| run.option(option));
+    let events = run.output()?.events();
+    let told: Vec<_> = events.iter().filter(|event| event.name() == "pcs_moved").collect();
+    assert!(matches!(told[..], [one] if one.field("module").as_deref() == Some(&library)), "{told:?}");
     Ok(())
 }

@@ -33,7 +33,7 @@ fn cargo_instruments_the_handlers_crate_alone() -> Result<()> {
     cargo.args(["cargo", "build", "--release", "--offline", "--target-dir", "target"]);
     // The tests themselves may be run by a cargo that sets this.
     succeed(cargo.env("CARGO_PROFILE_RELEASE_DEBUG", "true").current_dir(folder.path().join("handler")))?;
-    let library = link(folder.path(), &folder.path().join("handler/target/release/libhandler.a"))?;
+    let library = link(folder.path(), &folder.path().join("handler/target/release/libhandler.a"), &[])?;
     let found = decisions(&library, &QUESTIONS, 1)?;
     assert!(found.iter().all(|decision| !decision.pcs.is_empty()), "{found:x?}");
     let operands =
