@@ -1,10 +1,11 @@
 //! Calls that a worker has from the broker, and not from the listener: those that no worker took (see
 //! [`untaken`](crate::untaken)), and those that a worker died of and that the next one handles once more.
 //!
-//! Of the latter the handlers have said that they may have such a call twice; the dead worker's slot alleges which call it was, and
-//! that nothing was done for it. A worker that lies there harms a caller of its own tenant alone, as it may anyway. No
-//! call is handled a third time, and its caller has an answer within the deadline of the first attempt: so a call that
-//! took longer than half of it is not handled again, and one that the broker ended its worker for has no time left.
+//! Of the latter the handlers have said that they may have such a call twice; the dead worker's slot alleges which call
+//! it was, and that nothing was done for it. A worker that lies there harms a caller of its own tenant alone, as it may
+//! anyway. No call is handled a third time, and its caller has an answer within the deadline of the first attempt: so a
+//! call that took longer than half of it is not handled again, and one that the broker ended its worker for has no time
+//! left.
 
 use crate::permit::Phase;
 use crate::sys::listener::{self, Answer};

@@ -82,9 +82,9 @@ pub fn serve(socket: OwnedFd, launch: &Launch) -> i32 {
     }
 }
 
-/// Has signals not end this process, and with it nothing else: the order to end, which may come as soon as the broker is
-/// killed; and what the kernel sends to the helpers' group then if one of them stands still. Not before the tender is
-/// started: the command would inherit it.
+/// Has signals not end this process, and with it nothing else: the order to end, which may come as soon as the broker
+/// is killed; and what the kernel sends to the helpers' group then if one of them stands still. Not before the tender
+/// is started: the command would inherit it.
 fn hold_out(asked: &Arc<AtomicBool>) {
     fork::ignore(Signal::SIGHUP);
     let _ = signal_hook::flag::register(signal_hook::consts::SIGTERM, asked.clone());

@@ -64,8 +64,8 @@ impl SpawnerClient {
         SpawnerClient { channel: socket.into(), pid }
     }
 
-    /// Closes the socket, by which the spawner ends, and waits for that. If it was killed its children have come to this
-    /// process, and the tenant's with them if the tender was killed as well: they end here.
+    /// Closes the socket, by which the spawner ends, and waits for that. If it was killed its children have come to
+    /// this process, and the tenant's with them if the tender was killed as well: they end here.
     pub fn end(self) {
         /// One that cannot end, in a file system that does not answer, is left after so many milliseconds.
         const ROUNDS: u32 = 2000;
