@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
  * A handler whose first workers die before they serve: as many as its
- * configuration says.
+ * configuration says. With ":PATH" behind the number it cannot be loaded while
+ * there is such a file.
  */
 #define _GNU_SOURCE
 #include "kcov_handler.h"
@@ -10,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 static uint32_t dead_born;
 /* Shared by all workers. */
@@ -42,8 +44,12 @@ static const struct kcov_handler handler = {
 
 const struct kcov_handler *kcov_handler_v1(const struct kcov_host *host, const char *config)
 {
+	char *path;
+
 	(void)host;
-	dead_born = strtoul(config, NULL, 10);
+	dead_born = strtoul(config, &path, 10);
+	if (*path == ':' && !access(path + 1, F_OK))
+		abort();
 	born = mmap(NULL, sizeof(*born), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (born == MAP_FAILED || pthread_atfork(NULL, NULL, be_born))
 		return NULL;

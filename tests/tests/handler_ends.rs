@@ -1,8 +1,11 @@
 //! Whatever a handler does to its worker, its caller has an answer, and the next caller the next worker.
 
 use anyhow::Result;
-use kcov_tests::{Outcome, Run, client, library};
+use kcov_tests::{Outcome, Run, Session, client, library, until};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::ffi::OsString;
+use std::time::Duration;
 
 const EIO: i32 = -libc::EIO;
 
@@ -77,6 +80,25 @@ fn workers_that_die_before_they_serve_are_started_ever_later_and_not_for_ever() 
     assert_eq!(report.starts_delayed, 4, "{report:?}");
     report.assert_nothing_left();
     let outcome = run(100)?;
+    assert_eq!(outcome.code(), 125, "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("the workers die before they serve"), "{}", outcome.stderr);
+    Ok(())
+}
+
+/// Nor are zygotes whose handlers cannot be loaded any more.
+#[test]
+fn zygotes_that_die_before_they_serve_are_not_started_for_ever() -> Result<()> {
+    let session = Session::new()?;
+    let broken = session.path("broken");
+    let handler = format!("{}:0:{}", library("stillborn")?.display(), broken.display());
+    let run = Run::new(["sleep", "1000"]).logged().option("--handler").option(&handler);
+    let running = run.start_in(session)?;
+    let named =
+        |name: &str| until(name, Duration::from_secs(60), || running.session.named(name).first().copied());
+    named("kcov-worker")?;
+    std::fs::write(&broken, "")?;
+    kill(Pid::from_raw(named("kcov-zygote")?.0), Signal::SIGKILL)?;
+    let outcome = running.finish()?;
     assert_eq!(outcome.code(), 125, "{}", outcome.stderr);
     assert!(outcome.stderr.contains("the workers die before they serve"), "{}", outcome.stderr);
     Ok(())
