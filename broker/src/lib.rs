@@ -30,6 +30,7 @@
 //! Handlers are no security policy (`seccomp_unotify(2)`): a worker that was taken over can let its own tenant's calls
 //! go on. Opens by io_uring never pass the filter.
 
+pub mod allowance;
 pub mod arena;
 pub mod arena_table;
 pub mod artifact;

@@ -18,6 +18,10 @@ pub struct Quotas {
     pub instances: usize,
     /// Remote handles that are taken at a time.
     pub handles: usize,
+    /// Reads and writes of callers' memory for handlers, a second.
+    pub assist_rate: u64,
+    /// Bytes of those, a second.
+    pub assist_bytes: u64,
     /// Longest wait for the next worker after crashes in a row.
     pub restart_delay: Duration,
     /// Artifacts of crashes, those of earlier runs in the same folder among them.
@@ -32,6 +36,9 @@ impl Default for Quotas {
             instances: 65_536,
             // One for each instance; a call takes 257 at most.
             handles: 65_536,
+            // Far beyond what one worker can ask for: 20,000 and 0.1 GiB a second, on a busy machine.
+            assist_rate: 1_000_000,
+            assist_bytes: 8 << 30,
             restart_delay: Duration::from_secs(1),
             artifacts: Bounds::default(),
         }
@@ -47,6 +54,8 @@ impl Quotas {
             Quota::Total => self.total,
             Quota::Instances => self.instances as u64,
             Quota::Handles => self.handles as u64,
+            Quota::AssistRate => self.assist_rate,
+            Quota::AssistBytes => self.assist_bytes,
             Quota::Artifacts => self.artifacts.count as u64,
             Quota::ArtifactBytes => self.artifacts.bytes,
         }
@@ -70,6 +79,8 @@ pub fn setting(quota: Quota) -> Setting {
         Quota::Total => ("--max-total", "total"),
         Quota::Instances => ("--max-instances", "instances"),
         Quota::Handles => ("--max-handles", "handles"),
+        Quota::AssistRate => ("--max-assist-rate", "assist-rate"),
+        Quota::AssistBytes => ("--max-assist-bytes", "assist-bytes"),
         Quota::Artifacts => ("--max-artifacts", "artifacts"),
         Quota::ArtifactBytes => ("--max-artifact-bytes", "artifact-bytes"),
     };

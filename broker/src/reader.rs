@@ -10,6 +10,9 @@
 //!   same task *after* the work was done by its number;
 //! - the notification that it names is still pending on the tenant's listener, also after the work. So the
 //!   caller was blocked in its call all the time, and what was read is what the call would have read.
+//!
+//! How often and how much handlers may read and write is bounded for all readers of a tenant together
+//! ([`Allowance`]).
 
 mod access;
 mod caller_memory;
@@ -22,6 +25,7 @@ mod task;
 mod tests;
 mod walk;
 
+use crate::allowance::Allowance;
 use crate::sys::listener::{self, Answer};
 use crate::sys::process;
 use crate::sys::shared::SharedWords;
@@ -85,6 +89,8 @@ pub struct Sockets {
     pub listener: OwnedFd,
     /// Shared with the broker: [`BUSY`] and [`SERVED`].
     pub busy: SharedWords,
+    /// Shared with the broker and the tenant's other readers.
+    pub allowance: Allowance,
 }
 
 /// Files that stand for the KCOV device.
@@ -146,7 +152,13 @@ impl Reader {
         let is_valid = || listener::id_valid(sockets.listener.as_fd(), request.id).map_err(|_| End::Broken);
         // Before: what is written stays, and a page that held up one reader past the deadline must not hold up the next.
         // After: only then was the caller blocked in its call all the time.
-        let reply = if is_valid()? { self.answer(request) } else { ReaderReply::Gone };
+        let reply = if !is_valid()? {
+            ReaderReply::Gone
+        } else if sockets.allowance.admit(&request.what) {
+            self.answer(request)
+        } else {
+            ReaderReply::Fail(kcov_proto::Errno::ENOMEM)
+        };
         let reply = if is_valid()? { reply } else { ReaderReply::Gone };
         message::encode(&reply, &mut self.bytes).map_err(|_| End::Broken)?;
         transmit(sockets.requests.as_fd(), &self.bytes)

@@ -112,7 +112,9 @@ impl Tenant {
         let busy = SharedWords::new(c"kcov-busy", slot::WORDS).map_err(system("making a slot"))?;
         let (placeholders, devices) = (self.placeholders.clone(), self.devices.clone());
         let order = Start::Reader { tender: self.tender.pid, placeholders, devices };
-        let spawned = self.spawner.start(&order, &[&requests, &theirs, &self.listener, &busy.file()])?;
+        let descriptors: [&dyn AsFd; 5] =
+            [&requests, &theirs, &self.listener, &busy.file(), &self.allowance.file()];
+        let spawned = self.spawner.start(&order, &descriptors)?;
         let index = self.next_reader;
         self.next_reader = self.next_reader.wrapping_add(1);
         let channel = Channel::from(ours);

@@ -18,7 +18,7 @@ pub struct Counters {
     pub retries: u64,
     /// Zygotes that followed one that died.
     pub zygote_restarts: u64,
-    /// What was refused over a quota, without that of the registry.
+    /// What was refused over a quota, without that of the registry and of readers.
     pub refusals: Refusals,
     /// Workers that had to wait for their start, as others had crashed in a row.
     pub starts_delayed: u64,

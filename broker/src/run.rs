@@ -68,6 +68,15 @@ pub struct RunArgs {
     #[arg(long, value_name = "N", default_value_t = 65_536)]
     max_handles: usize,
 
+    /// Most reads and writes of COMMAND's memory that handlers make a second, each of at most 64 KiB; what is beyond fails
+    /// with ENOMEM
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    max_assist_rate: u64,
+
+    /// Most bytes of them a second (suffixes K, M, G)
+    #[arg(long, value_name = "BYTES", default_value = "8G", value_parser = parse_bytes)]
+    max_assist_bytes: u64,
+
     /// Most memory of a worker for data of its own, bytes; what is beyond fails as if there were no more
     #[arg(long, value_name = "BYTES", default_value = "1G", value_parser = parse_bytes)]
     worker_memory: u64,
@@ -277,6 +286,8 @@ impl RunArgs {
             total: self.max_total,
             instances: self.max_instances,
             handles: self.max_handles,
+            assist_rate: self.max_assist_rate,
+            assist_bytes: self.max_assist_bytes,
             restart_delay: self.max_restart_delay,
             artifacts: Bounds { count: self.max_artifacts, bytes: self.max_artifact_bytes },
         }

@@ -155,7 +155,7 @@ fn start(
         Start::Sightings(seen) => artifact::write::count(&seen, launch),
         Start::Reader { tender, placeholders, devices } => {
             launch.name_process(c"kcov-reader");
-            reader::serve(descriptors, tender, placeholders, devices)
+            reader::serve(descriptors, &launch.quotas, tender, placeholders, devices)
         }
     });
     let started = forked.and_then(|pid| Ok((pid, pidfd_open(pid.as_raw() as u32, false)?)));

@@ -1,5 +1,6 @@
 //! A tenant: its registry, its listener, and the workers that serve it.
 
+use crate::allowance::Allowance;
 use crate::artifact::keeper::Keeper;
 use crate::back_off::BackOff;
 use crate::files::Files;
@@ -126,6 +127,8 @@ pub struct Tenant {
     /// When the next one starts, if its predecessors' crashes hold it up.
     pub(crate) start_due: Option<Instant>,
     pub(crate) counters: Counters,
+    /// What its readers may do for handlers.
+    pub(crate) allowance: Allowance,
     /// What the log tells of quotas.
     pub(crate) refusal_log: RefusalLog,
     pub(crate) tables: Tables,
@@ -345,7 +348,7 @@ impl Tenant {
 
     /// What was refused, as it was over a quota.
     pub(crate) fn refusals(&self) -> Refusals {
-        self.counters.refusals.and(self.registry.refusals())
+        self.counters.refusals.and(self.registry.refusals()).and(self.allowance.refusals())
     }
 
     /// What all workers say they did, those that live among them.

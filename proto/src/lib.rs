@@ -16,6 +16,7 @@
 //! | [`slot`] | the words in which a worker shows what it has in flight |
 //! | [`journal`] | what a worker leaves for whoever asks why it died |
 //! | [`latency`] | how long notifications take, as a histogram |
+//! | [`bucket`] | a token bucket in one word, which several processes take from |
 //! | [`quota`] | what a tenant may have at most, and how often it asked for more |
 //! | [`tally`] | what workers count, added up |
 //! | [`view`] | the segment in which a broker shows an operator what it does |
@@ -27,6 +28,7 @@
 
 pub mod abi;
 pub mod area;
+pub mod bucket;
 pub mod claims;
 pub mod cover_map;
 pub mod device;

@@ -22,14 +22,26 @@ pub enum Quota {
     Artifacts = 4,
     /// Bytes of those.
     ArtifactBytes = 5,
+    /// Reads and writes of callers' memory for handlers, a second.
+    AssistRate = 6,
+    /// Bytes of those, a second.
+    AssistBytes = 7,
 }
 
 impl Quota {
     /// How many there are.
-    pub const COUNT: usize = 6;
+    pub const COUNT: usize = 8;
     /// All, each at its number.
-    pub const ALL: [Quota; Quota::COUNT] =
-        [Quota::Area, Quota::Total, Quota::Instances, Quota::Handles, Quota::Artifacts, Quota::ArtifactBytes];
+    pub const ALL: [Quota; Quota::COUNT] = [
+        Quota::Area,
+        Quota::Total,
+        Quota::Instances,
+        Quota::Handles,
+        Quota::Artifacts,
+        Quota::ArtifactBytes,
+        Quota::AssistRate,
+        Quota::AssistBytes,
+    ];
 
     /// Its name in reports.
     #[must_use]
@@ -41,6 +53,8 @@ impl Quota {
             Quota::Handles => "handles",
             Quota::Artifacts => "artifacts",
             Quota::ArtifactBytes => "artifact_bytes",
+            Quota::AssistRate => "assist_rate",
+            Quota::AssistBytes => "assist_bytes",
         }
     }
 
@@ -49,6 +63,8 @@ impl Quota {
     pub fn errno(self) -> Option<Errno> {
         match self {
             Quota::Area | Quota::Total | Quota::Handles => Some(Errno::ENOMEM),
+            // Of the allocation that such a copy is for: `memdup_user`, `strndup_user`.
+            Quota::AssistRate | Quota::AssistBytes => Some(Errno::ENOMEM),
             // `get_empty_filp` over `fs.file-max`.
             Quota::Instances => Some(Errno::ENFILE),
             Quota::Artifacts | Quota::ArtifactBytes => None,

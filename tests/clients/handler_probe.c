@@ -125,6 +125,41 @@ static void memory(void)
 	printf("null %ld\n", raw(ioctl(fd, PROBE_COPY, NULL)));
 }
 
+/* Asks the handler to write, until that gives `wanted` or it has been asked often enough. */
+static long write_until(int fd, long wanted)
+{
+	uint64_t value;
+	long result = -1;
+
+	for (int i = 0; i < 1000 && (i == 0 || result != wanted); i++) {
+		result = raw(ioctl(fd, PROBE_SUM, &value));
+		if (result != wanted && wanted == 0)
+			usleep(1000);
+	}
+	return result;
+}
+
+/* What handlers may not read and write any more, and what the device itself does beside that. */
+static void assists(void)
+{
+	static char from[1 << 16], to[1 << 16];
+	struct copy copy = { (uintptr_t)from, (uintptr_t)to, sizeof(to) };
+	struct kcov_remote_arg remote = { .area_size = 512, .common_handle = 1 };
+	uint64_t *area;
+	int fd = probe();
+
+	printf("large %ld\n", raw(ioctl(fd, PROBE_COPY, &copy)));
+	printf("at last %ld\n", write_until(fd, -ENOMEM));
+	printf("later %ld\n", write_until(fd, 0));
+	for (int i = 0; i < 50; i++) {
+		int kcov = kcov_ready(512, &area);
+
+		need(!ioctl(kcov, KCOV_REMOTE_ENABLE, &remote) && !ioctl(kcov, KCOV_DISABLE, 0), "remote");
+		need(!ioctl(kcov, KCOV_ENABLE, KCOV_TRACE_PC) && !ioctl(kcov, KCOV_DISABLE, 0), "ENABLE");
+		need(!munmap(area, 4096) && !close(kcov), "close");
+	}
+}
+
 static void answers(void)
 {
 	uint64_t count = 0;
@@ -246,8 +281,8 @@ int main(int argc, char **argv)
 		const char *name;
 		void (*run)(void);
 	} tries[] = {
-		{"state", state},     {"paths", paths}, {"memory", memory}, {"answers", answers},
-		{"records", records}, {"crash", crash}, {"hang", hang},
+		{"state", state},     {"paths", paths}, {"memory", memory}, {"assists", assists},
+		{"answers", answers}, {"records", records}, {"crash", crash}, {"hang", hang},
 	};
 
 	setvbuf(stdout, NULL, _IOLBF, 0);

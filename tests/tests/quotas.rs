@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use kcov_tests::event::Event;
-use kcov_tests::{Outcome, Run, client};
+use kcov_tests::{Outcome, Run, client, library};
 
 /// Runs a client that asks for too much, with one quota set low.
 fn exhaust(words: &[&str], option: &str, bound: &str) -> Result<Outcome> {
@@ -37,6 +37,26 @@ fn each_refusal_is_counted_and_told() -> Result<()> {
         (&["handles", "12"], "handles", "--max-handles", "12"),
     ] {
         assert_told(&exhaust(words, option, bound)?, what, option, bound).context(what)?;
+    }
+    Ok(())
+}
+
+/// What handlers read and write of their callers' memory: too often, too much at once, never. What is refused is told to
+/// the handler; some time later there is more. The device itself goes on.
+#[test]
+fn handlers_read_and_write_no_more_than_they_may() -> Result<()> {
+    let library = library("probe")?.display().to_string();
+    let (rate, bytes) = (("assist_rate", "--max-assist-rate"), ("assist_bytes", "--max-assist-bytes"));
+    for ((what, option), bound, shown) in [
+        (rate, "3", "large 0\nat last -12\nlater 0\n"),
+        (bytes, "64", "large -12\nat last -12\nlater 0\n"),
+        (rate, "0", "large -12\nat last -12\nlater -12\n"),
+    ] {
+        let run = Run::new([client("handler_probe")?.into_os_string(), "assists".into()]);
+        let run = run.option("--handler").option(&library).option(option).option(bound);
+        let outcome = run.logged().output()?;
+        assert_eq!(outcome.stdout, shown, "{option} {bound}");
+        assert_told(&outcome, what, option, bound).context(option)?;
     }
     Ok(())
 }

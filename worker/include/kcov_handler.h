@@ -111,7 +111,8 @@ struct kcov_host {
 	uint32_t size;
 	/*
 	 * The caller's memory, at most 16 MiB at a time. 0, or -EFAULT where it
-	 * is not mapped; read is all or nothing. Other threads of the caller may
+	 * is not mapped, -ENOMEM over a quota of the tenant's; read is all or
+	 * nothing. Other threads of the caller may
 	 * write there at any time: read once what must not change.
 	 */
 	int (*read)(struct kcov_caller *caller, uint64_t address, void *buffer, size_t length);

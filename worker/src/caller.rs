@@ -47,8 +47,8 @@ impl<'a> Caller<'a> {
     /// once.
     ///
     /// # Errors
-    /// `EFAULT` if it is not mapped or not readable; `EINVAL` over [`MOST`] bytes; `EIO` if it cannot be had within the
-    /// deadline.
+    /// `EFAULT` if it is not mapped or not readable; `EINVAL` over [`MOST`] bytes; `ENOMEM` over the tenant's quotas of
+    /// such reads and writes; `EIO` if it cannot be had within the deadline.
     pub fn read(&mut self, address: u64, buffer: &mut [u8]) -> Result<(), Errno> {
         if buffer.len() > MOST {
             return Err(Errno::EINVAL);

@@ -1,6 +1,7 @@
 //! Starting a tenant, step by step, up to the exec of its command.
 
 use super::*;
+use crate::allowance::Allowance;
 use crate::back_off::BackOff;
 use crate::files::Files;
 use crate::filter;
@@ -173,6 +174,7 @@ impl Broker {
         let (registry, roster) =
             Registry::new(launch.quotas, launch.extensions).map_err(system("making the registry"))?;
 
+        let allowance = Allowance::new(&launch.quotas).map_err(system("making an allowance"))?;
         let files = claims.devices().next().map(|_| Files::new()).transpose();
         let files = files.map_err(system("making the table of files"))?;
 
@@ -215,6 +217,7 @@ impl Broker {
             back_off,
             start_due: None,
             counters: Counters::default(),
+            allowance,
             refusal_log: Default::default(),
             tables: Tables::default(),
         };

@@ -273,6 +273,14 @@ pub const QUOTAS: Keys = Keys {
             "Remote handles taken at a time; a further KCOV_REMOTE_ENABLE is ENOMEM.",
         ),
         key(
+            "assist-rate",
+            Kind::Count,
+            Some("1000000"),
+            "Reads and writes of the tenant's memory that handlers make a second, each of at most 64 KiB; what is beyond \
+             fails with ENOMEM.",
+        ),
+        key("assist-bytes", Kind::Size, Some("\"8G\""), "Bytes of them a second."),
+        key(
             "restart-delay",
             Kind::Time,
             Some("\"1s\""),

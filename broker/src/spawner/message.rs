@@ -20,8 +20,8 @@ pub enum Start {
     Artifact(Box<Facts>),
     /// A process that writes down how often artifacts were seen again.
     Sightings(Vec<Seen>),
-    /// A reader, with four descriptors: its sockets to worker and broker, the listener, the page that shows what it
-    /// is at.
+    /// A reader, with five descriptors: its sockets to worker and broker, the listener, the page that shows what it is
+    /// at, the page with what the tenant's readers may do.
     Reader {
         /// Process that all of the tenant descends from.
         tender: u32,

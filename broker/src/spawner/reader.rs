@@ -1,6 +1,8 @@
 //! Becoming a reader.
 
+use crate::allowance::Allowance;
 use crate::confine;
+use crate::quotas::Quotas;
 use crate::reader::{self, DeviceFiles, Sockets, TenantRoot};
 use crate::sys::memfd;
 use crate::sys::shared::SharedWords;
@@ -9,14 +11,22 @@ use kcov_proto::slot;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// Serves as the reader of the tenant below `tender`. Returns the exit status if it cannot.
-pub fn serve(descriptors: Vec<OwnedFd>, tender: u32, placeholders: Vec<FileId>, devices: Vec<FileId>) -> i32 {
-    let Ok([requests, broker, listener, busy]) = <[OwnedFd; 4]>::try_from(descriptors) else { return 1 };
-    let (Ok(busy), Ok(memfd_device)) = (SharedWords::open(busy, slot::WORDS), memfd::device()) else {
+pub fn serve(
+    descriptors: Vec<OwnedFd>,
+    quotas: &Quotas,
+    tender: u32,
+    placeholders: Vec<FileId>,
+    devices: Vec<FileId>,
+) -> i32 {
+    let Ok([requests, broker, listener, busy, allowance]) = <[OwnedFd; 5]>::try_from(descriptors) else {
         return 1;
     };
-    let sockets = Sockets { requests, broker, listener, busy };
-    let Sockets { requests, broker, listener, busy } = &sockets;
-    let keep = [requests.as_fd(), broker.as_fd(), listener.as_fd(), busy.file()];
+    let Ok(busy) = SharedWords::open(busy, slot::WORDS) else { return 1 };
+    let Ok(allowance) = Allowance::open(allowance, quotas) else { return 1 };
+    let Ok(memfd_device) = memfd::device() else { return 1 };
+    let sockets = Sockets { requests, broker, listener, busy, allowance };
+    let Sockets { requests, broker, listener, busy, allowance } = &sockets;
+    let keep = [requests.as_fd(), broker.as_fd(), listener.as_fd(), busy.file(), allowance.file()];
     if confine::keep_only(&keep).and_then(|()| confine::reader()).is_err() {
         return 1;
     }

@@ -4,6 +4,8 @@ use super::super::procfs::Procfs;
 use super::super::task::Task;
 use super::subject::{Setting, Subject};
 use super::{Found, Reader, Sockets, TenantRoot, ask, failed, files, reader};
+use crate::allowance::Allowance;
+use crate::quotas::Quotas;
 use crate::sys::fork;
 use crate::sys::shared::SharedWords;
 use kcov_proto::message::{self, ReaderKind, ReaderRequest};
@@ -83,7 +85,8 @@ fn end_after(bytes: Option<&[u8]>) -> WaitStatus {
         nix::unistd::close(keep).expect("close");
         let copy = || theirs.try_clone().expect("dup");
         let busy = SharedWords::new(c"busy", 512).expect("page");
-        let sockets = Sockets { requests: copy(), broker: copy(), listener: copy(), busy };
+        let allowance = Allowance::new(&Quotas::default()).expect("an allowance");
+        let sockets = Sockets { requests: copy(), broker: copy(), listener: copy(), busy, allowance };
         super::super::serve(sockets, tenant, files(Vec::new()))
     })
     .expect("fork");
