@@ -55,6 +55,9 @@ use tracing::{error, info};
 
 /// Options of `kcov-broker serve`.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit status: 0 after a signal, 78 if the configuration is wrong, 125 if it fails otherwise."
+)]
 pub struct ServeArgs {
     /// The configuration; without one, tenants come by `kcov-broker tenant add` alone
     #[arg(long, value_name = "FILE")]
