@@ -36,7 +36,7 @@ impl Default for Quotas {
             instances: 65_536,
             // One for each instance; a call takes 257 at most.
             handles: 65_536,
-            // Far beyond what one worker can ask for: 20,000 and 0.1 GiB a second, on a busy machine.
+            // Far beyond what one worker can ask for: 30,000 and 0.2 GiB a second, on a busy machine.
             assist_rate: 1_000_000,
             assist_bytes: 8 << 30,
             restart_delay: Duration::from_secs(1),

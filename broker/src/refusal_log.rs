@@ -5,6 +5,7 @@ use crate::quotas::{Quotas, Setting, setting};
 use crate::tenant::Tenant;
 use kcov_proto::quota::{Quota, Refusals};
 use std::time::{Duration, Instant};
+use tracing::field::display;
 use tracing::warn;
 
 /// Least time between two lines of one quota.
@@ -57,7 +58,8 @@ impl Tenant {
 fn tell(quotas: &Quotas, quota: Quota, times: u64) {
     let (what, bound) = (quota.name(), quotas.bound(quota));
     let Setting { option, key } = setting(quota);
-    warn!(event = "quota", what, bound, times, option, key, "over a quota: refused");
+    let errno = quota.errno().map(display);
+    warn!(event = "quota", what, bound, times, errno, option, key, "over a quota: refused");
 }
 
 #[cfg(test)]
