@@ -232,11 +232,21 @@ impl Broker {
             }
             Ok((TenderEvent::Gone, _)) => self.gone = true,
             Ok((TenderEvent::Placed { .. } | TenderEvent::Listening, _)) | Err(ChannelError::WouldBlock) => {}
-            Err(error) => {
-                error!(%error, "the tender is gone: nobody can end the tenant any more");
-                self.gone = true;
-            }
+            Err(_) => self.tender_died(),
         }
+    }
+
+    /// The tender was killed. What it was the parent of is the spawner's now, which ends it with this process.
+    fn tender_died(&mut self) {
+        error!(
+            event = "tender_crash",
+            "the tender was killed, the parent of all of the tenant, which ends with it"
+        );
+        if self.status.is_none() {
+            let message = "its tender was killed, the parent of all of it (kcov-tender)".to_owned();
+            self.tell_front(&FrontEvent::Failed { message, status: crate::front::BROKER_FAILED });
+        }
+        self.gone = true;
     }
 
     /// Whether the tender says at once that nobody is left.

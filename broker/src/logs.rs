@@ -15,6 +15,7 @@
 //! | `reader_stuck` | a reader was past its deadline | worker |
 //! | `back_off` | the next worker waits, as some in a row have died | milliseconds |
 //! | `zygote_crash` | a zygote ended | error |
+//! | `tender_crash` | a tender was killed, and its tenant ends | |
 //! | `quota` | something was refused over a quota; of each quota at most every 10 seconds, and at the end | what, bound, times, errno, option, key |
 //! | `artifact_refused` | a crash left no artifact, as there was no room | name, times |
 //! | `zygote_stuck` | a zygote did not fork a worker in time | pid |

@@ -186,6 +186,7 @@ impl Server {
             match status.state {
                 _ if status.starts <= starts => {}
                 Condition::Running => return Ok(()),
+                Condition::Unserved => bail!("{name} runs, but {}", table::UNSERVED),
                 // A command may be quick.
                 Condition::Stopped if status.last_status == Some(0) => return Ok(()),
                 Condition::Stopped => bail!("{name} was stopped"),

@@ -80,6 +80,8 @@ pub enum Condition {
     Starting,
     /// Its command runs.
     Running,
+    /// Its command runs without a broker, which was killed: traced calls get `ENOSYS`.
+    Unserved,
     /// It is being ended.
     Stopping,
     /// It ended, and starts again after a while.
@@ -97,6 +99,7 @@ impl Condition {
         match self {
             Condition::Starting => "starting",
             Condition::Running => "running",
+            Condition::Unserved => "unserved",
             Condition::Stopping => "stopping",
             Condition::Waiting => "waiting",
             Condition::Stopped => "stopped",
@@ -124,7 +127,7 @@ pub struct Status {
     pub failures: u64,
     /// In how many milliseconds it starts again, if it waits for that.
     pub next_start_ms: Option<u64>,
-    /// Process id of its broker.
+    /// Process id of its broker, as long as that lives.
     pub broker: Option<u32>,
     /// uid of its workers, with root.
     pub uid: Option<u32>,

@@ -5,6 +5,10 @@ use nix::sys::signal::Signal;
 use std::io::Write;
 use std::time::Duration;
 
+/// What it means to be [`Condition::Unserved`].
+pub const UNSERVED: &str =
+    "its broker was killed: traced calls get ENOSYS until `kcov-broker tenant restart` of it";
+
 /// Writes a table, or an array of JSON.
 ///
 /// # Errors
@@ -62,12 +66,13 @@ pub fn status(tenant: &Status, json: bool) -> anyhow::Result<()> {
         configured,
     } = tenant;
     let from = if *configured { "the configuration" } else { "tenant add" };
+    let unserved = if *state == Condition::Unserved { format!(": {UNSERVED}") } else { String::new() };
     let next = next_start_ms.map_or_else(String::new, |ms| format!(", starts again in {}", time(ms)));
     let ran = last_run_ms.map_or_else(|| "never ran".to_owned(), |ms| format!("ran for {}", time(ms)));
     let last_end = last_end_ms.map(|ms| format!("{}, {} ago, {ran}", end_of(tenant), time(ms)));
     let lines = [
         ("name", name.clone()),
-        ("state", format!("{} for {}{next}", state.name(), time(*since_ms))),
+        ("state", format!("{} for {}{next}{unserved}", standing(*state), time(*since_ms))),
         ("from", from.to_owned()),
         ("command", command.clone()),
         ("starts", format!("{starts}, {restarts} of them in a row; {failures} runs failed")),
@@ -84,8 +89,16 @@ pub fn status(tenant: &Status, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Why it is not running, in one line.
+/// What it is at, in full.
+fn standing(state: Condition) -> &'static str {
+    if state == Condition::Unserved { "running without a broker" } else { state.name() }
+}
+
+/// Why it is not running, or not as it should, in one line.
 fn reason(tenant: &Status) -> Option<String> {
+    if tenant.state == Condition::Unserved {
+        return Some(UNSERVED.to_owned());
+    }
     let ended = matches!(tenant.state, Condition::Waiting | Condition::Failed);
     let mut lines = tenant.message.as_deref().filter(|_| ended)?.lines();
     let (first, more) = (lines.next()?.to_owned(), lines.count());

@@ -15,6 +15,7 @@ use anyhow::Context;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 /// See the module.
 #[derive(Debug)]
@@ -23,7 +24,9 @@ pub struct Link {
     broker: Option<OwnedFd>,
     spawner: Option<OwnedFd>,
     /// The broker's process id, for people.
-    pub pid: u32,
+    pid: u32,
+    /// When the broker ended.
+    broker_end: Option<Duration>,
     /// uid of the workers.
     pub uid: u32,
 }
@@ -46,7 +49,14 @@ impl Link {
         let broker = pidfd_open(pid, false).context("cannot hold on to a broker")?;
         poller.add(&ours, Watched::Link(serial)).context("cannot watch a broker")?;
         poller.add(&broker, Watched::Broker(serial)).context("cannot watch a broker")?;
-        Ok(Link { channel: Some(ours.into()), broker: Some(broker), spawner: None, pid, uid })
+        Ok(Link {
+            channel: Some(ours.into()),
+            broker: Some(broker),
+            spawner: None,
+            pid,
+            broker_end: None,
+            uid,
+        })
     }
 
     /// The next word of the broker, if it has said one.
@@ -70,8 +80,21 @@ impl Link {
     }
 
     /// The broker ended.
-    pub fn broker_ended(&mut self) {
+    pub fn broker_ended(&mut self, now: Duration) {
         self.broker = None;
+        self.broker_end = Some(now);
+    }
+
+    /// The broker's process id, while it lives.
+    #[must_use]
+    pub fn broker(&self) -> Option<u32> {
+        self.broker.is_some().then_some(self.pid)
+    }
+
+    /// When the broker ended, if it has.
+    #[must_use]
+    pub fn broker_end(&self) -> Option<Duration> {
+        self.broker_end
     }
 
     /// The spawner ended.

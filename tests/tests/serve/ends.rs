@@ -134,7 +134,11 @@ fn a_tenant_may_outlive_its_broker() -> Result<()> {
         (service.log().matches("a broker was killed").count() == 2).then_some(())
     })?;
     service.ordered(&["stop", "stays"])?;
-    assert_eq!(service.tenant("one")?.state, "running");
+    let one = service.tenant("one")?;
+    assert_eq!((one.state.as_str(), one.broker), ("unserved", None));
+    let status = service.ordered(&["status", "one"])?;
+    assert!(status.contains("running without a broker") && status.contains("ENOSYS"), "{status}");
+    assert!(service.ordered(&["list"])?.contains("tenant restart"));
     service.stop()?;
     Ok(())
 }
@@ -174,6 +178,11 @@ fn any_helper_may_be_killed() -> Result<()> {
             (tenant.state == "running" && serves).then_some(())
         })
         .with_context(|| format!("{name}\n{}", service.log()))?;
+        if name == "kcov-tender" {
+            let reason = service.tenant("one")?.message.unwrap_or_default();
+            assert!(reason.contains("its tender was killed"), "{reason}");
+            assert!(!service.log().contains("a broker was killed"), "{}", service.log());
+        }
         if name == "kcov-spawner" {
             // Without it no worker can be replaced for ever: the operator restarts the tenant.
             service.ordered(&["restart", "one"])?;

@@ -13,12 +13,24 @@ impl Member {
     pub(super) fn condition(&self) -> Condition {
         match self.life.state() {
             State::Queued | State::Starting => Condition::Starting,
+            State::Running if self.unserved_since().is_some() => Condition::Unserved,
             State::Running => Condition::Running,
             State::Stopping { .. } => Condition::Stopping,
             State::Waiting { .. } => Condition::Waiting,
             State::Ended { failed: true } => Condition::Failed,
             State::Ended { failed: false } => Condition::Stopped,
         }
+    }
+
+    /// Since when its command runs without a broker, if it does.
+    fn unserved_since(&self) -> Option<Duration> {
+        let (_, link) = self.link.as_ref().filter(|_| self.life.state() == State::Running)?;
+        link.broker_end()
+    }
+
+    /// Since when it is at that.
+    pub(super) fn since(&self) -> Duration {
+        self.unserved_since().unwrap_or(self.life.since())
     }
 
     /// The pace of an end that an operator asks for.
@@ -174,7 +186,7 @@ impl Manager {
                 self.step(name, Event::Running);
                 let Some(member) = self.members.get(name) else { return };
                 let took_ms = member.life.start_time().map(|time| time.as_millis() as u64);
-                let broker = member.link.as_ref().map(|(_, link)| link.pid);
+                let broker = member.link.as_ref().and_then(|(_, link)| link.broker());
                 info!(event = "tenant_start", tenant = name, broker, took_ms, "tenant {name} runs");
             }
             FrontEvent::Stopped => info!(
@@ -190,19 +202,19 @@ impl Manager {
     /// A broker ended; its last words come first.
     pub(super) fn broker_ended(&mut self, serial: u32) {
         self.link_speaks(serial);
+        let now = self.now();
         let Some((name, link)) = self.run_of(serial) else { return };
-        link.broker_ended();
+        link.broker_ended(now);
         let is_gone = link.is_gone();
         let Some(member) = self.members.get(&name) else { return };
         let unexpected = matches!(member.life.state(), State::Starting | State::Running);
+        let goes_on = !is_gone && member.config.on_broker_death == OnBrokerDeath::Enosys;
         if unexpected {
-            error!(
-                event = "broker_crash",
-                tenant = name.as_str(),
-                "a broker was killed: that of tenant {name}"
-            );
+            let tenant = name.as_str();
+            let follows = if goes_on { ", whose traced calls get ENOSYS until it is restarted" } else { "" };
+            error!(event = "broker_crash", tenant, "a broker was killed: that of tenant {name}{follows}");
         }
-        if unexpected && !is_gone && member.config.on_broker_death == OnBrokerDeath::Stop {
+        if unexpected && !is_gone && !goes_on {
             let message = "its broker was killed".to_owned();
             self.step(&name, Event::Failed { status: crate::front::BROKER_FAILED, message });
         }

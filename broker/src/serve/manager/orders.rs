@@ -40,7 +40,7 @@ impl Manager {
         Status {
             name: name.to_owned(),
             state: member.condition(),
-            since_ms: milliseconds(self.now().saturating_sub(life.since())),
+            since_ms: milliseconds(self.now().saturating_sub(member.since())),
             start_ms: life.start_time().map(milliseconds),
             starts: life.starts(),
             restarts: life.restarts(),
@@ -49,7 +49,7 @@ impl Manager {
                 State::Waiting { until } => Some(milliseconds(until.saturating_sub(self.now()))),
                 _ => None,
             },
-            broker: link.as_ref().map(|(_, link)| link.pid),
+            broker: link.as_ref().and_then(|(_, link)| link.broker()),
             uid: link.as_ref().filter(|_| self.uids.is_some()).map(|(_, link)| link.uid),
             last_status: life.last().and_then(|end| end.outcome.status),
             message: life.last().and_then(|end| end.outcome.message.as_deref()).map(bounded),
