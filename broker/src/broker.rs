@@ -131,6 +131,7 @@ impl Broker {
             self.tenant.settle_up();
             self.tenant.count_sightings(now);
             self.tenant.tell_refusals(now);
+            self.tenant.tell_untold_crashes(now);
             self.publish();
         }
         Ok(())

@@ -47,6 +47,7 @@ pub mod config;
 pub mod confine;
 pub mod control;
 pub mod cover;
+pub mod crash_log;
 pub mod descriptor_limit;
 pub mod doctor;
 pub mod files;

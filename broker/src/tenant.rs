@@ -3,6 +3,7 @@
 use crate::allowance::Allowance;
 use crate::artifact::keeper::Keeper;
 use crate::back_off::BackOff;
+use crate::crash_log::CrashLog;
 use crate::files::Files;
 use crate::hidden::Overdue;
 use crate::launch::Launch;
@@ -131,6 +132,8 @@ pub struct Tenant {
     pub(crate) allowance: Allowance,
     /// What the log tells of quotas.
     pub(crate) refusal_log: RefusalLog,
+    /// What it tells of crashes.
+    pub(crate) crash_log: CrashLog,
     pub(crate) tables: Tables,
 }
 

@@ -23,6 +23,7 @@ impl Broker {
         self.tenant.tables.clear();
         self.tenant.registry.forget_idle();
         self.tenant.tell_last_refusals();
+        self.tenant.tell_last_crashes();
         self.publish();
         self.report()
     }

@@ -219,6 +219,7 @@ impl Broker {
             counters: Counters::default(),
             allowance,
             refusal_log: Default::default(),
+            crash_log: Default::default(),
             tables: Tables::default(),
         };
         tenant.start_worker()?;

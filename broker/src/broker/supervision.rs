@@ -81,19 +81,9 @@ impl Broker {
             self.tenant.answer_for_dead(&worker);
         }
         self.tenant.take_untaken(Instant::now(), self.deadline);
-        let reason = worker.killed.unwrap_or("not by the broker");
-        let tid = worker.word(slot::PID) as u32;
-        warn!(
-            event = "worker_crash",
-            worker = worker.pid,
-            tid,
-            call = call.as_str(),
-            signal,
-            reason,
-            "a worker ended{}: {}",
-            if in_flight { format!(" in the call {call}") } else { String::new() },
-            worker.killed.map_or_else(|| end_of(signal), |reason| format!("{reason}, and was ended")),
-        );
+        if self.tenant.crash_log.take(Instant::now()) {
+            tell_crash(&worker, &call, in_flight, signal);
+        }
         self.tenant.counters.worker_crashes += 1;
         match worker.phase {
             crate::permit::Phase::Starting => self.tenant.worker_failed_to_start(),
@@ -150,6 +140,22 @@ impl Broker {
 }
 
 /// The end of a worker that nobody asked for, in words.
+fn tell_crash(worker: &WorkerProcess, call: &str, in_flight: bool, signal: i32) {
+    let reason = worker.killed.unwrap_or("not by the broker");
+    let tid = worker.word(slot::PID) as u32;
+    warn!(
+        event = "worker_crash",
+        worker = worker.pid,
+        tid,
+        call,
+        signal,
+        reason,
+        "a worker ended{}: {}",
+        if in_flight { format!(" in the call {call}") } else { String::new() },
+        worker.killed.map_or_else(|| end_of(signal), |reason| format!("{reason}, and was ended")),
+    );
+}
+
 fn end_of(signal: i32) -> String {
     match Signal::try_from(signal) {
         Ok(signal) => format!("it died of {signal}"),
