@@ -120,6 +120,18 @@ pub enum CommandError {
     /// No such file.
     #[error("{}: command not found", .0.to_string_lossy())]
     NotFound(OsString),
+    /// No such file, where a relative path leads that starts in the `directory` of a tenant.
+    #[error(
+        "{}: command not found: a path that does not begin with a slash starts in `directory`, here {}",
+        .path.display(),
+        .directory.display()
+    )]
+    NotFoundFrom {
+        /// Where it leads.
+        path: PathBuf,
+        /// The directory.
+        directory: PathBuf,
+    },
     /// A file that cannot be executed.
     #[error("{}: {reason}", .path.display())]
     NotExecutable {
@@ -141,7 +153,7 @@ impl CommandError {
     #[must_use]
     pub fn status(&self) -> u8 {
         match self {
-            CommandError::NotFound(_) => 127,
+            CommandError::NotFound(_) | CommandError::NotFoundFrom { .. } => 127,
             CommandError::NotExecutable { .. } | CommandError::Nul { .. } => 126,
         }
     }

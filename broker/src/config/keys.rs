@@ -124,7 +124,14 @@ pub const TENANT: Keys = Keys {
             "What the tenant is called: at most 64 letters, digits, '-', '_' and '.', a letter or digit first. Must be \
              given, and no two tenants have the same.",
         ),
-        key("command", Kind::Texts, None, "Program and arguments; no shell is in between. Must be given."),
+        key(
+            "command",
+            Kind::Texts,
+            None,
+            "Program and arguments; no shell is in between. A program without a slash is looked for in the PATH of the \
+             tenant's environment, and a path that does not begin with one starts in directory. It must not go into \
+             the background: the tenant ends when this process does, and what is left of it is killed. Must be given.",
+        ),
         key(
             "user",
             Kind::Text,

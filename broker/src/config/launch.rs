@@ -13,7 +13,7 @@ use nix::sys::signal::SigSet;
 use nix::unistd::{Gid, Group, Pid, Uid, User, geteuid, getgrouplist};
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr, OsString};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// `PATH` of a tenant that sets and inherits none.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -108,7 +108,15 @@ pub(super) fn program(
 ) -> Result<PathBuf, CommandError> {
     let path = environment.get(OsStr::new("PATH")).map_or(OsStr::new(""), OsString::as_os_str);
     let name = tenant.command.first().map_or(OsStr::new(""), OsStr::new);
-    launch::find_in(name, path, &tenant.directory)
+    let leads = name.as_encoded_bytes().contains(&b'/') && Path::new(name).is_relative();
+    launch::find_in(name, path, &tenant.directory).map_err(|error| match error {
+        CommandError::NotFound(path) if leads => CommandError::NotFoundFrom {
+            // Without the `/./` of a path that begins with `./`.
+            path: Path::new(&path).components().collect(),
+            directory: tenant.directory.clone(),
+        },
+        other => other,
+    })
 }
 
 /// The account of a user, by name or number.

@@ -2,7 +2,7 @@
 
 use super::message::{Condition, MAX_ADDED, Reply, Request, Status};
 use super::{socket, table};
-use crate::config::{ConfigErrors, Draft, Source, text};
+use crate::config::{Config, ConfigErrors, Source, text};
 use crate::spawner_client::receive_within;
 use crate::sys::socket::{Channel, ChannelError};
 use anyhow::{Context, bail, ensure};
@@ -85,7 +85,7 @@ pub fn run(args: TenantArgs) -> anyhow::Result<ExitCode> {
         Order::Add { file, stdin: _, no_wait } => {
             let names = server.add(file.as_deref().unwrap_or(Path::new("-")))?;
             if !no_wait {
-                names.iter().try_for_each(|name| server.wait_running(name, 0))?;
+                server.wait_all_running(&names)?;
             }
         }
         Order::Stop { name, no_wait } => {
@@ -153,8 +153,8 @@ impl Server {
         }
     }
 
-    /// Adds the tenants of a file. What is wrong with it is told here, all of it: the machine is asked in this process,
-    /// so that no file holds up the server.
+    /// Adds the tenants of a file. What is wrong with the text is told here, all of it. One that cannot run on this
+    /// machine fails by itself, as when the service reads its configuration.
     fn add(&mut self, path: &Path) -> anyhow::Result<Vec<String>> {
         let text = text::read(path)?;
         ensure!(
@@ -164,11 +164,30 @@ impl Server {
         );
         let source = source(path)?;
         let wrong = |errors: ConfigErrors| anyhow::anyhow!("nothing was added:\n{errors}");
-        let config = Draft::read(&text, &source).probed().map_err(wrong)?;
+        let config = Config::parse(&text, &source).map_err(wrong)?;
         ensure!(!config.tenants.is_empty(), "{} has no [[tenant]]", source.name);
         match self.ask(&Request::Add { text, file: source.name, directory: source.directory })? {
             Reply::Added { names } => Ok(names),
             other => Err(refusal(other)),
+        }
+    }
+
+    /// Waits for tenants that were added. Tells of all that do not run.
+    fn wait_all_running(&mut self, names: &[String]) -> anyhow::Result<()> {
+        let failed: Vec<_> = names
+            .iter()
+            .filter_map(|name| self.wait_running(name, 0).err())
+            .map(|e| format!("{e:#}"))
+            .collect();
+        match &failed[..] {
+            [] => Ok(()),
+            [one] if names.len() == 1 => bail!("{one}"),
+            all => bail!(
+                "of {} tenants that were added {} do not run, and the others do:\n{}",
+                names.len(),
+                all.len(),
+                all.join("\n")
+            ),
         }
     }
 

@@ -39,7 +39,8 @@ impl Selection {
             let has = |tenant: &Tenant| is_called(tenant, name);
             anyhow::ensure!(
                 selected.tenants.iter().any(has),
-                "there is no tenant {name}: `kcov-broker status` lists those that there are{}",
+                "no tenant {name} runs: `kcov-broker status` lists those that do{}; of one of a service that waits or \
+                 has failed `kcov-broker tenant status {name}` tells why",
                 if self.all { "" } else { ", with --all those of other users too" }
             );
         }

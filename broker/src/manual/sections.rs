@@ -50,7 +50,15 @@ const RUN: [Section; 2] = [
     ),
 ];
 
-const SERVE: [Section; 5] = [
+const SERVE: [Section; 6] = [
+    (
+        "WITHOUT SYSTEMD",
+        &[(
+            "kcov-broker serve --config /etc/kcov-broker/serve.toml",
+            "What the unit runs, in a sandbox of its own: run it as root, as the command of a container or by another \
+             init. It stays in the foreground, logs to standard error, and ends at SIGTERM.",
+        )],
+    ),
     (
         "SIGNALS",
         &[
@@ -131,7 +139,8 @@ const CHECK: [Section; 3] = [
             ),
             (
                 "not",
-                "What only a start tells: whether a library can be loaded, and its handler takes its configuration; control \
+                "Whether the user of a tenant may reach its directory and command: rights are those of who checks. And what \
+                 only a start tells: whether a library can be loaded, and its handler takes its configuration; control \
                  groups; and what a service sees that has another view of the file system, as the installed one has.",
             ),
         ],

@@ -66,7 +66,6 @@ fn orders_that_make_no_sense_are_refused() -> Result<()> {
     for (text, parts) in [
         (tenant("one", &["true"], ""), &["there is a tenant one already"][..]),
         ("[serve]\nshutdown = 1\n".to_owned() + &tenant("x", &["true"], ""), &["[serve] cannot be added"]),
-        (tenant("x", &["/no/such/program"], ""), &["more.toml:3", "tenant.command", "not found"]),
         (
             tenant("x", &["true"], "user = \"no-such-user\"\nfrobnicate = 1"),
             &["more.toml:5", "tenant.frobnicate", "unknown key"],
@@ -77,6 +76,28 @@ fn orders_that_make_no_sense_are_refused() -> Result<()> {
         assert_refused(&service, &add, parts)?;
     }
     assert_eq!(service.list()?.len(), 1);
+    service.stop()?;
+    Ok(())
+}
+
+/// Tenants that are added and cannot run are all named, with the reason, and keep no other from running.
+#[test]
+fn tenants_that_are_added_fail_alone() -> Result<()> {
+    let service = Service::start("")?;
+    let file = service.session.path("more.toml");
+    let never = "restart = \"never\"";
+    let tenants = tenant("absent", &["/no/such/program"], never)
+        + &tenant("good", &["sleep", "1000"], "")
+        + &tenant("relative", &["./client"], never);
+    fs::write(&file, tenants)?;
+    let parts = [
+        "of 3 tenants that were added 2 do not run",
+        "absent did not start",
+        "more.toml:3: tenant.command: /no/such/program: command not found",
+        "/client: command not found: a path that does not begin with a slash starts in `directory`, here /",
+    ];
+    assert_refused(&service, &["add", &file.to_string_lossy()], &parts)?;
+    assert_eq!(service.tenant("good")?.state, "running");
     service.stop()?;
     Ok(())
 }
