@@ -34,11 +34,11 @@ pub struct ReplayArgs {
     #[arg(value_name = "ARTIFACT")]
     artifact: PathBuf,
 
-    /// Run it under gdb
+    /// Run it under gdb, which stops where the handler dies, or exits
     #[arg(long, conflicts_with = "json")]
     gdb: bool,
 
-    /// An argument for gdb, before those that it is given anyway; again for more
+    /// An argument for gdb; again for more. It runs the program by itself only if there is none: -ex=run has it do so
     #[arg(long, value_name = "ARGUMENT", requires = "gdb", allow_hyphen_values = true)]
     gdb_arg: Vec<String>,
 
@@ -79,7 +79,8 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     let artifact = Artifact::load(&args.artifact)?;
     let mut command = command(&artifact, args)?;
     if args.gdb {
-        return Err(under_gdb(&command, args).exec()).context("cannot start gdb: is it installed?");
+        return Err(under_gdb(&command, args, artifact.end).exec())
+            .context("cannot start gdb: is it installed?");
     }
     if args.json {
         command.stdout(Stdio::from(stderr().as_fd().try_clone_to_owned()?));
@@ -143,8 +144,14 @@ fn end(status: Option<ExitStatus>) -> Option<End> {
     }
 }
 
-fn under_gdb(command: &Command, args: &ReplayArgs) -> Command {
+fn under_gdb(command: &Command, args: &ReplayArgs, end: End) -> Command {
     let mut gdb = Command::new("gdb");
+    if matches!(end, End::Exit(_)) {
+        gdb.args(["-ex", "catch syscall exit_group"]);
+    }
+    if args.gdb_arg.is_empty() {
+        gdb.args(["-ex", "run"]);
+    }
     gdb.args(&args.gdb_arg);
     for (name, value) in command.get_envs() {
         // gdb itself is to run without them.

@@ -1,5 +1,6 @@
 //! A worker as the broker sees it: its sockets, its slot, what it was given and how it fares.
 
+use crate::call_name;
 use crate::permit::Phase;
 use crate::procfs;
 use crate::received::Received;
@@ -222,6 +223,14 @@ impl WorkerProcess {
         let zombie = procfs::stat(self.pid).map(|stat| stat.exit_code);
         let reaped = || pidfd::exit_status(self.pidfd.as_fd());
         zombie.filter(|&code| code != 0).or_else(reaped).unwrap_or(0) >> 8 & 0xff
+    }
+
+    /// Name of the call that the jail forbade it, as it alleges, if it died of `signal` for one.
+    #[must_use]
+    pub fn forbidden_call(&self, signal: i32) -> Option<String> {
+        let word = self.journal[journal::FORBIDDEN].load(Ordering::Relaxed);
+        let (arch, number) = journal::forbidden(word).filter(|_| signal == Signal::SIGSYS as i32)?;
+        Some(call_name::of(arch, number))
     }
 
     /// Whether it is being asked where it is.

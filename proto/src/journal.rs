@@ -12,6 +12,7 @@
 //! | [`FAULT`] | address that it was about |
 //! | [`FRAMES`] | how many return addresses follow, the innermost first |
 //! | [`ACTIVE`] | 1 while a handler is at what the last event began |
+//! | [`FORBIDDEN`] | call that the jail forbade it: architecture and number; or 0 |
 //! | [`RESULT`] | what became of the artifact, for the broker; written after the worker's death |
 //! | [`STACK`]... | they |
 //! | [`LOG`]... | events: a word of kind and length, then so many words |
@@ -36,6 +37,8 @@ pub const FAULT: usize = 3;
 pub const FRAMES: usize = 4;
 /// See the module.
 pub const ACTIVE: usize = 5;
+/// See the module.
+pub const FORBIDDEN: usize = 6;
 /// See the module.
 pub const RESULT: usize = 7;
 /// See the module.
@@ -94,8 +97,17 @@ pub struct Journal {
     pub signal: i32,
     /// Address that it was about.
     pub fault: u64,
+    /// Architecture (`AUDIT_ARCH_*`) and number of the call that the jail forbade it, if it died of one.
+    pub forbidden: Option<(u32, i32)>,
     /// Return addresses, the innermost first.
     pub stack: Vec<u64>,
+}
+
+/// Architecture and number of a forbidden call, from its word.
+#[must_use]
+pub fn forbidden(word: u64) -> Option<(u32, i32)> {
+    // No architecture is 0.
+    Some(((word >> 32) as u32, word as i32)).filter(|(arch, _)| *arch != 0)
 }
 
 /// Reads the words of a journal. Events from the first one that is none are left out.
@@ -120,6 +132,7 @@ pub fn parse(words: &[u64]) -> Journal {
         active: word(ACTIVE) != 0,
         signal: word(SIGNAL) as i32,
         fault: word(FAULT),
+        forbidden: forbidden(word(FORBIDDEN)),
         stack: words.get(STACK..STACK + frames).unwrap_or_default().to_vec(),
     }
 }

@@ -7,9 +7,11 @@
 #include "kcov_handler.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -149,7 +151,7 @@ static struct kcov_answer faults_ioctl(void *state, void *file, uint32_t request
 	case FAULT_STACK:
 		return kcov_value(overflow_stack(0));
 	case FAULT_EXIT:
-		exit((int)order.address);
+		exit((int)order.address); /* HERE: exit */
 	case FAULT_HEAP:
 		overflow_heap(order.address);
 		break;
@@ -184,6 +186,12 @@ static struct kcov_answer faults_ioctl(void *state, void *file, uint32_t request
 		/* The first one may only be taken note of. */
 		for (;;)
 			syscall(SYS_tgkill, getpid(), gettid(), (int)order.address);
+	case FAULT_FORBIDDEN:
+		if (order.address == 0)
+			return kcov_value(open("/", O_RDONLY)); /* HERE: open */
+		return kcov_value(socket(AF_UNIX, SOCK_STREAM, 0)); /* HERE: socket */
+	case FAULT_OTHER_EXIT:
+		exit((int)order.address); /* HERE: other exit */
 	case FAULT_TRAP:
 		trap();
 		break;

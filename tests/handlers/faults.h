@@ -33,6 +33,8 @@ enum {
 	FAULT_SLEEP,   /* a hang in the kernel */
 	FAULT_RAISE,   /* 0x7112: sends itself the signal, again and again */
 	FAULT_TRAP,
+	FAULT_FORBIDDEN, /* 0x7114: opens a file, or makes a socket */
+	FAULT_OTHER_EXIT,
 	FAULT_LAST,
 };
 

@@ -8,9 +8,10 @@ use kcov_tests::{Outcome, Run, client, library};
 use serde_json::Value;
 use std::ffi::OsString;
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 
 /// The library of faults, built plainly or with a sanitizer.
@@ -185,6 +186,43 @@ fn each_kind_of_end_is_kept_once_and_happens_again() -> Result<()> {
         of_call.filter_map(|line| line["sightings"]["count"].as_u64()).collect::<Vec<_>>()
     };
     assert_eq!((times("0x7102"), times("0x7103")), (vec![2], vec![2]));
+    Ok(())
+}
+
+/// Two calls that the jail forbids, and two exits with the same status, are four places.
+#[test]
+fn what_the_jail_forbids_and_each_exit_have_a_place_and_a_stack() -> Result<()> {
+    let kept = Kept::run(&faults(&[])?, &["7114:0", "7114:1", "7114:1", "7105:3", "7115:3", "7100:7"], &[])?;
+    assert_eq!(kept.results()[5], "7100 7 0");
+    let folders = kept.folders()?;
+    assert_eq!(folders.len(), 4, "{folders:?}");
+    // The name of a call is the C library's choice.
+    let open = |call: &str| ["open", "openat"].contains(&call);
+    for (mark, end) in
+        [("open", "SIGSYS"), ("socket", "SIGSYS"), ("exit", "exit-3"), ("other exit", "exit-3")]
+    {
+        let place = format!("faults.c:{}:", line_of(mark)?);
+        let mut reports = folders.iter().map(|folder| Ok((folder, report(folder)?)));
+        let (folder, text) = reports
+            .find(|found: &Result<_>| {
+                found.as_ref().is_ok_and(|(_, text): &(_, String)| text.contains(&place))
+            })
+            .with_context(|| format!("no report of {place}"))??;
+        assert!(text.starts_with(end) && text.contains("faults_ioctl"), "{text}");
+        let artifact = json(folder, "artifact.json")?;
+        let forbidden = artifact["forbidden"].as_str();
+        assert_eq!(forbidden.is_some(), end == "SIGSYS", "{artifact}");
+        if let Some(call) = forbidden {
+            assert!(call == mark || mark == "open" && open(call), "{call}");
+            assert!(text.contains(&format!("a call that the jail forbids: {call}\n")), "{text}");
+        }
+        kept.assert_reproduced(folder)?;
+    }
+    let events = kept.outcome.events();
+    let crashes = events.iter().filter(|event| event.name() == "worker_crash");
+    let named: Vec<_> = crashes.filter_map(|event| event.field("forbidden")).collect();
+    assert!(open(&named[0]), "{named:?}");
+    assert_eq!(named[1..], ["socket", "socket"]);
     Ok(())
 }
 
@@ -408,16 +446,33 @@ fn a_replay_that_cannot_be_says_why_and_what_to_do() -> Result<()> {
 
 #[test]
 fn a_debugger_stops_where_the_handler_died() -> Result<()> {
-    let kept = Kept::run(&faults(&[])?, &["7101:8"], &[])?;
-    let folder = kept.one("SIGSEGV")?;
+    let kept = Kept::run(&faults(&[])?, &["7101:8", "7114:1", "7105:3"], &[])?;
     let words = ["--batch", "-iex=set debuginfod enabled off", "-ex=run", "-ex=backtrace 4"];
-    let arguments = words.iter().flat_map(|word| ["--gdb-arg".to_owned(), (*word).to_owned()]);
-    let mut command = Command::new(binaries::directory()?.join("kcov-broker"));
-    let output = command.args(["replay", "--gdb"]).args(arguments).arg(&folder).output()?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    for part in ["SIGSEGV", "follow (order=", "obey (order", "faults_ioctl (state"] {
-        assert!(text.contains(part), "{part} in {text}{stderr}");
+    for (end, parts) in [
+        ("SIGSEGV", &["SIGSEGV", "follow (order=", "obey (order", "faults_ioctl (state"][..]),
+        ("SIGSYS", &["SIGSYS", "socket", "faults_ioctl (state"]),
+        ("exit-3", &["exit_group", "faults_ioctl (state"]),
+    ] {
+        let folder = kept.one(end)?;
+        let arguments = words.iter().flat_map(|word| ["--gdb-arg", word]);
+        let arguments: Vec<_> = arguments.chain(["--gdb-arg", "-ex=backtrace"]).collect();
+        let text = gdb(&folder, &arguments, "")?;
+        for part in parts {
+            assert!(text.contains(part), "{part} in {text}");
+        }
     }
+    // Without arguments it is there when the prompt comes.
+    let text = gdb(&kept.one("SIGSEGV")?, &[], "backtrace 2\n")?;
+    assert!(text.contains("follow (order="), "{text}");
     Ok(())
+}
+
+/// What `replay --gdb` prints of the artifact, given `commands`.
+fn gdb(folder: &Path, arguments: &[&str], commands: &str) -> Result<String> {
+    let mut command = Command::new(binaries::directory()?.join("kcov-broker"));
+    command.args(["replay", "--gdb"]).args(arguments).arg(folder).env("DEBUGINFOD_URLS", "");
+    let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    child.stdin.as_ref().context("a pipe")?.write_all(commands.as_bytes())?;
+    let output = child.wait_with_output()?;
+    Ok(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
 }

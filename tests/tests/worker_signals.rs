@@ -16,7 +16,7 @@ const ALL: std::ops::RangeInclusive<i32> = 1..=64;
 const STOPS: [i32; 4] = [libc::SIGSTOP, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
 /// What a worker goes on after: it ignores some, says where it is at one, and takes note of those that an instruction
 /// brings about, which would come again if one did. The C library's own two may be ignored since long before.
-const SURVIVED: [i32; 14] = [
+const SURVIVED: [i32; 15] = [
     libc::SIGQUIT,
     libc::SIGPIPE,
     libc::SIGCHLD,
@@ -29,6 +29,7 @@ const SURVIVED: [i32; 14] = [
     libc::SIGFPE,
     libc::SIGTRAP,
     libc::SIGABRT,
+    libc::SIGSYS,
     32,
     33,
 ];

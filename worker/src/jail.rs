@@ -10,8 +10,9 @@
 //! - [`WorkerJail::enter`], in each worker after the fork: a second filter, without forking. The kernel runs both, and
 //!   the stricter answer counts.
 //!
-//! A call that the [`rules`] do not list kills the process with `SIGSYS`, which the broker sees and logs: it is a
-//! handler that does what handlers cannot, or one that was taken over.
+//! A call that the [`rules`] do not list is not made and kills the process with `SIGSYS`, which the broker sees and
+//! logs: it is a handler that does what handlers cannot, or one that was taken over. The signal has a handler, so that
+//! the worker can say which call it was and where; a library that brings one of its own may live on, without the call.
 //!
 //! The environment of the zygote must not ask for backtraces (`RUST_BACKTRACE`): printing one opens files, and the
 //! panic would end as `SIGSYS` instead of `SIGABRT`.

@@ -57,6 +57,9 @@ pub struct Artifact {
     pub devices: Vec<String>,
     /// Address that a fault was about, or 0.
     pub fault: u64,
+    /// Call that the jail forbade it, if it died of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forbidden: Option<String>,
     /// Where it was, the innermost first.
     pub stack: Vec<Frame>,
     /// What it did at first is missing.

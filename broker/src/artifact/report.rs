@@ -17,6 +17,9 @@ impl Artifact {
         if self.fault != 0 {
             let _ = writeln!(text, "fault at {:#x}", self.fault);
         }
+        if let Some(call) = &self.forbidden {
+            let _ = writeln!(text, "a call that the jail forbids: {call}");
+        }
         text += &self.stack_of_the_handler();
         text += "\nWhat the handler did, the oldest first:\n";
         if self.truncated {

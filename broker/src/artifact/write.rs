@@ -1,16 +1,18 @@
 //! Writing an artifact: in a process of its own, out of a journal whose writer was hostile at worst.
 
-use super::Facts;
 use super::build;
 use super::frames::Symbols;
 use super::record::{Artifact, Binary, FILE, Library, Sightings, VERSION};
 use super::store::Store;
+use super::{End, Facts};
+use crate::call_name;
 use crate::confine;
 use crate::launch::Launch;
 use crate::sys::shared::SharedWords;
 use kcov_proto::journal::{self, RESULT};
 use kcov_proto::sync::Ordering;
 use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
@@ -132,6 +134,7 @@ fn files(
 fn artifact(facts: &Facts, words: &[u64], launch: &Launch, symbols: &mut Symbols<'_>) -> Artifact {
     let journal = journal::parse(words);
     let text = |text: &CString| text.to_string_lossy().into_owned();
+    let forbidden = journal.forbidden.filter(|_| facts.end == End::Signal(Signal::SIGSYS as i32));
     let mut artifact = Artifact {
         version: VERSION,
         end: facts.end,
@@ -142,6 +145,7 @@ fn artifact(facts: &Facts, words: &[u64], launch: &Launch, symbols: &mut Symbols
         preload: launch.preload.as_ref().map(text),
         devices: facts.devices.clone(),
         fault: journal.fault,
+        forbidden: forbidden.map(|(arch, number)| call_name::of(arch, number)),
         stack: symbols.frames(&journal.stack),
         truncated: journal.truncated,
         reads_missing: journal.reads_missing,

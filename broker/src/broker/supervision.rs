@@ -139,9 +139,11 @@ impl Broker {
     }
 }
 
-/// The end of a worker that nobody asked for, in words.
+/// Tells of the end of a worker in the log.
 fn tell_crash(worker: &WorkerProcess, call: &str, in_flight: bool, signal: i32) {
     let reason = worker.killed.unwrap_or("not by the broker");
+    let forbidden = worker.forbidden_call(signal);
+    let forbidden = forbidden.as_deref();
     let tid = worker.word(slot::PID) as u32;
     warn!(
         event = "worker_crash",
@@ -150,15 +152,18 @@ fn tell_crash(worker: &WorkerProcess, call: &str, in_flight: bool, signal: i32) 
         call,
         signal,
         reason,
+        forbidden,
         "a worker ended{}: {}",
         if in_flight { format!(" in the call {call}") } else { String::new() },
-        worker.killed.map_or_else(|| end_of(signal), |reason| format!("{reason}, and was ended")),
+        worker.killed.map_or_else(|| end_of(signal, forbidden), |reason| format!("{reason}, and was ended")),
     );
 }
 
-fn end_of(signal: i32) -> String {
-    match Signal::try_from(signal) {
-        Ok(signal) => format!("it died of {signal}"),
-        Err(_) => "it exited".to_owned(),
+/// The end of a worker that nobody asked for, in words.
+fn end_of(signal: i32, forbidden: Option<&str>) -> String {
+    match (Signal::try_from(signal), forbidden) {
+        (Ok(signal), None) => format!("it died of {signal}"),
+        (Ok(signal), Some(call)) => format!("it died of {signal}: the jail forbids {call}"),
+        (Err(_), _) => "it exited".to_owned(),
     }
 }

@@ -70,6 +70,9 @@ impl std::fmt::Debug for Program {
 
 /// Builds the filter of a zygote or a worker: the rules of this machine's own table run, all else kills.
 ///
+/// By a trap: what has a handler of `SIGSYS` says first where it was (`sys::crash`), and what has none, ignores it or
+/// blocks it dies of it at once. The call is not made in any case.
+///
 /// # Errors
 /// [`FilterError`], which names the step.
 pub fn build(who: Who) -> Result<Program, FilterError> {
@@ -87,10 +90,8 @@ pub fn build_here(who: Who) -> Result<Program, FilterError> {
 }
 
 fn build_with(who: Who, more: &[Rule]) -> Result<Program, FilterError> {
-    let mut context = ScmpFilterContext::new(ScmpAction::KillProcess).map_err(library("new filter"))?;
-    context
-        .set_act_badarch(ScmpAction::KillProcess)
-        .map_err(library("set action for other architectures"))?;
+    let mut context = ScmpFilterContext::new(ScmpAction::Trap).map_err(library("new filter"))?;
+    context.set_act_badarch(ScmpAction::Trap).map_err(library("set action for other architectures"))?;
     // A binary search over the numbers; versions before 2.5 have none, and their filter is only slower.
     drop(context.set_ctl_optimize(2).map(drop));
     RULES.iter().chain(more).filter(|rule| rule.is_for(who)).try_for_each(|rule| add(&mut context, rule))?;

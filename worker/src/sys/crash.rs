@@ -1,9 +1,9 @@
-//! What a worker says of itself when it dies: the signal, the address, the stack, into its journal.
+//! What a worker says of itself when it dies: the signal, the address or the forbidden call, the stack, into its journal.
 //!
 //! The handlers are installed once, by the zygote before it is jailed, and do nothing until the worker has named its
 //! journal. They allocate nothing; the unwinder was loaded and tried before.
 
-use kcov_proto::journal::{FAULT, FRAMES, MOST_FRAMES, SIGNAL, STACK};
+use kcov_proto::journal::{FAULT, FORBIDDEN, FRAMES, MOST_FRAMES, SIGNAL, STACK};
 use kcov_proto::sync::{AtomicU64, Ordering};
 use nix::errno::Errno;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
@@ -12,8 +12,15 @@ use std::sync::atomic::{AtomicPtr, Ordering as PointerOrdering};
 
 /// Signals of a program that does what it should not. Their action is the default one again afterwards, so that the
 /// worker dies of what it did.
-const FATAL: [Signal; 6] =
-    [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGILL, Signal::SIGFPE, Signal::SIGTRAP, Signal::SIGABRT];
+const FATAL: [Signal; 7] = [
+    Signal::SIGSEGV,
+    Signal::SIGBUS,
+    Signal::SIGILL,
+    Signal::SIGFPE,
+    Signal::SIGTRAP,
+    Signal::SIGABRT,
+    Signal::SIGSYS,
+];
 /// The broker asks by it where a worker is that does not come to an end. It goes on.
 pub const ASKED: Signal = Signal::SIGQUIT;
 /// Bytes of the stack that the handlers run on: the worker's own may be used up.
@@ -24,7 +31,21 @@ const OWN_FRAMES: usize = 16;
 /// First word of the worker's journal, or null.
 static JOURNAL: AtomicPtr<AtomicU64> = AtomicPtr::new(std::ptr::null_mut());
 
-/// Installs the handlers.
+/// `si_code` of a `SIGSYS` that a filter brought about (`include/uapi/asm-generic/siginfo.h`).
+const SYS_SECCOMP: c_int = 1;
+
+/// `siginfo_t` of a `SIGSYS`.
+#[repr(C)]
+struct SysInfo {
+    signal: c_int,
+    errno: c_int,
+    code: c_int,
+    address: *mut c_void,
+    number: c_int,
+    arch: u32,
+}
+
+/// Installs the handlers, and has `exit` say where it was called.
 ///
 /// # Errors
 /// As `sigaltstack(2)` and `sigaction(2)`.
@@ -45,6 +66,8 @@ pub fn install() -> Result<(), Errno> {
         // lock that this process's one thread could hold but the loader's, which no handler holds while it runs.
         unsafe { sigaction(signal, &action) }?;
     }
+    // SAFETY: a function of this program, which stays loaded. It fails for lack of memory alone: an exit without a stack.
+    unsafe { libc::atexit(record_exit) };
     Ok(())
 }
 
@@ -66,21 +89,41 @@ fn interrupted(context: *const c_void) -> u64 {
     at
 }
 
-/// Has an `int3` happen again once the handler returns, as faults do: the thread is behind it already.
-#[cfg(target_arch = "x86_64")]
+/// Has what brought the signal about happen again once the handler returns, as faults do: the thread is behind it
+/// already. Registers are as before a forbidden call (`syscall_rollback`, kernel/seccomp.c).
 fn rewind(signal: c_int, info: *const libc::siginfo_t, context: *mut c_void) {
     // SAFETY: the kernel hands a `siginfo_t` and a `ucontext_t` to a handler with SA_SIGINFO, for as long as it runs.
     let (info, context) = unsafe { (info.as_ref(), context.cast::<libc::ucontext_t>().as_mut()) };
-    // Of a SIGTRAP the kernel says so of no other instruction (`do_int3`, arch/x86/kernel/traps.c).
-    let is_int3 = signal == libc::SIGTRAP && info.is_some_and(|info| info.si_code == libc::SI_KERNEL);
-    if let Some(context) = context.filter(|_| is_int3) {
-        context.uc_mcontext.gregs[libc::REG_RIP as usize] -= 1;
+    let (Some(info), Some(context)) = (info, context) else { return };
+    #[cfg(target_arch = "x86_64")]
+    {
+        context.uc_mcontext.gregs[libc::REG_RIP as usize] -= match (signal, info.si_code) {
+            // `int3`: of a SIGTRAP the kernel says so of no other instruction (`do_int3`, arch/x86/kernel/traps.c).
+            (libc::SIGTRAP, libc::SI_KERNEL) => 1,
+            // `syscall`, `sysenter` and `int 0x80` have the same length.
+            (libc::SIGSYS, SYS_SECCOMP) => 2,
+            _ => 0,
+        };
+    }
+    // The thread stands at a `brk` until somebody sees it past.
+    #[cfg(target_arch = "aarch64")]
+    if (signal, info.si_code) == (libc::SIGSYS, SYS_SECCOMP) {
+        context.uc_mcontext.pc -= 4;
     }
 }
 
-/// The thread stands at a `brk` until somebody sees it past.
-#[cfg(target_arch = "aarch64")]
-fn rewind(_: c_int, _: *const libc::siginfo_t, _: *mut c_void) {}
+/// Architecture and number of the call that a filter forbade, as a word of the journal; 0 if it was none.
+fn forbidden(signal: c_int, info: *const libc::siginfo_t) -> u64 {
+    const { assert!(size_of::<SysInfo>() <= size_of::<libc::siginfo_t>()) };
+    // SAFETY: the kernel hands a `siginfo_t` to a handler with SA_SIGINFO, and its beginning is a `SysInfo` for this
+    // signal; for any other of its causes the fields are integers and a pointer of some value, which nobody follows.
+    match unsafe { info.cast::<SysInfo>().as_ref() } {
+        Some(info) if signal == libc::SIGSYS && info.code == SYS_SECCOMP => {
+            u64::from(info.arch) << 32 | u64::from(info.number.cast_unsigned())
+        }
+        _ => 0,
+    }
+}
 
 /// Words of the journal that this process has named.
 ///
@@ -97,35 +140,53 @@ impl Words {
         // SAFETY: `tell` has seen that the journal is longer than that, and it stays mapped.
         unsafe { self.0.add(index).as_ref() }
     }
+
+    fn store(&self, index: usize, word: u64) {
+        self.at(index).store(word, Ordering::Relaxed);
+    }
+
+    /// Stores the stack from `at` outwards, or all of it.
+    fn store_stack(&self, at: Option<u64>) {
+        let mut stack = [0; MOST_FRAMES];
+        let frames = backtrace(at, &mut stack);
+        for (place, frame) in stack[..frames].iter().enumerate() {
+            self.store(STACK + place, *frame);
+        }
+        self.store(FRAMES, frames as u64);
+    }
 }
 
 extern "C" fn record(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     rewind(signal, info, context);
     let Some(words) = Words::named() else { return };
-    let store = |at: usize, word: u64| words.at(at).store(word, Ordering::Relaxed);
-    let mut stack = [0; MOST_FRAMES];
-    let frames = backtrace(interrupted(context), &mut stack);
-    for (place, frame) in stack[..frames].iter().enumerate() {
-        store(STACK + place, *frame);
-    }
-    store(FRAMES, frames as u64);
+    words.store_stack(Some(interrupted(context)));
     // SAFETY: the kernel hands a siginfo to a handler with SA_SIGINFO; only faults have an address in it.
     let fault = unsafe { info.as_ref().map_or(0, |info| info.si_addr().addr() as u64) };
-    store(FAULT, if signal == libc::SIGSEGV || signal == libc::SIGBUS { fault } else { 0 });
+    words.store(FAULT, if signal == libc::SIGSEGV || signal == libc::SIGBUS { fault } else { 0 });
+    words.store(FORBIDDEN, forbidden(signal, info));
     // Last: with the signal all of it is there.
     words.at(SIGNAL).store(u64::from(signal.cast_unsigned()), Ordering::Release);
 }
 
-/// Return addresses from `at` outwards, without the frames of the signal handler. Returns how many.
-fn backtrace(at: u64, stack: &mut [u64; MOST_FRAMES]) -> usize {
+/// A handler ends its worker by `exit`. By `_exit` it does so unheard.
+extern "C" fn record_exit() {
+    if let Some(words) = Words::named() {
+        words.store_stack(None);
+    }
+}
+
+/// Return addresses from `at` outwards, without the frames of the signal handler; without `at` all of them. Returns how
+/// many.
+fn backtrace(at: Option<u64>, stack: &mut [u64; MOST_FRAMES]) -> usize {
     let mut found = [std::ptr::null_mut(); MOST_FRAMES + OWN_FRAMES];
     // SAFETY: the frames have room for as many as is said.
     let count = unsafe { libc::backtrace(found.as_mut_ptr(), found.len() as c_int) };
     let found = &found[..usize::try_from(count).unwrap_or_default()];
     // The frames above the interrupted one are of the handler.
-    let first = found.iter().position(|frame| frame.addr() as u64 == at).map_or(0, |place| place + 1);
+    let interrupted = found.iter().position(|frame| Some(frame.addr() as u64) == at);
+    let first = interrupted.map_or(0, |place| place + 1);
     let outer = found[first..].iter().map(|frame| frame.addr() as u64);
-    let filled = stack.iter_mut().zip(std::iter::once(at).chain(outer));
+    let filled = stack.iter_mut().zip(at.into_iter().chain(outer));
     filled.map(|(place, frame)| *place = frame).count()
 }
 

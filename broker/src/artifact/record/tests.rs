@@ -21,6 +21,7 @@ fn artifact() -> Artifact {
         preload: None,
         devices: vec!["/dev/one".to_owned()],
         fault: 8,
+        forbidden: Some("openat".to_owned()),
         stack: vec![
             Frame { module: Some("/libc.so".into()), function: Some("memcpy".into()), ..Frame::default() },
             Frame {
@@ -53,7 +54,15 @@ fn the_report_names_call_and_place() {
     assert_eq!(artifact.last_call().as_deref(), Some("ioctl(/dev/one, 0x7001, 0x9)"));
     assert_eq!(artifact.place().as_deref(), Some("0x0 at a.c:3:0"));
     let report = artifact.report("boom");
-    for part in ["SIGSEGV in ioctl", "fault at 0x8", "a.c:3", "abcd", "the beginning is missing", "boom"] {
+    for part in [
+        "SIGSEGV in ioctl",
+        "fault at 0x8",
+        "forbids: openat\n",
+        "a.c:3",
+        "abcd",
+        "the beginning is missing",
+        "boom",
+    ] {
         assert!(report.contains(part), "{part} in {report}");
     }
 }
