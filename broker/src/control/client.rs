@@ -1,6 +1,6 @@
 //! `kcov-broker tenant`: an operator's end of the control socket.
 
-use super::message::{Condition, MAX_ADDED, Reply, Request, Status};
+use super::message::{Condition, MAX_ADDED, Reply, Request, Shown, Status};
 use super::{socket, table};
 use crate::config::{Config, ConfigErrors, Source, text};
 use crate::spawner_client::receive_within;
@@ -81,7 +81,7 @@ pub fn run(args: TenantArgs) -> anyhow::Result<ExitCode> {
     let mut server = Server { channel: socket::connect(&path)?.into() };
     match args.order {
         Order::List { json } => table::list(&server.list()?, json)?,
-        Order::Status { name, json } => table::status(&server.status(&name)?, json)?,
+        Order::Status { name, json } => table::status(&server.shown(&name)?, json)?,
         Order::Add { file, stdin: _, no_wait } => {
             let names = server.add(file.as_deref().unwrap_or(Path::new("-")))?;
             if !no_wait {
@@ -135,14 +135,14 @@ impl Server {
         }
     }
 
-    fn find(&mut self, name: &str) -> anyhow::Result<Option<Status>> {
+    fn find(&mut self, name: &str) -> anyhow::Result<Option<Shown>> {
         match self.ask(&Request::Status { name: name.to_owned() })? {
-            Reply::Tenants { tenants, .. } => Ok(tenants.into_iter().next()),
+            Reply::Tenant { tenant } => Ok(tenant.map(|shown| *shown)),
             other => Err(refusal(other)),
         }
     }
 
-    fn status(&mut self, name: &str) -> anyhow::Result<Status> {
+    fn shown(&mut self, name: &str) -> anyhow::Result<Shown> {
         self.find(name)?.with_context(|| format!("there is no tenant {name}: see kcov-broker tenant list"))
     }
 
@@ -197,7 +197,7 @@ impl Server {
         const PATIENCE: Duration = Duration::from_secs(120);
         let begin = Instant::now();
         loop {
-            let status = self.status(name)?;
+            let status = self.shown(name)?.status;
             let said = status
                 .message
                 .clone()
@@ -222,7 +222,7 @@ impl Server {
     fn wait_stopped(&mut self, name: &str) -> anyhow::Result<()> {
         // The server bounds it: it kills what does not end.
         loop {
-            match self.find(name)?.map(|status| status.state) {
+            match self.find(name)?.map(|shown| shown.status.state) {
                 None | Some(Condition::Stopped | Condition::Failed) => return Ok(()),
                 Some(_) => std::thread::sleep(LOOK),
             }

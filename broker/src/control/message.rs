@@ -55,6 +55,11 @@ pub enum Reply {
         /// Whether there are more.
         more: bool,
     },
+    /// The tenant that was asked for, if there is one.
+    Tenant {
+        /// It.
+        tenant: Option<Box<Shown>>,
+    },
     /// Tenants that were added.
     Added {
         /// Their names.
@@ -143,6 +148,21 @@ pub struct Status {
     pub command: String,
     /// Whether it is in the configuration file; else it was added later.
     pub configured: bool,
+}
+
+/// One tenant, with what a list has no room for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shown {
+    /// What a list tells.
+    pub status: Status,
+    /// Who its command runs as, as configured.
+    pub user: Option<String>,
+    /// Its handlers, one after the other.
+    pub handlers: String,
+    /// Where artifacts of its workers' crashes go.
+    pub artifacts: Option<String>,
+    /// Where its output goes.
+    pub output: String,
 }
 
 /// `text` cut to what a reply may tell.

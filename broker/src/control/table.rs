@@ -1,6 +1,8 @@
 //! Tenants for people and for programs.
 
-use super::message::{Condition, Status};
+use super::message::{Condition, Shown, Status};
+use crate::live::catalogue;
+use crate::live::tenant::Tenant;
 use nix::sys::signal::Signal;
 use std::io::Write;
 use std::time::Duration;
@@ -37,14 +39,31 @@ pub fn list(tenants: &[Status], json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes what is known of one tenant.
+/// One tenant for programs.
+#[derive(serde::Serialize)]
+struct Document<'a> {
+    #[serde(flatten)]
+    status: &'a Status,
+    user: Option<&'a str>,
+    handlers: &'a str,
+    artifacts: Option<&'a str>,
+    output: &'a str,
+    /// What its broker shows of this run.
+    live: Option<Tenant>,
+}
+
+/// Writes what is known of one tenant: to its service, and what its broker shows of this run.
 ///
 /// # Errors
 /// If it cannot be written.
-pub fn status(tenant: &Status, json: bool) -> anyhow::Result<()> {
+pub fn status(shown: &Shown, json: bool) -> anyhow::Result<()> {
+    let Shown { status: tenant, user, handlers, artifacts, output } = shown;
+    let live = live(tenant);
     let mut out = std::io::stdout().lock();
     if json {
-        writeln!(out, "{}", serde_json::to_string_pretty(tenant)?)?;
+        let (user, artifacts) = (user.as_deref(), artifacts.as_deref());
+        let document = Document { status: tenant, user, handlers, artifacts, output, live };
+        writeln!(out, "{}", serde_json::to_string_pretty(&document)?)?;
         return Ok(());
     }
     let Status {
@@ -66,7 +85,7 @@ pub fn status(tenant: &Status, json: bool) -> anyhow::Result<()> {
         configured,
     } = tenant;
     let from = if *configured { "the configuration" } else { "tenant add" };
-    let unserved = if *state == Condition::Unserved { format!(": {UNSERVED}") } else { String::new() };
+    let unserved = if *state == Condition::Unserved { format!(", as {UNSERVED}") } else { String::new() };
     let next = next_start_ms.map_or_else(String::new, |ms| format!(", starts again in {}", time(ms)));
     let ran = last_run_ms.map_or_else(|| "never ran".to_owned(), |ms| format!("ran for {}", time(ms)));
     let last_end = last_end_ms.map(|ms| format!("{}, {} ago, {ran}", end_of(tenant), time(ms)));
@@ -75,10 +94,16 @@ pub fn status(tenant: &Status, json: bool) -> anyhow::Result<()> {
         ("state", format!("{} for {}{next}{unserved}", standing(*state), time(*since_ms))),
         ("from", from.to_owned()),
         ("command", command.clone()),
+        ("user", user.clone().unwrap_or_else(|| "that of the service".to_owned())),
+        ("handlers", if handlers.is_empty() { "-".to_owned() } else { handlers.clone() }),
+        ("output", output.clone()),
         ("starts", format!("{starts}, {restarts} of them in a row; {failures} runs failed")),
         ("last start", start_ms.map_or_else(|| "-".to_owned(), |ms| format!("took {ms} ms"))),
         ("broker", or_dash(*broker)),
         ("workers' uid", or_dash(*uid)),
+        ("crashes", or_dash(live.as_ref().map(crashes))),
+        ("artifacts", kept(live.as_ref(), artifacts.as_deref())),
+        ("refused", or_dash(live.as_ref().map(refused))),
         ("last end", or_dash(last_end)),
         // Each further line below the first one.
         ("last reason", or_dash(message.as_deref()).replace('\n', "\n              ")),
@@ -87,6 +112,35 @@ pub fn status(tenant: &Status, json: bool) -> anyhow::Result<()> {
         writeln!(out, "{what:13} {value}")?;
     }
     Ok(())
+}
+
+/// What its broker shows to everybody, unless it is not to.
+fn live(tenant: &Status) -> Option<Tenant> {
+    let shows = |live: &Tenant| Some(live.pid) == tenant.broker && live.name.as_str() == tenant.name;
+    catalogue::scan().ok()?.tenants.into_iter().find(shows)
+}
+
+fn crashes(live: &Tenant) -> String {
+    format!("{} of {} workers of this run", live.counts.worker_crashes, live.counts.workers_started)
+}
+
+fn kept(live: Option<&Tenant>, folder: Option<&str>) -> String {
+    match (folder, live) {
+        (None, _) => "not kept: give `artifacts`".to_owned(),
+        (Some(folder), None) => format!("in {folder}"),
+        (Some(folder), Some(live)) => format!("{} of this run, in {folder}", live.counts.artifacts),
+    }
+}
+
+/// What was refused over quotas.
+fn refused(live: &Tenant) -> String {
+    let refusals = live.refusals.iter().filter(|(_, times)| *times > 0);
+    let parts: Vec<_> = refusals.map(|(quota, times)| format!("{} {}", quota.name(), times)).collect();
+    if parts.is_empty() {
+        "nothing over a quota".to_owned()
+    } else {
+        format!("over quotas: {}", parts.join(", "))
+    }
 }
 
 /// What it is at, in full.

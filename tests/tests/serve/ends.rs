@@ -178,6 +178,13 @@ fn any_helper_may_be_killed() -> Result<()> {
             (tenant.state == "running" && serves).then_some(())
         })
         .with_context(|| format!("{name}\n{}", service.log()))?;
+        if name == "kcov-worker" {
+            until("the crash to be told", WITHIN, || {
+                let said = service.ordered(&["status", "one"]).ok()?;
+                (said.contains("crashes       1 of 2 workers") && said.contains("nothing over a quota"))
+                    .then_some(())
+            })?;
+        }
         if name == "kcov-tender" {
             let reason = service.tenant("one")?.message.unwrap_or_default();
             assert!(reason.contains("its tender was killed"), "{reason}");

@@ -2,8 +2,10 @@
 
 use super::*;
 use crate::config::{MAX_TENANTS, Source};
-use crate::control::message::{PAGE, Reply, Request, Status, bounded};
+use crate::control::message::{PAGE, Reply, Request, Shown, Status, bounded};
+use crate::launch::service::Output;
 use std::ops::Bound;
+use std::path::Path;
 
 impl Manager {
     pub(super) fn client_speaks(&mut self, serial: u32) {
@@ -19,8 +21,8 @@ impl Manager {
         match request {
             Request::List { after } => self.page(&after),
             Request::Status { name } => {
-                let tenants = self.members.get(&name).map(|member| self.status(&name, member));
-                Reply::Tenants { tenants: tenants.into_iter().collect(), more: false }
+                let tenant = self.members.get(&name).map(|member| Box::new(self.shown(&name, member)));
+                Reply::Tenant { tenant }
             }
             Request::Add { text, file, directory } => self.add_text(&text, Source { name: file, directory }),
             Request::Stop { name } => self.stop_or_restart(&name, true),
@@ -32,6 +34,22 @@ impl Manager {
         let mut rest = self.members.range::<str, _>((Bound::Excluded(after), Bound::Unbounded));
         let tenants = rest.by_ref().take(PAGE).map(|(name, member)| self.status(name, member)).collect();
         Reply::Tenants { tenants, more: rest.next().is_some() }
+    }
+
+    fn shown(&self, name: &str, member: &Member) -> Shown {
+        let TenantConfig { user, handlers, artifacts, output, .. } = &member.config;
+        let path = |path: &Path| bounded(&path.to_string_lossy());
+        Shown {
+            status: self.status(name, member),
+            user: user.as_deref().map(bounded),
+            handlers: bounded(&handlers.join(" ")),
+            artifacts: artifacts.as_deref().map(path),
+            output: match output {
+                Output::Inherit => "where the service's log goes".to_owned(),
+                Output::Null => "/dev/null".to_owned(),
+                Output::File(file) => path(file),
+            },
+        }
     }
 
     fn status(&self, name: &str, member: &Member) -> Status {
