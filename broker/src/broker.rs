@@ -226,7 +226,11 @@ impl Broker {
             Ok((TenderEvent::Failed { errno, exec, step }, _)) => {
                 let command = self.tenant.launch.program.to_string_lossy().into_owned();
                 let reason = nix::errno::Errno::from_raw(errno).desc();
-                let message = if exec { format!("{command}: {reason}") } else { format!("{step}: {reason}") };
+                let message = if exec {
+                    format!("{command}: {reason}{}", self.whose_rights(errno))
+                } else {
+                    format!("{step}: {reason}")
+                };
                 let status = if errno == libc::ENOENT { 127 } else { 126 };
                 self.status = Some(status);
                 self.tell_front(&FrontEvent::Failed { message, status });
@@ -234,6 +238,18 @@ impl Broker {
             Ok((TenderEvent::Gone, _)) => self.gone = true,
             Ok((TenderEvent::Placed { .. } | TenderEvent::Listening, _)) | Err(ChannelError::WouldBlock) => {}
             Err(_) => self.tender_died(),
+        }
+    }
+
+    /// Whose rights an exec lacked, if it is another user than who starts tenants.
+    fn whose_rights(&self, errno: i32) -> String {
+        let service = self.tenant.launch.service.as_ref();
+        match service.and_then(|service| service.identity.as_ref()) {
+            Some(identity) if errno == libc::EACCES => {
+                let uid = identity.uid;
+                format!(" to uid {uid}: let its user reach the directories above and execute the file")
+            }
+            _ => String::new(),
         }
     }
 

@@ -26,7 +26,7 @@ pub fn list(tenants: &[Status], json: bool) -> anyhow::Result<()> {
     for tenant in tenants {
         let Status { name: own, state, since_ms, starts, failures, broker, command, .. } = tenant;
         let (state, broker, last) = (state.name(), or_dash(*broker), end_of(tenant));
-        let command: String = command.chars().take(60).collect();
+        let command = shortened(command);
         let time = time(*since_ms);
         writeln!(
             out,
@@ -50,6 +50,15 @@ struct Document<'a> {
     output: &'a str,
     /// What its broker shows of this run.
     live: Option<Tenant>,
+}
+
+/// As much of a command as a table has room for.
+fn shortened(command: &str) -> String {
+    const MOST: usize = 60;
+    if command.chars().count() <= MOST {
+        return command.to_owned();
+    }
+    command.chars().take(MOST - 1).chain(['…']).collect()
 }
 
 /// Writes what is known of one tenant: to its service, and what its broker shows of this run.
