@@ -96,8 +96,8 @@ pub const SERVE: Keys = Keys {
 /// `[serve.metrics]`.
 pub const METRICS: Keys = Keys {
     head: "[serve.metrics]",
-    purpose: "Keeps the tenants' counters for Prometheus while the service runs, as kcov-broker metrics does. One of file \
-              and listen must be given.",
+    purpose: "Keeps the tenants' counters for Prometheus while the service runs, as kcov-broker metrics does. At least \
+              one of file and listen must be given.",
     keys: &[
         key(
             "file",

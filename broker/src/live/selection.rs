@@ -74,7 +74,7 @@ impl Selection {
         };
         note(foreign.len(), "of other users: --all shows them");
         note(private, "of other users may not be read: be root");
-        note(dead.len(), "of dead brokers: `kcov-broker status --sweep` removes them");
+        note(dead.len(), "left by brokers that were killed: `kcov-broker status --sweep` removes them");
         note(refused.len(), "files that are no segments, see `kcov-broker status --json`");
         if truncated {
             notes.push(format!("more than {} segments: the others were not looked at", catalogue::MOST));
