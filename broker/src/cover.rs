@@ -98,11 +98,15 @@ pub fn run(args: CoverArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::from(status));
     }
     let mut sources = Sources::new(&directories, &modules);
-    let points = Points::of(&symbolizer, &mut sources);
+    let points = Points::of(&symbolizer, libraries, &mut sources);
+    let bare = points.bare.clone();
     let others = Others::of(&marks, points.marked(&marks));
-    let wanted = points.reported().into_iter().filter(|point| is_wanted(&point.file, &include, &exclude));
+    let wanted = points
+        .reported(!include.is_empty())
+        .into_iter()
+        .filter(|point| is_wanted(&point.file, &include, &exclude));
     let coverage = Coverage::new(wanted, |pc| marks.contains(pc));
-    let report = Report::new(title, coverage, &sources, others);
+    let report = Report { bare, ..Report::new(title, coverage, &sources, others) };
     if let Some(lcov) = lcov {
         lcov.write(|out| lcov::write(&report.coverage, out))?;
     }
@@ -131,13 +135,16 @@ struct Points {
     theirs: Vec<Point>,
     /// Of the program itself, which traces calls that no handler claims.
     own: Vec<Point>,
+    /// Libraries of handlers that have none.
+    bare: Vec<PathBuf>,
 }
 
 impl Points {
-    fn of(symbolizer: &Symbolizer, sources: &mut Sources) -> Self {
-        let mut points = Points { theirs: Vec::new(), own: Vec::new() };
+    fn of(symbolizer: &Symbolizer, libraries: &[PathBuf], sources: &mut Sources) -> Self {
+        let mut points = Points { theirs: Vec::new(), own: Vec::new(), bare: Vec::new() };
         for module in symbolizer.modules() {
             let built = source::built(module.path());
+            let before = points.theirs.len();
             for (pc, location) in module.points() {
                 let kind = location.as_ref().map(|site| site.kind);
                 let own = location.as_ref().is_some_and(is_own);
@@ -146,6 +153,9 @@ impl Points {
                 if kind != Some(Kind::Site(SiteKind::Cmp)) {
                     if own { &mut points.own } else { &mut points.theirs }.push(point);
                 }
+            }
+            if points.theirs.len() == before {
+                points.bare.extend(libraries.iter().find(|library| *library == module.path()).cloned());
             }
         }
         points
@@ -157,9 +167,10 @@ impl Points {
         all.filter(|point| marks.contains(point.pc)).count() as u64
     }
 
-    /// Those to report: the program's own if there is nothing else.
-    fn reported(self) -> Vec<Point> {
-        if self.theirs.is_empty() { self.own } else { self.theirs }
+    /// Those to report: the program's own if there is nothing else: beside a library only if the user `asks`
+    /// for files by name.
+    fn reported(self, asks: bool) -> Vec<Point> {
+        if self.theirs.is_empty() && (asks || self.bare.is_empty()) { self.own } else { self.theirs }
     }
 }
 
@@ -208,6 +219,9 @@ pub struct Report {
     /// The sources, in the order of the files.
     #[serde(skip)]
     sources: Vec<Source>,
+    /// Libraries of handlers that have no points.
+    #[serde(skip)]
+    bare: Vec<PathBuf>,
     /// What else was marked.
     pub others: Others,
 }
@@ -215,7 +229,7 @@ pub struct Report {
 impl Report {
     fn new(title: String, coverage: Coverage, sources: &Sources, others: Others) -> Self {
         let sources = coverage.files.iter().map(|file| sources.read(&file.path)).collect();
-        Report { title, coverage, sources, others }
+        Report { title, coverage, sources, bare: Vec::new(), others }
     }
 
     /// The files with their sources.
@@ -232,7 +246,14 @@ impl Report {
             count(ids, "explicit ids, which have no place in a source"),
             count(unknown, "PCs that are no points of the handlers"),
         ];
-        remarks.into_iter().flatten().collect()
+        // One that names its points itself has none in its file.
+        let bare = self.bare.iter().filter(|_| ids == 0).map(|library| {
+            let path = library.display();
+            format!(
+                "{path} has no coverage points: compile it with -fsanitize-coverage=trace-pc,trace-cmp -g"
+            )
+        });
+        remarks.into_iter().flatten().chain(bare).collect()
     }
 }
 

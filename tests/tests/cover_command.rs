@@ -83,7 +83,9 @@ fn what_a_reset_or_a_full_area_loses_is_covered() -> Result<()> {
 fn what_a_worker_covered_outlives_it() -> Result<()> {
     let probe = library("probe")?;
     let run = clients("getsid crash pc:512 getpriority crash sched_getscheduler")?;
-    let covered = Covered::run(run.option("--handler").option(&probe.to_string_lossy()))?;
+    // The worker's own code, which is reported beside a library only if it is asked for.
+    let run = run.option("--handler").option(&probe.to_string_lossy()).option("--include").option("*");
+    let covered = Covered::run(run)?;
     assert_eq!(covered.outcome.code(), 0, "{}", covered.outcome.stderr);
     assert!(covered.outcome.report()?.worker_crashes >= 2);
     assert_eq!(covered.calls()?, ["getsid", "getpriority", "sched_getscheduler"]);
@@ -134,6 +136,16 @@ fn genhtml_takes_the_tracefile() -> Result<()> {
     assert!(!said.to_lowercase().contains("warning") && !said.contains("ERROR"), "{said}");
     assert!(said.contains("3 of 4 lines"), "{said}");
     assert!(said.contains("2 of 3 functions"), "{said}");
+    Ok(())
+}
+
+#[test]
+fn a_handler_without_points_is_said_to_have_none() -> Result<()> {
+    let faults = library("faults")?.to_string_lossy().into_owned();
+    let outcome = Run::new(["true"]).option("--handler").option(&faults).covered().output()?;
+    let said = format!("{faults} has no coverage points: compile it with -fsanitize-coverage=");
+    assert!(outcome.stderr.contains(&said), "{}", outcome.stderr);
+    assert!(!outcome.stderr.contains("calls.rs"), "{}", outcome.stderr);
     Ok(())
 }
 

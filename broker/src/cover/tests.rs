@@ -27,7 +27,13 @@ fn coverage() -> Coverage {
 
 fn report(coverage: Coverage, source: Source) -> Report {
     let sources = coverage.files.iter().map(|_| source.clone()).collect();
-    Report { title: "fuzz <seed> & co".into(), coverage, sources, others: Others { ids: 2, unknown: 1 } }
+    Report {
+        title: "fuzz <seed> & co".into(),
+        coverage,
+        sources,
+        bare: Vec::new(),
+        others: Others { ids: 2, unknown: 1 },
+    }
 }
 
 fn tally(covered: usize, coverable: usize) -> Tally {
