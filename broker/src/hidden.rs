@@ -15,6 +15,8 @@ use tracing::warn;
 
 /// Most ids that are asked about at a time: some milliseconds.
 const PROBES: u64 = 1 << 12;
+/// Those of them that are asked about when a worker dies. Most deaths hide nothing, and other tenants want the processor.
+const PROBES_AT_DEATH: u64 = 1 << 7;
 
 /// What looks at the listener tell of calls that were taken some time ago.
 #[derive(Clone, Debug, Default)]
@@ -68,14 +70,14 @@ impl Tenant {
     }
 
     /// A worker is dead: looks for calls that it took and its slot does not show, from the last id that was seen to be true,
-    /// and answers them.
+    /// and answers them. What it took long after that is found when it is overdue.
     pub(crate) fn answer_hidden(&mut self) {
         let Some(last) = self.last_id else { return };
         let others: Vec<u64> = self.workers.values().map(|other| other.word(slot::ID)).collect();
         if !self.has_unanswered() {
             return;
         }
-        for id in (0..PROBES).map(|step| last.wrapping_add(step)) {
+        for id in (0..PROBES_AT_DEATH).map(|step| last.wrapping_add(step)) {
             // One that the next worker has from the broker is not hidden.
             if !others.contains(&id) && !self.retries.has(id) && self.is_in_flight(id) {
                 self.answer_caller(id, Answer::Fail(Errno::EIO));
