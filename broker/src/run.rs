@@ -4,6 +4,7 @@ use crate::artifact::store::{self, Bounds};
 use crate::broker::{Broker, FrontEvent, StartError};
 use crate::cgroup;
 use crate::front;
+use crate::launch::service::Service;
 use crate::launch::{self, CommandError, Extensions, Launch, OnBrokerDeath};
 use crate::live::publisher::Publisher;
 use crate::live::{self, Audience, Publication};
@@ -382,8 +383,12 @@ pub(crate) fn jail_id() -> u32 {
 /// The broker's process. Returns the exit status.
 pub(crate) fn be_broker(launch: Launch, front: OwnedFd, report: Option<File>) -> i32 {
     launch.name_process(c"kcov-broker");
-    // Out of the terminal's job: what its keys send is for the command.
-    let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
+    // Out of the terminal's job: what its keys send is for the command. A tenant of a service has a session: where the
+    // kernel shares out processors by session (`CONFIG_SCHED_AUTOGROUP`), a tenant and its helpers have one share.
+    match launch.service {
+        Some(_) => Service::leave_job(),
+        None => drop(setpgid(Pid::from_raw(0), Pid::from_raw(0))),
+    }
     match serve(launch, &front, report) {
         Ok(()) => 0,
         Err(error) => {

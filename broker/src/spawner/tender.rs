@@ -5,7 +5,6 @@
 //! outside the filter. It tells the broker what becomes of the command and passes signals on to it.
 
 use super::message::{TenderEvent, TenderOrder};
-use crate::launch::service::Service;
 use crate::launch::{Launch, OnBrokerDeath};
 use crate::sys::fork::{self, Pointers};
 use crate::sys::pidfd;
@@ -236,7 +235,8 @@ impl Command<'_> {
     fn prepare(&mut self) -> Result<Infallible, StartError> {
         let launch = self.launch;
         match launch.service {
-            Some(_) => Service::leave_job(),
+            // The session is the broker's already.
+            Some(_) => drop(setpgid(Pid::from_raw(0), Pid::from_raw(0))),
             // Back into the job of the terminal, which the helpers are not part of. If the group is gone, so is the
             // terminal's interest in this job.
             None => drop(setpgid(Pid::from_raw(0), launch.group)),
