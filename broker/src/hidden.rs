@@ -65,7 +65,8 @@ impl Tenant {
         }
     }
 
-    fn is_in_flight(&self, id: NotificationId) -> bool {
+    /// Whether the call was taken and waits for its answer.
+    pub(crate) fn is_in_flight(&self, id: NotificationId) -> bool {
         listener::id_valid(self.listener.as_fd(), id) == Ok(true)
     }
 

@@ -114,12 +114,7 @@ impl Tenant {
         let decided = worker.phase == Phase::Serving { decided: Some(id) };
         let ended = worker.killed.is_some() || worker.is_asked();
         let elsewhere = self.retries.has(id) || self.workers.values().any(|other| other.word(slot::ID) == id);
-        declared
-            && alleged
-            && !decided
-            && !ended
-            && !elsewhere
-            && listener::id_valid(self.listener.as_fd(), id) == Ok(true)
+        declared && alleged && !decided && !ended && !elsewhere && self.is_in_flight(id)
     }
 
     /// Forgets what was answered; then as [`Retries::worker_died`].

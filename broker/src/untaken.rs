@@ -61,11 +61,16 @@ fn due(since: Instant, now: Instant, deadline: Duration) -> Option<Instant> {
 }
 
 impl Tenant {
-    /// Looks whether calls wait that no worker takes or answers, and ends what is to blame.
-    pub(crate) fn look_at_untaken(&mut self, now: Instant, deadline: Duration) {
-        let waiting = self.listener_says(PollFlags::POLLIN);
+    /// A look shows whether calls wait to be taken, and for their answers: ends what is to blame if that goes on.
+    pub(crate) fn look_at_untaken(
+        &mut self,
+        waiting: bool,
+        unanswered: bool,
+        now: Instant,
+        deadline: Duration,
+    ) {
         self.untaken.look(waiting, self.last_id, now);
-        self.unanswered.look(self.has_unanswered(), self.last_id, now);
+        self.unanswered.look(unanswered, self.last_id, now);
         // A worker that shows what it does is ended sooner.
         let reason = match 2 * deadline {
             time if self.untaken.is_over(time, now) => Some("it takes no call"),

@@ -196,12 +196,11 @@ fn a_zygote_at_every_step() -> Result<()> {
     Ok(())
 }
 
-/// Without it the tenant's processes have nobody to answer their calls.
-#[test]
-fn a_broker_at_every_step() -> Result<()> {
+/// A run of which the process that `attach` gives is killed at every step of a cycle ends whole.
+fn ends_at_every_step(name: &str, attach: impl Fn(&Cycles) -> Result<Steps>) -> Result<()> {
     for number in steps() {
         let mut cycles = Cycles::start()?;
-        let steps = Steps::attach(cycles.broker()?)?;
+        let steps = attach(&cycles)?;
         cycles.go()?;
         match steps.kill_at(number, || cycles.is_done())? {
             Driven::Killed(_) => assert_eq!(cycles.ends_whole()?, 125),
@@ -209,7 +208,7 @@ fn a_broker_at_every_step() -> Result<()> {
                 cycles.done()?;
                 cycles.assert_right("at the end")?;
                 cycles.end()?;
-                println!("broker: up to {number} steps");
+                println!("{name}: up to {number} steps");
                 return Ok(());
             }
         }
@@ -217,26 +216,20 @@ fn a_broker_at_every_step() -> Result<()> {
     unreachable!("a cycle has an end")
 }
 
+/// Without it the tenant's processes have nobody to answer their calls.
+#[test]
+fn a_broker_at_every_step() -> Result<()> {
+    ends_at_every_step("broker", |cycles| Steps::attach(cycles.broker()?))
+}
+
 /// While it starts what a new worker needs, which the client waits for: no worker can be replaced any more.
 #[test]
 fn a_spawner_at_every_step() -> Result<()> {
-    for number in steps() {
-        let mut cycles = Cycles::start()?;
+    ends_at_every_step("spawner", |cycles| {
         let steps = cycles.hold("kcov-spawner")?;
         send(cycles.one("kcov-worker")?)?;
-        cycles.go()?;
-        match steps.kill_at(number, || cycles.is_done())? {
-            Driven::Killed(_) => assert_eq!(cycles.ends_whole()?, 125),
-            Driven::Done | Driven::Ended => {
-                cycles.done()?;
-                cycles.assert_right("at the end")?;
-                cycles.end()?;
-                println!("spawner: up to {number} steps");
-                return Ok(());
-            }
-        }
-    }
-    unreachable!("a cycle has an end")
+        Ok(steps)
+    })
 }
 
 /// A run of which process `which` is killed while it does nothing ends whole. Returns the exit status.

@@ -88,7 +88,7 @@ impl Tenant {
         let found = self.tables.identity(tid, fd).ok();
         let file = found.and_then(|found| self.files.as_ref()?.find(found));
         // The number `tid` may have changed hands while we looked.
-        let valid = file.is_some() && listener::id_valid(self.listener.as_fd(), id) == Ok(true);
+        let valid = file.is_some() && self.is_in_flight(id);
         Ruling { file: file.filter(|_| valid), ..Verdict::Continue.into() }
     }
 

@@ -109,7 +109,7 @@ impl Broker {
         let unanswered = self.tenant.has_unanswered();
         let shown: Vec<u64> = self.tenant.workers.values().map(|worker| worker.word(slot::ID)).collect();
         shown.into_iter().filter(|id| *id != 0).for_each(|id| self.tenant.saw(id));
-        self.tenant.look_at_untaken(now, deadline);
+        self.tenant.look_at_untaken(waiting, unanswered, now, deadline);
         self.tenant.answer_overdue(now, deadline);
         let has_handlers = !self.tenant.claims.is_empty();
         for worker in self.tenant.workers.values_mut() {
