@@ -1,6 +1,6 @@
 //! Whatever a handler does to its worker, its caller has an answer, and the next caller the next worker.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use kcov_tests::{Outcome, Run, Session, client, library, until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -93,11 +93,13 @@ fn zygotes_that_die_before_they_serve_are_not_started_for_ever() -> Result<()> {
     let handler = format!("{}:0:{}", library("stillborn")?.display(), broken.display());
     let run = Run::new(["sleep", "1000"]).logged().option("--handler").option(&handler);
     let running = run.start_in(session)?;
-    let named =
-        |name: &str| until(name, Duration::from_secs(60), || running.session.named(name).first().copied());
-    named("kcov-worker")?;
+    // The command runs only once the handler was loaded. Until then the zygote may still have its program's name.
+    until("the command", Duration::from_secs(60), || {
+        running.session.processes().into_iter().find(|process| process.name().as_deref() == Some("sleep"))
+    })?;
     std::fs::write(&broken, "")?;
-    kill(Pid::from_raw(named("kcov-zygote")?.0), Signal::SIGKILL)?;
+    let zygote = running.session.named("kcov-zygote").first().copied().context("a zygote")?;
+    kill(Pid::from_raw(zygote.0), Signal::SIGKILL)?;
     let outcome = running.finish()?;
     assert_eq!(outcome.code(), 125, "{}", outcome.stderr);
     assert!(outcome.stderr.contains("the workers die before they serve"), "{}", outcome.stderr);
