@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * one_call CONTROL CALLS - makes a traced call each time the test raises go (1, 2, ...).
+ * one_call CONTROL CALLS [KIND] - makes a traced call each time the test raises go (1, 2, ...):
+ *   getppid, and from the second on, if there is a KIND, the call of the handler `retry` with that number
  *   ready: calls made;  facts: 0 errno of the last one, 1 its milliseconds
  */
 #include "control.h"
@@ -18,7 +19,7 @@ static uint64_t milliseconds(void)
 
 int main(int argc, char **argv)
 {
-	need(argc == 3, "usage: one_call CONTROL CALLS");
+	need(argc == 3 || argc == 4, "usage: one_call CONTROL CALLS [KIND]");
 	volatile uint64_t *page = control_map(argv[1]);
 	uint64_t calls = strtoull(argv[2], NULL, 0);
 
@@ -26,7 +27,8 @@ int main(int argc, char **argv)
 	for (uint64_t call = 1; call <= calls; call++) {
 		control_wait(page, call);
 		uint64_t start = milliseconds();
-		long result = syscall(SYS_getppid);
+		int is_plain = call == 1 || argc == 3;
+		long result = is_plain ? syscall(SYS_getppid) : syscall(SYS_getpriority, atoi(argv[3]), NULL);
 
 		control_set(page, CONTROL_FACTS, result < 0 ? errno : 0);
 		control_set(page, CONTROL_FACTS + 1, milliseconds() - start);
