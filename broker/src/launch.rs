@@ -10,7 +10,7 @@ use crate::rootless::Shown;
 use crate::sys::title;
 use crate::trace_set::TraceSet;
 use nix::sys::signal::SigSet;
-use nix::unistd::Pid;
+use nix::unistd::{Pid, setpgid, setsid};
 use service::Service;
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::os::fd::OwnedFd;
@@ -105,6 +105,17 @@ impl Launch {
         }
         // Without a name it serves as well.
         let _ = nix::sys::prctl::set_name(name);
+    }
+
+    /// Takes this process, the broker's, out of the terminal's job: what its keys send is for the command. A tenant of a
+    /// service has a session: where the kernel shares out processors by session (`CONFIG_SCHED_AUTOGROUP`), a tenant and
+    /// its helpers have one share.
+    pub fn leave_job(&self) {
+        match self.service {
+            // EPERM: it leads one already.
+            Some(_) => drop(setsid()),
+            None => drop(setpgid(Pid::from_raw(0), Pid::from_raw(0))),
+        }
     }
 
     /// Of how many notifications a worker times one; 0 for none.

@@ -4,7 +4,6 @@ use crate::artifact::store::{self, Bounds};
 use crate::broker::{Broker, FrontEvent, StartError};
 use crate::cgroup;
 use crate::front;
-use crate::launch::service::Service;
 use crate::launch::{self, CommandError, Extensions, Launch, OnBrokerDeath};
 use crate::live::publisher::Publisher;
 use crate::live::{self, Audience, Publication};
@@ -22,7 +21,7 @@ use crate::{confine, descriptor_limit, sys};
 use anyhow::Context;
 use kcov_proto::view::Name;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
-use nix::unistd::{Pid, geteuid, getpgrp, getppid, setpgid};
+use nix::unistd::{geteuid, getpgrp, getppid};
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::io::Write;
@@ -226,13 +225,16 @@ pub fn run_covered(args: RunArgs, cover: Option<OwnedFd>) -> anyhow::Result<u8> 
     };
     let report = args.report.as_ref().map(create).transpose()?;
     let (ours, theirs) = socket::pair()?;
+    let held = front::HeldSignals::hold()?;
     let broker = fork::child(|| {
         fork::close_copy(&ours);
+        launch.leave_job();
+        held.discard();
         be_broker(launch, theirs, report)
     })?;
     // While the tenant starts: what brokers that were killed left.
     live::sweep(false);
-    Ok(front::wait(ours, broker, args.on_broker_death))
+    Ok(front::wait(ours, broker, &held, args.on_broker_death))
 }
 
 fn launch(args: &RunArgs, cover: Option<OwnedFd>) -> anyhow::Result<Launch> {
@@ -380,15 +382,9 @@ pub(crate) fn jail_id() -> u32 {
     FIRST + std::process::id()
 }
 
-/// The broker's process. Returns the exit status.
+/// The broker's process, which has left the job. Returns the exit status.
 pub(crate) fn be_broker(launch: Launch, front: OwnedFd, report: Option<File>) -> i32 {
     launch.name_process(c"kcov-broker");
-    // Out of the terminal's job: what its keys send is for the command. A tenant of a service has a session: where the
-    // kernel shares out processors by session (`CONFIG_SCHED_AUTOGROUP`), a tenant and its helpers have one share.
-    match launch.service {
-        Some(_) => Service::leave_job(),
-        None => drop(setpgid(Pid::from_raw(0), Pid::from_raw(0))),
-    }
     match serve(launch, &front, report) {
         Ok(()) => 0,
         Err(error) => {

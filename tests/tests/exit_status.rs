@@ -1,11 +1,12 @@
 //! COMMAND runs as it would without the broker: its status, streams, environment and signals are its own.
 
 use anyhow::Result;
-use kcov_tests::{Outcome, Run, Session, until};
+use kcov_tests::{Outcome, Run, Session, library, until};
 use nix::sys::signal::Signal;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::thread::sleep;
 use std::time::Duration;
 
 const WITHIN: Duration = Duration::from_secs(60);
@@ -148,6 +149,40 @@ fn signals_are_forwarded() -> Result<()> {
         running.wait()?;
         let outcome = running.finish()?;
         assert_eq!((outcome.stdout, outcome.status.code()), (format!("ready\ngot {name}\n"), Some(5)));
+    }
+    Ok(())
+}
+
+/// A signal at any time of the start ends the run: the command is signalled, or never started.
+#[test]
+fn signals_to_a_run_that_starts() -> Result<()> {
+    for milliseconds in (0..60).step_by(2) {
+        let running = Run::new(["sleep", "1000"]).within(WITHIN).start()?;
+        sleep(Duration::from_millis(milliseconds));
+        running.signal(Signal::SIGTERM)?;
+        let outcome = running.finish()?;
+        // In the first moments, before there is anything to end, it dies of the signal itself.
+        let ends = [Some(128 + 15), None];
+        assert!(ends.contains(&outcome.status.code()), "{:?}: {}", outcome.status, outcome.stderr);
+        assert_eq!(outcome.stderr, "", "after {milliseconds} ms");
+    }
+    Ok(())
+}
+
+/// Nor does one have to wait for a handler that does not come to be loaded.
+#[test]
+fn signals_end_a_run_whose_handler_is_loaded() -> Result<()> {
+    let handler = format!("{}:hang", library("probe")?.display());
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT] {
+        let running = Run::new(["true"]).option("--handler").option(&handler).within(WITHIN).start()?;
+        until("the zygote", WITHIN, || running.session.named("kcov-zygote").first().copied())?;
+        // Resized, stopped and continued before: none of that is the end.
+        running.signal(Signal::SIGWINCH)?;
+        running.signal(Signal::SIGCONT)?;
+        running.signal(signal)?;
+        let outcome = running.finish()?;
+        // It would fail with 125 after 10 s.
+        assert_eq!((outcome.code(), outcome.stderr.as_str()), (128 + signal as i32, ""));
     }
     Ok(())
 }

@@ -4,7 +4,7 @@
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::{Mode, SFlag, fstat};
-use nix::unistd::{Gid, Uid, chdir, dup2_stderr, dup2_stdout, setgroups, setresgid, setresuid, setsid};
+use nix::unistd::{Gid, Uid, chdir, dup2_stderr, dup2_stdout, setgroups, setresgid, setresuid};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
@@ -58,12 +58,6 @@ fn step(step: &'static str) -> impl FnOnce(Errno) -> Step {
 }
 
 impl Service {
-    /// Leaves the session of whoever started the service: no terminal's keys are meant for the command.
-    pub fn leave_job() {
-        // EPERM: it leads one already.
-        let _ = setsid();
-    }
-
     /// Puts the output in its place, while the right to open it is there.
     ///
     /// # Errors

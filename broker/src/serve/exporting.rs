@@ -6,7 +6,6 @@
 use super::watch::Watched;
 use crate::config::service::MetricsConfig;
 use crate::confine;
-use crate::launch::service::Service;
 use crate::live::exporter::Exporter;
 use crate::live::selection::Selection;
 use crate::poller::Poller;
@@ -14,7 +13,7 @@ use crate::sys::process::pidfd_open;
 use crate::sys::{fork, pidfd, privilege, title};
 use anyhow::Context;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
-use nix::unistd::{Pid, getpid, getppid};
+use nix::unistd::{Pid, getpid, getppid, setsid};
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -107,7 +106,8 @@ fn serve(config: &MetricsConfig, manager: Pid) -> i32 {
 
 /// Keeps nothing of the manager: no job, no descriptor, no capability but one, no signal that is held back.
 fn prepare(manager: Pid) -> anyhow::Result<()> {
-    Service::leave_job();
+    // EPERM: it leads a session already.
+    let _ = setsid();
     nix::sys::prctl::set_pdeathsig(Signal::SIGTERM).context("prctl(PR_SET_PDEATHSIG)")?;
     anyhow::ensure!(getppid() == manager, "the service is gone");
     confine::keep_only(&[])?;

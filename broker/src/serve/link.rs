@@ -145,7 +145,10 @@ fn serve(tenant: &TenantConfig, restarts: u64, uid: u32, front: OwnedFd) -> i32 
     let span = tracing::error_span!("tenant", name = tenant.name.as_str());
     let _named = span.enter();
     match prepared {
-        Ok((launch, report)) => run::be_broker(launch, front, report),
+        Ok((launch, report)) => {
+            launch.leave_job();
+            run::be_broker(launch, front, report)
+        }
         Err(error) => {
             let status = error.downcast_ref::<CommandError>().map(CommandError::status);
             let status = status.unwrap_or(front::BROKER_FAILED);

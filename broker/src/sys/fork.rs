@@ -56,6 +56,14 @@ pub fn ignore(signal: nix::sys::signal::Signal) {
     let _ = unsafe { nix::sys::signal::signal(signal, nix::sys::signal::SigHandler::SigIgn) };
 }
 
+/// Forgets a `signal` that is pending.
+pub fn discard(signal: nix::sys::signal::Signal) {
+    use nix::sys::signal::{SigHandler, signal as set_action};
+    // SAFETY: ignoring runs no code of ours, and the action that is set again is the one that was.
+    // It fails only for signals that cannot be ignored.
+    let _ = unsafe { set_action(signal, SigHandler::SigIgn).and_then(|before| set_action(signal, before)) };
+}
+
 /// Closes, in a child that never returns, its copy of a descriptor that the parent owns.
 pub fn close_copy(fd: &impl std::os::fd::AsRawFd) {
     // SAFETY: the owner lives on a stack frame of the parent that this process never returns to, so the number is
