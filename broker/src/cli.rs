@@ -62,9 +62,9 @@ enum Command {
         /// Which shell
         shell: clap_complete::Shell,
     },
-    /// Print the manual page, of the program, of one of its commands, or of its configuration
+    /// Print the manual page, of the program, of one of its commands, of its configuration, or on handlers
     Man {
-        /// Which command, or kcov-broker.toml
+        /// Which command; or kcov-broker.toml, kcov-handler [default: the program]
         command: Option<String>,
         /// Write the pages of all of them into this directory instead
         #[arg(long, value_name = "DIR", conflicts_with = "command")]

@@ -1,6 +1,8 @@
-//! The manual pages, made of what defines the program: its command line, and the keys of its configuration.
+//! The manual pages, made of what defines the program: its command line, and the keys of its configuration; and the one on
+//! handlers.
 
 mod configuration;
+mod handler;
 mod sections;
 
 use anyhow::{Context, bail};
@@ -13,8 +15,10 @@ use std::path::Path;
 
 /// Name of the page on the configuration.
 const CONFIGURATION: &str = "kcov-broker.toml";
+/// Name of the page on handlers.
+const HANDLER: &str = "kcov-handler";
 
-/// The page of a command of `program`, of `program` itself, or of the configuration.
+/// The page of a command of `program`, of `program` itself, of the configuration, or on handlers.
 ///
 /// # Errors
 /// If there is no such command.
@@ -24,9 +28,12 @@ pub fn page(program: Command, name: Option<&str>) -> anyhow::Result<Vec<u8>> {
     match name {
         None => render(&program, &mut text)?,
         Some(CONFIGURATION) => configuration::page(&program).to_writer(&mut text)?,
+        Some(HANDLER) => handler::page(&program).to_writer(&mut text)?,
         Some(name) => match program.find_subcommand(name) {
             Some(found) => render(found, &mut text)?,
-            None => bail!("there is no command {name:?}: see kcov-broker --help"),
+            None => bail!(
+                "there is no page {name:?}: name a command (kcov-broker --help lists them), {CONFIGURATION} or {HANDLER}"
+            ),
         },
     }
     Ok(text)
@@ -38,8 +45,10 @@ pub fn page(program: Command, name: Option<&str>) -> anyhow::Result<Vec<u8>> {
 /// If one cannot be written.
 pub fn write(program: Command, directory: &Path) -> anyhow::Result<()> {
     let program = built(program);
-    let mut pages =
-        vec![(format!("{CONFIGURATION}.5"), configuration::page(&program).to_roff().into_bytes())];
+    let mut pages = vec![
+        (format!("{CONFIGURATION}.5"), configuration::page(&program).to_roff().into_bytes()),
+        (format!("{HANDLER}.7"), handler::page(&program).to_roff().into_bytes()),
+    ];
     collect(&program, &mut pages)?;
     for (name, text) in pages {
         let path = directory.join(name);
@@ -96,6 +105,17 @@ fn entry(roff: &mut Roff, term: &[Inline], text: &str) {
     roff.control("TP", []);
     roff.text(term.to_vec());
     roff.text([roman(text)]);
+}
+
+/// Lines as they are.
+fn example(roff: &mut Roff, lines: &str) {
+    roff.control("PP", []);
+    roff.control("nf", []);
+    roff.control("RS", ["4"]);
+    lines.lines().for_each(|line| _ = roff.text([roman(line)]));
+    roff.control("RE", []);
+    roff.control("fi", []);
+    roff.control("PP", []);
 }
 
 #[cfg(test)]

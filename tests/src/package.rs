@@ -84,6 +84,17 @@ pub fn built() -> Result<PathBuf> {
     Ok(directory)
 }
 
+/// Has a command find the cargo that runs the tests: the user's own, where root has none.
+///
+/// # Errors
+/// When the folder of cargo cannot be in `PATH`.
+pub fn with_cargo(command: &mut Command) -> Result<&mut Command> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let own = std::env::var_os("CARGO").and_then(|cargo| Some(Path::new(&cargo).parent()?.to_owned()));
+    let folders = own.into_iter().chain(std::env::split_paths(&path));
+    Ok(command.env("PATH", std::env::join_paths(folders)?))
+}
+
 fn cargo() -> OsString {
     std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }

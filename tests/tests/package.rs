@@ -49,8 +49,10 @@ fn lintian_has_nothing_to_say() -> Result<()> {
 
 #[test]
 fn what_an_operator_looks_for_is_installed() -> Result<()> {
-    let machine =
-        installed("id -un kcov-tenant; man -w kcov-broker-serve kcov-broker.toml; kcov-broker doctor", &[])?;
+    let machine = installed(
+        "id -un kcov-tenant; man -w kcov-broker-serve kcov-broker.toml kcov-handler; kcov-broker doctor",
+        &[],
+    )?;
     let wanted = [
         "usr/bin/kcov-broker",
         "usr/libexec/kcov-broker/kcov-worker",
@@ -60,6 +62,7 @@ fn what_an_operator_looks_for_is_installed() -> Result<()> {
         "usr/share/man/man1/kcov-broker-run.1.gz",
         "usr/share/man/man1/kcov-broker-tenant-add.1.gz",
         "usr/share/man/man5/kcov-broker.toml.5.gz",
+        "usr/share/man/man7/kcov-handler.7.gz",
         "usr/share/bash-completion/completions/kcov-broker",
         "usr/share/zsh/vendor-completions/_kcov-broker",
         "usr/share/fish/vendor_completions.d/kcov-broker.fish",
@@ -68,12 +71,27 @@ fn what_an_operator_looks_for_is_installed() -> Result<()> {
         "usr/share/doc/kcov-broker/TUTORIAL.md",
         "usr/share/doc/kcov-broker/LIMITS.md",
         "usr/share/doc/kcov-broker/examples/fuzzing.toml",
+        "usr/share/doc/kcov-broker/examples/handler/Makefile",
+        "usr/share/doc/kcov-broker/examples/handler/adder.rs",
+        "usr/share/kcov-broker/rust/Cargo.lock",
+        "usr/share/kcov-broker/rust/worker/src/lib.rs",
         "etc/kcov-broker/serve.toml",
         "var/lib/kcov-broker/",
     ];
     for path in wanted {
         assert!(machine.changed.iter().any(|changed| changed == path), "{path} in {:#?}", machine.changed);
     }
+    Ok(())
+}
+
+/// What its author finds is enough for a handler.
+#[test]
+fn the_handler_of_the_documentation_is_built_and_covered() -> Result<()> {
+    let script = "cp -r /usr/share/doc/kcov-broker/examples/handler /tmp\n\
+        make -C /tmp/handler run cover\n\
+        test -s /tmp/handler/cover.html";
+    let machine = installed(script, &[])?;
+    assert!(machine.said.contains("adder.c:"), "its lines are told: {}", machine.said);
     Ok(())
 }
 

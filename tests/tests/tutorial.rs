@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use kcov_tests::binaries::{directory, workspace};
-use kcov_tests::package::built;
+use kcov_tests::package::{built, with_cargo};
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
@@ -68,12 +68,7 @@ fn follow(folder: &Path) -> Result<Vec<String>> {
     command.arg("-c").arg(script(&blocks)? + "\n").current_dir(folder);
     command.env("KCOV", workspace()).env("BIN", directory()?).env("BUILT", built()?);
     command.env_remove("CARGO_TARGET_DIR");
-    if let Some(bin) = std::env::var_os("CARGO").as_ref().and_then(|cargo| Path::new(cargo).parent()) {
-        // The user's own, where root has none.
-        let path = std::env::var("PATH").unwrap_or_default();
-        command.env("PATH", format!("{}:{path}", bin.display()));
-    }
-    let output = command.output()?;
+    let output = with_cargo(&mut command)?.output()?;
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     ensure!(output.status.success(), "{}:\n{stdout}\n{stderr}", output.status);
     Ok(stdout.split("== ").skip(1).map(str::to_owned).collect())

@@ -1,6 +1,6 @@
 //! `kcov-broker.toml(5)`.
 
-use super::{CONFIGURATION, entry};
+use super::{CONFIGURATION, entry, example};
 use crate::config::keys::{Key, Keys, Kind, SECTIONS};
 use clap::Command;
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
@@ -53,12 +53,10 @@ pub fn page(program: &Command) -> Roff {
     ];
     values.into_iter().for_each(|(term, text)| entry(&mut roff, &[italic(term)], text));
     roff.control("SH", ["EXAMPLE"]);
-    roff.control("nf", []);
-    EXAMPLE.lines().for_each(|line| _ = roff.text([roman(line)]));
-    roff.control("fi", []);
+    example(&mut roff, EXAMPLE);
     roff.control("SH", ["SEE ALSO"]);
     roff.text([roman(
-        "kcov-broker-serve(1), kcov-broker-check(1), kcov-broker-tenant(1), kcov-broker-run(1)",
+        "kcov-broker-serve(1), kcov-broker-check(1), kcov-broker-tenant(1), kcov-broker-run(1), kcov-handler(7)",
     )]);
     roff
 }

@@ -26,11 +26,11 @@ const PROGRAM: [Section; 2] = [
             ),
             (
                 "/usr/share/doc/kcov-broker",
-                "README.md; TUTORIAL.md, on handlers; LIMITS.md, on what is not promised and what an errno means; examples.",
+                "README.md; TUTORIAL.md, on handlers; LIMITS.md, on what is not promised and what an errno means; examples of handlers and of configurations.",
             ),
         ],
     ),
-    ("SEE ALSO", &[("kcov-broker-run(1), kcov-broker-serve(1), kcov-broker.toml(5)", "")]),
+    ("SEE ALSO", &[("kcov-broker-run(1), kcov-broker-serve(1), kcov-broker.toml(5), kcov-handler(7)", "")]),
 ];
 
 const RUN: [Section; 2] = [
@@ -46,7 +46,10 @@ const RUN: [Section; 2] = [
     ),
     (
         "SEE ALSO",
-        &[("kcov-broker-doctor(1), kcov-broker-cover(1), kcov-broker-status(1), kcov-broker-replay(1)", "")],
+        &[(
+            "kcov-broker-doctor(1), kcov-broker-cover(1), kcov-broker-status(1), kcov-broker-replay(1), kcov-handler(7)",
+            "",
+        )],
     ),
 ];
 

@@ -18,7 +18,8 @@ fn pages() -> Vec<(String, String)> {
 #[test]
 fn every_command_and_the_configuration_have_a_page() {
     let pages = pages();
-    for name in ["kcov-broker.1", "kcov-broker-serve.1", "kcov-broker-tenant-add.1", "kcov-broker.toml.5"] {
+    let wanted = ["kcov-broker.1", "kcov-broker-serve.1", "kcov-broker-tenant-add.1", "kcov-broker.toml.5"];
+    for name in wanted.into_iter().chain(["kcov-handler.7"]) {
         assert!(pages.iter().any(|(page, _)| page == name), "{name}");
     }
     assert!(pages.iter().all(|(name, _)| !name.contains("bench-client")), "a hidden command has none");
@@ -34,7 +35,7 @@ fn what_a_page_refers_to_is_there() {
     for (of, text) in &pages {
         let plain = text.replace("\\-", "-");
         let words = plain.split(|c: char| c.is_whitespace() || ",;:.".contains(c) && c != '.');
-        for word in words.filter(|word| word.starts_with("kcov-broker") && word.contains('(')) {
+        for word in words.filter(|word| word.starts_with("kcov-") && word.contains('(')) {
             let (name, section) = word.split_once('(').expect("a reference");
             let name = format!("{name}.{}", &section[..1]);
             assert!(is_page(&name), "{of} refers to {name}");
@@ -58,4 +59,28 @@ fn every_part_of_the_service_is_told() {
 fn the_example_is_a_configuration() {
     let source = Source { name: "example".into(), directory: "/".into() };
     assert!(Config::parse(configuration::EXAMPLE, &source).is_ok());
+}
+
+/// How a handler is covered is told in two more places.
+#[test]
+fn the_flags_of_the_compilers_are_those_of_pkg_config() {
+    let page = page(crate::cli::Cli::command(), Some("kcov-handler")).expect("a page");
+    let page = String::from_utf8(page).expect("text").replace("\\-", "-");
+    let told = include_str!("../../../worker/kcov-handler.pc.in").lines();
+    let flags: Vec<_> = told.filter_map(|line| line.split_once("_coverage=")).collect();
+    assert_eq!(flags.len(), 2, "gcc and clang");
+    for (compiler, flags) in flags {
+        assert!(page.contains(flags), "{compiler}: {flags}");
+    }
+}
+
+#[test]
+fn the_handler_in_c_compiles() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let source = folder.path().join("door.c");
+    fs::write(&source, handler::IN_C).expect("a source");
+    let include = Path::new(env!("CARGO_MANIFEST_DIR")).join("../worker/include");
+    let mut cc = std::process::Command::new("cc");
+    cc.args(["-fsyntax-only", "-Wall", "-Werror", "-I"]).arg(include).arg(source);
+    assert!(cc.status().expect("a compiler").success());
 }

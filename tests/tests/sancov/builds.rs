@@ -1,11 +1,11 @@
-//! Ways to build an instrumented handler: cargo for one in Rust, what is installed for one in C.
+//! Ways to build an instrumented handler: cargo for one in Rust, and what is installed.
 
 use super::asked::{Decision, decisions};
 use super::branches::{KEY, QUESTIONS};
 use anyhow::{Context, Result, ensure};
 use kcov_tests::binaries::{directory, workspace};
 use kcov_tests::instrumented::{link, succeed};
-use kcov_tests::{Run, client};
+use kcov_tests::package::{built, with_cargo};
 use std::fs;
 use std::process::Command;
 
@@ -45,31 +45,30 @@ fn cargo_instruments_the_handlers_crate_alone() -> Result<()> {
     Ok(())
 }
 
-/// What is installed for handlers in C is enough to build one.
+/// What is installed for handlers is enough to build one, in C and in Rust, and to run it.
 #[test]
-fn pkg_config_finds_the_header() -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let prefix = folder.path().join("usr");
+fn the_installed_example_is_built_and_covered() -> Result<()> {
+    // The same folder each time: cargo builds the crate anew wherever it is.
+    let prefix = built()?.join("sdk");
     succeed(Command::new(workspace().join("deploy/install-sdk")).arg(&prefix))?;
-    let ask = |what: &str| {
-        let mut command = Command::new("pkg-config");
-        command.args([what, "kcov-handler"]).env("PKG_CONFIG_PATH", prefix.join("lib/pkgconfig"));
-        succeed(&mut command).map(|said| said.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+    let folder = tempfile::tempdir()?;
+    let example = prefix.join("share/doc/kcov-broker/examples/handler");
+    succeed(Command::new("cp").arg("-r").arg(example).arg(folder.path()))?;
+    let make = |target: &str| {
+        let mut make = Command::new("make");
+        make.arg("-C").arg(folder.path().join("handler")).arg(target);
+        make.env("KCOV_BROKER", directory()?.join("kcov-broker")).env("TARGET", built()?);
+        make.env("PKG_CONFIG_PATH", prefix.join("lib/pkgconfig"));
+        // As the packages of other tests are built: their dependencies are there.
+        make.env("CARGO_PROFILE_DEV_DEBUG", "true").env("CARGO_NET_OFFLINE", "true");
+        succeed(with_cargo(&mut make)?)
     };
-    let flags = [ask("--cflags")?, ask("--variable=gcc_coverage")?].concat();
-    let library = folder.path().join("libprobe.so");
-    let mut gcc = Command::new("gcc");
-    gcc.args(["-shared", "-fPIC"]).args(flags).arg("-o").arg(&library);
-    succeed(gcc.arg(workspace().join("tests/handlers/probe.c")))?;
-    let program = client("handler_probe")?;
-    let run = Run::new([program.into_os_string(), "records".into()]);
-    let outcome = run.option("--handler").option(&library.to_string_lossy()).output()?;
-    assert!(outcome.stdout.starts_with("pcs "), "{}", outcome.stderr);
-    assert!(
-        !outcome.stdout.starts_with("pcs 3 "),
-        "its own records and those of the instrumentation: {}",
-        outcome.stdout
-    );
-    ensure!(ask("--modversion")? == [env!("CARGO_PKG_VERSION")], "the version of the package");
+    let (in_c, in_rust) = (make("run")?, make("rust")?);
+    assert!(in_c.contains(" adder_ioctl ") && in_c.contains("/adder.c:"), "{in_c}");
+    assert!(in_rust.contains("adder::Sum::add adder.rs:"), "{in_rust}");
+    make("cover")?;
+    let mut version = Command::new("pkg-config");
+    version.args(["--modversion", "kcov-handler"]).env("PKG_CONFIG_PATH", prefix.join("lib/pkgconfig"));
+    ensure!(succeed(&mut version)?.trim() == env!("CARGO_PKG_VERSION"), "the version of the package");
     Ok(())
 }
