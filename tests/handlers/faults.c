@@ -192,6 +192,9 @@ static struct kcov_answer faults_ioctl(void *state, void *file, uint32_t request
 		return kcov_value(socket(AF_UNIX, SOCK_STREAM, 0)); /* HERE: socket */
 	case FAULT_OTHER_EXIT:
 		exit((int)order.address); /* HERE: other exit */
+	case FAULT_CALL:
+		((void (*)(void))order.address)(); /* HERE: call */
+		break;
 	case FAULT_TRAP:
 		trap();
 		break;

@@ -35,6 +35,7 @@ enum {
 	FAULT_TRAP,
 	FAULT_FORBIDDEN, /* 0x7114: opens a file, or makes a socket */
 	FAULT_OTHER_EXIT,
+	FAULT_CALL, /* 0x7116: calls the address */
 	FAULT_LAST,
 };
 

@@ -226,6 +226,21 @@ fn what_the_jail_forbids_and_each_exit_have_a_place_and_a_stack() -> Result<()> 
     Ok(())
 }
 
+/// A call of what is no code, through a null pointer or one that was written over, has the stack of who called.
+#[test]
+fn a_call_of_what_is_no_code_has_its_callers_stack() -> Result<()> {
+    let kept = Kept::run(&faults(&[])?, &["7116:0", "7116:0", "7116:4096", "7101:8", "7100:7"], &[])?;
+    assert_eq!(kept.results()[4], "7100 7 0");
+    let place = format!("faults_ioctl at {}:{}:", source().display(), line_of("call")?);
+    let reports = kept.folders()?.iter().map(|folder| report(folder)).collect::<Result<Vec<_>>>()?;
+    let (calls, others): (Vec<_>, Vec<_>) = reports.iter().partition(|text| text.contains(&place));
+    assert_eq!((calls.len(), others.len()), (1, 1), "one place, wherever it leads: {reports:?}");
+    assert!(calls[0].contains("are the worker's own"), "{}", calls[0]);
+    let folder =
+        kept.folders()?.into_iter().find(|folder| report(folder).is_ok_and(|text| text == *calls[0]));
+    kept.assert_reproduced(&folder.context("its folder")?).map(drop)
+}
+
 #[test]
 fn a_hundred_crashes_at_one_place_are_one_artifact() -> Result<()> {
     let kept = Kept::run(&faults(&[])?, &["7101:8:64"], &[])?;

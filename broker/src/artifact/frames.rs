@@ -13,6 +13,18 @@ use std::path::Path;
 
 /// Names of the worker's own functions begin so.
 const WORKER: &str = "kcov_worker::";
+/// Names of the files of libraries that are nobody's own begin so: of C and C++, of compilers and their sanitizers.
+const RUNTIMES: [&str; 9] = [
+    "ld-linux",
+    "libasan.",
+    "libc.",
+    "libclang_rt.",
+    "libgcc_s.",
+    "libm.",
+    "libpthread.",
+    "libstdc++.",
+    "libubsan.",
+];
 /// Sources of Rust's standard library have paths that begin so.
 const STANDARD_LIBRARY: &str = "/rustc/";
 
@@ -54,7 +66,8 @@ impl fmt::Display for Frame {
 
 /// Which frames of a stack are the handler's: up to those of the worker that call it, and without those of what it
 /// called last, be it the worker's recording, the C library or a sanitizer. `libraries` are the files of handlers that are
-/// not part of the worker program. `None` if there are no such frames, or no symbols to tell.
+/// not part of the worker program; others that they bring are theirs too, if their sources are known. `None` if there
+/// are no such frames, or no symbols to tell.
 pub(super) fn of_the_handler(stack: &[Frame], libraries: &[&str]) -> Option<Range<usize>> {
     let is_named = |frame: &&Frame| {
         let function = frame.function.as_deref().unwrap_or_default();
@@ -72,8 +85,15 @@ pub(super) fn of_the_handler(stack: &[Frame], libraries: &[&str]) -> Option<Rang
             && !is_of_the_worker(frame)
             && frame.file.as_deref().is_some_and(|file| !file.starts_with(STANDARD_LIBRARY))
     };
-    let is_of_a_library =
-        |frame: &Frame| frame.module.as_deref().is_some_and(|file| libraries.contains(&file));
+    let is_brought = |frame: &Frame, module: &str| {
+        let name = module.rsplit('/').next().unwrap_or_default();
+        frame.file.is_some()
+            && Some(module) != program
+            && !RUNTIMES.iter().any(|runtime| name.starts_with(runtime))
+    };
+    let is_of_a_library = |frame: &Frame| {
+        frame.module.as_deref().is_some_and(|file| libraries.contains(&file) || is_brought(frame, file))
+    };
     let start =
         stack.iter().position(is_of_a_library).or_else(|| stack.iter().position(is_of_the_program))?;
     let length = stack[start..].iter().position(is_of_the_worker);
@@ -211,6 +231,22 @@ mod tests {
         ];
         assert_eq!(of_the_handler(&stack, &["/handler.so"]), Some(1..3));
         assert_eq!(of_the_handler(&stack[..1], &["/handler.so"]), None);
+    }
+
+    #[test]
+    fn the_frames_of_a_library_that_a_handler_brings_are_its_own() {
+        let stack = [
+            frame("/usr/lib/libasan.so.8", "__interceptor_memset", "asan.cpp"),
+            frame("/usr/lib/libc.so.6", "qsort", "qsort.c"),
+            frame("/own/libsort.so", "compare", "sort.c"),
+            frame("/usr/lib/libc.so.6", "qsort", "qsort.c"),
+            frame("/usr/lib/libother.so", "visit", ""),
+            frame("/handler.so", "outer", "h.c"),
+            frame("/worker", "kcov_worker::handlers::Handlers::ioctl", "handlers.rs"),
+        ];
+        assert_eq!(of_the_handler(&stack, &["/handler.so"]), Some(2..6));
+        let without_sources = &stack[3..];
+        assert_eq!(of_the_handler(without_sources, &["/handler.so"]), Some(2..3));
     }
 
     #[test]

@@ -112,6 +112,25 @@ fn rewind(signal: c_int, info: *const libc::siginfo_t, context: *mut c_void) {
     }
 }
 
+/// Has the thread be where a function returns to that it has just called.
+fn return_to_caller(context: &mut libc::ucontext_t) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let registers = &mut context.uc_mcontext.gregs;
+        let top = registers[libc::REG_RSP as usize].cast_unsigned() as usize;
+        // SAFETY: the thread's own stack, where its last call has left what it returns to. Should it be none, this is
+        // a fault whose action is the default one by now.
+        let caller = unsafe { std::ptr::with_exposed_provenance::<i64>(top).read_unaligned() };
+        registers[libc::REG_RIP as usize] = caller;
+        registers[libc::REG_RSP as usize] += 8;
+    }
+    #[cfg(target_arch = "aarch64")]
+    {
+        // The link register.
+        context.uc_mcontext.pc = context.uc_mcontext.regs[30];
+    }
+}
+
 /// Architecture and number of the call that a filter forbade, as a word of the journal; 0 if it was none.
 fn forbidden(signal: c_int, info: *const libc::siginfo_t) -> u64 {
     const { assert!(size_of::<SysInfo>() <= size_of::<libc::siginfo_t>()) };
@@ -145,24 +164,44 @@ impl Words {
         self.at(index).store(word, Ordering::Relaxed);
     }
 
-    /// Stores the stack from `at` outwards, or all of it.
-    fn store_stack(&self, at: Option<u64>) {
+    /// Stores the stack from `at` outwards, or all of it, below `innermost`, which no unwinder would find.
+    fn store_stack(&self, innermost: Option<u64>, at: Option<u64>) {
         let mut stack = [0; MOST_FRAMES];
-        let frames = backtrace(at, &mut stack);
+        let given = usize::from(innermost.is_some());
+        stack[0] = innermost.unwrap_or_default();
+        let frames = given + backtrace(at, &mut stack[given..]);
         for (place, frame) in stack[..frames].iter().enumerate() {
             self.store(STACK + place, *frame);
         }
         self.store(FRAMES, frames as u64);
+    }
+
+    /// Stores the stack of the interrupted thread. `fault` is the address that it may not use: if it went there to
+    /// execute it, as through a null pointer to a function, an unwinder knows nothing of that place, and begins at the
+    /// caller's.
+    fn store_interrupted(&self, context: *mut c_void, fault: Option<u64>) {
+        let at = interrupted(context);
+        // SAFETY: the kernel hands a `ucontext_t` to a handler with SA_SIGINFO, for as long as it runs.
+        match unsafe { context.cast::<libc::ucontext_t>().as_mut() } {
+            Some(context) if fault == Some(at) => {
+                let before = context.uc_mcontext;
+                return_to_caller(context);
+                self.store_stack(Some(at), Some(interrupted(std::ptr::from_ref(context).cast())));
+                context.uc_mcontext = before;
+            }
+            _ => self.store_stack(None, Some(at)),
+        }
     }
 }
 
 extern "C" fn record(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     rewind(signal, info, context);
     let Some(words) = Words::named() else { return };
-    words.store_stack(Some(interrupted(context)));
     // SAFETY: the kernel hands a siginfo to a handler with SA_SIGINFO; only faults have an address in it.
-    let fault = unsafe { info.as_ref().map_or(0, |info| info.si_addr().addr() as u64) };
-    words.store(FAULT, if signal == libc::SIGSEGV || signal == libc::SIGBUS { fault } else { 0 });
+    let address = unsafe { info.as_ref().map_or(0, |info| info.si_addr().addr() as u64) };
+    let fault = (signal == libc::SIGSEGV || signal == libc::SIGBUS).then_some(address);
+    words.store_interrupted(context, fault);
+    words.store(FAULT, fault.unwrap_or_default());
     words.store(FORBIDDEN, forbidden(signal, info));
     // Last: with the signal all of it is there.
     words.at(SIGNAL).store(u64::from(signal.cast_unsigned()), Ordering::Release);
@@ -171,13 +210,13 @@ extern "C" fn record(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_
 /// A handler ends its worker by `exit`. By `_exit` it does so unheard.
 extern "C" fn record_exit() {
     if let Some(words) = Words::named() {
-        words.store_stack(None);
+        words.store_stack(None, None);
     }
 }
 
 /// Return addresses from `at` outwards, without the frames of the signal handler; without `at` all of them. Returns how
 /// many.
-fn backtrace(at: Option<u64>, stack: &mut [u64; MOST_FRAMES]) -> usize {
+fn backtrace(at: Option<u64>, stack: &mut [u64]) -> usize {
     let mut found = [std::ptr::null_mut(); MOST_FRAMES + OWN_FRAMES];
     // SAFETY: the frames have room for as many as is said.
     let count = unsafe { libc::backtrace(found.as_mut_ptr(), found.len() as c_int) };
