@@ -16,6 +16,7 @@ mod tests;
 use hierarchy::{Hierarchy, Version};
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -44,6 +45,15 @@ impl FromStr for Parent {
                 Ok(Parent::Named(path.to_owned()))
             }
             _ => Err("say `own`, or a path as /proc/self/cgroup has it: /system.slice/NAME.service".into()),
+        }
+    }
+}
+
+impl fmt::Display for Parent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Parent::Own => f.write_str("`own`"),
+            Parent::Named(path) => f.write_str(path),
         }
     }
 }
@@ -86,11 +96,28 @@ pub enum CgroupError {
         /// Why it cannot be.
         source: std::io::Error,
     },
-    /// No hierarchy has a controller.
+    /// No hierarchy has the parent.
     #[error(
-        "no hierarchy of control groups has the controller `{0}` there: mount one, or name another group"
+        "there is no control group {parent} {place}: make it, or name another, as /proc/self/cgroup has them, by \
+         --cgroup or the key `cgroup`"
     )]
-    NoController(&'static str),
+    NoGroup {
+        /// The parent, as it was named.
+        parent: String,
+        /// Where it was looked for.
+        place: String,
+    },
+    /// No hierarchy has a controller there.
+    #[error(
+        "the control group {parent} has no controller `{controller}`: write +{controller} to cgroup.subtree_control of the \
+         group above it, or name another by --cgroup or the key `cgroup`"
+    )]
+    NoController {
+        /// The parent, as it was named.
+        parent: String,
+        /// What is to be bounded.
+        controller: &'static str,
+    },
     /// The parent is not the broker's to use.
     #[error(
         "{}: {}: have it delegated (Delegate=yes in a systemd unit), or run as root",
@@ -168,7 +195,7 @@ fn find_in(hierarchies: &[Hierarchy], parent: &Parent, limits: Limits) -> Result
             .iter()
             .filter_map(|hierarchy| Some((hierarchy, hierarchy.directory(parent)?)))
             .find(|(hierarchy, directory)| hierarchy.has(controller, directory))
-            .ok_or(CgroupError::NoController(controller.name()))?;
+            .ok_or_else(|| missing(hierarchies, parent, controller))?;
         let forbidden = |errno| CgroupError::Forbidden { directory: directory.clone(), errno };
         access(&directory, AccessFlags::W_OK).map_err(forbidden)?;
         let handed_down = (hierarchy.version == Version::Two).then_some(controller);
@@ -186,6 +213,22 @@ fn find_in(hierarchies: &[Hierarchy], parent: &Parent, limits: Limits) -> Result
         }
     }
     Ok(Plan { places })
+}
+
+/// Why a group cannot be bounded by a controller: what there is in its place.
+fn missing(hierarchies: &[Hierarchy], parent: &Parent, controller: Controller) -> CgroupError {
+    let parent_name = parent.to_string();
+    if hierarchies.iter().any(|hierarchy| hierarchy.directory(parent).is_some()) {
+        return CgroupError::NoController { parent: parent_name, controller: controller.name() };
+    }
+    let has = |hierarchy: &&Hierarchy| hierarchy.has(controller, hierarchy.mount());
+    let mounts = hierarchies.iter().filter(has).map(|hierarchy| hierarchy.mount().display().to_string());
+    let mounts: Vec<_> = mounts.collect();
+    let place = match mounts.is_empty() {
+        true => format!("where no hierarchy with `{}` is mounted", controller.name()),
+        false => format!("below {}", mounts.join(" or ")),
+    };
+    CgroupError::NoGroup { parent: parent_name, place }
 }
 
 impl Plan {

@@ -53,7 +53,9 @@ pub struct CoverArgs {
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 
-    /// Leave out files but those whose path matches GLOB, where * matches / too; again for more
+    /// Leave out files but those whose path matches GLOB, where * matches / too; again for more. Code of the worker program
+    /// itself, which traces calls that no handler claims, is told of only where no handler has coverage points; beside a
+    /// library, only with this option
     #[arg(long, value_name = "GLOB")]
     include: Vec<glob::Pattern>,
 

@@ -128,9 +128,12 @@ impl Launch {
 /// Why a command cannot be run.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
-    /// No such file.
-    #[error("{}: command not found", .0.to_string_lossy())]
+    /// No folder of `PATH` has it.
+    #[error("{}: command not found: no folder of PATH has it; install it, or give its path", .0.to_string_lossy())]
     NotFound(OsString),
+    /// No such file.
+    #[error("{}: command not found: there is no such file", .0.display())]
+    NoFile(PathBuf),
     /// No such file, where a relative path leads that starts in the `directory` of a tenant.
     #[error(
         "{}: command not found: a path that does not begin with a slash starts in `directory`, here {}",
@@ -164,7 +167,7 @@ impl CommandError {
     #[must_use]
     pub fn status(&self) -> u8 {
         match self {
-            CommandError::NotFound(_) | CommandError::NotFoundFrom { .. } => 127,
+            CommandError::NotFound(_) | CommandError::NoFile(_) | CommandError::NotFoundFrom { .. } => 127,
             CommandError::NotExecutable { .. } | CommandError::Nul { .. } => 126,
         }
     }
@@ -216,7 +219,7 @@ pub fn find_in(command: &OsStr, path: &OsStr, directory: &Path) -> Result<PathBu
         let candidate = directory.join(element).join(command);
         match executable(&candidate) {
             Ok(()) => return Ok(candidate),
-            Err(CommandError::NotFound(_)) => {}
+            Err(CommandError::NoFile(_)) => {}
             Err(error) => refused = refused.or(Some(error)),
         }
     }
@@ -232,6 +235,6 @@ fn executable(path: &Path) -> Result<(), CommandError> {
             nix::unistd::access(path, nix::unistd::AccessFlags::X_OK).map_err(|_| no("permission denied"))
         }
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Err(no("permission denied")),
-        Err(_) => Err(CommandError::NotFound(path.into())),
+        Err(_) => Err(CommandError::NoFile(path.into())),
     }
 }

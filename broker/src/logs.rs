@@ -9,7 +9,7 @@
 //! | `attach` | a worker maps an area | id, worker |
 //! | `exec_rebind` | a thread became the leader of its group by `execve` | tid, old |
 //! | `owner_exit` | a thread exited while it collected | tid |
-//! | `worker_crash` | a worker ended; the first 256, and then at most one a second | worker, tid, call, signal, reason, forbidden: the call that the jail forbade it, if it died of one |
+//! | `worker_crash` | a worker ended; the first 256, and then at most one a second | worker, tid, call; signal, or exit status; reason, if the broker ended it; forbidden: the call that the jail forbade it, if it died of one |
 //! | `worker_crashes` | every 10 seconds, and at the end: workers ended that had no line of their own | times, all |
 //! | `worker_lost` | a worker was dead, or none of the zygote's, when the broker heard of it | pid, errno |
 //! | `retry` | a call of an idempotent handler goes to the next worker | tid, call |

@@ -24,7 +24,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::unistd::{geteuid, getpgrp, getppid};
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -326,7 +326,7 @@ pub(crate) fn split_handler(given: &OsStr) -> (&Path, &[u8]) {
 
 /// The full path of a library.
 pub(crate) fn library(path: &Path) -> anyhow::Result<PathBuf> {
-    let full = path.canonicalize().with_context(|| format!("cannot use the handler {}", path.display()))?;
+    let full = path.canonicalize().map_err(|error| no_library(path, &error))?;
     anyhow::ensure!(full.is_file(), "cannot use the handler {}: it is no file", path.display());
     anyhow::ensure!(
         !full.as_os_str().as_bytes().contains(&b':'),
@@ -334,6 +334,20 @@ pub(crate) fn library(path: &Path) -> anyhow::Result<PathBuf> {
         full.display()
     );
     Ok(full)
+}
+
+/// A library that cannot be had: why, and what to do.
+fn no_library(path: &Path, error: &io::Error) -> anyhow::Error {
+    let shown = path.display();
+    if error.kind() != io::ErrorKind::NotFound {
+        return anyhow::anyhow!("cannot use the handler {shown}: {error}");
+    }
+    let from = std::env::current_dir().ok().filter(|_| path.is_relative());
+    let from = from.map_or_else(String::new, |from| format!(" in {}", from.display()));
+    anyhow::anyhow!(
+        "cannot use the handler {shown}: there is no such file{from}; build it (cc -shared -fPIC, see man kcov-handler), or \
+         name the one that is meant"
+    )
 }
 
 /// A handler as the worker program takes it, with the file by its full path.
@@ -358,21 +372,19 @@ pub(crate) fn rootless(map_root: bool) -> anyhow::Result<Option<Shown>> {
 
 /// The worker program: the one that was named, or the one beside this program.
 pub(crate) fn worker_program(given: Option<PathBuf>) -> anyhow::Result<PathBuf> {
-    let path = match given {
-        Some(path) => path,
+    let (path, way_out) = match given {
+        Some(path) => (path, "build it (a program of yours that calls kcov_worker::main), or name another"),
         None => {
             let program = std::env::current_exe().context("cannot tell where this program is")?;
             // As it is built, or else as it is installed: nobody else is to find it in PATH.
             let beside = program.with_file_name("kcov-worker");
             let installed = program.with_file_name("../libexec/kcov-broker/kcov-worker");
-            if !beside.exists() && installed.exists() { installed } else { beside }
+            let own = if !beside.exists() && installed.exists() { installed } else { beside };
+            (own, "build it (cargo build --package kcov-worker), or name it with --worker")
         }
     };
     let shown = path.display();
-    let path = path.canonicalize().with_context(|| {
-        format!("the worker program {shown} is not there: build it (cargo build), or name it with --worker")
-    })?;
-    Ok(path)
+    path.canonicalize().with_context(|| format!("the worker program {shown} cannot be had: {way_out}"))
 }
 
 /// A uid of this run's own, beyond what systems hand out to users, services (up to 65,534) and containers (from

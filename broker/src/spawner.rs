@@ -146,7 +146,7 @@ fn start(
     if matches!(order, Start::Zygote)
         && let Err(errno) = make_group(launch, group)
     {
-        return channel.send(&Started::Failed(errno as i32), &[]).map(|()| None);
+        return channel.send(&Started::NoGroup(errno as i32), &[]).map(|()| None);
     }
     let forked = fork::child(|| match order {
         Start::Tender { claims } => tender::serve(descriptors, launch, &claims),

@@ -24,6 +24,9 @@ pub enum SpawnError {
     /// It could not fork.
     #[error("the spawner cannot fork: {0}")]
     Fork(Errno),
+    /// It could not make the zygote's control group.
+    #[error("cannot make the workers' control group below that of --cgroup or the key `cgroup`: {}", .0.desc())]
+    Group(Errno),
 }
 
 /// A process that was started.
@@ -97,6 +100,7 @@ impl SpawnerClient {
                 Ok(Spawned { pid, pidfd })
             }
             (Started::Failed(errno), _) => Err(SpawnError::Fork(Errno::from_raw(errno))),
+            (Started::NoGroup(errno), _) => Err(SpawnError::Group(Errno::from_raw(errno))),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Where all of this crate's unsafe code is: system calls that no safe wrapper has, and shared memory.
 
+pub mod access_list;
 pub mod alarm;
 pub mod bench;
 pub mod descriptor;

@@ -63,7 +63,9 @@ pub enum TenantError {
     #[error("the workers cannot be jailed: {0}")]
     Jail(String),
     /// The zygote did not come up.
-    #[error("the worker program {0} does not start: {1}")]
+    #[error(
+        "the worker program {0} does not start: it {1}; it must be one that calls kcov_worker::main (man kcov-handler)"
+    )]
     Zygote(String, String),
     /// The workers die before they serve.
     #[error("the workers die before they serve: see the log for the signal")]

@@ -110,10 +110,6 @@ fn a_worker_that_takes_too_much_hurts_its_own_call() -> Result<()> {
 fn a_parent_that_is_not_there_is_named() -> Result<()> {
     let outcome = Run::new(["true"]).option("--cgroup").option("/not/there").output()?;
     assert_eq!(outcome.code(), 125);
-    assert!(
-        outcome.stderr.contains("no hierarchy of control groups has the controller `memory`"),
-        "{}",
-        outcome.stderr
-    );
+    assert!(outcome.stderr.contains("there is no control group /not/there"), "{}", outcome.stderr);
     Ok(())
 }

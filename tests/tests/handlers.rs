@@ -172,7 +172,7 @@ fn a_library_that_is_no_handler_is_refused_before_the_tenant_starts() -> Result<
     let mut cases: Vec<(OsString, &str)> = vec![
         (
             handler(Path::new("/nowhere/libfoo.so"), ""),
-            "cannot use the handler /nowhere/libfoo.so: No such file",
+            "cannot use the handler /nowhere/libfoo.so: there is no such file",
         ),
         (handler(Path::new("/"), ""), "it is no file"),
         (handler(Path::new("/etc/passwd"), ""), "it cannot be loaded: /etc/passwd: "),

@@ -66,7 +66,7 @@ fn with_faults(asks: &[&str]) -> Result<Run> {
 /// Signals that workers died of, other than by the broker's hand.
 fn ends(outcome: &Outcome) -> BTreeSet<i32> {
     let crashes = outcome.events().into_iter().filter(|event| event.name() == "worker_crash");
-    let own = crashes.filter(|event| event.field("reason").as_deref() == Some("not by the broker"));
+    let own = crashes.filter(|event| event.field("reason").is_none());
     own.filter_map(|event| event.field("signal")?.parse().ok()).collect()
 }
 

@@ -3,7 +3,7 @@
 use crate::handler::Handler;
 use crate::loading::Library;
 use crate::replay;
-use crate::zygote::{self, ZygoteConfig};
+use crate::zygote::{self, ZygoteConfig, ZygoteError};
 use kcov_proto::journal::CAME_THROUGH;
 use std::process::ExitCode;
 
@@ -12,6 +12,9 @@ kcov-worker is started by kcov-broker and is of no use by itself.
 usage: kcov-worker zygote --uid=N --parent=PID [--memory=BYTES] [--cover] [--handler=LIBRARY[:CONFIG]]...
        kcov-worker replay EVENTS [--jail] [--handler=LIBRARY[:CONFIG]]...
        kcov-worker bench-record [--json]";
+
+/// Exit status of a program that could not do what it was asked for.
+const FAILED: u8 = 125;
 
 /// The `main` of a worker program with these handlers, for `kcov-broker run --worker PROGRAM`.
 ///
@@ -51,7 +54,10 @@ pub fn program(arguments: Vec<String>, handlers: Vec<Box<dyn Handler>>) -> ExitC
     let mut success = ExitCode::SUCCESS;
     let result = match arguments.split_first() {
         Some((command, rest)) if command == "zygote" => match config(rest) {
-            Some(config) => zygote::run(&config, handlers).map_err(|error| error.to_string()),
+            Some(config) => match zygote::run(&config, handlers) {
+                Err(ZygoteError::Told) => return ExitCode::from(FAILED),
+                ended => ended.map_err(|error| error.to_string()),
+            },
             None => Err(USAGE.to_owned()),
         },
         Some((command, rest)) if command == "replay" => {
@@ -68,7 +74,7 @@ pub fn program(arguments: Vec<String>, handlers: Vec<Box<dyn Handler>>) -> ExitC
         Ok(()) => success,
         Err(message) => {
             eprintln!("kcov-worker: {message}");
-            ExitCode::from(125)
+            ExitCode::from(FAILED)
         }
     }
 }

@@ -73,6 +73,9 @@ pub enum ZygoteError {
         /// What it said.
         errno: SysErrno,
     },
+    /// What was wrong was told to the broker, which tells its user.
+    #[error("the broker was told why")]
+    Told,
 }
 
 /// Runs as a zygote, with these handlers of the program, until the broker is gone.
@@ -104,11 +107,11 @@ fn serve_broker(config: &ZygoteConfig, handlers: Vec<Box<dyn Handler>>) -> Resul
         Err(ZygoteError::Load(error)) => {
             let message = text::bounded(&error.to_string());
             broker.send(&ZygoteReply::Refused { message })?;
-            return Err(error.into());
+            return Err(ZygoteError::Told);
         }
         Err(ZygoteError::Jail(error)) => {
             broker.send(&ZygoteReply::Unjailed { message: text::bounded(&error.to_string()) })?;
-            return Err(error.into());
+            return Err(ZygoteError::Told);
         }
         entered => entered?,
     };

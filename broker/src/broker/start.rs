@@ -72,14 +72,14 @@ fn start_zygote(
                 check(&claims)?;
                 return Ok((zygote, channel, claims, loaded));
             }
-            Ok((other, _)) => return Err(TenantError::Zygote(program, format!("it says {other:?}")).into()),
+            Ok((other, _)) => return Err(TenantError::Zygote(program, format!("says {other:?}")).into()),
             Err(error) => {
-                let end = how_it_ended(&zygote, &error);
                 return Err(match loading {
                     Some(handler) => {
+                        let end = how_it_ended(&zygote, &error, " the worker program");
                         TenantError::Handler(format!("the handler {handler}, while loaded, {end}"))
                     }
-                    None => TenantError::Zygote(program, end),
+                    None => TenantError::Zygote(program, how_it_ended(&zygote, &error, "")),
                 }
                 .into());
             }
@@ -107,8 +107,8 @@ fn tell_of_pcs(modules: &[LoadedModule]) {
     }
 }
 
-/// What became of a zygote that does not say that it is ready. It is dead afterwards.
-fn how_it_ended(zygote: &Spawned, error: &ChannelError) -> String {
+/// What became of a zygote that does not say that it is ready, and of `what` in it. It is dead afterwards.
+fn how_it_ended(zygote: &Spawned, error: &ChannelError, what: &str) -> String {
     /// Its end follows that of its socket within this many milliseconds.
     const END: u16 = 2000;
     let hangs = matches!(error, ChannelError::WouldBlock);
@@ -119,10 +119,10 @@ fn how_it_ended(zygote: &Spawned, error: &ChannelError) -> String {
         (ChannelError::WouldBlock, _) => format!("does not return within {} s", LOAD / 1000),
         (_, Some(status)) if status & 0x7f != 0 => {
             let signal = Signal::try_from(status & 0x7f).map_or("an unknown signal", Signal::as_str);
-            format!("ended the worker program by {signal}")
+            format!("ended{what} by {signal}")
         }
-        (_, Some(status)) => format!("ended the worker program with status {}", status >> 8 & 0xff),
-        (error, None) => error.to_string(),
+        (_, Some(status)) => format!("ended{what} with status {}", status >> 8 & 0xff),
+        (_, None) => format!("ended{what} before it was ready"),
     }
 }
 

@@ -141,29 +141,35 @@ impl Broker {
 
 /// Tells of the end of a worker in the log.
 fn tell_crash(worker: &WorkerProcess, call: &str, in_flight: bool, signal: i32) {
-    let reason = worker.killed.unwrap_or("not by the broker");
     let forbidden = worker.forbidden_call(signal);
     let forbidden = forbidden.as_deref();
+    let died_of = (signal != 0).then_some(signal);
+    let status = (signal == 0).then(|| worker.end_status());
     let tid = worker.word(slot::PID) as u32;
     warn!(
         event = "worker_crash",
         worker = worker.pid,
         tid,
         call,
-        signal,
-        reason,
+        signal = died_of,
+        status,
+        reason = worker.killed,
         forbidden,
         "a worker ended{}: {}",
         if in_flight { format!(" in the call {call}") } else { String::new() },
-        worker.killed.map_or_else(|| end_of(signal, forbidden), |reason| format!("{reason}, and was ended")),
+        match (worker.killed, status) {
+            (Some(reason), _) => format!("{reason}, and was ended"),
+            (None, Some(status)) => format!("it exited with status {status}"),
+            (None, None) => end_of(signal, forbidden),
+        },
     );
 }
 
-/// The end of a worker that nobody asked for, in words.
+/// The end of a worker by a signal that the broker did not send, in words.
 fn end_of(signal: i32, forbidden: Option<&str>) -> String {
-    match (Signal::try_from(signal), forbidden) {
-        (Ok(signal), None) => format!("it died of {signal}"),
-        (Ok(signal), Some(call)) => format!("it died of {signal}: the jail forbids {call}"),
-        (Err(_), _) => "it exited".to_owned(),
+    let signal = Signal::try_from(signal).map_or_else(|_| format!("signal {signal}"), |one| one.to_string());
+    match forbidden {
+        None => format!("it died of {signal}"),
+        Some(call) => format!("it died of {signal}: the jail forbids {call}"),
     }
 }

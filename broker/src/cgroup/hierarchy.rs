@@ -76,6 +76,11 @@ impl Hierarchy {
         directory.is_dir().then_some(directory)
     }
 
+    /// Where it is mounted.
+    pub fn mount(&self) -> &Path {
+        &self.mount
+    }
+
     /// Whether groups in `directory` can be bounded by `controller`.
     pub fn has(&self, controller: Controller, directory: &Path) -> bool {
         match self.version {

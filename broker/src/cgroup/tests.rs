@@ -52,9 +52,9 @@ fn what_is_missing_is_named() {
         plan.and_then(|plan| plan.hand_down()).expect_err("no plan").to_string()
     };
     let without = Unified::new("cpu pids\n", "");
-    assert!(message(&without, &Parent::Own).contains("`memory`"));
+    assert!(message(&without, &Parent::Own).contains("no controller `memory`"));
     let with = Unified::new("memory pids\n", "");
-    assert!(message(&with, &Parent::Named("/elsewhere".into())).contains("`memory`"));
+    assert!(message(&with, &Parent::Named("/elsewhere".into())).contains("no control group /elsewhere"));
     // As the kernel answers where a group has processes: the file cannot be written.
     let control = with.unit().join("cgroup.subtree_control");
     fs::remove_file(&control).and_then(|()| fs::create_dir(&control)).expect("a directory in its place");

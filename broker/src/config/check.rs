@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 /// Options of `kcov-broker check`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Exit status: 0 if nothing is wrong, 1 if something is.")]
+#[command(after_help = "Exit status: 0 if nothing is wrong, 1 if something is. A warning is nothing wrong.")]
 pub struct CheckArgs {
     /// The configuration
     file: PathBuf,
@@ -28,6 +28,8 @@ struct Verdict {
     valid: bool,
     tenants: Vec<String>,
     errors: Vec<ConfigError>,
+    /// What is no error, and may well be meant otherwise.
+    warnings: Vec<ConfigError>,
 }
 
 /// Checks a file. Returns whether it is right.
@@ -45,24 +47,36 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     for error in &verdict.errors {
         eprintln!("{error}");
     }
+    for ConfigError { place, message } in &verdict.warnings {
+        eprintln!("{}", ConfigError { place: place.clone(), message: format!("warning: {message}") });
+    }
     let (file, tenants, errors) = (args.file.display(), verdict.tenants.len(), verdict.errors.len());
+    let warnings = match verdict.warnings.len() {
+        0 => String::new(),
+        count => format!("; warnings: {count}"),
+    };
     match errors {
-        0 => writeln!(out, "{file}: nothing is wrong; tenants: {tenants}")?,
-        count => eprintln!("{file}: errors: {count}"),
+        0 => writeln!(out, "{file}: nothing is wrong; tenants: {tenants}{warnings}")?,
+        count => eprintln!("{file}: errors: {count}{warnings}"),
     }
     Ok(code)
 }
 
 fn judge(args: &CheckArgs) -> Verdict {
+    let mut warnings = Vec::new();
     let checked = text::read(&args.file).and_then(|text| {
         let draft = Draft::read(&text, &Source::file(&args.file));
-        if args.text { draft.checked() } else { draft.probed() }
+        if args.text {
+            return draft.checked();
+        }
+        warnings.extend(draft.doubts());
+        draft.probed()
     });
     match checked {
         Ok(config) => {
             let tenants = config.tenants.into_iter().map(|tenant| tenant.name).collect();
-            Verdict { valid: true, tenants, errors: Vec::new() }
+            Verdict { valid: true, tenants, errors: Vec::new(), warnings }
         }
-        Err(ConfigErrors(errors)) => Verdict { valid: false, tenants: Vec::new(), errors },
+        Err(ConfigErrors(errors)) => Verdict { valid: false, tenants: Vec::new(), errors, warnings },
     }
 }

@@ -45,6 +45,12 @@ impl Draft {
         if errors.is_empty() { Ok(config) } else { Err(ConfigErrors(errors.into_iter().collect())) }
     }
 
+    /// What it may be stopped by on this machine, which is no error: a service may see another one.
+    #[must_use]
+    pub fn doubts(&self) -> BTreeSet<ConfigError> {
+        self.config.tenants.iter().flat_map(probe::doubts).collect()
+    }
+
     /// As [`checked`](Self::checked), held against this machine besides.
     ///
     /// # Errors

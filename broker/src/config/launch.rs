@@ -19,6 +19,14 @@ use std::path::{Path, PathBuf};
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 impl TenantConfig {
+    /// Bounds of a control group for its workers.
+    pub(super) fn limits(&self) -> cgroup::Limits {
+        cgroup::Limits {
+            memory: self.worker_memory.saturating_add(self.quotas.total),
+            processes: run::WORKER_PROCESSES,
+        }
+    }
+
     /// What its broker is started with, whose workers run as `jail_id`; it was started `restarts` times before.
     ///
     /// # Errors
@@ -29,10 +37,6 @@ impl TenantConfig {
         let handlers: Vec<OsString> = self.handlers.iter().map(OsString::from).collect();
         let rootless = run::rootless(self.map_root)?;
         let argv = self.command.iter().map(|word| launch::c_string(OsStr::new(word), "an argument"));
-        let limits = cgroup::Limits {
-            memory: self.worker_memory.saturating_add(self.quotas.total),
-            processes: run::WORKER_PROCESSES,
-        };
         Ok(Launch {
             program: launch::c_string(program.as_os_str(), "the command")?,
             argv: argv.collect::<Result<_, _>>()?,
@@ -54,7 +58,7 @@ impl TenantConfig {
             preload: preload::of(&handlers)?,
             artifacts: self.artifacts.as_deref().map(store::prepare).transpose()?,
             worker_memory: Some(self.worker_memory),
-            cgroup: self.cgroup.as_ref().map(|parent| cgroup::plan(parent, limits)).transpose()?,
+            cgroup: self.cgroup.as_ref().map(|parent| cgroup::plan(parent, self.limits())).transpose()?,
             cover: None,
             kallsyms: self.kallsyms,
             publication: Publication::new(Name::like(&self.name), self.publish)
@@ -110,9 +114,9 @@ pub(super) fn program(
     let name = tenant.command.first().map_or(OsStr::new(""), OsStr::new);
     let leads = name.as_encoded_bytes().contains(&b'/') && Path::new(name).is_relative();
     launch::find_in(name, path, &tenant.directory).map_err(|error| match error {
-        CommandError::NotFound(path) if leads => CommandError::NotFoundFrom {
+        CommandError::NoFile(path) if leads => CommandError::NotFoundFrom {
             // Without the `/./` of a path that begins with `./`.
-            path: Path::new(&path).components().collect(),
+            path: path.components().collect(),
             directory: tenant.directory.clone(),
         },
         other => other,

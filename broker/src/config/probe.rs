@@ -3,16 +3,18 @@
 mod accounts;
 mod library;
 mod place;
+mod reach;
 
 use super::errors::{ConfigError, Place};
 use super::launch::{account, group_id, identity, prepared_environment, program};
 use super::service::ServePlaces;
 use super::{Config, ServeConfig, TenantConfig};
+use crate::cgroup::{self, Parent};
 use crate::launch::service::Output;
 use crate::rootless::Standing;
 use crate::{preload, run};
 use std::ffi::{OsStr, OsString};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// All that is wrong with a configuration on this machine.
 #[must_use]
@@ -81,6 +83,10 @@ pub fn tenant(tenant: &TenantConfig) -> Vec<ConfigError> {
             account(user).and_then(|_| if groups_are_known { identity(tenant).map(drop) } else { Ok(()) });
         check("user", usable.map_err(told));
     }
+    if let Some(parent @ Parent::Named(_)) = &tenant.cgroup {
+        // Not `own`: the service's is another one than that of who checks.
+        check("cgroup", cgroup::find(parent, tenant.limits()).map(drop).map_err(|error| told(error.into())));
+    }
     check("directory", place::directory(&tenant.directory));
     // One that could not be read is known to be wrong.
     if tenant.directory.is_dir() && !tenant.command.is_empty() {
@@ -109,6 +115,18 @@ pub fn tenant(tenant: &TenantConfig) -> Vec<ConfigError> {
         check("output", place::output(file));
     }
     errors
+}
+
+/// What of a tenant will rather not work: where its user may not go.
+#[must_use]
+pub fn doubts(tenant: &TenantConfig) -> Vec<ConfigError> {
+    let (Some(user), Ok(Some(who))) = (&tenant.user, identity(tenant)) else { return Vec::new() };
+    let program = program(tenant, &prepared_environment(tenant)).ok();
+    let places = [("directory", Some(tenant.directory.clone())), ("command", program)];
+    let doubt = |(key, path): (&str, Option<PathBuf>)| {
+        Some(ConfigError { place: tenant.place(key), message: reach::obstacle(&path?, &who, user)? })
+    };
+    places.into_iter().filter_map(doubt).collect()
 }
 
 /// Whether this is a library with a handler, whose runtimes are known.

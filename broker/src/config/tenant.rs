@@ -112,7 +112,7 @@ pub struct TenantConfig {
 }
 
 /// Keys about which the machine has a say.
-const PLACED: [&str; 12] = [
+const PLACED: [&str; 13] = [
     "name",
     "command",
     "user",
@@ -125,6 +125,7 @@ const PLACED: [&str; 12] = [
     "report",
     "output",
     "map-root",
+    "cgroup",
 ];
 
 impl TenantConfig {

@@ -19,7 +19,11 @@ pub fn read(path: &Path) -> Result<String, ConfigErrors> {
         Some("-") => bounded(io::stdin().lock()),
         _ => File::open(path).and_then(bounded),
     };
-    let bytes = bytes.map_err(|error| wrong(0, format!("cannot be read: {error}")))?;
+    let bytes = bytes.map_err(|error| {
+        let is_missing = error.kind() == io::ErrorKind::NotFound;
+        let way_out = if is_missing { "; write one: man kcov-broker.toml has an example" } else { "" };
+        wrong(0, format!("cannot be read: {error}{way_out}"))
+    })?;
     if bytes.len() as u64 > MAX_FILE {
         return Err(wrong(0, format!("is longer than {MAX_FILE} bytes, which no configuration is")));
     }

@@ -44,8 +44,8 @@ enum Order {
     },
     /// Add the tenants of a configuration, and wait until they run
     Add {
-        /// The file, in the form of the configuration of serve but without [serve]
-        #[arg(required_unless_present = "stdin")]
+        /// The file, in the form of the configuration of serve but without [serve]; - or --stdin is standard input
+        #[arg(value_name = "FILE|--stdin", required_unless_present = "stdin")]
         file: Option<PathBuf>,
         /// Take the configuration from standard input
         #[arg(long, conflicts_with = "file")]

@@ -138,19 +138,29 @@ const CHECK: [Section; 3] = [
             (
                 "this machine",
                 "Users, groups, uids that are somebody's, files and folders, rights, and by their files whether handlers are \
-                 libraries that export one; nothing is loaded or started. Left out with --text.",
+                 libraries that export one; control groups that are named; nothing is loaded or started. Left out with --text.",
+            ),
+            (
+                "the tenants' users",
+                "Whether they may enter the directory and execute the command, by the owners and modes on the way: a warning if \
+                 not, which is no error. With root only. A file with an access control list is not judged.",
             ),
             (
                 "not",
-                "Whether the user of a tenant may reach its directory and command: rights are those of who checks. And what \
-                 only a start tells: whether a library can be loaded, and its handler takes its configuration; control \
-                 groups; and what a service sees that has another view of the file system, as the installed one has.",
+                "What only a start tells: whether a library can be loaded, and its handler takes its configuration; the control \
+                 group `own`; and what a service sees that has another view of the file system, as the installed one has.",
             ),
         ],
     ),
     (
         "EXIT STATUS",
-        &[("0", "Nothing is wrong."), ("1", "Something is: a line each, as FILE:LINE: KEY: what and why.")],
+        &[
+            ("0", "Nothing is wrong."),
+            (
+                "1",
+                "Something is: a line each, as FILE:LINE: KEY: what and why. A warning alone is nothing wrong.",
+            ),
+        ],
     ),
     ("SEE ALSO", &[("kcov-broker.toml(5), kcov-broker-serve(1)", "")]),
 ];

@@ -39,6 +39,8 @@ pub enum Started {
     Pid(u32),
     /// The errno of the fork.
     Failed(i32),
+    /// The errno of making the zygote's control group.
+    NoGroup(i32),
 }
 
 /// What the tender tells the broker.

@@ -36,7 +36,7 @@ pub enum LibraryError {
     #[error("it cannot be loaded: {0}")]
     Loader(String),
     /// It has no entry function.
-    #[error("it exports no `kcov_handler_v1`: it is no handler (see kcov_handler.h)")]
+    #[error("it exports no `kcov_handler_v1`: it is no handler (see man kcov-handler)")]
     NoEntry,
     /// It has one of another version.
     #[error("it is a handler of version {0}, and this program knows version {VERSION}: build it anew")]

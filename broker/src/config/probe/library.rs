@@ -33,7 +33,7 @@ pub fn check(path: &Path) -> anyhow::Result<()> {
     };
     ensure!(
         file.dynamic_symbols().any(is_entry),
-        "{shown} exports no `{}`: it is no handler (see kcov_handler.h)",
+        "{shown} exports no `{}`: it is no handler (see man kcov-handler)",
         String::from_utf8_lossy(ENTRY)
     );
     Ok(())
