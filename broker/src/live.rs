@@ -72,10 +72,13 @@ pub struct Publication {
     pub timed: u64,
     /// How often the tenant was started anew before.
     pub restarts: u64,
+    /// User of its command.
+    pub user: u32,
 }
 
 impl Publication {
-    /// For a tenant of this name, in a segment of a name that no other run has; `None` if nobody is to see it.
+    /// For a tenant of this name whose command runs as who starts it, in a segment of a name that no other run has; `None`
+    /// if nobody is to see it.
     #[must_use]
     pub fn new(name: Name, audience: Audience) -> Option<Self> {
         let mode = match audience {
@@ -91,7 +94,7 @@ impl Publication {
             }
         };
         let segment = format!("{PREFIX}{}.{}", geteuid(), run.trim_end());
-        Some(Publication { segment, name, mode, timed: TIMED, restarts: 0 })
+        Some(Publication { segment, name, mode, timed: TIMED, restarts: 0, user: geteuid().as_raw() })
     }
 
     /// Removes the segment, whose broker is gone.

@@ -49,7 +49,8 @@ pub const VERSION: u64 = 2;
 pub const MOST_WORKERS: usize = 32;
 
 /// Words of a body.
-const BODY_WORDS: usize = IDENTITY + name::WORDS + TIMES + PIDS + counts::WORDS + tally::WORDS + Quota::COUNT;
+const BODY_WORDS: usize =
+    IDENTITY + name::WORDS + TIMES + PIDS + counts::WORDS + tally::WORDS + Quota::COUNT + 1;
 const IDENTITY: usize = 5;
 const TIMES: usize = 2;
 const PIDS: usize = 4 + MOST_WORKERS;
@@ -101,11 +102,13 @@ pub struct View {
     pub tally: Tally,
     /// What was refused over a quota, by quota.
     pub refusals: Refusals,
+    /// User of its command; `None` where a broker of before does not say.
+    pub user: Option<u32>,
 }
 
 impl View {
     fn body(&self) -> impl Iterator<Item = u64> {
-        let View { identity, name, started, beat, pids, counts, tally, refusals } = self;
+        let View { identity, name, started, beat, pids, counts, tally, refusals, user } = self;
         identity
             .words()
             .into_iter()
@@ -115,6 +118,8 @@ impl View {
             .chain(counts.words())
             .chain(tally.words())
             .chain(refusals.0)
+            // 0 is nobody, not root.
+            .chain([user.map_or(0, |uid| u64::from(uid) + 1)])
     }
 
     fn from_body(body: &[u64; BODY_WORDS]) -> Result<Self, NoName> {
@@ -128,6 +133,7 @@ impl View {
             counts: Counts::from_words(take(&mut rest)),
             tally: Tally::from_words(&take::<{ tally::WORDS }>(&mut rest)),
             refusals: Refusals(take(&mut rest)),
+            user: take::<1>(&mut rest)[0].checked_sub(1).and_then(|uid| u32::try_from(uid).ok()),
         })
     }
 }

@@ -66,6 +66,7 @@ prop_compose! {
         counts in counts(),
         tally in tally(),
         refusals in any::<[u64; Quota::COUNT]>(),
+        user in any::<Option<u32>>(),
     ) -> View {
         View {
             identity: Identity { boot, pid_namespace, pid, start },
@@ -76,6 +77,7 @@ prop_compose! {
             counts,
             tally,
             refusals: Refusals(refusals),
+            user,
         }
     }
 }

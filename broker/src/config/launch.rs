@@ -37,6 +37,8 @@ impl TenantConfig {
         let handlers: Vec<OsString> = self.handlers.iter().map(OsString::from).collect();
         let rootless = run::rootless(self.map_root)?;
         let argv = self.command.iter().map(|word| launch::c_string(OsStr::new(word), "an argument"));
+        let identity = identity(self)?;
+        let user = identity.as_ref().map_or(geteuid(), |identity| identity.uid).as_raw();
         Ok(Launch {
             program: launch::c_string(program.as_os_str(), "the command")?,
             argv: argv.collect::<Result<_, _>>()?,
@@ -62,12 +64,12 @@ impl TenantConfig {
             cover: None,
             kallsyms: self.kallsyms,
             publication: Publication::new(Name::like(&self.name), self.publish)
-                .map(|publication| Publication { restarts, ..publication }),
+                .map(|publication| Publication { restarts, user, ..publication }),
             jail_id: if rootless.is_some() { geteuid().as_raw() } else { jail_id },
             on_broker_death: self.on_broker_death,
             service: Some(Service {
                 name: self.name.clone(),
-                identity: identity(self)?,
+                identity,
                 directory: self.directory.clone(),
                 output: self.output.clone(),
             }),

@@ -104,6 +104,14 @@ pub fn run(args: TenantArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The tenants of the service with this control socket.
+///
+/// # Errors
+/// If nobody serves there, or not for this user.
+pub fn tenants(socket: &Path) -> anyhow::Result<Vec<Status>> {
+    Server { channel: socket::connect(socket)?.into() }.list()
+}
+
 /// The server, as a client sees it.
 struct Server {
     channel: Channel,

@@ -74,6 +74,12 @@ impl ControlSocket {
         Ok(ControlSocket { socket, path: path.to_path_buf(), made_directory })
     }
 
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The next client that may speak; `None` if there is none, or one that may not.
     #[must_use]
     pub fn accept(&self) -> Option<OwnedFd> {

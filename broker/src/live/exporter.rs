@@ -2,6 +2,7 @@
 
 use super::metrics;
 use super::selection::Selection;
+use crate::control;
 use crate::run::parse_time;
 use anyhow::{Context, Result, bail};
 use listener::Listener;
@@ -23,6 +24,8 @@ mod listener;
 pub const EVERY: Duration = Duration::from_secs(15);
 
 /// Print the counters of the tenants in Prometheus' text format, or keep them in a file or behind a socket
+///
+/// Of your own service (`kcov-broker serve`), or as root of the system's, tenants that do not run are told as well.
 #[derive(Clone, Debug, clap::Args)]
 pub struct MetricsArgs {
     #[command(flatten)]
@@ -47,16 +50,21 @@ pub struct MetricsArgs {
 /// If tenants cannot be looked for, the file not written, or the socket not made.
 pub fn run(args: &MetricsArgs) -> Result<ExitCode> {
     let MetricsArgs { selection, file, every, listen } = args.clone();
+    let service = control::socket::default_path().ok();
     match (&file, &listen) {
-        (None, None) => std::io::stdout().write_all(text(&selection)?.as_bytes())?,
-        (Some(file), None) if every.is_none() => replace(file, &text(&selection)?)?,
-        _ => Exporter { selection, file, every: every.unwrap_or(EVERY), listen }.serve()?,
+        (None, None) => std::io::stdout().write_all(text(&selection, &service)?.as_bytes())?,
+        (Some(file), None) if every.is_none() => replace(file, &text(&selection, &service)?)?,
+        _ => Exporter { selection, service, file, every: every.unwrap_or(EVERY), listen }.serve()?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn text(selection: &Selection) -> Result<String> {
-    Ok(metrics::text(&selection.find_any()?))
+/// What brokers show, and what the service with this control socket knows of its tenants, if it lives.
+fn text(selection: &Selection, service: &Option<PathBuf>) -> Result<String> {
+    let tenants = service.as_ref().and_then(|socket| control::client::tenants(socket).ok());
+    let mut tenants = tenants.unwrap_or_default();
+    tenants.retain(|status| selection.names.is_empty() || selection.names.contains(&status.name));
+    Ok(metrics::text(&selection.find_any()?, &tenants))
 }
 
 /// Replaces `file`, so that who reads it finds the old or the new text, whole.
@@ -81,6 +89,8 @@ fn replace(file: &Path, text: &str) -> Result<()> {
 pub struct Exporter {
     /// Of which tenants.
     pub selection: Selection,
+    /// The control socket of a service, whose tenants that do not run are told as well.
+    pub service: Option<PathBuf>,
     /// The file, if there is to be one.
     pub file: Option<PathBuf>,
     /// Time between two writes of it.
@@ -103,7 +113,7 @@ impl Exporter {
         let mut due = Instant::now();
         loop {
             if let Some(file) = self.file.as_ref().filter(|_| Instant::now() >= due) {
-                replace(file, &text(&self.selection)?)?;
+                replace(file, &text(&self.selection, &self.service)?)?;
                 due = Instant::now() + self.every;
             }
             let left = match &self.file {
@@ -121,7 +131,7 @@ impl Exporter {
                 return Ok(());
             }
             if let Some(listener) = listener.as_ref().filter(|_| ready[1]) {
-                listener.answer(|| text(&self.selection));
+                listener.answer(|| text(&self.selection, &self.service));
             }
         }
     }

@@ -2,9 +2,13 @@
 //!
 //! A series is known by name and user of its tenant and by the broker's process id, as several tenants may have one
 //! name. Of a dead broker nothing is told but that it is down.
+//!
+//! A service knows its tenants by their names, those that do not run among them: what it says of them has no other label,
+//! and goes on from one run to the next.
 
 use super::selection::Selected;
 use super::tenant::{State, Tenant};
+use crate::control::message::{Condition, Status};
 use kcov_proto::latency::{BUCKETS, bound};
 use std::fmt::Write;
 
@@ -59,14 +63,18 @@ const METRICS: &[Metric] = &[
     counter("restarts_total", "How often the tenant was started anew.", |t| t.counts.restarts as f64),
 ];
 
-/// The text.
+/// The text; `service` has the tenants of a service, if there is one.
 #[must_use]
-pub fn text(selected: &Selected) -> String {
+pub fn text(selected: &Selected, service: &[Status]) -> String {
     let mut text = Text::default();
     text.head("kcov_tenant_up", "gauge", "Whether the broker of the tenant runs and shows it.");
     for tenant in &selected.tenants {
         let up = if tenant.state == State::Live { 1.0 } else { 0.0 };
         text.sample("kcov_tenant_up", tenant, &[], up);
+    }
+    for status in service.iter().filter(|status| !is_shown(status, selected)) {
+        let up = if status.state == Condition::Running { 1.0 } else { 0.0 };
+        text.of_service("kcov_tenant_up", status, &[], up);
     }
     let there: Vec<_> = selected.tenants.iter().filter(|tenant| tenant.state != State::Dead).collect();
     for metric in METRICS {
@@ -77,7 +85,38 @@ pub fn text(selected: &Selected) -> String {
     notifications(&mut text, &there);
     refusals(&mut text, &there);
     latency(&mut text, &there);
+    if !service.is_empty() {
+        of_service(&mut text, service);
+    }
     text.0
+}
+
+/// Whether the broker of a service's tenant shows what it does, or did.
+fn is_shown(status: &Status, selected: &Selected) -> bool {
+    let is_it = |tenant: &Tenant| Some(tenant.pid) == status.broker && tenant.name.as_str() == status.name;
+    selected.tenants.iter().any(is_it)
+}
+
+/// What a service knows of its tenants, whether they run or not.
+fn of_service(text: &mut Text, tenants: &[Status]) {
+    const STATE: &str = "kcov_service_tenant_state";
+    text.head(STATE, "gauge", "What the tenant is at, as `kcov-broker tenant list` says it.");
+    for status in tenants {
+        text.of_service(STATE, status, &[("state", status.state.name())], 1.0);
+    }
+    const STARTS: &str = "kcov_service_tenant_starts_total";
+    text.head(STARTS, "counter", "How often the service has started the tenant.");
+    tenants.iter().for_each(|status| text.of_service(STARTS, status, &[], status.starts as f64));
+    const FAILURES: &str = "kcov_service_tenant_failures_total";
+    text.head(FAILURES, "counter", "Runs of the tenant that failed.");
+    tenants.iter().for_each(|status| text.of_service(FAILURES, status, &[], status.failures as f64));
+    const LAST: &str = "kcov_service_tenant_last_exit_status";
+    text.head(LAST, "gauge", "Status that the last run of the tenant ended with, or 128 and the signal.");
+    for status in tenants {
+        if let Some(last) = status.last_status {
+            text.of_service(LAST, status, &[], last.into());
+        }
+    }
 }
 
 fn notifications(text: &mut Text, tenants: &[&Tenant]) {
@@ -127,16 +166,19 @@ impl Text {
     }
 
     fn sample(&mut self, name: &str, tenant: &Tenant, more: &[(&str, &str)], value: f64) {
-        let (user, pid) = (escaped(&tenant.user), tenant.pid);
-        let _ = write!(
-            self.0,
-            "{name}{{tenant=\"{}\",user=\"{user}\",pid=\"{pid}\"",
-            escaped(tenant.name.as_str())
-        );
-        for (label, value) in more {
-            let _ = write!(self.0, ",{label}=\"{}\"", escaped(value));
-        }
-        let _ = writeln!(self.0, "}} {value}");
+        let pid = tenant.pid.to_string();
+        let known_by = [("tenant", tenant.name.as_str()), ("user", &tenant.user), ("pid", &pid)];
+        self.labelled(name, &[&known_by, more].concat(), value);
+    }
+
+    fn of_service(&mut self, name: &str, status: &Status, more: &[(&str, &str)], value: f64) {
+        self.labelled(name, &[&[("tenant", status.name.as_str())], more].concat(), value);
+    }
+
+    fn labelled(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
+        let labels: Vec<_> =
+            labels.iter().map(|(label, value)| format!("{label}=\"{}\"", escaped(value))).collect();
+        let _ = writeln!(self.0, "{name}{{{}}} {value}", labels.join(","));
     }
 }
 
@@ -156,7 +198,7 @@ mod tests {
 
     #[test]
     fn nobody_to_tell_of_is_no_error() {
-        let text = text(&Selected::default());
+        let text = text(&Selected::default(), &[]);
         assert!(text.lines().all(|line| line.starts_with("# ")), "{text}");
         assert_eq!(text.lines().count(), 2 * (METRICS.len() + 4));
     }

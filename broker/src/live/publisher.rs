@@ -22,6 +22,7 @@ pub struct Publisher {
     front: u32,
     started: u64,
     restarts: u64,
+    user: u32,
 }
 
 impl Publisher {
@@ -37,6 +38,7 @@ impl Publisher {
             front: getppid().as_raw().cast_unsigned(),
             started: now(),
             restarts: publication.restarts,
+            user: publication.user,
         };
         publisher.show(Pids::default(), Counts::default(), Default::default(), Default::default());
         Some(publisher)
@@ -78,8 +80,8 @@ impl Publisher {
 
     fn show(&self, pids: Pids, counts: Counts, tally: Tally, refusals: Refusals) {
         let Publisher { writer, identity, name, started, .. } = self;
-        let (identity, name, started) = (*identity, name.clone(), *started);
-        writer.publish(&View { identity, name, started, beat: now(), pids, counts, tally, refusals });
+        let (identity, name, started, user) = (*identity, name.clone(), *started, Some(self.user));
+        writer.publish(&View { identity, name, started, beat: now(), pids, counts, tally, refusals, user });
     }
 }
 

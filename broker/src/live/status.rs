@@ -70,7 +70,7 @@ fn text(selected: &Selected, in_detail: bool) -> String {
 
 /// Titles of the columns; the first three are words, the others numbers.
 const TITLES: [&str; 13] = [
-    "NAME", "OWNER", "STATE", "PID", "UP", "CALLS", "P50", "P99", "RECORDS", "LOST", "INST", "AREAS",
+    "NAME", "USER", "STATE", "PID", "UP", "CALLS", "P50", "P99", "RECORDS", "LOST", "INST", "AREAS",
     "CRASHES",
 ];
 const WORDS: usize = 3;
@@ -101,7 +101,7 @@ fn row(tenant: &Tenant) -> [String; TITLES.len()] {
     let Tenant { counts, tally, .. } = tenant;
     [
         tenant.name.to_string(),
-        tenant.user.clone(),
+        tenant.runs_as().to_owned(),
         tenant.state.name().to_owned(),
         tenant.pid.to_string(),
         figures::duration(tenant.uptime_seconds),
@@ -132,7 +132,7 @@ pub fn detail(tenant: &Tenant) -> String {
         refusals.iter().filter(|(_, n)| *n > 0).map(|(quota, n)| format!("{} {n}", quota.name())).collect();
     let lines = [
         ("name", tenant.name.to_string()),
-        ("owner of the broker", tenant.user.clone()),
+        ("user", format!("{}; {} runs its broker", tenant.runs_as(), tenant.user)),
         ("state", format!("{}, written {} ago", tenant.state.name(), figures::duration(tenant.age_seconds))),
         ("up", format!("{}, restarted {} times", figures::duration(tenant.uptime_seconds), counts.restarts)),
         (

@@ -42,6 +42,8 @@ pub struct Tenant {
     pub user: String,
     /// The same by number.
     pub uid: u32,
+    /// Who its command runs as, as far as the broker says so.
+    pub command_user: Option<String>,
     /// Process id of the broker, in its own PID namespace.
     pub pid: u32,
     /// The others.
@@ -77,13 +79,14 @@ impl Tenant {
     /// What `view`, read at `now` from the segment of that name, shows.
     #[must_use]
     pub fn new(segment: &str, uid: u32, state: State, now: u64, view: View) -> Self {
-        let View { identity, name, started, beat, pids, counts, tally, refusals } = view;
+        let View { identity, name, started, beat, pids, counts, tally, refusals, user } = view;
         let seconds = |from: u64, to: u64| to.saturating_sub(from) as f64 / 1e9;
         Tenant {
             name,
             state,
             user: user_name(uid),
             uid,
+            command_user: user.map(user_name),
             pid: identity.pid,
             pids,
             segment: segment.to_owned(),
@@ -97,6 +100,12 @@ impl Tenant {
             latency_p99_ns: tally.latency.quantile(0.99),
             tally,
         }
+    }
+
+    /// Who its command runs as, for people.
+    #[must_use]
+    pub fn runs_as(&self) -> &str {
+        self.command_user.as_deref().unwrap_or("-")
     }
 }
 

@@ -1,7 +1,8 @@
 //! The process that tells the tenants' counters to Prometheus: `kcov-broker metrics` for as long as the service runs.
 //!
 //! It is a process of its own because it answers whoever connects, and waits for disks. It reads what brokers show to
-//! everybody, so nothing of the service is in its reach; and if it ends, it is started again.
+//! everybody, and asks for the list of the tenants as any client of the control socket does; and if it ends, it is started
+//! again.
 
 use super::watch::Watched;
 use crate::config::service::MetricsConfig;
@@ -16,6 +17,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::unistd::{Pid, getpid, getppid, setsid};
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tracing::{error, warn};
 
@@ -28,6 +30,8 @@ const CAPABILITIES: u64 = 1 << 1;
 #[derive(Debug)]
 pub struct Exporting {
     config: MetricsConfig,
+    /// The service's control socket.
+    control: PathBuf,
     process: Option<OwnedFd>,
     /// When it is to be started.
     start: Option<Duration>,
@@ -36,8 +40,8 @@ pub struct Exporting {
 impl Exporting {
     /// One that is to be started.
     #[must_use]
-    pub fn new(config: MetricsConfig) -> Self {
-        Exporting { config, process: None, start: Some(Duration::ZERO) }
+    pub fn new(config: MetricsConfig, control: PathBuf) -> Self {
+        Exporting { config, control, process: None, start: Some(Duration::ZERO) }
     }
 
     /// When time makes a difference next.
@@ -63,7 +67,7 @@ impl Exporting {
 
     fn start(&mut self, poller: &Poller<Watched>) -> anyhow::Result<()> {
         let manager = getpid();
-        let pid = fork::child(|| serve(&self.config, manager)).context("fork")?;
+        let pid = fork::child(|| serve(&self.config, &self.control, manager)).context("fork")?;
         let process = pidfd_open(pid.as_raw().cast_unsigned(), false).context("pidfd_open")?;
         poller.add(&process, Watched::Exporter).context("epoll_ctl")?;
         self.process = Some(process);
@@ -88,10 +92,10 @@ impl Drop for Exporting {
 }
 
 /// Its process. Returns the exit status.
-fn serve(config: &MetricsConfig, manager: Pid) -> i32 {
+fn serve(config: &MetricsConfig, control: &Path, manager: Pid) -> i32 {
     let _ = nix::sys::prctl::set_name(c"kcov-metrics");
     title::set("kcov-metrics: of kcov-broker serve");
-    match prepare(manager).and_then(|()| exporter(config).serve()) {
+    match prepare(manager).and_then(|()| exporter(config, control).serve()) {
         Ok(()) => {
             // Nobody keeps it up to date any more: whoever reads it is not to take it for the truth.
             config.file.iter().for_each(|file| _ = fs::remove_file(file));
@@ -116,7 +120,7 @@ fn prepare(manager: Pid) -> anyhow::Result<()> {
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).context("sigprocmask")
 }
 
-fn exporter(config: &MetricsConfig) -> Exporter {
+fn exporter(config: &MetricsConfig, control: &Path) -> Exporter {
     let MetricsConfig { file, every, listen } = config.clone();
-    Exporter { selection: Selection::default(), file, every, listen }
+    Exporter { selection: Selection::default(), service: Some(control.to_owned()), file, every, listen }
 }

@@ -44,6 +44,8 @@ struct Member {
     leaves: bool,
     life: Life,
     link: Option<(u32, Link)>,
+    /// That of its last run's workers, with root.
+    uid: Option<u32>,
 }
 
 /// See the module.
@@ -91,13 +93,14 @@ impl Manager {
             Standing::Root => Some(Uids::new(serve.uids.clone(), uids::in_use())),
             Standing::Rootless => None,
         };
+        let exporting = serve.metrics.clone().map(|metrics| Exporting::new(metrics, control.path().into()));
         let mut manager = Manager {
             poller,
             signals,
             control,
             clients: Clients::default(),
             notifier: Notifier::new(),
-            exporting: serve.metrics.clone().map(Exporting::new),
+            exporting,
             members: BTreeMap::new(),
             runs: HashMap::new(),
             uids,

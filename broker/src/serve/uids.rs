@@ -1,4 +1,5 @@
-//! uids for workers: one a tenant, out of a range, again only when nobody has it any more.
+//! uids for workers: one a tenant, out of a range, again only when nobody has it any more. A tenant that starts anew has
+//! its last one again if it can: others have it only when the range is used up.
 
 use std::collections::{HashSet, VecDeque};
 use std::fs;
@@ -24,9 +25,14 @@ impl Uids {
         Uids { fresh: range, foreign, back: VecDeque::new() }
     }
 
-    /// One that nobody has; `None` if there is none. `used` tells which are in use, and is asked for no new ones: it
-    /// looks at every process.
-    pub fn take(&mut self, used: impl FnOnce() -> Vec<u32>) -> Option<u32> {
+    /// One that nobody has, `last` if it can be; `None` if there is none. `used` tells which are in use, and is asked for no
+    /// new ones: it looks at every process.
+    pub fn take(&mut self, last: Option<u32>, used: impl Fn() -> Vec<u32>) -> Option<u32> {
+        let again =
+            last.and_then(|last| self.back.iter().position(|uid| *uid == last && !used().contains(uid)));
+        if let Some(place) = again {
+            return self.back.remove(place);
+        }
         for uid in self.fresh.by_ref() {
             if !self.foreign.contains(&uid) {
                 return Some(uid);
@@ -70,14 +76,26 @@ mod tests {
     #[test]
     fn each_is_given_once_until_it_comes_back() {
         let mut uids = Uids::new(10..=12, [3, 11]);
-        let mut take = || uids.take(|| vec![11]);
+        let mut take = || uids.take(None, || vec![11]);
         assert_eq!((take(), take(), take()), (Some(10), Some(12), None));
         uids.give_back(12);
         uids.give_back(10);
-        assert_eq!(uids.take(Vec::new), Some(11), "nobody has it any more");
-        assert_eq!(uids.take(|| vec![12]), Some(10), "the other one is in use");
-        assert_eq!(uids.take(Vec::new), Some(12));
-        assert_eq!(uids.take(Vec::new), None);
+        assert_eq!(uids.take(None, Vec::new), Some(11), "nobody has it any more");
+        assert_eq!(uids.take(None, || vec![12]), Some(10), "the other one is in use");
+        assert_eq!(uids.take(None, Vec::new), Some(12));
+        assert_eq!(uids.take(None, Vec::new), None);
+    }
+
+    #[test]
+    fn who_starts_anew_has_its_last_one_unless_somebody_has_it() {
+        let mut uids = Uids::new(10..=20, []);
+        let none = || unreachable!("a fresh one is not looked for");
+        assert_eq!((uids.take(None, none), uids.take(Some(99), none)), (Some(10), Some(11)));
+        uids.give_back(10);
+        uids.give_back(11);
+        assert_eq!(uids.take(Some(11), Vec::new), Some(11), "though another one was back for longer");
+        assert_eq!(uids.take(Some(11), none), Some(12), "somebody else has it");
+        assert_eq!(uids.take(Some(10), || vec![10]), Some(13), "a process of it is left");
     }
 
     #[test]

@@ -29,9 +29,11 @@ fn a_service_tells_its_counters() -> Result<()> {
     let session = Session::new()?;
     let (file, socket) = (session.path("kcov.prom"), session.path("prometheus"));
     let metrics = format!("[serve.metrics]\nfile = {file:?}\nevery = \"50ms\"\nlisten = {socket:?}\n");
-    let config = metrics + &tenant("shown", &["sleep", "1000"], "");
+    let down = tenant("down", &["false"], "restart = \"never\"");
+    let config = metrics + &tenant("shown", &["sleep", "1000"], "") + &down;
     let service = Service::start_in(session, &config, &[], &[])?;
     service.wait_state("shown", "running")?;
+    service.wait_state("down", "failed")?;
     let is_shown = |text: &str| {
         text.lines().any(|line| line.starts_with("kcov_tenant_up{tenant=\"shown\"") && line.ends_with(" 1"))
     };
@@ -47,6 +49,16 @@ fn a_service_tells_its_counters() -> Result<()> {
         .filter(|target| target.to_string_lossy().contains("signalfd"))
         .collect();
     assert!(foreign.is_empty(), "{foreign:?}");
+    let down = [
+        "kcov_tenant_up{tenant=\"down\"} 0",
+        "kcov_service_tenant_state{tenant=\"down\",state=\"failed\"} 1",
+        "kcov_service_tenant_last_exit_status{tenant=\"down\"} 1",
+        "kcov_service_tenant_starts_total{tenant=\"shown\"} 1",
+    ];
+    for line in down {
+        assert!(said.lines().any(|said| said == line), "{line}\n{said}");
+    }
+    assert_eq!(said.matches("kcov_tenant_up{tenant=\"shown\"").count(), 1, "{said}");
     // Its end is seen, and costs nobody else anything.
     kill(Pid::from_raw(exporter.0), Signal::SIGKILL)?;
     until("its end to be seen", WITHIN, || service.log().contains("metrics_end").then_some(()))?;

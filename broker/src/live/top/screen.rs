@@ -135,6 +135,7 @@ mod tests {
             counts: Default::default(),
             tally: Default::default(),
             refusals: Default::default(),
+            user: Some(0),
         };
         view.tally.notifications = calls;
         view.tally.latency.0[5] = calls;

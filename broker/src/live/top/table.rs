@@ -57,7 +57,7 @@ const FIRST: usize = 5;
 /// From left to right.
 pub const COLUMNS: [Column; 14] = [
     words("NAME", 20, |r| r.tenant.name.to_string(), |a, b| a.tenant.name.cmp(&b.tenant.name)),
-    words("OWNER", 10, |r| r.tenant.user.clone(), |a, b| a.tenant.user.cmp(&b.tenant.user)),
+    words("USER", 11, |r| r.tenant.runs_as().to_owned(), |a, b| a.tenant.runs_as().cmp(b.tenant.runs_as())),
     words("STATE", 6, |r| r.tenant.state.name().to_owned(), |a, b| a.tenant.state.cmp(&b.tenant.state)),
     number("PID", 7, |r| r.tenant.pid.to_string(), |a, b| a.tenant.pid.cmp(&b.tenant.pid)),
     number(

@@ -95,7 +95,7 @@ impl Manager {
     pub(super) fn add(&mut self, config: TenantConfig, configured: bool) {
         let life = Life::new(config.restart, self.now());
         let name = config.name.clone();
-        let member = Member { config, configured, leaves: false, life, link: None };
+        let member = Member { config, configured, leaves: false, life, link: None, uid: None };
         match self.members.entry(name) {
             Entry::Vacant(place) => drop(place.insert(member)),
             Entry::Occupied(mut place) => drop(place.insert(member)),
@@ -135,8 +135,9 @@ impl Manager {
 
     fn launch(&mut self, name: &str) {
         let serial = next(&mut self.serial);
-        let uid = self.uids.as_mut().map(|uids| uids.take(uids::in_use));
         let Some(member) = self.members.get_mut(name) else { return };
+        let uid = self.uids.as_mut().map(|uids| uids.take(member.uid, uids::in_use));
+        member.uid = uid.flatten();
         let started = match uid {
             Some(None) => Err(anyhow::anyhow!("every uid of the range is in use: give [serve] more `uids`")),
             Some(Some(uid)) => Link::start(&member.config, member.life.starts(), uid, serial, &self.poller),

@@ -53,7 +53,7 @@ impl Manager {
     }
 
     fn status(&self, name: &str, member: &Member) -> Status {
-        let Member { config, configured, life, link, leaves: _ } = member;
+        let Member { config, configured, life, link, leaves: _, uid: _ } = member;
         let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         Status {
             name: name.to_owned(),
