@@ -12,6 +12,7 @@
 //! | [`ordinary`] | runs of a user who is not root |
 //! | [`service`] | starts a service with a configuration, and gives it an operator's orders |
 //! | [`process`] | processes as `/proc` shows them |
+//! | [`realtime`] | work that has to be done on time on a busy machine |
 //! | [`coverage`] | what `kcov-broker cover` says of a run |
 //! | [`steps`] | a process driven from one system call to the next, and killed there |
 //! | [`control`] | words shared with a client, so that both act in an agreed order |
@@ -38,6 +39,7 @@ pub mod ordinary;
 pub mod outcome;
 pub mod package;
 pub mod process;
+pub mod realtime;
 pub mod report;
 pub mod run;
 pub mod service;

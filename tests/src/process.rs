@@ -57,6 +57,22 @@ impl Process {
         self.status()?.get("PPid")?.parse().ok().map(Process)
     }
 
+    /// Its children, those that ended and that it has not reaped among them.
+    #[must_use]
+    pub fn children(self) -> Option<Vec<Process>> {
+        let text = fs::read_to_string(self.path(&format!("task/{}/children", self.0))).ok()?;
+        Some(text.split_whitespace().filter_map(|number| number.parse().ok().map(Process)).collect())
+    }
+
+    /// Whether it lives, and has not merely not been reaped.
+    #[must_use]
+    pub fn is_alive(self) -> bool {
+        let stat = fs::read_to_string(self.path("stat")).unwrap_or_default();
+        // The name, in parentheses, may hold anything.
+        let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+        state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
+    }
+
     /// Where its descriptors lead.
     #[must_use]
     pub fn descriptors(self) -> Option<Vec<PathBuf>> {

@@ -6,6 +6,8 @@ mod check;
 mod ends;
 #[path = "serve/journal.rs"]
 mod journal;
+#[path = "serve/killer.rs"]
+mod killer;
 #[path = "serve/load.rs"]
 mod load;
 #[path = "serve/many.rs"]

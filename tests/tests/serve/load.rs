@@ -1,22 +1,19 @@
 //! Sixteen tenants under load, whose workers are killed all the time.
 
+use crate::killer::Killer;
 use crate::{FACTS, GO, READY};
 use anyhow::{Context, Result};
 use kcov_tests::process::Process;
 use kcov_tests::report::Report;
 use kcov_tests::service::{Service, tenant};
 use kcov_tests::{Control, Session, client};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use std::fs;
 use std::path::PathBuf;
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Tenants under load.
 const TENANTS: usize = 16;
-/// Time between two kills.
-const BETWEEN: Duration = Duration::from_millis(10);
 /// What the clients do that is traced; no futex among it: to the C library an EIO of a futex is a reason to abort.
 const TRACE: &str = "trace = [\"kcov\", \"getppid\", \"read\", \"dup\"]";
 /// Two deadlines, milliseconds: a call that takes this long was forgotten.
@@ -54,24 +51,6 @@ impl Load {
         Ok(Load { service, controls, reports })
     }
 
-    /// Kills a random worker again and again, those below `spared` excepted. Returns how many.
-    fn kill_for(&self, time: Duration, spared: Option<Process>) -> u64 {
-        let is_victim = |zygote: &Process| spared.is_none_or(|spared| !zygote.descends_from(spared));
-        let zygotes = || self.service.session.named("kcov-zygote").into_iter().filter(is_victim).collect();
-        let (mut known, mut looked): (Vec<Process>, _) = (zygotes(), Instant::now());
-        let (start, mut kills, mut random) = (Instant::now(), 0, fastrand::Rng::with_seed(16));
-        while start.elapsed() < time {
-            if looked.elapsed() > Duration::from_secs(2) {
-                (known, looked) = (zygotes(), Instant::now());
-            }
-            let worker = random.choice(&known).and_then(|zygote| child_of(*zygote));
-            // It may have ended by itself.
-            kills += worker.map_or(0, |pid| u64::from(kill(Pid::from_raw(pid), Signal::SIGKILL).is_ok()));
-            sleep(BETWEEN);
-        }
-        kills
-    }
-
     /// Lets the clients end, and asserts that nothing went wrong and nothing is left.
     fn finish(self) -> Result<[u64; 5]> {
         let Load { service, controls, reports } = self;
@@ -98,21 +77,15 @@ impl Load {
     }
 }
 
-/// The worker of a zygote.
-fn child_of(zygote: Process) -> Option<i32> {
-    let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", zygote.0)).ok()?;
-    children.split_whitespace().next()?.parse().ok()
-}
-
 /// Whatever workers die, each caller gets its answer or EIO, the answer is right, and nothing is left.
 #[test]
 fn sixteen_tenants_survive_the_death_of_their_workers() -> Result<()> {
-    let time = Duration::from_secs(if kcov_tests::long() { 600 } else { 8 });
+    let time = Duration::from_secs(if kcov_tests::long() { 600 } else { 20 });
     let load = Load::start()?;
-    let kills = load.kill_for(time, None);
+    let kills = Killer::new(&load.service.session, None).kill_for(time);
     let sums = load.finish()?;
-    println!("{kills} workers killed in {time:?}; {:?}", FACT_NAMES.iter().zip(sums).collect::<Vec<_>>());
-    assert!(kills > 20, "{kills} kills");
+    println!("{kills}; {:?}", FACT_NAMES.iter().zip(sums).collect::<Vec<_>>());
+    assert!(kills.kills >= kills.ticks() / 3, "{kills}");
     assert_eq!((sums[2], sums[4]), (0, 0), "wrong results, descriptors left over");
     assert!(sums[3] < FORGOTTEN_MS, "a call took {} ms", sums[3]);
     Ok(())
@@ -132,7 +105,7 @@ fn a_quiet_tenant_hardly_notices() -> Result<()> {
     let measure = |kills: bool, round: u64| -> Result<[u64; 3]> {
         control.set(GO, 2 * round - 1)?;
         if kills {
-            load.kill_for(time, broker);
+            println!("{}", Killer::new(&load.service.session, broker).kill_for(time));
         } else {
             sleep(time);
         }
