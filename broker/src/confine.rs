@@ -62,15 +62,17 @@ fn step(step: &'static str) -> impl FnOnce(Errno) -> ConfineError {
 /// # Errors
 /// [`ConfineError`], after which the process must end.
 pub fn broker() -> Result<(), ConfineError> {
-    confine(Who::Broker, BROKER_CAPABILITIES)
+    // First, while all calls can be made.
+    confine(&build(Who::Broker)?, BROKER_CAPABILITIES)
 }
 
-/// Confines a reader: after its fork, with its descriptors in place.
+/// Confines a reader: after its fork, with its descriptors in place. `program` is [`build`]'s for readers, built once, as a
+/// reader is started for each worker and callers wait for it.
 ///
 /// # Errors
 /// [`ConfineError`], after which the process must end.
-pub fn reader() -> Result<(), ConfineError> {
-    confine(Who::Reader, READER_CAPABILITIES)
+pub fn reader(program: &Bpf) -> Result<(), ConfineError> {
+    confine(program, READER_CAPABILITIES)
 }
 
 /// Closes every descriptor but `keep` and standard error; standard input and output lead to `/dev/null`.
@@ -85,16 +87,14 @@ pub fn keep_only(keep: &[BorrowedFd<'_>]) -> Result<(), ConfineError> {
     privilege::close_others(&keep).map_err(step("close descriptors"))
 }
 
-fn confine(who: Who, capabilities: u64) -> Result<(), ConfineError> {
-    // First, while all calls can be made.
-    let program = build(who)?;
+fn confine(program: &Bpf, capabilities: u64) -> Result<(), ConfineError> {
     let held = privilege::capabilities().map_err(step("capget"))?;
     if held.effective & privilege::SETPCAP != 0 {
         privilege::limit_bounding_set(capabilities).map_err(step("prctl(PR_CAPBSET_DROP)"))?;
     }
     // Without inheritable ones there are no ambient ones either (cap_capset, security/commoncap.c).
     privilege::set_capabilities(held.permitted & capabilities).map_err(step("capset"))?;
-    filter::confine(&program).map_err(step("seccomp"))
+    filter::confine(program).map_err(step("seccomp"))
 }
 
 /// Builds the filter of the rules for `who`, for this machine's own table; calls of another table are denied alike.

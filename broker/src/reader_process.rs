@@ -105,9 +105,8 @@ impl Drop for ReaderProcess {
 }
 
 impl Tenant {
-    /// Starts a reader for worker `worker`. Returns the worker's end of its socket.
-    pub(crate) fn start_reader(&mut self, worker: u32) -> Result<OwnedFd, TenantError> {
-        let (requests, workers_end) = socket::pair()?;
+    /// Starts a reader for worker `worker`, which takes its requests from `requests`.
+    pub(crate) fn start_reader(&mut self, worker: u32, requests: OwnedFd) -> Result<(), TenantError> {
         let (ours, theirs) = socket::pair()?;
         let busy = SharedWords::new(c"kcov-busy", slot::WORDS).map_err(system("making a slot"))?;
         let (placeholders, devices) = (self.placeholders.clone(), self.devices.clone());
@@ -132,7 +131,7 @@ impl Tenant {
             relieved: false,
         };
         self.readers.insert(index, reader);
-        Ok(workers_end)
+        Ok(())
     }
 
     /// The worker says that its reader is gone: the socket to the next one.
@@ -195,7 +194,7 @@ impl Tenant {
 
     /// Gives `worker` a new reader, which serves `waiting` first.
     fn succeed(&mut self, number: u32, waiting: Vec<(ReaderRequest, Vec<u8>)>) {
-        let next = self.workers.contains_key(&number).then(|| self.start_reader(number));
+        let next = self.workers.contains_key(&number).then(|| self.start_next_reader(number));
         let socket = next
             .and_then(|started| started.inspect_err(|error| error!(%error, "no reader for a worker")).ok());
         for (request, bytes) in waiting {
@@ -209,6 +208,13 @@ impl Tenant {
         if let Some(worker) = self.workers.get_mut(&number) {
             worker.fresh_reader = socket;
         }
+    }
+
+    /// Starts one more reader for a worker. Returns the worker's end of its socket.
+    fn start_next_reader(&mut self, worker: u32) -> Result<OwnedFd, TenantError> {
+        let (requests, workers_end) = socket::pair()?;
+        self.start_reader(worker, requests)?;
+        Ok(workers_end)
     }
 
     /// A reader did not get to the end of what `worker` asked of it: `EIO` to the caller, unless another worker handles

@@ -12,7 +12,8 @@ mod zygote;
 
 use crate::artifact;
 use crate::cgroup::Group;
-use crate::confine;
+use crate::confine::{self, rules::Who};
+use crate::filter::Bpf;
 use crate::launch::{Launch, OnBrokerDeath};
 use crate::live::Publication;
 use crate::sys::fork;
@@ -39,6 +40,8 @@ pub fn serve(socket: OwnedFd, launch: &Launch) -> i32 {
     launch.name_process(c"kcov-spawner");
     // The workers of a zygote that died come here, and are reaped.
     let _ = nix::sys::prctl::set_child_subreaper(true);
+    // Once, and not by each reader, as callers wait for those.
+    let Ok(readers_filter) = confine::build(Who::Reader) else { return 1 };
     let mut channel = Channel::from(socket);
     let mut tender = None;
     let mut group = None;
@@ -54,7 +57,9 @@ pub fn serve(socket: OwnedFd, launch: &Launch) -> i32 {
         match channel.receive::<Start>() {
             Ok((order, descriptors)) => {
                 let for_tender = matches!(order, Start::Tender { .. });
-                let Ok(started) = start(order, descriptors, launch, &mut group, &mut channel) else {
+                let Ok(started) =
+                    start(order, descriptors, launch, &readers_filter, &mut group, &mut channel)
+                else {
                     return 1;
                 };
                 if for_tender {
@@ -140,6 +145,7 @@ fn start(
     order: Start,
     descriptors: Vec<OwnedFd>,
     launch: &Launch,
+    readers_filter: &Bpf,
     group: &mut Option<Group>,
     channel: &mut Channel,
 ) -> Result<Option<Pid>, ChannelError> {
@@ -155,7 +161,7 @@ fn start(
         Start::Sightings(seen) => artifact::write::count(&seen, launch),
         Start::Reader { tender, placeholders, devices } => {
             launch.name_process(c"kcov-reader");
-            reader::serve(descriptors, &launch.quotas, tender, placeholders, devices)
+            reader::serve(descriptors, &launch.quotas, tender, placeholders, devices, readers_filter)
         }
     });
     let started = forked.and_then(|pid| Ok((pid, pidfd_open(pid.as_raw() as u32, false)?)));

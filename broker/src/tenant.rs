@@ -154,7 +154,7 @@ impl Tenant {
         let (our_orders, their_orders) = socket::pair()?;
         let slot = SharedWords::new(c"kcov-slot", slot::WORDS).map_err(system("making a slot"))?;
         slot[slot::TIMED].store(self.launch.timed(), Ordering::Relaxed);
-        let reader_socket = self.start_reader(index)?;
+        let (requests, workers_end) = socket::pair()?;
         let order = ZygoteRequest::Fork { index };
         let journal =
             SharedWords::new(c"kcov-journal", journal::WORDS).map_err(system("making a journal"))?;
@@ -163,7 +163,7 @@ impl Tenant {
             &self.listener,
             &theirs,
             &their_orders,
-            &reader_socket,
+            &workers_end,
             &slot.file(),
             &self.roster,
             &journal.file(),
@@ -176,7 +176,9 @@ impl Tenant {
         }
         let sockets = Sockets { channel: ours.into(), orders: our_orders.into(), output, journal };
         self.expected = Some(Expected { index, sockets, slot, since: Instant::now() });
-        Ok(())
+        drop(workers_end);
+        // Last: the zygote forks meanwhile, and callers wait for the worker before they wait for its reader.
+        self.start_reader(index, requests)
     }
 
     /// The zygote says that the worker is forked.

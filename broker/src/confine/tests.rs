@@ -213,7 +213,7 @@ fn pair() -> (OwnedFd, OwnedFd) {
 
 /// Runs `work` in a confined child and, once it is done, looks at the child.
 fn at_work(
-    confine: fn() -> Result<(), ConfineError>,
+    confine: impl Fn() -> Result<(), ConfineError>,
     capabilities: u64,
     work: impl Fn() -> Result<(), &'static str>,
 ) {
@@ -276,14 +276,20 @@ fn a_confined_reader_can_look_and_nothing_else() {
         return;
     }
     let (tenant, file) = tenant();
-    at_work(reader, READER_CAPABILITIES, || {
-        stat(format!("/proc/{tenant}/fd/{file}").as_str()).map_err(|_| "identity of a tenant's file")?;
-        open(format!("/proc/{tenant}/root").as_str(), OFlag::O_PATH, Mode::empty()).map_err(|_| "root")?;
-        std::fs::read_to_string(format!("/proc/{tenant}/status"))
-            .map(drop)
-            .map_err(|_| "status of the tenant")
-    });
-    let writes = end_of(|| match reader() {
+    let program = build(Who::Reader).expect("a filter");
+    at_work(
+        || reader(&program),
+        READER_CAPABILITIES,
+        || {
+            stat(format!("/proc/{tenant}/fd/{file}").as_str()).map_err(|_| "identity of a tenant's file")?;
+            open(format!("/proc/{tenant}/root").as_str(), OFlag::O_PATH, Mode::empty())
+                .map_err(|_| "root")?;
+            std::fs::read_to_string(format!("/proc/{tenant}/status"))
+                .map(drop)
+                .map_err(|_| "status of the tenant")
+        },
+    );
+    let writes = end_of(|| match reader(&program) {
         Ok(()) => i32::from(open("/dev/null", OFlag::O_RDWR, Mode::empty()).is_ok()),
         Err(_) => UNCONFINED,
     });

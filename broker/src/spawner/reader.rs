@@ -2,6 +2,7 @@
 
 use crate::allowance::Allowance;
 use crate::confine;
+use crate::filter::Bpf;
 use crate::quotas::Quotas;
 use crate::reader::{self, DeviceFiles, Sockets, TenantRoot};
 use crate::sys::memfd;
@@ -17,6 +18,7 @@ pub fn serve(
     tender: u32,
     placeholders: Vec<FileId>,
     devices: Vec<FileId>,
+    filter: &Bpf,
 ) -> i32 {
     let Ok([requests, broker, listener, busy, allowance]) = <[OwnedFd; 5]>::try_from(descriptors) else {
         return 1;
@@ -27,7 +29,7 @@ pub fn serve(
     let sockets = Sockets { requests, broker, listener, busy, allowance };
     let Sockets { requests, broker, listener, busy, allowance } = &sockets;
     let keep = [requests.as_fd(), broker.as_fd(), listener.as_fd(), busy.file(), allowance.file()];
-    if confine::keep_only(&keep).and_then(|()| confine::reader()).is_err() {
+    if confine::keep_only(&keep).and_then(|()| confine::reader(filter)).is_err() {
         return 1;
     }
     reader::serve(sockets, TenantRoot { pid: tender }, DeviceFiles { placeholders, devices, memfd_device })
