@@ -1,12 +1,19 @@
 //! The penalty for handlers that crash again and again: how long their tenant waits for its next worker.
 //!
 //! A fork costs the machine more than a call does: a handler that crashes over every call would have the broker do
-//! nothing else. The first crashes cost nothing, as fuzzing has many; from then on each doubles the wait. A worker that
-//! has served well ends that. Of those that die at birth there are few before the tenant is given up: the waits give a
-//! machine time that has no memory or no process left, and only the first costs nothing. No wait is longer than half of
-//! the deadline, so callers have the next worker, or their `EIO`, within it.
+//! nothing else. The first crashes cost nothing, as fuzzing has many. What follows costs time in two ways, and the longer
+//! wait counts:
+//!
+//! - of crashes *in a row*, each doubles the wait. A worker that has served well ends that;
+//! - of crashes *over time*, so many a second are free, whatever was served between them, and a second's worth may come at
+//!   once. Each further one waits until it would be free.
+//!
+//! Those that die at birth may be few before the tenant is given up: the waits give a machine time that has no memory or
+//! no process left, and only the first costs nothing. Somebody else may kill them as well, so some time has to pass, too.
+//!
+//! No wait is longer than half of the deadline, so callers have the next worker, or their `EIO`, within it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Crashes in a row that cost nothing.
 const FREE: u32 = 16;
@@ -14,23 +21,66 @@ const FREE: u32 = 16;
 const FIRST: Duration = Duration::from_millis(5);
 /// Calls after which a worker has served well.
 const GOOD: u64 = 16;
+/// The crashes that are free in so much time may come at once.
+const AT_ONCE: Duration = Duration::from_secs(1);
+/// What the log has told of too many crashes over time, it does not tell again before.
+const TOLD: Duration = Duration::from_secs(60);
 
-/// The crashes in a row of a tenant's workers.
+/// Why a worker waits, if that is new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begins {
+    /// Too many crashes in a row.
+    InARow,
+    /// Too many of late.
+    OverTime,
+}
+
+/// The crashes of a tenant's workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BackOff {
     most: Duration,
     in_a_row: u32,
+    /// Time that a crash is paid for by; `None` if none is.
+    each: Option<Duration>,
+    /// When all crashes so far are paid for.
+    paid: Option<Instant>,
+    /// When the log was last told of too many over time.
+    told: Option<Instant>,
+    begins: Option<Begins>,
 }
 
 impl BackOff {
-    /// None so far. No wait is longer than `most` or half of `deadline`.
+    /// None so far, and `rate` crashes a second that cost nothing. No wait is longer than `most` or half of `deadline`.
     #[must_use]
-    pub fn new(most: Duration, deadline: Duration) -> Self {
-        BackOff { most: most.min(deadline / 2), in_a_row: 0 }
+    pub fn new(most: Duration, rate: u64, deadline: Duration) -> Self {
+        let each = AT_ONCE.as_nanos().checked_div(rate.into());
+        BackOff {
+            most: most.min(deadline / 2),
+            in_a_row: 0,
+            each: each.map(|nanoseconds| Duration::from_nanos(nanoseconds as u64)),
+            paid: None,
+            told: None,
+            begins: None,
+        }
     }
 
     /// A worker crashed that had taken so many calls. Returns how long its successor has to wait.
-    pub fn crashed(&mut self, taken: u64) -> Duration {
+    pub fn crashed(&mut self, taken: u64, now: Instant) -> Duration {
+        let (in_a_row, over_time) = (self.in_a_row(taken), self.over_time(now));
+        let is_news = self.told.is_none_or(|told| now.saturating_duration_since(told) >= TOLD);
+        self.begins = match self.in_a_row {
+            _ if in_a_row.max(over_time).is_zero() => None,
+            crashes if crashes == FREE + 1 => Some(Begins::InARow),
+            _ if over_time > in_a_row && is_news => Some(Begins::OverTime),
+            _ => None,
+        };
+        if self.begins == Some(Begins::OverTime) {
+            self.told = Some(now);
+        }
+        in_a_row.max(over_time)
+    }
+
+    fn in_a_row(&mut self, taken: u64) -> Duration {
         self.in_a_row = if taken > GOOD { 1 } else { self.in_a_row.saturating_add(1) };
         match self.in_a_row.checked_sub(FREE + 1) {
             None => Duration::ZERO,
@@ -38,10 +88,20 @@ impl BackOff {
         }
     }
 
-    /// Whether the last crash was the first that cost something.
+    fn over_time(&mut self, now: Instant) -> Duration {
+        let Some(each) = self.each else { return self.most };
+        let paid = self.paid.map_or(now, |paid| paid.max(now)) + each;
+        let over = paid.saturating_duration_since(now + AT_ONCE);
+        let wait = over.min(self.most);
+        // What is beyond the longest wait is forgiven.
+        self.paid = Some(paid - (over - wait));
+        wait
+    }
+
+    /// Why the last crash costs something, if those before did not.
     #[must_use]
-    pub fn begins(&self) -> bool {
-        self.in_a_row == FREE + 1
+    pub fn begins(&self) -> Option<Begins> {
+        self.begins
     }
 
     /// The last so many workers died before they served. Returns how long their successor has to wait.
@@ -55,55 +115,34 @@ impl BackOff {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// The workers in a row that died before they served.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Stillborn {
+    in_a_row: u32,
+    since: Option<Instant>,
+}
 
-    const MOST: Duration = Duration::from_secs(1);
-
-    fn waits(back_off: &mut BackOff, crashes: usize, taken: u64) -> Vec<Duration> {
-        (0..crashes).map(|_| back_off.crashed(taken)).collect()
+impl Stillborn {
+    /// One more. Returns how many there are.
+    pub fn add(&mut self, now: Instant) -> u32 {
+        self.since.get_or_insert(now);
+        self.in_a_row = self.in_a_row.saturating_add(1);
+        self.in_a_row
     }
 
-    #[test]
-    fn waits_double_after_the_first_crashes_up_to_the_bound() {
-        let mut back_off = BackOff::new(MOST, 10 * MOST);
-        assert!(waits(&mut back_off, FREE as usize, 1).iter().all(Duration::is_zero));
-        assert!(!back_off.begins());
-        assert_eq!((back_off.crashed(1), back_off.begins()), (FIRST, true));
-        assert_eq!(waits(&mut back_off, 2, 1), [2 * FIRST, 4 * FIRST]);
-        assert!(!back_off.begins());
-        assert_eq!(waits(&mut back_off, 100, 1).last(), Some(&MOST));
-        back_off.in_a_row = u32::MAX;
-        assert_eq!(back_off.crashed(0), MOST);
-    }
-
-    #[test]
-    fn good_service_ends_it() {
-        let mut back_off = BackOff::new(MOST, 10 * MOST);
-        waits(&mut back_off, 100, 1);
-        assert_eq!(back_off.crashed(GOOD + 1), Duration::ZERO);
-        assert!(waits(&mut back_off, FREE as usize - 1, GOOD).iter().all(Duration::is_zero));
-        assert_eq!(back_off.crashed(GOOD), FIRST);
-    }
-
-    #[test]
-    fn no_wait_is_longer_than_half_of_the_deadline() {
-        let mut back_off = BackOff::new(MOST, Duration::from_millis(300));
-        assert_eq!(waits(&mut back_off, 100, 0).last(), Some(&Duration::from_millis(150)));
-    }
-
-    #[test]
-    fn those_that_die_at_birth_wait_from_the_second_on() {
-        let back_off = BackOff::new(MOST, 10 * MOST);
-        let waits = [0, 1, 2, 3, 4, 20, u32::MAX].map(|in_a_row| back_off.stillborn(in_a_row));
-        assert_eq!(waits, [Duration::ZERO, Duration::ZERO, FIRST, 2 * FIRST, 4 * FIRST, MOST, MOST]);
-    }
-
-    #[test]
-    fn it_can_be_switched_off() {
-        let mut back_off = BackOff::new(Duration::ZERO, MOST);
-        assert!(waits(&mut back_off, 100, 0).iter().all(Duration::is_zero));
-        assert!(back_off.stillborn(7).is_zero());
+    /// Whether there will be no other.
+    #[must_use]
+    pub fn is_hopeless(&self, now: Instant) -> bool {
+        /// Fewer may have been killed by chance.
+        const FEW: u32 = 8;
+        /// As many come about without a wait between them.
+        const MANY: u32 = 64;
+        /// So long nobody kills each of them.
+        const LONG: Duration = Duration::from_secs(3);
+        let long = self.since.is_some_and(|since| now.saturating_duration_since(since) >= LONG);
+        self.in_a_row >= MANY || self.in_a_row >= FEW && long
     }
 }
+
+#[cfg(test)]
+mod tests;

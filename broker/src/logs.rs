@@ -14,7 +14,7 @@
 //! | `worker_lost` | a worker was dead, or none of the zygote's, when the broker heard of it | pid, errno |
 //! | `retry` | a call of an idempotent handler goes to the next worker | tid, call |
 //! | `reader_stuck` | a reader was past its deadline | worker |
-//! | `back_off` | the next worker waits, as some in a row have died | milliseconds |
+//! | `back_off` | the next worker waits, as some in a row have died, or too many of late | milliseconds, option |
 //! | `zygote_crash` | a zygote ended | error |
 //! | `tender_crash` | a tender was killed, and its tenant ends | |
 //! | `quota` | something was refused over a quota; of each quota at most every 10 seconds, and at the end | what, bound, times, errno, option, key |

@@ -22,7 +22,9 @@ pub struct Quotas {
     pub assist_rate: u64,
     /// Bytes of those, a second.
     pub assist_bytes: u64,
-    /// Longest wait for the next worker after crashes in a row.
+    /// Crashes of workers a second that cost nothing.
+    pub crash_rate: u64,
+    /// Longest wait for the next worker after crashes in a row, or too many over time.
     pub restart_delay: Duration,
     /// Artifacts of crashes, those of earlier runs in the same folder among them.
     pub artifacts: Bounds,
@@ -39,6 +41,8 @@ impl Default for Quotas {
             // Far beyond what one worker can ask for: 30,000 and 0.2 GiB a second, on a busy machine.
             assist_rate: 1_000_000,
             assist_bytes: 8 << 30,
+            // A tenth of a processor, and more than whoever looks for crashes finds for long.
+            crash_rate: 32,
             restart_delay: Duration::from_secs(1),
             artifacts: Bounds::default(),
         }

@@ -86,7 +86,12 @@ pub struct RunArgs {
     #[arg(long, value_name = "PARENT")]
     cgroup: Option<cgroup::Parent>,
 
-    /// Longest wait for the next worker when some in a row have crashed, at most half of the deadline
+    /// Crashes of workers a second that cost nothing; after further ones the next worker waits until they would be free.
+    /// With 0 it waits after each
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    max_crash_rate: u64,
+
+    /// Longest wait for the next worker when some in a row have crashed, or too many of late; at most half of the deadline
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_time)]
     max_restart_delay: Duration,
 
@@ -291,6 +296,7 @@ impl RunArgs {
             handles: self.max_handles,
             assist_rate: self.max_assist_rate,
             assist_bytes: self.max_assist_bytes,
+            crash_rate: self.max_crash_rate,
             restart_delay: self.max_restart_delay,
             artifacts: Bounds { count: self.max_artifacts, bytes: self.max_artifact_bytes },
         }

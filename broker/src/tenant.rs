@@ -2,7 +2,7 @@
 
 use crate::allowance::Allowance;
 use crate::artifact::keeper::Keeper;
-use crate::back_off::BackOff;
+use crate::back_off::{BackOff, Begins, Stillborn};
 use crate::crash_log::CrashLog;
 use crate::files::Files;
 use crate::hidden::Overdue;
@@ -124,8 +124,8 @@ pub struct Tenant {
     /// The last notification that somebody named and that was in flight then.
     pub(crate) last_id: Option<NotificationId>,
     /// Workers in a row that died before they served.
-    pub(crate) stillborn: u32,
-    /// Workers in a row that crashed while they served.
+    pub(crate) stillborn: Stillborn,
+    /// What the crashes of those that served cost.
     pub(crate) back_off: BackOff,
     /// When the next one starts, if its predecessors' crashes hold it up.
     pub(crate) start_due: Option<Instant>,
@@ -222,7 +222,7 @@ impl Tenant {
 
     /// The worker is up.
     pub(crate) fn worker_is_ready(&mut self, index: u32) {
-        self.stillborn = 0;
+        self.stillborn = Stillborn::default();
         debug!(event = "worker_ready", index, "worker serves");
         self.send_orders();
     }
@@ -232,26 +232,32 @@ impl Tenant {
     /// # Errors
     /// As [`start_worker`](Self::start_worker).
     pub(crate) fn worker_crashed(&mut self, taken: u64) -> Result<(), TenantError> {
-        let wait = self.back_off.crashed(taken);
+        let wait = self.back_off.crashed(taken, Instant::now());
         let begins = self.back_off.begins();
         self.start_worker_after(wait, begins)
     }
 
-    /// `begins`: it is the first to wait of those that follow crashes.
-    fn start_worker_after(&mut self, wait: Duration, begins: bool) -> Result<(), TenantError> {
+    /// `begins`: why it is the first to wait of those that follow crashes, if it is.
+    fn start_worker_after(&mut self, wait: Duration, begins: Option<Begins>) -> Result<(), TenantError> {
         if wait.is_zero() {
             return self.start_worker();
         }
         self.counters.starts_delayed += 1;
         let milliseconds = wait.as_millis() as u64;
-        if begins {
-            let option = "--max-restart-delay";
-            warn!(
-                event = "back_off",
-                milliseconds, option, "workers crash in a row: each next one waits longer"
-            );
-        } else {
-            info!(event = "back_off", milliseconds, "workers die in a row: the next one waits");
+        let event = "back_off";
+        match begins {
+            Some(Begins::InARow) => {
+                let option = "--max-restart-delay";
+                warn!(event, milliseconds, option, "workers crash in a row: each next one waits longer");
+            }
+            Some(Begins::OverTime) => {
+                let option = "--max-crash-rate";
+                warn!(
+                    event,
+                    milliseconds, option, "workers crash often: each next one waits until that is free"
+                );
+            }
+            None => info!(event, milliseconds, "workers die again and again: the next one waits"),
         }
         self.start_due = Some(Instant::now() + wait);
         Ok(())
@@ -275,12 +281,12 @@ impl Tenant {
     /// # Errors
     /// [`TenantError::Workers`] if that goes on.
     pub(crate) fn worker_failed_to_start(&mut self) -> Result<(), TenantError> {
-        const STILLBORN: u32 = 8;
-        self.stillborn += 1;
-        if self.stillborn >= STILLBORN {
+        let now = Instant::now();
+        let in_a_row = self.stillborn.add(now);
+        if self.stillborn.is_hopeless(now) {
             return Err(TenantError::Workers);
         }
-        self.start_worker_after(self.back_off.stillborn(self.stillborn), false)
+        self.start_worker_after(self.back_off.stillborn(in_a_row), None)
     }
 
     /// Lets go of everything and waits for the spawner, which outlives the other helpers.

@@ -63,6 +63,23 @@ fn workers_that_crash_in_a_row_are_started_ever_later() -> Result<()> {
     Ok(())
 }
 
+/// Calls that are served well between two crashes do not make up for those.
+#[test]
+fn workers_that_crash_often_are_started_later() -> Result<()> {
+    let asks = [&["7100:5"; 17][..], &["7101"]].concat().repeat(3);
+    let options = ["--max-restart-delay", "50ms"];
+    for (rate, delayed) in [("0", 3), ("1000000", 0)] {
+        let outcome = run(&asks, &[&options[..], &["--max-crash-rate", rate]].concat())?.output()?;
+        let report = outcome.report()?;
+        assert_eq!((report.worker_crashes, report.starts_delayed), (3, delayed), "{}", outcome.stderr);
+        assert!(outcome.stdout.lines().all(|line| line == "7100 5 0" || line == format!("7101 {EIO} 1")));
+        let waits = outcome.events().into_iter().filter(|event| event.name() == "back_off");
+        let option = waits.filter_map(|event| event.field("option")).next();
+        assert_eq!(option.as_deref(), (delayed > 0).then_some("--max-crash-rate"), "{}", outcome.stderr);
+    }
+    Ok(())
+}
+
 /// The worker that a handler like that has at last serves; if there is none, the run ends and says why.
 #[test]
 fn workers_that_die_before_they_serve_are_started_ever_later_and_not_for_ever() -> Result<()> {

@@ -185,7 +185,7 @@ impl Broker {
         let clock = Clock::new().map_err(system("timerfd_create"))?;
         poller.add(&clock, Token::Clock).map_err(system("watching the clock"))?;
         let deadline = launch.deadline;
-        let back_off = BackOff::new(launch.quotas.restart_delay, launch.deadline);
+        let back_off = BackOff::new(launch.quotas.restart_delay, launch.quotas.crash_rate, launch.deadline);
         let mut tenant = Tenant {
             launch,
             poller: poller.clone(),
@@ -213,7 +213,7 @@ impl Broker {
             readers: Default::default(),
             next_reader: 0,
             last_id: None,
-            stillborn: 0,
+            stillborn: Default::default(),
             back_off,
             start_due: None,
             counters: Counters::default(),

@@ -288,10 +288,18 @@ pub const QUOTAS: Keys = Keys {
         ),
         key("assist-bytes", Kind::Size, Some("\"8G\""), "Bytes of them a second."),
         key(
+            "crash-rate",
+            Kind::Count,
+            Some("32"),
+            "Crashes of workers a second that cost nothing, a second's worth at once; after further ones the next worker \
+             waits until they would be free. With 0 it waits after each.",
+        ),
+        key(
             "restart-delay",
             Kind::Time,
             Some("\"1s\""),
-            "Longest wait for the next worker when some in a row have crashed, at most half of the deadline.",
+            "Longest wait for the next worker when some in a row have crashed, or more than crash-rate allows; at most half \
+             of the deadline.",
         ),
         key(
             "artifacts",

@@ -282,6 +282,7 @@ fn quotas(section: &Section<'_>) -> Quotas {
         quotas.handles = number(&section, "handles", quotas.handles);
         quotas.assist_rate = section.read_or("assist-rate", quotas.assist_rate, values::count(0));
         quotas.assist_bytes = section.read_or("assist-bytes", quotas.assist_bytes, values::bytes);
+        quotas.crash_rate = section.read_or("crash-rate", quotas.crash_rate, values::count(0));
         quotas.restart_delay = section.read_or("restart-delay", quotas.restart_delay, values::time);
         quotas.artifacts.count = number(&section, "artifacts", quotas.artifacts.count);
         quotas.artifacts.bytes = section.read_or("artifact-bytes", quotas.artifacts.bytes, values::bytes);
