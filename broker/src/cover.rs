@@ -24,7 +24,7 @@ pub mod text;
 mod tests;
 
 use crate::run::{self, RunArgs};
-use crate::symbolize::{Kind, Location, Symbolizer};
+use crate::symbolize::{Kind, Location, SourceLine, Symbolizer};
 use anyhow::Context;
 use kcov_proto::cover_map::CoverMarks;
 use kcov_proto::site::{ID_BASE, SiteKind, TEXT_END};
@@ -152,6 +152,9 @@ impl Points {
                 let own = location.as_ref().is_some_and(is_own);
                 let mut point = point(pc, location);
                 point.file = sources.locate(&point.file, built);
+                let mut located =
+                    |SourceLine { file, line }| SourceLine { file: sources.locate(&file, built), line };
+                point.lines = module.lines(pc).map(|lines| lines.into_iter().map(&mut located).collect());
                 if kind != Some(Kind::Site(SiteKind::Cmp)) {
                     if own { &mut points.own } else { &mut points.theirs }.push(point);
                 }
@@ -183,9 +186,9 @@ fn is_own(site: &Location) -> bool {
 fn point(pc: u64, location: Option<Location>) -> Point {
     let unknown = || UNKNOWN.to_owned();
     let Some(Location { function, file, line, .. }) = location else {
-        return Point { pc, function: unknown(), file: unknown(), line: 0 };
+        return Point { pc, function: unknown(), file: unknown(), line: 0, lines: None };
     };
-    Point { pc, function, file: file.unwrap_or_else(unknown), line: line.unwrap_or(0) }
+    Point { pc, function, file: file.unwrap_or_else(unknown), line: line.unwrap_or(0), lines: None }
 }
 
 fn is_wanted(path: &str, include: &[glob::Pattern], exclude: &[glob::Pattern]) -> bool {

@@ -6,13 +6,14 @@
 
 mod debug_info;
 mod elf;
+mod flow;
 mod location;
 mod missing;
 mod module;
 mod symbolizer;
 mod trace_calls;
 
-pub use debug_info::{SourceFrame, frames_at};
+pub use debug_info::{SourceFrame, SourceLine, frames_at};
 pub use location::{Kind, Location};
 pub use module::Module;
 pub use symbolizer::{SymbolizeError, Symbolizer};

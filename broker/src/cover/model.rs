@@ -1,5 +1,6 @@
 //! What was covered, by file, function and line: a pure function of the points of the handlers and of the marks.
 
+use crate::symbolize::SourceLine;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -17,6 +18,38 @@ pub struct Point {
     pub file: String,
     /// From 1; 0 if the binary does not say.
     pub line: u32,
+    /// The lines that run whenever it is reached, if they are known; its own need not be among them. None at all if it
+    /// is alone in its block.
+    pub lines: Option<Vec<SourceLine>>,
+}
+
+impl Point {
+    /// Its own line.
+    fn own(&self) -> Option<SourceLine> {
+        (self.line > 0).then(|| SourceLine { file: self.file.clone(), line: self.line })
+    }
+}
+
+/// The lines that points speak for, with how many of those that do are covered. Of a block in which nothing is but the
+/// point, as that of a `break`, that is the point's line, unless others run with that one: where several returns meet,
+/// a compiler has given it the line of one of them.
+fn lines_of(points: &[Point], is_covered: impl Fn(u64) -> bool) -> BTreeMap<SourceLine, Tally> {
+    let mut lines: BTreeMap<SourceLine, Tally> = BTreeMap::new();
+    let mut alone: BTreeMap<SourceLine, Tally> = BTreeMap::new();
+    for point in points {
+        let (place, of_it) = match &point.lines {
+            Some(block) if block.is_empty() => (&mut alone, point.own().into_iter().collect()),
+            Some(block) => (&mut lines, block.clone()),
+            None => (&mut lines, Vec::from_iter(point.own())),
+        };
+        for line in of_it {
+            place.entry(line).or_default().add(is_covered(point.pc));
+        }
+    }
+    for (line, tally) in alone {
+        lines.entry(line).or_insert(tally);
+    }
+    lines
 }
 
 /// So many of so many.
@@ -65,7 +98,7 @@ impl Tally {
 pub struct Totals {
     /// Points.
     pub points: Tally,
-    /// Lines with points: covered, if one of them is.
+    /// Lines that run with a point: covered, if one of those is.
     pub lines: Tally,
     /// Functions with points: covered, if one of them is.
     pub functions: Tally,
@@ -91,7 +124,7 @@ pub struct FileCoverage {
     pub totals: Totals,
     /// In the order of their lines.
     pub functions: Vec<FunctionCoverage>,
-    /// Points by line.
+    /// Points by the lines that run with them.
     pub lines: BTreeMap<u32, Tally>,
 }
 
@@ -107,12 +140,20 @@ pub struct Coverage {
 impl Coverage {
     /// Of these points, those for which `is_covered` says so.
     pub fn new(points: impl IntoIterator<Item = Point>, is_covered: impl Fn(u64) -> bool) -> Self {
+        let points: Vec<Point> = points.into_iter().collect();
+        let mut lines: BTreeMap<String, BTreeMap<u32, Tally>> = BTreeMap::new();
+        for (SourceLine { file, line }, tally) in lines_of(&points, &is_covered) {
+            lines.entry(file).or_default().insert(line, tally);
+        }
         let mut files: BTreeMap<String, Vec<Point>> = BTreeMap::new();
         for point in points {
             files.entry(point.file.clone()).or_default().push(point);
         }
-        let files: Vec<_> =
-            files.into_iter().map(|(path, points)| FileCoverage::new(path, &points, &is_covered)).collect();
+        let file = |(path, points): (String, Vec<Point>)| {
+            let lines = lines.remove(&path).unwrap_or_default();
+            FileCoverage::new(path, &points, lines, &is_covered)
+        };
+        let files: Vec<_> = files.into_iter().map(file).collect();
         let totals = files.iter().fold(Totals::default(), |sum, file| sum.plus(file.totals));
         Coverage { totals, files }
     }
@@ -129,16 +170,17 @@ impl Totals {
 }
 
 impl FileCoverage {
-    fn new(path: String, points: &[Point], is_covered: impl Fn(u64) -> bool) -> Self {
+    fn new(
+        path: String,
+        points: &[Point],
+        lines: BTreeMap<u32, Tally>,
+        is_covered: impl Fn(u64) -> bool,
+    ) -> Self {
         let mut functions: BTreeMap<&str, FunctionCoverage> = BTreeMap::new();
-        let mut lines: BTreeMap<u32, Tally> = BTreeMap::new();
         let mut all = Tally::default();
         for point in points {
             let covered = is_covered(point.pc);
             all.add(covered);
-            if point.line > 0 {
-                lines.entry(point.line).or_default().add(covered);
-            }
             let function = functions.entry(&point.function).or_insert_with(|| FunctionCoverage {
                 name: point.function.clone(),
                 line: point.line,

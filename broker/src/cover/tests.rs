@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
 fn point(pc: u64, file: &str, function: &str, line: u32) -> Point {
-    Point { pc, function: function.into(), file: file.into(), line }
+    Point { pc, function: function.into(), file: file.into(), line, lines: None }
 }
 
 /// Two files, three functions; the points with an odd PC are covered.
@@ -63,6 +63,24 @@ fn points_are_counted_by_file_function_and_line() {
     let functions: Vec<_> = b.functions.iter().map(|f| (f.name.as_str(), f.line, f.points)).collect();
     assert_eq!(functions, [("close", 3, tally(0, 1)), ("open", 10, tally(2, 3))]);
     assert_eq!(coverage.totals.points, tally(3, 6));
+}
+
+/// The lines of a point's block stand for its own, and those in files without points are left out.
+#[test]
+fn a_line_is_covered_if_a_point_is_that_it_runs_with() {
+    let line = |file: &str, line| SourceLine { file: file.into(), line };
+    let blocks = [
+        (1, vec![line("a.c", 7), line("a.c", 8), line("inline.h", 2)]),
+        (2, vec![line("a.c", 8), line("a.c", 9)]),
+    ];
+    let points = blocks.map(|(pc, lines)| Point { lines: Some(lines), ..point(pc, "a.c", "f", 20) });
+    // Alone in their blocks: one at a line that others run with, and one at a line of its own.
+    let alone = [9, 30].map(|line| Point { lines: Some(Vec::new()), ..point(3, "a.c", "f", line) });
+    let coverage = Coverage::new(points.into_iter().chain(alone), |pc| pc % 2 == 1);
+    let [a] = &coverage.files[..] else { panic!("one file: {coverage:?}") };
+    let lines = [(7, tally(1, 1)), (8, tally(1, 2)), (9, tally(0, 1)), (30, tally(1, 1))];
+    assert_eq!(a.lines, BTreeMap::from(lines));
+    assert_eq!((a.totals.points, a.totals.lines), (tally(3, 4), tally(3, 4)));
 }
 
 #[test]
@@ -163,6 +181,7 @@ fn any_point() -> impl Strategy<Value = Point> {
         function,
         file,
         line,
+        lines: None,
     })
 }
 

@@ -3,6 +3,7 @@
 use addr2line::Loader;
 use serde::Serialize;
 use std::fmt;
+use std::ops::Range;
 
 /// A function that an address lies in. Of several that were compiled into one, each has its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -52,6 +53,30 @@ pub fn frames_at(loader: &Loader, address: u64) -> Vec<SourceFrame> {
         }
     }
     frames
+}
+
+/// A line of a source file.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SourceLine {
+    /// The file.
+    pub file: String,
+    /// From 1.
+    pub line: u32,
+}
+
+/// The lines of the instructions in a range of addresses.
+#[must_use]
+pub fn lines_of(loader: &Loader, code: Range<u64>) -> Vec<SourceLine> {
+    // Of an empty one, the line around it would be found.
+    if code.is_empty() {
+        return Vec::new();
+    }
+    let Ok(found) = loader.find_location_range(code.start, code.end) else { return Vec::new() };
+    let line = |location: addr2line::Location<'_>| {
+        let line = location.line.filter(|line| *line > 0)?;
+        Some(SourceLine { file: location.file?.to_owned(), line })
+    };
+    found.filter_map(|(_, _, location)| line(location)).collect()
 }
 
 /// The name in the debugging information may lack the path to it, which the symbol has.

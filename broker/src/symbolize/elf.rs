@@ -1,5 +1,6 @@
 //! What a binary says about its points: plain data out of its file, which may come from anywhere.
 
+use super::flow::Flow;
 use super::trace_calls;
 use kcov_proto::region::{CALLBACKS, Extent, GUARD_BYTES, GUARDS, identity_of};
 use kcov_proto::site::{ParsedSite, SECTION, Site};
@@ -50,6 +51,12 @@ pub(super) fn points(bytes: &[u8]) -> object::Result<Option<Points>> {
         || (calls.is_empty() && imports.contains_key(TRACE_PC));
     let is_instrumented = !imports.is_empty() || guards > 0;
     Ok(Some(Points { extent, is_instrumented, sites: sites(&file)?, blocks, calls, has_others }))
+}
+
+/// The blocks of a binary that has these points; none if it cannot be read.
+pub(super) fn flow(bytes: &[u8], points: &Points) -> Flow {
+    let file = object::File::parse(bytes);
+    file.and_then(|file| Flow::of(&file, &points.blocks, &points.calls)).unwrap_or_default()
 }
 
 /// From the lowest address of the executable segments to the end of the highest.

@@ -1,13 +1,15 @@
 //! One binary: its points and its source.
 
-use super::debug_info::frames_at;
+use super::debug_info::{SourceLine, frames_at, lines_of};
 use super::elf::{self, FoundSite, Points};
+use super::flow::Flow;
 use super::location::{Kind, Location};
 use super::symbolizer::SymbolizeError;
 use addr2line::Loader;
 use kcov_proto::region::{Layout, Placed, Point, Region};
 use kcov_proto::site::{index_of_pc, pc_of_index};
 use std::cell::OnceCell;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// A worker program or a library of handlers.
@@ -19,6 +21,8 @@ pub struct Module {
     sites: Vec<Option<Location>>,
     /// Its DWARF, once it is asked for.
     loader: OnceCell<Option<Loader>>,
+    /// Its blocks, once they are asked for.
+    flow: OnceCell<Flow>,
 }
 
 impl std::fmt::Debug for Module {
@@ -61,7 +65,14 @@ impl Module {
 
     fn new(path: &Path, points: Points, placed: Option<&Placed>) -> Self {
         let region = placed.and_then(Placed::region).cloned();
-        Module { path: path.into(), points, region, sites: Vec::new(), loader: OnceCell::new() }
+        Module {
+            path: path.into(),
+            points,
+            region,
+            sites: Vec::new(),
+            loader: OnceCell::new(),
+            flow: OnceCell::new(),
+        }
     }
 
     /// Its file.
@@ -103,9 +114,31 @@ impl Module {
         self.locate(Kind::Callback, to.checked_sub(1)?)
     }
 
+    fn loader(&self) -> Option<&Loader> {
+        self.loader.get_or_init(|| Loader::new(&self.path).ok()).as_ref()
+    }
+
     fn locate(&self, kind: Kind, address: u64) -> Option<Location> {
-        let loader = self.loader.get_or_init(|| Loader::new(&self.path).ok());
-        Location::of_frames(kind, frames_at(loader.as_ref()?, address))
+        Location::of_frames(kind, frames_at(self.loader()?, address))
+    }
+
+    /// The lines of the block that the point at `pc` speaks for, which run whenever it is reached. `None` for a site,
+    /// whose block is not known, and if the binary does not tell.
+    #[must_use]
+    pub fn lines(&self, pc: u64) -> Option<BTreeSet<SourceLine>> {
+        let (point, loader) = (self.region.as_ref()?.point(pc)?, self.loader()?);
+        let flow = self.flow.get_or_init(|| {
+            std::fs::read(&self.path)
+                .map_or_else(|_| Flow::default(), |bytes| elf::flow(&bytes, &self.points))
+        });
+        let code = match point {
+            Point::Guard(index) => {
+                let block = *self.points.blocks.get(usize::try_from(index).ok()?)?;
+                [block..block, flow.of_guard(block)]
+            }
+            Point::Call { to } => flow.of_call(to)?,
+        };
+        Some(code.into_iter().flat_map(|range| lines_of(loader, range)).collect())
     }
 
     /// All points that can be covered, each with its PC: sites, guards, calls of `trace_pc`. A point of which the binary
