@@ -120,8 +120,12 @@ impl Tenant {
                 Self::reason(&handler, &reason);
                 Ruling { verdict: None, ..Verdict::Continue.into() }
             }
+            AssistKind::Silence { handler } => {
+                self.silence(handler);
+                Ruling { verdict: None, ..Verdict::Continue.into() }
+            }
             AssistKind::Collision { ids, pc } => {
-                Self::collision(ids, pc);
+                self.collision(ids, pc);
                 Ruling { verdict: None, ..Verdict::Continue.into() }
             }
             AssistKind::Exec => self.exec(id, tid),

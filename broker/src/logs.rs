@@ -12,6 +12,7 @@
 //! | `worker_crash` | a worker ended; the first 256, and then at most one a second | worker, tid, call; signal, or exit status; reason, if the broker ended it; forbidden: the call that the jail forbade it, if it died of one |
 //! | `worker_crashes` | every 10 seconds, and at the end: workers ended that had no line of their own | times, all |
 //! | `worker_lost` | a worker was dead, or none of the zygote's, when the broker heard of it | pid, errno |
+//! | `silent` | a handler recorded nothing of a call whose caller collects PCs; of each handler once | handler |
 //! | `retry` | a call of an idempotent handler goes to the next worker | tid, call |
 //! | `reader_stuck` | a reader was past its deadline | worker |
 //! | `back_off` | the next worker waits, as some in a row have died, or too many of late | milliseconds, option |

@@ -38,6 +38,7 @@ pub fn permit(phase: Phase, id: NotificationId, what: &AssistKind) -> Permit {
             | AssistKind::Reader
             | AssistKind::File { .. }
             | AssistKind::Reason { .. }
+            | AssistKind::Silence { .. }
             | AssistKind::Collision { .. },
             Phase::Serving { .. },
         ) => Allowed,
@@ -80,6 +81,7 @@ mod tests {
             AssistKind::File { fd: 0 },
             AssistKind::Inject { close_on_exec: false },
             AssistKind::Reason { handler: String::new(), reason: String::new() },
+            AssistKind::Silence { handler: String::new() },
             AssistKind::Collision { ids: [1, 2], pc: 3 },
         ];
         for kind in &kinds {

@@ -30,7 +30,7 @@ use kcov_proto::tally::Tally;
 use kcov_proto::{Errno, journal, slot};
 use nix::errno::Errno as SysErrno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -132,6 +132,10 @@ pub struct Tenant {
     pub(crate) counters: Counters,
     /// What its readers may do for handlers.
     pub(crate) allowance: Allowance,
+    /// Handlers that the log has told of as having no coverage points.
+    pub(crate) silent: BTreeSet<String>,
+    /// Explicit ids with one PC that workers have told of.
+    pub(crate) collisions: u32,
     /// What the log tells of quotas.
     pub(crate) refusal_log: RefusalLog,
     /// What it tells of crashes.

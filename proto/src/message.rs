@@ -107,6 +107,11 @@ pub enum AssistKind {
         /// The reason, at most [`MAX_TEXT`] bytes.
         reason: String,
     },
+    /// For the log: a handler had a call whose caller collects PCs, and recorded nothing.
+    Silence {
+        /// The handler's name.
+        handler: String,
+    },
     /// For the log: two explicit ids of the handlers' have one PC.
     Collision {
         /// They.
@@ -158,7 +163,7 @@ impl AssistKind {
         match self {
             AssistKind::Open { .. } | AssistKind::Mmap { .. } | AssistKind::Exec => false,
             AssistKind::Opened { .. } | AssistKind::Inject { .. } => false,
-            AssistKind::Reason { .. } | AssistKind::Collision { .. } => false,
+            AssistKind::Reason { .. } | AssistKind::Silence { .. } | AssistKind::Collision { .. } => false,
             AssistKind::File { .. } => true,
             // It races with the records of another thread's call, as the kernel's does: a worker stores the count.
             AssistKind::Ioctl { request, .. } => *request == abi::RESET_TRACE,

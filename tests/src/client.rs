@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::SystemTime;
 
 /// Folders with the sources, relative to the root of the tree.
-const SOURCES: [&str; 2] = ["tests/clients", "tests/conformance"];
+const SOURCES: [&str; 3] = ["tests/clients", "tests/conformance", "deploy/examples/handler"];
 /// Folders with handlers in C.
 const LIBRARIES: [&str; 2] = ["tests/handlers", "worker/examples"];
 const FLAGS: [&str; 8] = ["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-static", "-pthread"];

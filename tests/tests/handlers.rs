@@ -166,6 +166,17 @@ fn a_handler_that_hangs_costs_its_caller_the_deadline() -> Result<()> {
     Ok(())
 }
 
+/// It is told of once, and runs: `adder.c` is covered by instrumentation alone, and built without.
+#[test]
+fn a_handler_that_records_nothing_is_told_of() -> Result<()> {
+    let run = Run::new([client("client")?.into_os_string(), "3".into(), "4".into()]);
+    let outcome = run.option("--handler").option(&library("adder")?.to_string_lossy()).output()?;
+    assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
+    let said = outcome.stderr.matches("the handler adder recorded nothing").count();
+    assert_eq!(said, 1, "{}", outcome.stderr);
+    Ok(())
+}
+
 #[test]
 fn a_library_that_is_no_handler_is_refused_before_the_tenant_starts() -> Result<()> {
     let good = library("probe")?;

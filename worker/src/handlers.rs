@@ -42,6 +42,8 @@ pub struct Handlers {
     devices: Vec<(usize, DeviceClaim)>,
     files: HashMap<ArenaId, File>,
     reasons: HashSet<(usize, &'static str)>,
+    /// Of each handler, whether it is known to record, or was told of because it does not.
+    heard: Vec<bool>,
 }
 
 impl std::fmt::Debug for Handlers {
@@ -81,7 +83,8 @@ impl Handlers {
             devices.extend(wanted.devices.iter().map(|device| (handler, device.clone())));
         }
         let (files, reasons, ioctls) = (HashMap::new(), HashSet::new(), numbers("ioctl").collect());
-        Ok(Handlers { handlers, claims, calls, ioctls, devices, files, reasons })
+        let heard = vec![false; handlers.len()];
+        Ok(Handlers { handlers, claims, calls, ioctls, devices, files, reasons, heard })
     }
 
     /// What they want.
@@ -201,6 +204,10 @@ impl Handlers {
         (handler, answer): (usize, Answer),
         context: &mut Context,
     ) -> Result<Outcome, AssistError> {
+        // EIO may be ours, of a file that was lost with its worker.
+        if !matches!(answer, Answer::Continue { .. } | Answer::Fail(Errno::EIO)) {
+            self.listen(call, handler, context)?;
+        }
         match answer {
             Answer::Value(value) => Ok(Outcome::Value(value)),
             Answer::Fail(errno) => Ok(Outcome::Fail(errno)),
@@ -210,6 +217,21 @@ impl Handlers {
                 Ok(Outcome::Pass)
             }
         }
+    }
+
+    /// Tells of a handler that leaves the first call of a caller who collects without a record: instrumented code leaves
+    /// one of any call.
+    fn listen(&mut self, call: &Call, handler: usize, context: &mut Context) -> Result<(), AssistError> {
+        if self.heard[handler] {
+            return Ok(());
+        }
+        let Some(recorded) = record::has_recorded() else { return Ok(()) };
+        self.heard[handler] = true;
+        if recorded {
+            return Ok(());
+        }
+        let handler = self.claims.handlers[handler].name.clone();
+        context.leave(call, AssistKind::Silence { handler }).map(drop)
     }
 
     fn log(

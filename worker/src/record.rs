@@ -24,6 +24,7 @@ pub use ids::{Collision, new_collisions};
 pub use kcov_proto::area::CmpSize;
 pub use kcov_proto::site::{Place, Site, SiteKind};
 
+pub(crate) use crate::sys::recording::has_recorded;
 use crate::sys::recording::{collects_pcs, store_cmp, store_pc};
 use kcov_proto::Errno;
 use kcov_proto::area::{CmpKind, CmpRecord};

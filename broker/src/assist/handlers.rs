@@ -138,8 +138,27 @@ impl Tenant {
         info!(event = "continue", handler = cut(handler), reason = cut(reason), "a handler lets calls go on");
     }
 
+    /// For the log, once: a handler has no coverage to show. It is no error: the client may look for nothing else.
+    pub(super) fn silence(&mut self, handler: String) {
+        let is_known = self.claims.handlers.iter().any(|claims| claims.name == handler);
+        if is_known && self.silent.insert(handler.clone()) {
+            warn!(
+                event = "silent",
+                handler,
+                "the handler {handler} recorded nothing of a call whose caller collects PCs: if its code has no coverage \
+                 points, build it with them (man kcov-handler)"
+            );
+        }
+    }
+
     /// For the log: two explicit ids are one point to clients.
-    pub(super) fn collision(ids: [u64; 2], pc: u64) {
+    pub(super) fn collision(&mut self, ids: [u64; 2], pc: u64) {
+        /// A worker tells of 16; one that was taken over is not to fill the operator's disk.
+        const MOST: u32 = 256;
+        self.collisions = self.collisions.saturating_add(1);
+        if self.collisions > MOST {
+            return;
+        }
         let [one, other] = ids.map(|id| format!("{id:#x}"));
         warn!(
             event = "ids_collide",

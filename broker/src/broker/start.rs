@@ -218,6 +218,8 @@ impl Broker {
             start_due: None,
             counters: Counters::default(),
             allowance,
+            silent: Default::default(),
+            collisions: 0,
             refusal_log: Default::default(),
             crash_log: Default::default(),
             tables: Tables::default(),

@@ -47,6 +47,7 @@ fn assist_kind() -> impl Strategy<Value = AssistKind> {
         any::<i32>().prop_map(|fd| AssistKind::File { fd }),
         any::<bool>().prop_map(|close_on_exec| AssistKind::Inject { close_on_exec }),
         (".{0,60}", ".{0,300}").prop_map(|(handler, reason)| AssistKind::Reason { handler, reason }),
+        ".{0,60}".prop_map(|handler| AssistKind::Silence { handler }),
         (any::<[u64; 2]>(), any::<u64>()).prop_map(|(ids, pc)| AssistKind::Collision { ids, pc }),
         (any::<i32>(), any::<u32>(), any::<u64>(), remote)
             .prop_map(|(fd, request, arg, remote)| AssistKind::Ioctl { fd, request, arg, remote }),
@@ -178,6 +179,7 @@ const _: fn(AssistKind, Verdict, ReaderKind, ReaderReply, ZygoteRequest, ZygoteR
             AssistKind::Open { flags: _, reopened: _, device: _ } => {}
             AssistKind::Opened { result: _ } | AssistKind::File { fd: _ } => {}
             AssistKind::Inject { close_on_exec: _ } => {}
+            AssistKind::Silence { handler: _ } => {}
             AssistKind::Reason { handler: _, reason: _ } | AssistKind::Collision { ids: _, pc: _ } => {}
             AssistKind::Ioctl { fd: _, request: _, arg: _, remote: _ } => {}
             AssistKind::Mmap { fd: _, address: _, length: _, offset: _, prot: _, flags: _ } => {}

@@ -172,6 +172,17 @@ pub fn collects_pcs() -> bool {
     cfg!(feature = "record") && !PC.get().is_null()
 }
 
+/// Whether the call at hand has recorded a PC; `None` if its caller collects none.
+#[must_use]
+pub fn has_recorded() -> Option<bool> {
+    let armed = PC.get();
+    if std::ptr::eq(armed, COVER.get()) {
+        return None;
+    }
+    // SAFETY: null or, by the invariant of the module, a scope that `enter` keeps alive during this call.
+    unsafe { armed.as_ref() }.map(|scope| scope.recorded() != Recorded::default())
+}
+
 /// Appends the PC that `pc` gives, if PCs are collected.
 #[inline]
 pub fn store_pc(pc: impl FnOnce() -> u64) {
