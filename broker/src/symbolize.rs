@@ -97,7 +97,7 @@ impl Printer<'_> {
             let pc = parse_pc(word).with_context(|| format!("{word:?} is no PC"))?;
             let location = self.symbolizer.resolve(pc);
             if location.is_none() {
-                self.missing.add(pc);
+                self.missing.add(pc, self.symbolizer.has(pc));
             }
             self.print(pc, location.as_ref(), out).context("cannot print")?;
         }

@@ -173,6 +173,7 @@ static void *idle(void *unused)
 const struct kcov_handler *kcov_handler_v1(const struct kcov_host *given, const char *config)
 {
 	static struct kcov_device_claim elsewhere = {.path = "/etc/passwd", .last = 1};
+	static struct kcov_device_claim placed = {.path = "/dev/pts/9", .last = 1};
 	static const struct kcov_call_claim nonsense = {.call = "frobnicate"};
 	static const struct kcov_call_claim never = {.call = "rt_sigreturn"};
 	pthread_t thread;
@@ -184,6 +185,10 @@ const struct kcov_handler *kcov_handler_v1(const struct kcov_host *given, const 
 	}
 	if (!strcmp(config, "silent"))
 		return NULL;
+	if (!strcmp(config, "null")) {
+		host->refuse(NULL);
+		return NULL;
+	}
 	if (!strcmp(config, "crash"))
 		*(volatile int *)8 = 0;
 	if (!strcmp(config, "exit"))
@@ -197,6 +202,10 @@ const struct kcov_handler *kcov_handler_v1(const struct kcov_host *given, const 
 		handler.version = 7;
 	if (!strcmp(config, "nameless"))
 		handler.name = NULL;
+	if (!strcmp(config, "place")) {
+		handler.devices = &placed;
+		handler.devices_count = 1;
+	}
 	if (!strcmp(config, "path")) {
 		handler.devices = &elsewhere;
 		handler.devices_count = 1;

@@ -180,6 +180,12 @@ fn a_handler_that_records_nothing_is_told_of() -> Result<()> {
 #[test]
 fn a_library_that_is_no_handler_is_refused_before_the_tenant_starts() -> Result<()> {
     let good = library("probe")?;
+    let folder = tempfile::tempdir()?;
+    // By its ELF header.
+    let foreign = folder.path().join("libforeign.so");
+    let mut bytes = std::fs::read(&good)?;
+    bytes[18] = 0xf3;
+    std::fs::write(&foreign, bytes)?;
     let mut cases: Vec<(OsString, &str)> = vec![
         (
             handler(Path::new("/nowhere/libfoo.so"), ""),
@@ -192,6 +198,9 @@ fn a_library_that_is_no_handler_is_refused_before_the_tenant_starts() -> Result<
         (handler(&good, "version"), "version 7"),
         (handler(&good, "refuse"), "it refuses: the moon is not full"),
         (handler(&good, "silent"), "it refuses: it does not say why"),
+        (handler(&good, "null"), "it refuses: it does not say why"),
+        (handler(&good, "place"), "a handler's device in a directory of /dev that the machine has: EEXIST"),
+        (handler(&foreign, ""), "it is for another machine"),
         (handler(&good, "crash"), "ended the worker program by SIGSEGV"),
         (handler(&good, "exit"), "ended the worker program with status 3"),
         (handler(&good, "thread"), "started threads"),

@@ -91,7 +91,9 @@ impl Populate<'_> {
             Some((Some(directory), name)) => {
                 let directory = text(directory)?;
                 if fstatat(self.old, directory.as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW).is_ok() {
-                    return Err(step("making a directory for a handler's device in /dev")(Errno::EEXIST));
+                    return Err(step("a handler's device in a directory of /dev that the machine has")(
+                        Errno::EEXIST,
+                    ));
                 }
                 let mode = Mode::from_bits_truncate(0o755);
                 match mkdirat(&self.new, directory.as_c_str(), mode) {

@@ -248,10 +248,10 @@ impl Command<'_> {
         let owner = launch.service.as_ref().and_then(|service| service.identity.as_ref());
         let owner = owner.map(|identity| (identity.uid, identity.gid));
         let placed = placeholder::install_for(self.claims, owner)
-            .map_err(|error| StartError::Step { step: error.to_string(), errno: error.errno })?;
+            .map_err(|error| StartError::Step { step: error.call.to_owned(), errno: error.errno })?;
         if launch.kallsyms {
             placeholder::install_kallsyms().map_err(|error| StartError::Step {
-                step: format!("--kallsyms: {error}"),
+                step: format!("--kallsyms: {}", error.call),
                 errno: error.errno,
             })?;
         }

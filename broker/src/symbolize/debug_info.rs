@@ -87,7 +87,29 @@ fn fuller(name: Option<String>, symbol: Option<String>) -> Option<String> {
     }
 }
 
-/// Names of Rust as their source has them; of others, as they are.
+/// Names of Rust and C++ as their source has them; of others, as they are.
 fn demangled(name: &str) -> String {
-    format!("{:#}", rustc_demangle::demangle(name))
+    if let Ok(rust) = rustc_demangle::try_demangle(name) {
+        return format!("{rust:#}");
+    }
+    let cpp = name.starts_with("_Z").then(|| cpp_demangle::Symbol::new(name).ok()?.demangle().ok());
+    cpp.flatten().unwrap_or_else(|| name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::demangled;
+
+    #[test]
+    fn names_are_those_of_the_source() {
+        for (name, expected) in [
+            ("_ZN4door4open17h0123456789abcdefE", "door::open"),
+            ("_RNvCs1234_4door4open", "door::open"),
+            ("_ZN4door4openILi5EEEim", "int door::open<5>(unsigned long)"),
+            ("door_open", "door_open"),
+            ("_Zdoor", "_Zdoor"),
+        ] {
+            assert_eq!(demangled(name), expected);
+        }
+    }
 }

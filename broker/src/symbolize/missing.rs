@@ -13,6 +13,8 @@ enum Origin {
     ProgramCode,
     /// Instrumented code of a library.
     Library,
+    /// Instrumented code of one of the binaries, which does not say where it is.
+    Stripped,
     /// A handler gave it the number itself.
     Id,
     /// Nothing of kcov-broker has such a PC.
@@ -40,6 +42,9 @@ impl Origin {
                 "of a library that was not named: name those of the run with --handler, in their order, as they were built \
                  then, and libraries that they bring"
             }
+            Origin::Stripped => {
+                "of a binary without debugging information: build it with -g, and do not strip it"
+            }
             Origin::Id => "of a handler that numbers its points itself: no binary says where they are",
             Origin::Foreign => "not of kcov-broker",
         }
@@ -51,9 +56,10 @@ impl Origin {
 pub struct Missing(BTreeMap<Origin, (u64, u64)>);
 
 impl Missing {
-    /// Takes one in.
-    pub fn add(&mut self, pc: u64) {
-        self.0.entry(Origin::of(pc)).or_insert((pc, 0)).1 += 1;
+    /// Takes one in, which is one of a binary's or of none.
+    pub fn add(&mut self, pc: u64, is_of_a_binary: bool) {
+        let origin = if is_of_a_binary { Origin::Stripped } else { Origin::of(pc) };
+        self.0.entry(origin).or_insert((pc, 0)).1 += 1;
     }
 
     /// Whether there are none.
@@ -83,12 +89,14 @@ mod tests {
         let mut missing = Missing::default();
         assert!(missing.is_empty());
         for pc in [LIBRARIES, LIBRARIES + 4, SITE_BASE, PROGRAM_BASE, ID_BASE, 0, u64::MAX] {
-            missing.add(pc);
+            missing.add(pc, false);
         }
+        missing.add(LIBRARIES + 8, true);
         let hints: Vec<_> = missing.hints().collect();
-        assert_eq!(hints.len(), 5);
+        assert_eq!(hints.len(), 6);
         assert!(hints[0].contains("is of another") && hints[0].contains("--worker"), "{hints:?}");
         assert!(hints[2].contains("and 1 more are") && hints[2].contains("--handler"), "{hints:?}");
-        assert!(hints[4].starts_with("0x0000000000000000 and 1 more are not of"), "{hints:?}");
+        assert!(hints[3].contains("-g"), "{hints:?}");
+        assert!(hints[5].starts_with("0x0000000000000000 and 1 more are not of"), "{hints:?}");
     }
 }

@@ -78,6 +78,12 @@ impl Symbolizer {
         self.modules.iter().find_map(|module| module.resolve(pc))
     }
 
+    /// Whether `pc` is one of a binary's instrumented code, even if that does not say where it is.
+    #[must_use]
+    pub fn has(&self, pc: u64) -> bool {
+        self.modules.iter().filter_map(Module::region).any(|region| region.pcs().contains(&pc))
+    }
+
     /// All points that can be covered, each with its PC, see [`Module::points`].
     pub fn points(&self) -> impl Iterator<Item = (u64, Option<Location>)> {
         self.modules.iter().flat_map(Module::points)

@@ -12,6 +12,8 @@ use kcov_proto::claims::Condition;
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use std::cell::RefCell;
 use std::ffi::{CStr, c_char, c_int, c_void};
+use std::fs::File;
+use std::io::Read;
 use std::marker::PhantomData;
 use std::ops::RangeInclusive;
 use std::os::fd::{FromRawFd, OwnedFd};
@@ -32,6 +34,9 @@ const MIN_ERROR: i64 = -4095;
 /// Why a library is no handler.
 #[derive(Debug, thiserror::Error)]
 pub enum LibraryError {
+    /// Its ELF header names another machine, of which the loader says that the file is not there.
+    #[error("it is for another machine than this one: build it for this one")]
+    OtherMachine,
     /// The loader refused it.
     #[error("it cannot be loaded: {0}")]
     Loader(String),
@@ -218,8 +223,7 @@ extern "C" fn host_record_cmp(id: u64, size: u32, is_const: c_int, a: u64, b: u6
 /// `message` is null or a string that ends in NUL.
 unsafe extern "C" fn host_refuse(message: *const c_char) {
     // SAFETY: by the contract of the function, which the header states.
-    let message = unsafe { text(message) }.unwrap_or_default();
-    REFUSAL.set(Some(message));
+    REFUSAL.set(unsafe { text(message) });
 }
 
 /// The string that a library points to.
@@ -255,8 +259,12 @@ unsafe fn slice<'a, T>(pointer: *const T, count: usize, what: &str) -> Result<&'
 /// [`LibraryError`]. A library that crashes takes the process with it.
 pub fn load(path: &Path, config: &CStr) -> Result<Box<dyn Handler>, LibraryError> {
     // SAFETY: its constructors are the handler's own code, which this process exists to run.
-    let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }
-        .map_err(|error| LibraryError::Loader(said(&error)))?;
+    let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }.map_err(|error| {
+        match is_for_another_machine(path) {
+            true => LibraryError::OtherMachine,
+            false => LibraryError::Loader(said(&error)),
+        }
+    })?;
     // SAFETY: a symbol of this name has this type, by the header.
     let entry = match unsafe { library.get::<Entry>(ENTRY.to_bytes_with_nul()) } {
         Ok(entry) => *entry,
@@ -274,6 +282,17 @@ pub fn load(path: &Path, config: &CStr) -> Result<Box<dyn Handler>, LibraryError
     }
     // SAFETY: it is what the entry function returned, and not null.
     unsafe { ForeignHandler::new(returned) }.map(|handler| Box::new(handler) as Box<dyn Handler>)
+}
+
+/// Whether a file is ELF, of this machine's width and not for this machine.
+fn is_for_another_machine(path: &Path) -> bool {
+    /// ELF with 64 bits.
+    const MAGIC: &[u8] = b"\x7fELF\x02";
+    /// `e_machine`: `EM_X86_64`, `EM_AARCH64`.
+    const MACHINE: [u8; 2] = if cfg!(target_arch = "x86_64") { [62, 0] } else { [183, 0] };
+    let mut header = [0; 20];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut header));
+    read.is_ok() && header.starts_with(MAGIC) && header[18..] != MACHINE
 }
 
 /// What the loader itself says, which the crate's error has as its source.
