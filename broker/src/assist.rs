@@ -26,6 +26,9 @@ use tracing::{info, warn};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault(pub &'static str);
 
+/// Its requests are too many.
+const TOO_MANY: Fault = Fault("it asks too much for one call");
+
 /// What rides beside a reply.
 #[derive(Debug)]
 pub enum Beside {
@@ -90,6 +93,9 @@ impl Tenant {
             self.saw(id);
         }
         let worker = self.workers.get_mut(&index).ok_or(Fault("a request of an unknown worker"))?;
+        if !worker.requests.take(&what, id, self.last_id) {
+            return Err(TOO_MANY);
+        }
         match permit(worker.phase, id, &what) {
             Permit::Fatal => return Err(Fault("a request out of turn")),
             Permit::Once => worker.phase = Phase::Serving { decided: Some(id) },
@@ -156,9 +162,17 @@ impl Tenant {
     /// Takes one open that reader `index` passes on. Says whether there was one.
     pub(crate) fn reader_speaks(&mut self, index: u32) -> bool {
         let Some(reader) = self.readers.get_mut(&index) else { return false };
+        let worker = reader.worker();
         match reader.channel.try_receive_bare::<Assist>() {
             Ok(Assist { id, tid, what }) => {
                 self.saw(id);
+                if let Some(worker) = self.workers.get_mut(&worker)
+                    && !worker.requests.take(&what, id, self.last_id)
+                {
+                    warn!(fault = TOO_MANY.0, "a worker broke the rules");
+                    worker.kill(TOO_MANY.0);
+                    return true;
+                }
                 self.counters.assists += 1;
                 let ruling = match what {
                     AssistKind::Open { flags, device: Some(device), .. } => {

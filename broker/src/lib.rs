@@ -71,6 +71,7 @@ pub mod refusal_log;
 pub mod registry;
 pub mod replay;
 pub mod report;
+pub mod requests;
 pub mod retries;
 pub mod rootless;
 pub mod run;

@@ -50,6 +50,12 @@ impl ReaderProcess {
         self.busy[BUSY].load(Ordering::Acquire)
     }
 
+    /// The worker that it reads for.
+    #[must_use]
+    pub fn worker(&self) -> u32 {
+        self.worker
+    }
+
     /// Whether requests lie in its socket.
     fn has_waiting(&self) -> bool {
         let mut fds = [PollFd::new(self.requests.as_fd(), PollFlags::POLLIN)];

@@ -4,6 +4,7 @@ use crate::call_name;
 use crate::permit::Phase;
 use crate::procfs;
 use crate::received::Received;
+use crate::requests::Requests;
 use crate::sys::listener::Answer;
 use crate::sys::pidfd;
 use crate::sys::shared::SharedWords;
@@ -88,6 +89,8 @@ pub struct WorkerProcess {
     drops: Vec<ArenaId>,
     progress: Progress,
     received: Received,
+    /// What it may ask.
+    pub requests: Requests,
 }
 
 impl WorkerProcess {
@@ -115,6 +118,7 @@ impl WorkerProcess {
             drops: Vec::new(),
             progress: Progress { taken: 0, phase: 0, since: now },
             received: Received::new(now),
+            requests: Requests::default(),
         }
     }
 
@@ -127,6 +131,7 @@ impl WorkerProcess {
     /// Gives the worker an order. It never waits for the worker: what has no room goes with the next one, or the next
     /// [`flush`](Self::flush).
     pub fn order(&mut self, order: Order) {
+        self.requests.grant();
         self.waiting.push_back(order);
         self.flush();
     }

@@ -193,7 +193,7 @@ static long await_an_answer(long sent)
 
 /* Variants of AssistKind and ReaderKind, by their place. */
 enum { READY, OPEN, OPENED, FILE_OF, INJECT, REASON, COLLISION, IOCTL, MMAP, EXEC };
-enum { MEMORY, WRITE };
+enum { MEMORY, WRITE, OPEN_PATH, OPENAT2, REMOTE_ENABLE };
 /* Variants of ReaderReply. */
 enum { READ, WRITTEN, FAILED, GONE };
 
@@ -288,6 +288,61 @@ static long flood(void)
 		if (sent < 0)
 			return sent;
 	}
+}
+
+/* The same, but the answers are read: nothing is in the way but what one call is worth. */
+static long flood_with_answers(void)
+{
+	struct message message = ask(in_flight(), request.tid, FILE_OF), answer;
+	long done;
+
+	put(&message, 6);
+	do
+		done = transmit(BROKER, message.bytes, message.length);
+	while (done >= 0 && (done = answer_of(BROKER, &answer)) >= 0);
+	return await_the_end(done);
+}
+
+/* What gets no answer is sent until the socket is closed. */
+static long flood_without_answers(enum peer peer, const struct message *one, const struct message *two)
+{
+	for (;;) {
+		long sent = transmit(peer, one->bytes, one->length);
+
+		if (sent >= 0)
+			sent = transmit(peer, two->bytes, two->length);
+		if (sent < 0)
+			return await_the_end(sent);
+	}
+}
+
+static long flood_of_reasons(void)
+{
+	struct message message = ask(in_flight(), request.tid, REASON);
+
+	for (int text = 0; text < 2; text++) {
+		put(&message, 1);
+		put(&message, 'x');
+	}
+	return flood_without_answers(BROKER, &message, &message);
+}
+
+/* Two decisions for one call would be a fault. */
+static long flood_of_decisions(void)
+{
+	struct message one = ask(1, request.tid, EXEC), two = ask(2, request.tid, EXEC);
+
+	return flood_without_answers(BROKER, &one, &two);
+}
+
+/* The reader passes them on to the broker. */
+static long flood_by_the_reader(void)
+{
+	struct message message = ask(1, request.tid, REMOTE_ENABLE);
+
+	put(&message, 2 * 3);
+	put(&message, request.memory);
+	return flood_without_answers(READER, &message, &message);
 }
 
 /* Whether the broker says that a descriptor of somebody else's is a device file: the reply's 'file' is absent. */

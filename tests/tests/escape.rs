@@ -91,7 +91,7 @@ fn attempt(owner: Owner, neighbour: Process, attempts: &[(&str, Outcome)]) -> Re
 
 #[track_caller]
 fn assert_end(owner: Owner, name: &str, end: &Event, signal: i32, reasons: &[&str]) {
-    let seen = end.field("signal").unwrap_or_default();
+    let seen = end.field("signal").unwrap_or_else(|| "0".to_owned());
     // An ordinary user is not told how a process ended that he may not look into, unless he asks late enough.
     let untold = owner == Owner::User && seen == "0";
     assert!(untold || seen == signal.to_string(), "{name}: by {seen}, not {signal}: {end:?}");

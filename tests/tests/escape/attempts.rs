@@ -63,6 +63,9 @@ impl Outcome {
     }
 }
 
+/// Why a worker is ended that asks its broker for more than a call is worth.
+const TOO_MUCH: &str = "it asks too much for one call";
+
 /// The attempts of `handlers/escape.c`, by their names.
 pub const ATTEMPTS: &[(&str, Outcome)] = &[
     ("nothing", Value(0)),
@@ -163,6 +166,10 @@ pub const ATTEMPTS: &[(&str, Outcome)] = &[
     ("two decisions for one call", EndedLater(ENOTTY, "a request out of turn")),
     ("the answer to no question", Value(0)),
     ("a flood of questions", Ended("it does not take its replies")),
+    ("a flood of questions, with their answers", Ended(TOO_MUCH)),
+    ("a flood of reasons for the log", Ended(TOO_MUCH)),
+    ("a flood of decisions", Ended(TOO_MUCH)),
+    ("a flood for the reader to pass on", Ended(TOO_MUCH)),
     ("a descriptor of a neighbour", Value(0)),
     ("collecting into a neighbour's area", Fails(ENOTTY)),
     ("a descriptor, for a call that is over", Value(0)),
