@@ -6,10 +6,15 @@
 //! anyway. No call is handled a third time, and its caller has an answer within the deadline of the first attempt: so a
 //! call that took longer than half of it is not handled again, and one that the broker ended its worker for has no time
 //! left.
+//!
+//! A call that waits behind one that does not come to an end need not do the same. When its time is over it has a quarter
+//! of the deadline more, once, and the next worker has first what resembles the call least that its predecessor was ended
+//! for.
 
 use crate::permit::Phase;
 use crate::sys::listener::{self, Answer};
 use crate::tenant::Tenant;
+use crate::untaken::grace;
 use crate::worker_process::{PAST_DEADLINE, WorkerProcess};
 use kcov_proto::message::{NotificationId, Order};
 use kcov_proto::{Errno, slot};
@@ -18,26 +23,64 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 use tracing::info;
 
+/// When a caller is to have its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Due {
+    at: Instant,
+    /// Whether that may be put off by a quarter of the deadline, if nobody has begun by then.
+    extends: bool,
+}
+
+impl Due {
+    /// Of a call that is taken `now`, and was made after another time.
+    #[must_use]
+    pub fn of_untaken(made: Instant, now: Instant, deadline: Duration) -> Self {
+        let (ordinary, least) = (made + deadline, now + grace(deadline));
+        Due { at: ordinary.max(least), extends: ordinary >= least }
+    }
+}
+
 /// One call.
 #[derive(Debug)]
 struct Retry {
     /// The worker that it was ordered from; `None` while there is none.
     worker: Option<u32>,
     order: Order,
-    /// When its caller is to have an answer.
-    due: Instant,
+    due: Due,
+    /// A worker has died of it.
+    again: bool,
+}
+
+/// What a dead worker had in flight, if it had it from the broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lost {
+    again: bool,
+    due: Due,
 }
 
 /// Such calls of one tenant.
 #[derive(Debug, Default)]
 pub struct Retries {
     calls: HashMap<NotificationId, Retry>,
+    /// The last call that a worker was ended for.
+    endless: Option<Order>,
 }
 
 impl Retries {
     /// Has a call handled by a worker. The order goes to the next worker by [`take_orders`](Self::take_orders).
-    pub fn begin(&mut self, id: NotificationId, order: Order, due: Instant) {
-        self.calls.insert(id, Retry { worker: None, order, due });
+    pub fn begin(&mut self, id: NotificationId, order: Order, due: Due) {
+        self.calls.insert(id, Retry { worker: None, order, due, again: false });
+    }
+
+    /// Has a call that a worker died of handled once more.
+    fn begin_again(&mut self, id: NotificationId, order: Order, at: Instant) {
+        let due = Due { at, extends: false };
+        self.calls.insert(id, Retry { worker: None, order, due, again: true });
+    }
+
+    /// A worker was ended, as it did not come to an end of this call.
+    fn was_endless(&mut self, order: Order) {
+        self.endless = Some(order);
     }
 
     /// Whether the call is among them.
@@ -62,13 +105,15 @@ impl Retries {
             })
             .collect();
         // Ids are given in the order of the calls.
-        orders.sort_unstable_by_key(|(id, _)| *id);
+        let endless = self.endless.as_ref();
+        orders
+            .sort_unstable_by_key(|(id, order)| (endless.map_or(0, |endless| likeness(order, endless)), *id));
         orders.into_iter().map(|(_, order)| order).collect()
     }
 
-    /// `worker` is dead. What it had in flight was its last attempt: `true`; what it had not begun is for the next one.
-    pub fn worker_died(&mut self, worker: u32, in_flight: NotificationId) -> bool {
-        let lost = self.calls.remove(&in_flight).is_some();
+    /// `worker` is dead. What it had not begun is for the next one; returns what it had in flight, if that was among them.
+    pub fn worker_died(&mut self, worker: u32, in_flight: NotificationId) -> Option<Lost> {
+        let lost = self.calls.remove(&in_flight).map(|Retry { due, again, .. }| Lost { again, due });
         for retry in self.calls.values_mut().filter(|retry| retry.worker == Some(worker)) {
             retry.worker = None;
         }
@@ -80,28 +125,59 @@ impl Retries {
         self.calls.retain(|id, _| is_in_flight(*id));
     }
 
-    /// Calls that are due, with the worker that has the order; they are given up.
-    pub fn take_due(&mut self, now: Instant) -> Vec<(NotificationId, Option<u32>)> {
-        self.calls.extract_if(|_, retry| retry.due <= now).map(|(id, retry)| (id, retry.worker)).collect()
+    /// Calls that are due, with the worker that has the order; they are given up. Those that their workers have not
+    /// begun may have some time more.
+    pub fn take_due(
+        &mut self,
+        now: Instant,
+        more: Duration,
+        is_begun: impl Fn(NotificationId, u32) -> bool,
+    ) -> Vec<(NotificationId, Option<u32>)> {
+        let is_over = |id: &NotificationId, retry: &mut Retry| {
+            let Retry { worker, due, .. } = retry;
+            let is_due = due.at <= now;
+            if is_due && due.extends && worker.is_some_and(|worker| !is_begun(*id, worker)) {
+                *due = Due { at: now + more, extends: false };
+                return false;
+            }
+            is_due
+        };
+        self.calls.extract_if(is_over).map(|(id, retry)| (id, retry.worker)).collect()
     }
+}
+
+/// How much one call resembles another: its number, and its arguments.
+fn likeness(one: &Order, other: &Order) -> u8 {
+    let (Order::Call { arch, number, args, .. }, Order::Call { arch: a, number: n, args: others, .. }) =
+        (one, other)
+    else {
+        return 0;
+    };
+    let same_number = (arch, number) == (a, n);
+    u8::from(same_number) + u8::from(same_number && args == others)
 }
 
 impl Tenant {
     /// Has the next worker handle the call that a dead one had in flight, if that may be and there is the time. Says
-    /// whether it does.
-    pub(crate) fn retry(&mut self, worker: &WorkerProcess, now: Instant, deadline: Duration) -> bool {
-        let id = worker.word(slot::ID);
+    /// whether it does. `lost`: it had the call from the broker.
+    pub(crate) fn retry(
+        &mut self,
+        worker: &WorkerProcess,
+        lost: Option<Lost>,
+        now: Instant,
+        deadline: Duration,
+    ) -> bool {
+        let (id, order) = alleged_order(worker);
         let received = worker.received();
         let in_time = now.saturating_duration_since(received) < deadline / 2;
-        if !in_time || !self.is_repeatable(worker, id) {
+        if lost.is_some_and(|lost| lost.again) || !in_time || !self.is_repeatable(worker, id) {
             return false;
         }
-        let (arch, number) = worker.alleged_call();
-        let tid = worker.word(slot::PID) as u32;
-        let args = std::array::from_fn(|i| worker.word(slot::ARGUMENTS + i));
-        self.retries.begin(id, Order::Call { id, tid, arch, number, args }, received + deadline);
+        let due = received + deadline;
+        self.retries.begin_again(id, order, lost.map_or(due, |lost| lost.due.at.min(due)));
         self.counters.retries += 1;
-        let call = crate::call_name::of(arch, number);
+        let (arch, number) = worker.alleged_call();
+        let (tid, call) = (worker.word(slot::PID) as u32, crate::call_name::of(arch, number));
         info!(event = "retry", tid, call = call.as_str(), "the next worker handles a call once more");
         true
     }
@@ -117,10 +193,14 @@ impl Tenant {
         declared && alleged && !decided && !ended && !elsewhere && self.is_in_flight(id)
     }
 
-    /// Forgets what was answered; then as [`Retries::worker_died`].
-    pub(crate) fn was_last_attempt(&mut self, dead: u32, in_flight: NotificationId) -> bool {
+    /// Forgets what was answered; then as [`Retries::worker_died`]. Takes note of what the worker was ended for.
+    pub(crate) fn lose(&mut self, index: u32, dead: &WorkerProcess) -> Option<Lost> {
         self.forget_answered();
-        self.retries.worker_died(dead, in_flight)
+        let (id, order) = alleged_order(dead);
+        if dead.killed == Some(PAST_DEADLINE) && id != 0 {
+            self.retries.was_endless(order);
+        }
+        self.retries.worker_died(index, id)
     }
 
     fn forget_answered(&mut self) {
@@ -129,9 +209,11 @@ impl Tenant {
     }
 
     /// Gives up calls that do not come to an end in time.
-    pub(crate) fn look_at_retries(&mut self, now: Instant) {
+    pub(crate) fn look_at_retries(&mut self, now: Instant, deadline: Duration) {
         self.forget_answered();
-        for (id, worker) in self.retries.take_due(now) {
+        let workers = &self.workers;
+        let is_begun = |id, index| workers.get(&index).is_some_and(|worker| worker.word(slot::ID) == id);
+        for (id, worker) in self.retries.take_due(now, grace(deadline), is_begun) {
             let unanswered = self.answer_caller(id, Answer::Fail(Errno::EIO));
             let worker = worker.and_then(|index| self.workers.get_mut(&index));
             if let Some(worker) = worker.filter(|worker| unanswered && worker.word(slot::ID) == id) {
@@ -141,54 +223,13 @@ impl Tenant {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn begun() -> (Retries, Instant) {
-        let mut retries = Retries::default();
-        let due = Instant::now() + Duration::from_secs(1);
-        retries.begin(7, Order::Call { id: 7, tid: 1, arch: 0, number: 2, args: [0; 6] }, due);
-        (retries, due)
-    }
-
-    #[test]
-    fn an_order_is_given_once_and_anew_if_it_was_not_begun() {
-        let (mut retries, _) = begun();
-        assert!(retries.is_for_another(7, 1));
-        assert_eq!(retries.take_orders(1).len(), 1);
-        assert!(!retries.is_for_another(7, 1) && retries.is_for_another(7, 0));
-        assert!(retries.take_orders(2).is_empty());
-        assert!(!retries.worker_died(2, 0) && retries.take_orders(3).is_empty());
-        assert!(!retries.worker_died(1, 0));
-        assert_eq!(retries.take_orders(3).len(), 1);
-    }
-
-    #[test]
-    fn a_second_death_is_the_last() {
-        let (mut retries, _) = begun();
-        assert!(retries.has(7));
-        retries.take_orders(1);
-        assert!(retries.worker_died(1, 7));
-        assert!(!retries.has(7) && retries.take_orders(2).is_empty());
-    }
-
-    #[test]
-    fn what_is_due_is_given_up() {
-        let (mut retries, due) = begun();
-        retries.take_orders(1);
-        assert!(retries.take_due(due - Duration::from_millis(1)).is_empty());
-        assert_eq!(retries.take_due(due), [(7, Some(1))]);
-        assert!(!retries.has(7));
-    }
-
-    #[test]
-    fn what_was_answered_is_forgotten() {
-        let (mut retries, _) = begun();
-        retries.take_orders(1);
-        retries.keep(|id| id == 7);
-        assert!(retries.has(7));
-        retries.keep(|_| false);
-        assert!(!retries.worker_died(1, 7) && retries.take_orders(2).is_empty());
-    }
+/// The call that a worker's slot shows, as an order.
+fn alleged_order(worker: &WorkerProcess) -> (NotificationId, Order) {
+    let id = worker.word(slot::ID);
+    let (arch, number) = worker.alleged_call();
+    let args = std::array::from_fn(|i| worker.word(slot::ARGUMENTS + i));
+    (id, Order::Call { id, tid: worker.word(slot::PID) as u32, arch, number, args })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,11 +1,13 @@
 //! Calls that no worker takes, or that one keeps whatever it says of itself.
 //!
 //! A call waits in the kernel's queue until a worker takes it. Where the worker is stuck with another call, or the next one
-//! does not come up, that could be long, and the queue does not tell how long it was. So it is looked at: calls that
-//! have waited for a quarter of the deadline, while there is no worker, are taken by the broker. It gives them to the
-//! next worker, and has them fail when their time is over: the deadline, or a quarter of it if they have waited behind
-//! a worker that was ended.
+//! does not come up, that could be long, and the queue does not tell how long it was. So the broker takes the calls that
+//! wait when a worker dies, and those that have waited for a quarter of the deadline while there is none. It gives them to
+//! the next worker, and has them fail when their time is over: the deadline, or a quarter of it if they have waited behind
+//! a worker that was ended. Of calls that wait it is known that they were made since the queue was last seen, or made, empty.
+//! So that bound holds, however many workers die one after the other before they come to a call.
 
+use crate::retries::Due;
 use crate::sys::listener;
 use crate::tenant::Tenant;
 use kcov_proto::message::{NotificationId, Order};
@@ -28,6 +30,8 @@ const MOST: usize = 4096;
 pub struct Untaken {
     since: Option<Instant>,
     last: Option<NotificationId>,
+    /// When none waited.
+    none: Option<Instant>,
 }
 
 impl Untaken {
@@ -38,15 +42,15 @@ impl Untaken {
             self.since = None;
         }
         self.last = last;
-        if waiting {
-            self.since.get_or_insert(now);
+        match waiting {
+            true => drop(self.since.get_or_insert(now)),
+            false => self.none = Some(now),
         }
     }
 
-    /// Since when calls have waited and none was taken.
-    #[must_use]
-    pub fn since(&self) -> Option<Instant> {
-        self.since
+    /// The time after which the calls that wait `now` were made, as far as that is known.
+    fn made_after(&self, now: Instant) -> Instant {
+        self.none.or(self.since).unwrap_or(now)
     }
 
     fn is_over(&self, time: Duration, now: Instant) -> bool {
@@ -54,10 +58,9 @@ impl Untaken {
     }
 }
 
-/// When calls that nobody has taken `since` then are to have an answer, if they are to be taken `now`.
-fn due(since: Instant, now: Instant, deadline: Duration) -> Option<Instant> {
-    let grace = deadline / 4;
-    (now.saturating_duration_since(since) >= grace).then(|| (since + deadline).max(now + grace))
+/// How long a call that is taken late has at least.
+pub fn grace(deadline: Duration) -> Duration {
+    deadline / 4
 }
 
 impl Tenant {
@@ -94,9 +97,18 @@ impl Tenant {
     }
 
     /// Takes the calls that have waited too long, if there is no worker that may still take them.
-    pub(crate) fn take_untaken(&mut self, now: Instant, deadline: Duration) {
-        let due = self.untaken.since().and_then(|since| due(since, now, deadline));
-        let Some(due) = due.filter(|_| self.workers.is_empty()) else { return };
+    fn take_untaken(&mut self, now: Instant, deadline: Duration) {
+        if self.untaken.is_over(grace(deadline), now) {
+            self.take_waiting(now, deadline);
+        }
+    }
+
+    /// Takes the calls that wait, if there is no worker that may still take them.
+    pub(crate) fn take_waiting(&mut self, now: Instant, deadline: Duration) {
+        if !self.workers.is_empty() {
+            return;
+        }
+        let due = Due::of_untaken(self.untaken.made_after(now), now, deadline);
         let mut taken = 0;
         while taken < MOST && self.listener_says(PollFlags::POLLIN) {
             match listener::receive(self.listener.as_fd()) {
@@ -115,6 +127,9 @@ impl Tenant {
                 }
             }
         }
+        if taken < MOST {
+            self.untaken.look(false, self.last_id, now);
+        }
         if taken > 0 {
             info!(event = "untaken", calls = taken, "calls that no worker took wait for the next one");
         }
@@ -125,31 +140,33 @@ impl Tenant {
 mod tests {
     use super::*;
 
-    const DEADLINE: Duration = Duration::from_secs(4);
-
     #[test]
     fn calls_wait_from_the_first_look_that_shows_them_until_one_is_taken() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut untaken = Untaken::default();
         untaken.look(false, None, at(0));
-        assert_eq!(untaken.since(), None);
+        assert_eq!(untaken.since, None);
         untaken.look(true, Some(7), at(1));
         untaken.look(true, Some(7), at(2));
-        assert_eq!(untaken.since(), Some(at(1)));
+        assert_eq!(untaken.since, Some(at(1)));
         untaken.look(true, Some(8), at(3));
-        assert_eq!(untaken.since(), Some(at(3)));
+        assert_eq!(untaken.since, Some(at(3)));
         untaken.look(false, Some(8), at(4));
-        assert_eq!(untaken.since(), None);
+        assert_eq!(untaken.since, None);
     }
 
     #[test]
-    fn a_call_has_its_deadline_or_a_quarter_of_one_more() {
+    fn calls_were_made_since_none_waited_whatever_was_taken() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        assert_eq!(due(at(0), at(0), DEADLINE), None);
-        assert_eq!(due(at(0), at(1), DEADLINE), Some(at(4)));
-        assert_eq!(due(at(0), at(4), DEADLINE), Some(at(5)));
-        assert_eq!(due(at(0), at(9), DEADLINE), Some(at(10)));
+        let mut untaken = Untaken::default();
+        assert_eq!(untaken.made_after(at(0)), at(0));
+        untaken.look(true, Some(7), at(1));
+        assert_eq!(untaken.made_after(at(2)), at(1), "nothing else is known");
+        untaken.look(false, Some(7), at(3));
+        untaken.look(true, Some(8), at(4));
+        untaken.look(true, Some(9), at(5));
+        assert_eq!(untaken.made_after(at(6)), at(3));
     }
 }

@@ -75,12 +75,12 @@ impl Broker {
             // A worker ends by itself when nobody is left to serve.
             return Ok(());
         }
-        let was_last = self.tenant.was_last_attempt(index, worker.word(slot::ID));
+        let lost = self.tenant.lose(index, &worker);
         self.tenant.reorder(index, worker.word(slot::ID));
-        if was_last || !self.tenant.retry(&worker, Instant::now(), self.deadline) {
+        if !self.tenant.retry(&worker, lost, Instant::now(), self.deadline) {
             self.tenant.answer_for_dead(&worker);
         }
-        self.tenant.take_untaken(Instant::now(), self.deadline);
+        self.tenant.take_waiting(Instant::now(), self.deadline);
         if self.tenant.crash_log.take(Instant::now()) {
             tell_crash(&worker, &call, in_flight, signal);
         }
@@ -104,7 +104,7 @@ impl Broker {
         let deadline = self.deadline;
         let reader_killed = self.tenant.look_at_readers(now, deadline, self.patience());
         self.tenant.look_at_openings(now, deadline);
-        self.tenant.look_at_retries(now);
+        self.tenant.look_at_retries(now, deadline);
         let waiting = self.tenant.listener_says(PollFlags::POLLIN);
         let unanswered = self.tenant.has_unanswered();
         let shown: Vec<u64> = self.tenant.workers.values().map(|worker| worker.word(slot::ID)).collect();
