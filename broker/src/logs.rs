@@ -19,6 +19,7 @@
 //! | `zygote_crash` | a zygote ended | error |
 //! | `tender_crash` | a tender was killed, and its tenant ends | |
 //! | `quota` | something was refused over a quota; of each quota at most every 10 seconds, and at the end | what, bound, times, errno, option, key |
+//! | `artifact_failed` | a crash left no artifact, as it could not be written | name, directory, reason |
 //! | `artifact_refused` | a crash left no artifact, as there was no room | name, times |
 //! | `zygote_stuck` | a zygote did not fork a worker in time | pid |
 //!

@@ -8,6 +8,7 @@ use super::{End, Facts};
 use crate::call_name;
 use crate::confine;
 use crate::launch::Launch;
+use crate::sys::privilege;
 use crate::sys::shared::SharedWords;
 use kcov_proto::journal::{self, RESULT};
 use kcov_proto::sync::Ordering;
@@ -17,11 +18,15 @@ use serde::{Deserialize, Serialize};
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use tracing::warn;
 
 /// CPU seconds that a writer has: it parses debugging information, of files that may be damaged.
 const SECONDS: u64 = 60;
 /// Memory that it may take, bytes.
 const MEMORY: u64 = 8 << 30;
+
+/// `CAP_DAC_OVERRIDE`, `CAP_DAC_READ_SEARCH`: folder, programs and libraries may be another user's.
+const CAPABILITIES: u64 = 1 << 1 | 1 << 2;
 
 /// What became of an artifact, as a word of the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +72,9 @@ pub fn serve(descriptors: Vec<OwnedFd>, facts: &Facts, launch: &Launch) -> i32 {
             0
         }
         Err(error) => {
-            eprintln!("kcov-broker: no artifact {} in {}: {error:#}", facts.name, directory.display());
+            let (name, directory) = (facts.name.as_str(), directory.display());
+            let reason = format!("{error:#}");
+            warn!(event = "artifact_failed", name, %directory, reason, "a crash leaves no artifact");
             1
         }
     }
@@ -90,6 +97,8 @@ fn begin(launch: &Launch, keep: &[std::os::fd::BorrowedFd<'_>]) -> Option<PathBu
     confine::keep_only(keep).ok()?;
     setrlimit(Resource::RLIMIT_CPU, SECONDS, SECONDS).ok()?;
     setrlimit(Resource::RLIMIT_AS, MEMORY, MEMORY).ok()?;
+    let held = privilege::capabilities().ok()?;
+    privilege::set_capabilities(held.permitted & CAPABILITIES).ok()?;
     launch.artifacts.clone()
 }
 

@@ -45,10 +45,11 @@ impl Draft {
         if errors.is_empty() { Ok(config) } else { Err(ConfigErrors(errors.into_iter().collect())) }
     }
 
-    /// What it may be stopped by on this machine, which is no error: a service may see another one.
+    /// What is no error, and may well be meant otherwise, on this machine: a service may see another one.
     #[must_use]
     pub fn doubts(&self) -> BTreeSet<ConfigError> {
-        self.config.tenants.iter().flat_map(probe::doubts).collect()
+        let tenants = &self.config.tenants;
+        tenants.iter().flat_map(probe::doubts).chain(probe::shared_users(tenants)).collect()
     }
 
     /// As [`checked`](Self::checked), held against this machine besides.

@@ -13,6 +13,8 @@ use crate::cgroup::{self, Parent};
 use crate::launch::service::Output;
 use crate::rootless::Standing;
 use crate::{preload, run};
+use nix::unistd::geteuid;
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
@@ -115,6 +117,25 @@ pub fn tenant(tenant: &TenantConfig) -> Vec<ConfigError> {
         check("output", place::output(file));
     }
     errors
+}
+
+/// Tenants that are not kept apart: the kernel lets processes of one user signal and trace each other.
+#[must_use]
+pub fn shared_users(tenants: &[TenantConfig]) -> Vec<ConfigError> {
+    let mut by_user: BTreeMap<&str, Vec<&TenantConfig>> = BTreeMap::new();
+    for tenant in tenants.iter().filter(|_| geteuid().is_root()) {
+        by_user.entry(tenant.user.as_deref().unwrap_or("root")).or_default().push(tenant);
+    }
+    let shared = by_user.into_iter().filter(|(_, tenants)| tenants.len() > 1);
+    let warning = |(user, tenants): (&str, Vec<&TenantConfig>)| ConfigError {
+        place: tenants[0].place("user"),
+        message: format!(
+            "{} tenants run as the user {user}, and can signal and trace each other: give each a `user` of its own if one \
+             may be hostile to the others",
+            tenants.len()
+        ),
+    };
+    shared.map(warning).collect()
 }
 
 /// What of a tenant will rather not work: where its user may not go.

@@ -143,7 +143,8 @@ const CHECK: [Section; 3] = [
             (
                 "the tenants' users",
                 "Whether they may enter the directory and execute the command, by the owners and modes on the way: a warning if \
-                 not, which is no error. With root only. A file with an access control list is not judged.",
+                 not, which is no error. A file with an access control list is not judged. And whether several \
+                 tenants run as one user, who can signal and trace each other. With root only.",
             ),
             (
                 "not",

@@ -160,7 +160,7 @@ fn a_file_that_is_no_text_is_told_plainly() -> Result<()> {
     Ok(())
 }
 
-/// Where a tenant's user may not go is a warning: a service may see other files.
+/// Where a tenant's user may not go is a warning, as a service may see other files; so are tenants that are not kept apart.
 #[test]
 fn what_a_tenants_user_may_not_reach_is_warned_of() -> Result<()> {
     let session = Session::new()?;
@@ -171,7 +171,7 @@ fn what_a_tenants_user_may_not_reach_is_warned_of() -> Result<()> {
     let command = closed.join("program").display().to_string();
     let more = format!("user = \"nobody\"\ndirectory = {:?}", closed.display());
     let file = session.path("reach.toml");
-    fs::write(&file, tenant("one", &[&command], &more))?;
+    fs::write(&file, tenant("one", &[&command], &more) + &tenant("two", &["true"], "user = \"nobody\""))?;
     let name = file.to_string_lossy();
     let output = check(&session, &[&name, "--json"])?;
     let verdict: serde_json::Value = serde_json::from_slice(&output.stdout)?;
@@ -179,7 +179,7 @@ fn what_a_tenants_user_may_not_reach_is_warned_of() -> Result<()> {
     let keys: Vec<_> = warnings.filter_map(|warning| warning["key"].as_str()).collect();
     assert_eq!(
         (output.status.code(), keys),
-        (Some(0), vec!["tenant.command", "tenant.directory"]),
+        (Some(0), vec!["tenant.command", "tenant.user", "tenant.directory"]),
         "{verdict:#}"
     );
     let said = String::from_utf8(check(&session, &[&name])?.stderr)?;
