@@ -78,6 +78,7 @@ pub mod run;
 pub mod serve;
 pub mod spawner;
 pub mod spawner_client;
+pub mod spelling;
 pub mod symbolize;
 pub mod sys;
 pub mod tenant;

@@ -1,6 +1,7 @@
 //! One table of the file: keys that are asked for, and those that nobody asks for.
 
 use super::errors::{Place, Report};
+use crate::spelling;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -142,11 +143,9 @@ impl<'a> Section<'a> {
                 return;
             }
             let name = key.get_ref().as_ref();
-            let near = known.iter().min_by_key(|known| strsim::damerau_levenshtein(name, known));
-            let near =
-                near.filter(|known| strsim::damerau_levenshtein(name, known) <= (name.len() / 3).max(1));
+            let near = spelling::nearest(name, known.iter().copied());
             let names: Vec<_> = known.iter().copied().collect();
-            let message = match near {
+            let message = match near.first() {
                 Some(near) => format!("unknown key (did you mean `{near}`?)"),
                 None => format!("unknown key; there are: {}", names.join(", ")),
             };

@@ -1,5 +1,6 @@
 //! Names of system calls: libseccomp's table, and the calls that are newer than some libseccomp in use.
 
+use crate::spelling;
 use libseccomp::{ScmpArch, ScmpSyscall};
 
 /// Calls that a libseccomp 2.5 may not know, by number. From 424 on a call has the same number in every table,
@@ -50,15 +51,9 @@ pub fn by_name(name: &str) -> Option<Known> {
 
 /// Known names that `name` may be a misspelling of, the likeliest first.
 pub fn nearest(name: &str) -> Vec<String> {
-    let near = name.chars().count() / 3 + 1;
-    let mut names: Vec<(usize, String)> = every_name()
-        .into_iter()
-        .map(|known| (distance(name, &known), known))
-        .filter(|(d, _)| *d <= near)
-        .collect();
-    names.sort();
-    names.dedup();
-    names.into_iter().take(SUGGESTIONS).map(|(_, known)| known).collect()
+    let mut names = spelling::nearest(name, every_name());
+    names.truncate(SUGGESTIONS);
+    names
 }
 
 fn every_name() -> Vec<String> {
@@ -69,34 +64,9 @@ fn every_name() -> Vec<String> {
     listed.chain(NEWER_CALLS.iter().map(|(name, _)| (*name).to_owned())).collect()
 }
 
-/// Levenshtein's distance: insertions, deletions and replacements from `a` to `b`.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, to) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn distances() {
-        for (a, b, expected) in
-            [("", "", 0), ("open", "open", 0), ("opne", "open", 2), ("", "read", 4), ("mmap2", "mmap", 1)]
-        {
-            assert_eq!(distance(a, b), expected, "{a} {b}");
-            assert_eq!(distance(b, a), expected, "{b} {a}");
-        }
-    }
 
     #[test]
     fn newer_calls_agree_with_libseccomp_where_it_knows_them() {
