@@ -45,6 +45,46 @@ fn cargo_instruments_the_handlers_crate_alone() -> Result<()> {
     Ok(())
 }
 
+/// What has no runtime works as it does without instrumentation: tests of a crate alone, a program that is no worker, a
+/// procedural macro that uses an instrumented crate.
+#[test]
+fn cargo_builds_what_has_no_runtime() -> Result<()> {
+    const DECIDE: &str = "pub fn decide(key: u64) -> u64 {\n    \
+        match key { 7 => 1, 1000 => 2, _ => u64::from(key > 77) }\n}\n\
+        #[test]\nfn decides() { assert_eq!(decide(78), 1); }\n";
+    const DERIVE: &str = "#[proc_macro]\npub fn decided(_: proc_macro::TokenStream) -> proc_macro::TokenStream {\n    \
+        decide::decide(1000).to_string().parse().unwrap()\n}\n";
+    const TOOL: &str = "fn main() { println!(\"{}\", decide::decide(7) + derive::decided!()); }\n";
+    let folder = tempfile::tempdir()?;
+    let manifest =
+        |name: &str, rest: &str| format!("[package]\nname = \"{name}\"\nedition = \"2024\"\n{rest}");
+    let needs = |name: &str| format!("{name} = {{ path = \"../{name}\" }}\n");
+    let derive = format!("[lib]\nproc-macro = true\n[dependencies]\n{}", needs("decide"));
+    let tool = format!("[dependencies]\n{}{}", needs("decide"), needs("derive"));
+    let members = "[workspace]\nmembers = [\"decide\", \"derive\", \"tool\"]\nresolver = \"3\"\n";
+    for (path, text) in [
+        ("Cargo.toml", members),
+        ("decide/Cargo.toml", &manifest("decide", "")),
+        ("decide/src/lib.rs", DECIDE),
+        ("derive/Cargo.toml", &manifest("derive", &derive)),
+        ("derive/src/lib.rs", DERIVE),
+        ("tool/Cargo.toml", &manifest("tool", &tool)),
+        ("tool/src/main.rs", TOOL),
+    ] {
+        let path = folder.path().join(path);
+        fs::create_dir_all(path.parent().context("a folder")?)?;
+        fs::write(path, text)?;
+    }
+    let cargo = |words: &[&str]| {
+        let mut cargo = Command::new(directory()?.join("kcov-broker"));
+        cargo.arg("cargo").args(words).args(["--offline", "--target-dir", "target"]);
+        succeed(cargo.current_dir(folder.path()))
+    };
+    assert_eq!(cargo(&["run", "--quiet"])?, "3\n");
+    assert!(cargo(&["test", "--package", "decide", "--lib"])?.contains("1 passed"));
+    Ok(())
+}
+
 /// What is installed for handlers is enough to build one, in C and in Rust, and to run it.
 #[test]
 fn the_installed_example_is_built_and_covered() -> Result<()> {
