@@ -44,7 +44,7 @@ pub const BODY: usize = 8;
 pub const MAGIC: u64 = u64::from_le_bytes(*b"kcovview");
 /// Version of the layout. Another one is refused: broker and reader are of one package. What is appended, where all
 /// that wrote before left zeros, needs no other one.
-pub const VERSION: u64 = 2;
+pub const VERSION: u64 = 3;
 /// Most workers whose process ids are shown.
 pub const MOST_WORKERS: usize = 32;
 

@@ -59,6 +59,11 @@ const METRICS: &[Metric] = &[
     counter("zygote_restarts_total", "Zygotes that followed one that died.", |t| {
         t.counts.zygote_restarts as f64
     }),
+    counter(
+        "starts_delayed_total",
+        "Workers whose start was held up, as others before them had died.",
+        |t| t.counts.starts_delayed as f64,
+    ),
     counter("artifacts_total", "Artifacts of crashes written.", |t| t.counts.artifacts as f64),
     counter("restarts_total", "How often the tenant was started anew.", |t| t.counts.restarts as f64),
 ];

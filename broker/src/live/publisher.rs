@@ -72,6 +72,7 @@ impl Publisher {
             worker_crashes: counters.worker_crashes,
             retries: counters.retries,
             zygote_restarts: counters.zygote_restarts,
+            starts_delayed: counters.starts_delayed,
             quota_refusals: tenant.refusals().sum(),
             artifacts: counters.artifacts,
             restarts: self.restarts,

@@ -165,8 +165,12 @@ pub fn detail(tenant: &Tenant) -> String {
         (
             "workers",
             format!(
-                "started {}, crashed {}, calls retried {}; zygote restarted {} times",
-                counts.workers_started, counts.worker_crashes, counts.retries, counts.zygote_restarts
+                "started {}, crashed {}, held up {}, calls retried {}; zygote restarted {} times",
+                counts.workers_started,
+                counts.worker_crashes,
+                counts.starts_delayed,
+                counts.retries,
+                counts.zygote_restarts
             ),
         ),
         ("refused over a quota", format!("{}{}", counts.quota_refusals, in_brackets(&refused))),

@@ -1,7 +1,7 @@
 //! What a broker counts of its tenant.
 
 /// Words of encoded counts.
-pub(super) const WORDS: usize = 15;
+pub(super) const WORDS: usize = 16;
 
 /// What the broker itself counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -30,6 +30,8 @@ pub struct Counts {
     pub retries: u64,
     /// Zygotes that followed one that died.
     pub zygote_restarts: u64,
+    /// Workers whose start was held up, as others before them had died.
+    pub starts_delayed: u64,
     /// What was refused, as it was over a quota.
     pub quota_refusals: u64,
     /// Artifacts of crashes that were written.
@@ -53,6 +55,7 @@ impl Counts {
             worker_crashes,
             retries,
             zygote_restarts,
+            starts_delayed,
             quota_refusals,
             artifacts,
             restarts,
@@ -70,6 +73,7 @@ impl Counts {
             worker_crashes,
             retries,
             zygote_restarts,
+            starts_delayed,
             quota_refusals,
             artifacts,
             restarts,
@@ -90,6 +94,7 @@ impl Counts {
             worker_crashes,
             retries,
             zygote_restarts,
+            starts_delayed,
             quota_refusals,
             artifacts,
             restarts,
@@ -107,6 +112,7 @@ impl Counts {
             worker_crashes,
             retries,
             zygote_restarts,
+            starts_delayed,
             quota_refusals,
             artifacts,
             restarts,
