@@ -30,7 +30,7 @@ use kcov_proto::tally::Tally;
 use kcov_proto::{Errno, journal, slot};
 use nix::errno::Errno as SysErrno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -116,10 +116,10 @@ pub struct Tenant {
     pub(crate) zygote_channel: Channel,
     /// Whether it has loaded its handlers.
     pub(crate) zygote_ready: bool,
-    pub(crate) workers: HashMap<u32, WorkerProcess>,
+    pub(crate) workers: BTreeMap<u32, WorkerProcess>,
     pub(crate) expected: Option<Expected>,
     pub(crate) next_worker: u32,
-    pub(crate) readers: HashMap<u32, ReaderProcess>,
+    pub(crate) readers: BTreeMap<u32, ReaderProcess>,
     pub(crate) next_reader: u32,
     /// The last notification that somebody named and that was in flight then.
     pub(crate) last_id: Option<NotificationId>,
