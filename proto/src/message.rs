@@ -2,7 +2,8 @@
 //!
 //! Every socket is `SOCK_SEQPACKET`: one message a datagram, at most [`MAX_BYTES`] long, encoded with bincode;
 //! file descriptors ride beside the bytes as `SCM_RIGHTS`. Each side that decodes treats the result as an
-//! allegation of the sender.
+//! allegation of the sender. The bytes of a caller's memory are copied as a whole (`serde_bytes`): as a sequence, which
+//! looks the same on the socket, each would be a message of its own to serde.
 //!
 //! | socket | asks | answers |
 //! |---|---|---|
@@ -260,6 +261,7 @@ pub enum ReaderKind {
         /// Address in the caller.
         address: u64,
         /// What to write.
+        #[serde(with = "serde_bytes")]
         bytes: Vec<u8>,
     },
     /// Read the path at `address`, and see that the notification is answered: by the broker if it leads to the
@@ -314,7 +316,7 @@ impl ReaderKind {
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum ReaderReply {
     /// The bytes asked for.
-    Memory(Vec<u8>),
+    Memory(#[serde(with = "serde_bytes")] Vec<u8>),
     /// The bytes were written.
     Written,
     /// The call cannot have what it asks for: unreadable memory (`EFAULT`), no such file, ...

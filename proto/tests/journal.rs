@@ -53,6 +53,18 @@ proptest! {
     }
 
     #[test]
+    fn a_read_is_the_same_however_it_is_appended(address: u64, bytes in vec(any::<u8>(), 0..300), times in 1..4_usize) {
+        let (by_event, by_bytes) = (memory(), memory());
+        for _ in 0..times {
+            let event = Event::Read { address, bytes: bytes.clone() };
+            Writer::new(&by_event[..]).expect("long enough").append(&event);
+            Writer::new(&by_bytes[..]).expect("long enough").append_read(address, &bytes);
+        }
+        let words = |memory: &[AtomicU64]| memory.iter().map(|word| word.load(Ordering::Relaxed)).collect::<Vec<_>>();
+        prop_assert_eq!(words(&by_event), words(&by_bytes));
+    }
+
+    #[test]
     fn what_is_kept_of_a_long_log_ends_with_what_was_appended_last(events in vec(event(), 5..15), rounds in 1..800_usize) {
         let memory = memory();
         let writer = Writer::new(&memory[..]).expect("long enough");
@@ -131,7 +143,7 @@ fn reads_displace_what_was_done_before_and_not_what_they_belong_to() {
     (0..10).for_each(|_| writer.append(&ioctl(1)));
     writer.append(&ioctl(2));
     for _ in 0..10 {
-        writer.append(&Event::Read { address: 1, bytes: vec![7; 60_000] });
+        writer.append_read(1, &[7; 60_000]);
     }
     let journal = read(&memory);
     assert!(journal.truncated && journal.reads_missing && journal.active);
@@ -147,6 +159,7 @@ fn a_long_read_keeps_its_beginning() {
     let memory = memory();
     let writer = Writer::new(&memory[..]).expect("long enough");
     writer.append(&Event::Read { address: 1, bytes: vec![7; journal::MOST_KEPT + 5] });
-    let Some(Event::Read { bytes, .. }) = read(&memory).events.pop() else { panic!("a read") };
-    assert_eq!(bytes, vec![7; journal::MOST_KEPT]);
+    writer.append_read(2, &vec![8; journal::MOST_KEPT + 9]);
+    let kept = |address, byte| Event::Read { address, bytes: vec![byte; journal::MOST_KEPT] };
+    assert_eq!(read(&memory).events, [kept(1, 7), kept(2, 8)]);
 }

@@ -48,6 +48,13 @@ impl Context {
         }
     }
 
+    /// Writes into the journal what a handler has read.
+    pub fn note_read(&self, address: u64, bytes: &[u8]) {
+        if let Some(journal) = &self.journal {
+            journal.append_read(address, bytes);
+        }
+    }
+
     /// The handler is done with what was noted last.
     pub fn note_end(&self) {
         if let Some(journal) = &self.journal {

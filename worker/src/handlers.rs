@@ -283,10 +283,10 @@ impl Assisted<'_> {
 impl Port for Assisted<'_> {
     fn read(&mut self, call: &Call, address: u64, length: u32) -> Result<Vec<u8>, Errno> {
         let result = self.context.memory(call, address, length);
-        self.context.note(|| match &result {
-            Ok(Ok(bytes)) => Event::Read { address, bytes: bytes.clone() },
-            _ => Event::NoRead { address, length: u64::from(length) },
-        });
+        match &result {
+            Ok(Ok(bytes)) => self.context.note_read(address, bytes),
+            _ => self.context.note(|| Event::NoRead { address, length: u64::from(length) }),
+        }
         self.kept(result)
     }
 

@@ -84,6 +84,26 @@ pub(super) fn is_beginning(kind: u64) -> bool {
     matches!(kind, CALL | OPEN | IOCTL | CLOSED)
 }
 
+fn head_of(kind: u64, words: usize) -> u64 {
+    kind | (words as u64) << KIND_BITS
+}
+
+/// The words of an [`Event::Read`] before those of its bytes.
+pub(super) fn head_of_read(address: u64, bytes: &[u8]) -> [u64; 3] {
+    [head_of(READ, 2 + bytes.len().div_ceil(8)), address, bytes.len() as u64]
+}
+
+/// Bytes as words, the last of which is filled up with zeroes.
+pub(super) fn words_of(bytes: &[u8]) -> impl Iterator<Item = u64> {
+    let (whole, rest) = bytes.as_chunks::<8>();
+    let last = (!rest.is_empty()).then(|| {
+        let mut word = [0; 8];
+        word[..rest.len()].copy_from_slice(rest);
+        u64::from_le_bytes(word)
+    });
+    whole.iter().map(|word| u64::from_le_bytes(*word)).chain(last)
+}
+
 fn file_of(word: u64) -> ArenaId {
     ArenaId { index: word as u32, generation: (word >> 32) as u32 }
 }
@@ -110,8 +130,7 @@ impl Event {
     /// A word of kind and length, and so many words.
     pub(super) fn encoded(&self) -> Vec<u64> {
         let words = self.words();
-        let head = self.kind() | (words.len() as u64) << KIND_BITS;
-        std::iter::once(head).chain(words).collect()
+        std::iter::once(head_of(self.kind(), words.len())).chain(words).collect()
     }
 
     fn words(&self) -> Vec<u64> {
@@ -127,12 +146,7 @@ impl Event {
             Event::Closed { file } => vec![file.number()],
             Event::Read { address, bytes } => {
                 let kept = &bytes[..bytes.len().min(MOST_KEPT)];
-                let data = kept.chunks(8).map(|chunk| {
-                    let mut word = [0; 8];
-                    word[..chunk.len()].copy_from_slice(chunk);
-                    u64::from_le_bytes(word)
-                });
-                [*address, kept.len() as u64].into_iter().chain(data).collect()
+                [*address, kept.len() as u64].into_iter().chain(words_of(kept)).collect()
             }
             Event::NoRead { address, length } | Event::NoWrite { address, length } => vec![*address, *length],
         }
@@ -169,11 +183,11 @@ impl Event {
 /// Bytes as people read them, in formats for people.
 mod hexadecimal {
     use serde::de::Error;
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use serde::{Deserialize, Deserializer, Serializer};
 
     pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
         if !serializer.is_human_readable() {
-            return bytes.serialize(serializer);
+            return serde_bytes::serialize(bytes, serializer);
         }
         let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         serializer.serialize_str(&digits)
@@ -181,7 +195,7 @@ mod hexadecimal {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
         if !deserializer.is_human_readable() {
-            return Vec::deserialize(deserializer);
+            return serde_bytes::deserialize(deserializer);
         }
         let digits = String::deserialize(deserializer)?;
         let (pairs, rest) = digits.as_bytes().as_chunks::<2>();

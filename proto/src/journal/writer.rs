@@ -1,7 +1,7 @@
 //! Writing a journal, in the worker whose it is.
 
-use super::event::{OPEN, head, is_beginning};
-use super::{ACTIVE, BEGINNING, Event, LOG, MISSING, READS, ROOM, USED, WORDS};
+use super::event::{OPEN, head, head_of_read, is_beginning, words_of};
+use super::{ACTIVE, BEGINNING, Event, LOG, MISSING, MOST_KEPT, READS, ROOM, USED, WORDS};
 use crate::device::ArenaId;
 use crate::sync::{AtomicU64, Ordering};
 use std::cell::RefCell;
@@ -30,19 +30,37 @@ impl<M: Deref<Target = [AtomicU64]>> Writer<M> {
     /// Appends an event. One that begins something counts as under way until [`finished`](Self::finished).
     pub fn append(&self, event: &Event) {
         let words = event.encoded();
-        let mut used = self.used();
-        if used + words.len() > ROOM {
-            used = self.make_room(used, words.len(), event.begins());
-        }
-        if used + words.len() > ROOM {
-            return self.miss(READS);
-        }
-        self.store(used, &words);
+        let Some(used) = self.room_for(words.len(), event.begins()) else { return };
+        self.store(used, words.iter().copied());
         self.memory[USED].store((used + words.len()) as u64, Ordering::Release);
         if event.begins() {
             self.memory[ACTIVE].store(1, Ordering::Release);
         }
         self.keep_in_mind(event, words);
+    }
+
+    /// Appends an [`Event::Read`], whose bytes go straight into the memory: there may be many.
+    pub fn append_read(&self, address: u64, bytes: &[u8]) {
+        let kept = &bytes[..bytes.len().min(MOST_KEPT)];
+        let head = head_of_read(address, kept);
+        let data = kept.len().div_ceil(8);
+        let Some(used) = self.room_for(head.len() + data, false) else { return };
+        self.store(used, head);
+        self.store(used + head.len(), words_of(kept));
+        self.memory[USED].store((used + head.len() + data) as u64, Ordering::Release);
+    }
+
+    /// Where an event of so many words goes: `None` if there is no room, which is noted.
+    fn room_for(&self, words: usize, begins: bool) -> Option<usize> {
+        let mut used = self.used();
+        if used + words > ROOM {
+            used = self.make_room(used, words, begins);
+        }
+        if used + words > ROOM {
+            self.miss(READS);
+            return None;
+        }
+        Some(used)
     }
 
     /// The handler has done what the last event began.
@@ -64,9 +82,13 @@ impl<M: Deref<Target = [AtomicU64]>> Writer<M> {
         self.memory[MISSING].store(missing | what, Ordering::Relaxed);
     }
 
-    fn store(&self, at: usize, words: &[u64]) {
+    fn logged(&self, at: usize) -> u64 {
+        self.memory[LOG + at].load(Ordering::Relaxed)
+    }
+
+    fn store(&self, at: usize, words: impl IntoIterator<Item = u64>) {
         for (place, word) in self.memory[LOG + at..].iter().zip(words) {
-            place.store(*word, Ordering::Relaxed);
+            place.store(word, Ordering::Relaxed);
         }
     }
 
@@ -78,11 +100,11 @@ impl<M: Deref<Target = [AtomicU64]>> Writer<M> {
         }
     }
 
-    /// Opens of files that are open, without those that `rest` tells of.
-    fn opens_before(&self, rest: &[u64]) -> Vec<u64> {
-        let told: BTreeSet<u64> = events(rest)
-            .filter(|(_, kind)| *kind == OPEN)
-            .filter_map(|(at, _)| rest.get(at + 1).copied())
+    /// Opens of files that are open, without those that the log tells of from `cut` on.
+    fn opens_before(&self, cut: usize, used: usize) -> Vec<u64> {
+        let told: BTreeSet<u64> = events(used - cut, |at| self.logged(cut + at))
+            .filter(|(at, kind)| *kind == OPEN && cut + at + 1 < used)
+            .map(|(at, _)| self.logged(cut + at + 1))
             .collect();
         let open = self.open.borrow();
         let earlier = open.iter().filter(|(file, _)| !told.contains(&file.number())).map(|(_, words)| words);
@@ -91,43 +113,49 @@ impl<M: Deref<Target = [AtomicU64]>> Writer<M> {
 
     /// Forgets older events. What is under way is kept, unless something new begins. Returns the words in use.
     fn make_room(&self, used: usize, needed: usize, begins: bool) -> usize {
-        let log: Vec<u64> =
-            self.memory[LOG..LOG + used].iter().map(|word| word.load(Ordering::Relaxed)).collect();
-        let cut = cut(&log, begins);
+        let cut = cut(used, |at| self.logged(at), begins);
         if cut == 0 {
             return used;
         }
-        let mut kept = self.opens_before(&log[cut..]);
-        if kept.len() + (used - cut) + needed <= ROOM || !begins {
-            kept.extend(&log[cut..]);
-        }
-        if kept.len() > ROOM {
+        let opens = self.opens_before(cut, used);
+        let all = opens.len() + (used - cut);
+        let rest = if all + needed <= ROOM || !begins { used - cut } else { 0 };
+        let kept = opens.len() + rest;
+        if kept > ROOM {
             return used;
         }
         // Nothing that is read in between would make sense.
         self.memory[USED].store(0, Ordering::Release);
-        self.store(0, &kept);
-        self.memory[USED].store(kept.len() as u64, Ordering::Release);
+        self.shift(cut, opens.len(), rest);
+        self.store(0, opens);
+        self.memory[USED].store(kept as u64, Ordering::Release);
         self.miss(BEGINNING);
-        kept.len()
+        kept
+    }
+
+    /// Moves `count` words of the log, in place: there may be many.
+    fn shift(&self, from: usize, to: usize, count: usize) {
+        let one = |at: usize| self.memory[LOG + to + at].store(self.logged(from + at), Ordering::Relaxed);
+        // In the order in which none is lost.
+        if to <= from { (0..count).for_each(one) } else { (0..count).rev().for_each(one) }
     }
 }
 
-/// The places of the events of a log, each with its kind.
-fn events(log: &[u64]) -> impl Iterator<Item = (usize, u64)> {
-    let mut at = 0;
+/// The places of the events of a log of `used` words, each with its kind. Only the first word of each is looked at.
+fn events(used: usize, word: impl Fn(usize) -> u64) -> impl Iterator<Item = (usize, u64)> {
+    let mut next = 0;
     std::iter::from_fn(move || {
-        let (kind, length) = head(*log.get(at)?);
-        let place = at;
-        at = at.saturating_add(1).saturating_add(length);
+        let place = next;
+        let (kind, length) = (place < used).then(|| head(word(place)))?;
+        next = place.saturating_add(1).saturating_add(length);
         Some((place, kind))
     })
 }
 
 /// Where the younger half of the log begins: with an event that begins something. If none does there, all goes, or all
 /// up to the last that does.
-fn cut(log: &[u64], all: bool) -> usize {
-    let beginnings = || events(log).filter(|(_, kind)| is_beginning(*kind)).map(|(at, _)| at);
-    let in_half = beginnings().find(|&at| at >= log.len() / 2);
-    in_half.unwrap_or_else(|| if all { log.len() } else { beginnings().last().unwrap_or_default() })
+fn cut(used: usize, word: impl Fn(usize) -> u64, all: bool) -> usize {
+    let beginnings = || events(used, &word).filter(|(_, kind)| is_beginning(*kind)).map(|(at, _)| at);
+    let in_half = beginnings().find(|&at| at >= used / 2);
+    in_half.unwrap_or_else(|| if all { used } else { beginnings().last().unwrap_or_default() })
 }
