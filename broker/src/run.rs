@@ -107,6 +107,10 @@ pub struct RunArgs {
     #[arg(long = "handler", value_name = "LIBRARY[:CONFIG]")]
     handlers: Vec<OsString>,
 
+    /// Have the handler in the workers that `bench` measures
+    #[arg(long, hide = true)]
+    bench_handler: bool,
+
     /// Keep what there is of each crash and hang of a handler in a folder under DIR, see `kcov-broker replay`
     #[arg(long, value_name = "DIR")]
     artifacts: Option<PathBuf>,
@@ -260,7 +264,7 @@ fn launch(args: &RunArgs, cover: Option<OwnedFd>) -> anyhow::Result<Launch> {
         environment: launch::environment(),
         trace: args.trace.clone(),
         worker: launch::c_string(worker_program(args.worker.clone())?.as_os_str(), "the worker program")?,
-        handlers: args.handlers.iter().map(|handler| handler_argument(handler)).collect::<Result<_, _>>()?,
+        handlers: handler_arguments(args)?,
         group: getpgrp(),
         mask,
         deadline: args.deadline,
@@ -354,6 +358,11 @@ fn no_library(path: &Path, error: &io::Error) -> anyhow::Error {
         "cannot use the handler {shown}: there is no such file{from}; build it (cc -shared -fPIC, see man kcov-handler), or \
          name the one that is meant"
     )
+}
+
+fn handler_arguments(args: &RunArgs) -> anyhow::Result<Vec<CString>> {
+    let bench = args.bench_handler.then(|| Ok(c"--bench-handler".to_owned()));
+    bench.into_iter().chain(args.handlers.iter().map(|handler| handler_argument(handler))).collect()
 }
 
 /// A handler as the worker program takes it, with the file by its full path.

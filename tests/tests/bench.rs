@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::process::Command;
 
 /// Every measurement, in the order of the report.
-const KEYS: [&str; 19] = [
+const KEYS: [&str; 21] = [
     "noop",
     "live-view",
     "callers",
@@ -16,6 +16,8 @@ const KEYS: [&str; 19] = [
     "device-open",
     "file-open",
     "program",
+    "handler-read",
+    "handler-write",
     "pc",
     "cmp",
     "area-pc",

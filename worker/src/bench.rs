@@ -3,6 +3,10 @@
 //! Product and limit append to one area in turns, in batches that fill it; figures are medians. A record is one call
 //! on both sides, as the callbacks of instrumented code are.
 
+mod memory;
+
+pub use memory::MovesMemory;
+
 use crate::record::{Scope, record_cmp, record_edge_id, record_pc};
 use crate::sys::bench::{append_cmps, append_pcs, empty, trace_pc, trace_pc_guard};
 use crate::sys::sancov;

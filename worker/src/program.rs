@@ -1,5 +1,6 @@
 //! A worker program: its handlers, and its command line, which the broker writes and users do not.
 
+use crate::bench::MovesMemory;
 use crate::handler::Handler;
 use crate::loading::Library;
 use crate::replay;
@@ -54,10 +55,13 @@ pub fn program(arguments: Vec<String>, handlers: Vec<Box<dyn Handler>>) -> ExitC
     let mut success = ExitCode::SUCCESS;
     let result = match arguments.split_first() {
         Some((command, rest)) if command == "zygote" => match config(rest) {
-            Some(config) => match zygote::run(&config, handlers) {
-                Err(ZygoteError::Told) => return ExitCode::from(FAILED),
-                ended => ended.map_err(|error| error.to_string()),
-            },
+            Some(config) => {
+                let bench = config.bench.then(|| Box::<MovesMemory>::default() as Box<dyn Handler>);
+                match zygote::run(&config, handlers.into_iter().chain(bench).collect()) {
+                    Err(ZygoteError::Told) => return ExitCode::from(FAILED),
+                    ended => ended.map_err(|error| error.to_string()),
+                }
+            }
             None => Err(USAGE.to_owned()),
         },
         Some((command, rest)) if command == "replay" => {
@@ -84,6 +88,7 @@ fn config(arguments: &[String]) -> Option<ZygoteConfig> {
     for argument in arguments {
         match argument.split_once('=').unwrap_or((argument, "")) {
             ("--cover", "") => config.cover = true,
+            ("--bench-handler", "") => config.bench = true,
             ("--uid", value) => config.uid = value.parse().ok()?,
             ("--parent", value) => config.parent = value.parse().ok()?,
             ("--memory", value) => config.memory = Some(value.parse().ok()?),

@@ -46,6 +46,8 @@ pub struct ZygoteConfig {
     pub memory: Option<u64>,
     /// Whether it has a coverage map, which it and its workers mark.
     pub cover: bool,
+    /// Whether the handler that `kcov-broker bench` measures is the last of the program's.
+    pub bench: bool,
     /// Libraries with handlers, loaded in this order, after those of the program itself.
     pub libraries: Vec<Library>,
 }

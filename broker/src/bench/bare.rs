@@ -7,12 +7,13 @@ use super::client::SUBCOMMAND;
 use super::workload::Workload;
 use crate::sys::bench::listener::{self, Listener};
 use anyhow::{Context, Result, bail};
+use kcov_proto::message::MAX_READ;
 use nix::errno::Errno;
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::uio::{RemoteIoVec, process_vm_readv};
+use nix::sys::uio::{RemoteIoVec, process_vm_readv, process_vm_writev};
 use nix::unistd::Pid;
 use std::hint::black_box;
-use std::io::IoSliceMut;
+use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::AsFd;
 use std::process::{Child, Command, ExitCode};
 
@@ -28,8 +29,9 @@ pub fn supervise(workload: Workload) -> Result<ExitCode> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg(SUBCOMMAND).arg(workload.word());
     let (mut child, listener) = listener::spawn(command, notified(workload)).context("start the client")?;
+    let mut buffer = vec![0; MAX_READ];
     while let Some(notification) = next(&listener, &mut child)? {
-        match serve(workload, &listener, &notification) {
+        match serve(workload, &listener, &notification, &mut buffer) {
             // The caller is gone.
             Ok(()) | Err(Errno::ENOENT) => {}
             Err(errno) => return Err(errno).context("answer a notification"),
@@ -45,6 +47,7 @@ pub fn supervise(workload: Workload) -> Result<ExitCode> {
 fn notified(workload: Workload) -> &'static [libc::c_long] {
     match workload {
         Workload::Noop | Workload::LiveView | Workload::Callers => &[libc::SYS_getppid],
+        Workload::HandlerRead | Workload::HandlerWrite => &[libc::SYS_getppid],
         Workload::Ioctl => &[libc::SYS_openat, libc::SYS_ioctl],
         Workload::CycleSmall | Workload::CycleLarge => &[libc::SYS_openat, libc::SYS_ioctl, libc::SYS_mmap],
         Workload::DeviceOpen | Workload::FileOpen => &[libc::SYS_openat],
@@ -73,7 +76,12 @@ fn next(listener: &Listener, child: &mut Child) -> Result<Option<libc::seccomp_n
     }
 }
 
-fn serve(workload: Workload, listener: &Listener, notification: &libc::seccomp_notif) -> nix::Result<()> {
+fn serve(
+    workload: Workload,
+    listener: &Listener,
+    notification: &libc::seccomp_notif,
+    buffer: &mut [u8],
+) -> nix::Result<()> {
     let libc::seccomp_notif { id, pid, data, .. } = notification;
     match libc::c_long::from(data.nr) {
         libc::SYS_ioctl if is_kcov(data.args[1]) => {
@@ -93,7 +101,22 @@ fn serve(workload: Workload, listener: &Listener, notification: &libc::seccomp_n
             let _ = black_box(read_path(*pid, data.args[1]));
             listener.resume(*id)
         }
+        libc::SYS_getppid if matches!(workload, Workload::HandlerRead | Workload::HandlerWrite) => {
+            let _ = black_box(move_memory(*pid, data.args, buffer));
+            listener.answer(*id, 0)
+        }
         _ => listener.resume(*id),
+    }
+}
+
+/// What the product's handler does: the address, the bytes, and whether to write.
+fn move_memory(tid: u32, [address, length, write, ..]: [u64; 6], buffer: &mut [u8]) -> nix::Result<usize> {
+    let buffer = &mut buffer[..length.min(MAX_READ as u64) as usize];
+    let remote = [RemoteIoVec { base: address as usize, len: buffer.len() }];
+    let task = Pid::from_raw(tid.cast_signed());
+    match write {
+        0 => process_vm_readv(task, &mut [IoSliceMut::new(buffer)], &remote),
+        _ => process_vm_writev(task, &[IoSlice::new(buffer)], &remote),
     }
 }
 

@@ -51,6 +51,9 @@ impl Side {
         let program = std::env::current_exe()?;
         let mut command = Command::new(&program);
         command.arg("run").args(options);
+        if matches!(workload, Workload::HandlerRead | Workload::HandlerWrite) {
+            command.arg("--bench-handler");
+        }
         let trace = match workload {
             Workload::Noop | Workload::LiveView | Workload::Callers => Some("getppid"),
             Workload::Program => Some("syzkaller"),

@@ -1,8 +1,10 @@
 //! What the benchmark times from inside a tenant. The same code runs under the product and under its limit.
 
 use crate::sys::bench::device::Device;
+use crate::sys::bench::memory;
 use crate::sys::fork;
 use anyhow::{Context, Result, ensure};
+use kcov_proto::message::MAX_READ;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use nix::sys::wait::{WaitStatus, waitpid};
@@ -22,6 +24,9 @@ const SMALL_AREA: usize = 4 << 10;
 const LARGE_AREA: usize = 4 << 20;
 /// Devices that [`Workload::DeviceOpen`] holds open at once: few enough for any quota.
 const OPEN_AT_ONCE: u32 = 16;
+
+/// Bytes that a handler moves at a time: as many as one request does.
+const MOVED: usize = MAX_READ;
 
 /// One thing to time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -45,6 +50,10 @@ pub enum Workload {
     /// A test program as syzkaller's executor runs it: a forked child enables an inherited instance, makes some calls
     /// and exits without a word.
     Program,
+    /// A handler reads 64 KiB of its caller's memory.
+    HandlerRead,
+    /// A handler writes as many bytes there.
+    HandlerWrite,
 }
 
 impl Workload {
@@ -60,6 +69,7 @@ impl Workload {
             Workload::DeviceOpen => 800,
             Workload::FileOpen => 1600,
             Workload::Program => 50,
+            Workload::HandlerRead | Workload::HandlerWrite => 100,
         }
     }
 
@@ -109,6 +119,8 @@ impl Session {
             Workload::DeviceOpen => device_opens(operations),
             Workload::FileOpen => timed(|| file_opens(&self.file, operations)),
             Workload::Program => timed(|| self.programs(operations)),
+            Workload::HandlerRead => timed(|| moves(operations, false)),
+            Workload::HandlerWrite => timed(|| moves(operations, true)),
         }
     }
 
@@ -174,6 +186,15 @@ fn cycles(times: u32, bytes: usize) -> Result<()> {
         device.enable().context("KCOV_ENABLE")?;
         device.disable().context("KCOV_DISABLE")?;
         drop(mapping);
+    }
+    Ok(())
+}
+
+/// The memory is touched before, as that of most callers is.
+fn moves(times: u32, write: bool) -> Result<()> {
+    let mut memory = vec![1; MOVED];
+    for _ in 0..times {
+        memory::call_with(&mut memory, write).context("a call with memory")?;
     }
     Ok(())
 }
