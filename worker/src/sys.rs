@@ -1,5 +1,7 @@
 //! Where all of this crate's unsafe code is.
 
+#[cfg(target_arch = "x86_64")]
+mod armed;
 pub mod bench;
 pub mod crash;
 pub mod fork;

@@ -3,7 +3,8 @@
 //! Invariant: a thread's pointer is null, or leads to a [`Scope`] on the stack of the [`Scope::enter`] that runs in
 //! this thread now. `enter` is the only writer, besides the drop of the scope that it made; it hands out a shared
 //! reference and keeps the scope itself, so that safe code can neither forget nor move it, and it outlives
-//! every call from within. No scope leaves its thread.
+//! every call from within. No scope leaves its thread. The copy for code in assembly (`armed`) is set with
+//! the pointer itself, and nowhere else.
 //!
 //! In a run that accumulates coverage there is a scope around all others ([`Scope::cover`]), and every scope has the map in
 //! which PCs are marked. A run without pays a branch that is never taken.
@@ -80,7 +81,7 @@ impl<'a> Scope<'a> {
             TraceMode::Pc => (armed, ptr::null()),
             TraceMode::Cmp => (cover, armed),
         };
-        PC.set(pc);
+        collect_pcs(pc);
         CMP.set(cmp);
         let result = body(&scope);
         (result, scope.recorded())
@@ -91,7 +92,7 @@ impl<'a> Scope<'a> {
     pub fn cover<R>(map: CoverMap<'a>, body: impl FnOnce() -> R) -> R {
         let scope = Scope::new(full(), Some(map));
         COVER.set(scope.pointer());
-        PC.set(scope.pointer());
+        collect_pcs(scope.pointer());
         CMP.set(ptr::null());
         body()
     }
@@ -129,6 +130,18 @@ impl<'a> Scope<'a> {
         }
     }
 
+    /// As [`store_pc_or`], of a scope that is known to be armed for PCs.
+    #[inline(always)]
+    pub(super) fn store_pc_or(&self, pc: impl FnOnce(&Cell<Text>) -> Option<u64>, otherwise: impl FnOnce()) {
+        if cfg!(not(feature = "record")) {
+            return;
+        }
+        match pc(&self.text) {
+            Some(pc) => self.append_pc(pc),
+            None => otherwise(),
+        }
+    }
+
     /// A PC that is not marked yet, or has no room. Out of line, the last thing that the hot path does, and with `pc`
     /// first, where a callback has it already: so that the hot path saves and moves no register.
     #[cold]
@@ -153,10 +166,17 @@ impl<'a> Scope<'a> {
 impl Drop for Scope<'_> {
     fn drop(&mut self) {
         let Self { area: _, map: _, stored: _, lost: _, text: _, previous: [pc, cmp, cover] } = self;
-        PC.set(*pc);
+        collect_pcs(*pc);
         CMP.set(*cmp);
         COVER.set(*cover);
     }
+}
+
+/// Arms `scope` for PCs, or nothing if it is null.
+fn collect_pcs(scope: *const Scope<'static>) {
+    PC.set(scope);
+    #[cfg(target_arch = "x86_64")]
+    super::armed::set(scope);
 }
 
 /// Tells the compiler which way to lay out as the straight one. A handler that nobody traces should hardly notice its
@@ -183,6 +203,13 @@ pub fn has_recorded() -> Option<bool> {
     unsafe { armed.as_ref() }.map(|scope| scope.recorded() != Recorded::default())
 }
 
+/// Whether comparisons are collected, as [`collects_pcs`].
+#[inline]
+#[must_use]
+pub fn collects_cmps() -> bool {
+    cfg!(feature = "record") && !CMP.get().is_null()
+}
+
 /// Appends the PC that `pc` gives, if PCs are collected.
 #[inline]
 pub fn store_pc(pc: impl FnOnce() -> u64) {
@@ -206,10 +233,7 @@ pub fn store_pc_or(pc: impl FnOnce(&Cell<Text>) -> Option<u64>, otherwise: impl 
     // SAFETY: as in `store_pc`.
     if let Some(scope) = unsafe { PC.get().as_ref() } {
         is_rare();
-        match pc(&scope.text) {
-            Some(pc) => scope.append_pc(pc),
-            None => otherwise(),
-        }
+        scope.store_pc_or(pc, otherwise);
     }
 }
 

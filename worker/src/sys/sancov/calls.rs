@@ -2,6 +2,8 @@
 //! cannot ask for: so each begins with an instruction that makes it the last argument.
 
 use super::text::{Text, find};
+#[cfg(target_arch = "x86_64")]
+use crate::sys::recording::Scope;
 use crate::sys::recording::{store_cmp_or, store_pc_or};
 use kcov_proto::area::{CmpKind, CmpRecord, CmpSize};
 use std::arch::naked_asm;
@@ -36,9 +38,44 @@ macro_rules! callbacks {
     )*};
 }
 
+/// A point that is told by where it calls from. Of all callbacks it is the one that each block of code has, so it looks
+/// itself whether PCs are collected: the straight way is that they are not.
+///
+/// # Safety
+/// For instrumented code.
+#[cfg(target_arch = "x86_64")]
+#[unsafe(naked)]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn __sanitizer_cov_trace_pc() {
+    // The return address is on top of the stack, and the stack as the callee expects it.
+    naked_asm!(
+        "mov rax, qword ptr [rip + kcov_worker_armed_pc@GOTTPOFF]",
+        "mov rsi, qword ptr fs:[rax]",
+        "mov rdi, qword ptr [rsp]",
+        "test rsi, rsi",
+        "jne {target}",
+        "ret",
+        target = sym trace_armed_pc,
+    )
+}
+
+/// Nothing in it panics. Were it `extern "C"`, the compiler would have to stop a panic here, and could not end it with a
+/// jump.
+///
+/// # Safety
+/// `scope` is what is armed for PCs.
+#[cfg(target_arch = "x86_64")]
+unsafe extern "C-unwind" fn trace_armed_pc(caller: u64, scope: &Scope<'static>) {
+    scope.store_pc_or(|text| text.get().pc(caller), || trace_pc_elsewhere(caller));
+}
+
+#[cfg(target_arch = "aarch64")]
 callbacks! {
     /// A point that is told by where it calls from.
     __sanitizer_cov_trace_pc() => trace_pc, "rdi", "x0";
+}
+
+callbacks! {
     /// A comparison of two variables of 1 byte.
     __sanitizer_cov_trace_cmp1(_a: u8, _b: u8) => trace_cmp1, "rdx", "x2";
     /// The same of 2 bytes.
@@ -63,8 +100,8 @@ callbacks! {
     __sanitizer_cov_trace_switch(_value: u64, _table: *const u64) => trace_switch, "rdx", "x2";
 }
 
-/// Nothing in it panics. Were it `extern "C"`, the compiler would have to stop a panic here, and could not end it with a
-/// jump.
+/// As above: nothing in it panics.
+#[cfg(target_arch = "aarch64")]
 extern "C-unwind" fn trace_pc(caller: u64) {
     store_pc_or(|text| text.get().pc(caller), || trace_pc_elsewhere(caller));
 }
