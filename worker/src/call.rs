@@ -25,8 +25,8 @@ const AUDIT_NATIVE: u32 = 0xc000_003e;
 const AUDIT_NATIVE: u32 = 0xc000_00b7;
 /// `AUDIT_ARCH_I386`.
 const AUDIT_I386: u32 = 0x4000_0003;
-/// `__X32_SYSCALL_BIT`.
-const X32_BIT: i32 = 0x4000_0000;
+/// `__X32_SYSCALL_BIT`: set in all numbers of the x32 table, which is otherwise dense like the others.
+pub(crate) const X32_BIT: i32 = 0x4000_0000;
 
 impl Abi {
     /// The table of a number, by the architecture that the notification tells.

@@ -5,6 +5,7 @@
 
 use crate::assist::AssistError;
 use crate::call::{Abi, Call};
+use crate::call_table::CallTable;
 use crate::context::Context;
 use crate::service::{Outcome, Service};
 use crate::trace::Tracer;
@@ -12,7 +13,6 @@ use kcov_proto::abi;
 use kcov_proto::message::{AssistKind, ReaderKind};
 use kcov_proto::slot::Kind;
 use libseccomp::ScmpSyscall;
-use std::collections::HashMap;
 use std::rc::Rc;
 
 /// The calls that may concern the device.
@@ -34,11 +34,11 @@ enum DeviceCall {
 /// The service of the KCOV device.
 #[derive(Debug)]
 pub struct Device {
-    calls: HashMap<(Abi, i32), DeviceCall>,
+    calls: CallTable<DeviceCall>,
     tracer: Rc<Tracer>,
 }
 
-fn numbers() -> HashMap<(Abi, i32), DeviceCall> {
+fn numbers() -> CallTable<DeviceCall> {
     use DeviceCall::{Creat, Exec, Ioctl, Mmap, Mmap2, OldMmap, Open, Openat, Openat2};
     let names = [
         ("open", Open),
@@ -51,7 +51,7 @@ fn numbers() -> HashMap<(Abi, i32), DeviceCall> {
         ("execve", Exec),
         ("execveat", Exec),
     ];
-    let mut calls = HashMap::new();
+    let mut calls = CallTable::default();
     for abi in [Abi::Native, Abi::I386, Abi::X32] {
         if abi != Abi::Native && !cfg!(target_arch = "x86_64") {
             continue;
@@ -59,9 +59,10 @@ fn numbers() -> HashMap<(Abi, i32), DeviceCall> {
         for (name, call) in names {
             let number = abi.arch().map(|arch| ScmpSyscall::from_name_by_arch(name, arch).map(i32::from));
             // A negative number is libseccomp's own, for a call that this table does not have.
-            if let Some(Ok(number @ 0..)) = number {
-                let call = if abi == Abi::I386 && call == Mmap { OldMmap } else { call };
-                calls.insert((abi, number), call);
+            if let Some(Ok(number @ 0..)) = number
+                && let Some(entry) = calls.entry(abi, number)
+            {
+                *entry = Some(if abi == Abi::I386 && call == Mmap { OldMmap } else { call });
             }
         }
     }
@@ -76,7 +77,7 @@ impl Device {
     }
 
     fn what(&self, call: &Call) -> Option<DeviceCall> {
-        self.calls.get(&(call.abi, call.number)).copied()
+        self.calls.get(call.abi, call.number).copied()
     }
 
     fn serve(&self, call: &Call, context: &mut Context) -> Result<Outcome, AssistError> {

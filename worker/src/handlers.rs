@@ -2,6 +2,7 @@
 
 use crate::assist::AssistError;
 use crate::call::{Abi, Call};
+use crate::call_table::CallTable;
 use crate::caller::{Caller, Port};
 use crate::context::Context;
 use crate::handler::{Answer, Claim, Handler, OpenFile, OpenRequest};
@@ -36,8 +37,9 @@ struct File {
 pub struct Handlers {
     handlers: Vec<Box<dyn Handler>>,
     claims: Claims,
-    calls: HashMap<(Abi, i32), Vec<Wanted>>,
-    ioctls: HashSet<(Abi, i32)>,
+    calls: CallTable<Vec<Wanted>>,
+    /// Which calls are `ioctl`.
+    ioctls: CallTable<()>,
     /// Devices by their number, each with its handler.
     devices: Vec<(usize, DeviceClaim)>,
     files: HashMap<ArenaId, File>,
@@ -72,17 +74,22 @@ impl Handlers {
         let claims =
             Claims { handlers: handlers.iter().map(|handler| claims_of(handler.as_ref())).collect() };
         claims.check()?;
-        let mut calls: HashMap<_, Vec<_>> = HashMap::new();
+        let mut calls = CallTable::<Vec<Wanted>>::default();
         let mut devices = Vec::new();
         for (handler, wanted) in claims.handlers.iter().enumerate() {
             for claim in &wanted.calls {
-                for number in numbers(&claim.call) {
-                    calls.entry(number).or_default().push(Wanted { handler, when: claim.when.clone() });
+                for (abi, number) in numbers(&claim.call) {
+                    let Some(entry) = calls.entry(abi, number) else { continue };
+                    entry.get_or_insert_default().push(Wanted { handler, when: claim.when.clone() });
                 }
             }
             devices.extend(wanted.devices.iter().map(|device| (handler, device.clone())));
         }
-        let (files, reasons, ioctls) = (HashMap::new(), HashSet::new(), numbers("ioctl").collect());
+        let mut ioctls = CallTable::default();
+        for (abi, number) in numbers("ioctl") {
+            ioctls.entry(abi, number).map(|entry| entry.insert(()));
+        }
+        let (files, reasons) = (HashMap::new(), HashSet::new());
         let heard = vec![false; handlers.len()];
         Ok(Handlers { handlers, claims, calls, ioctls, devices, files, reasons, heard })
     }
@@ -112,7 +119,7 @@ impl Handlers {
     }
 
     fn is_ioctl(&self, call: &Call) -> bool {
-        self.ioctls.contains(&(call.abi, call.number))
+        self.ioctls.get(call.abi, call.number).is_some()
     }
 
     /// Whether it is a request that some device answers.
@@ -122,7 +129,7 @@ impl Handlers {
 
     /// The handlers that want the call, in their order.
     fn wanting(&self, call: &Call) -> impl Iterator<Item = usize> {
-        let claims = self.calls.get(&(call.abi, call.number)).map(Vec::as_slice).unwrap_or_default();
+        let claims = self.calls.get(call.abi, call.number).map(Vec::as_slice).unwrap_or_default();
         let holds = |wanted: &&Wanted| wanted.when.iter().all(|condition| condition.holds(&call.args));
         claims.iter().filter(holds).map(|wanted| wanted.handler)
     }

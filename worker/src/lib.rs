@@ -43,6 +43,7 @@ pub mod arenas;
 pub mod assist;
 pub mod bench;
 pub mod call;
+pub mod call_table;
 pub mod caller;
 pub mod context;
 pub mod device;

@@ -11,9 +11,10 @@
 mod calls;
 mod classes;
 
-use crate::call::{Abi, Call};
+use crate::call::{Abi, Call, X32_BIT};
 use crate::record::Scope;
 use crate::record::{record_cmp_at, record_edge_at};
+use crate::sys::recording::collects_cmps;
 use crate::{kcov_cmp_site, kcov_edge_site};
 use calls::{CALLS, Number, Row};
 use classes::Comparison;
@@ -28,9 +29,6 @@ use std::collections::HashMap;
 
 /// End of the system call numbers: that of x32 is 548, those of the others are below 512.
 const NUMBER_END: i32 = 600;
-
-/// `__X32_SYSCALL_BIT`: set in all numbers of the x32 table, which is otherwise dense like the others.
-const X32_BIT: i32 = 0x4000_0000;
 
 /// The trace handler's tables, from system call number to row. Build it once, before forking: it asks libseccomp for
 /// some thousand names.
@@ -59,7 +57,9 @@ impl Tracer {
     pub fn record(&self, call: &Call) {
         let Some(row) = self.row(call) else { return };
         record_edge_at(row.site);
-        record_comparisons(row, call);
+        if collects_cmps() {
+            record_comparisons(row, call);
+        }
     }
 
     /// The name of the system call; `None` for one that leaves nothing.
