@@ -24,7 +24,7 @@ fn read_words(words: &[AtomicU64]) -> Result<View, ReadError<std::convert::Infal
 }
 
 prop_compose! {
-    fn counts()(w in proptest::array::uniform15(any::<u64>())) -> Counts {
+    fn counts()(w in proptest::array::uniform16(any::<u64>())) -> Counts {
         Counts {
             instances: w[0],
             instances_opened: w[1],
@@ -41,6 +41,7 @@ prop_compose! {
             quota_refusals: w[12],
             artifacts: w[13],
             restarts: w[14],
+            starts_delayed: w[15],
         }
     }
 }
