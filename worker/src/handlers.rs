@@ -94,6 +94,24 @@ impl Handlers {
         Ok(Handlers { handlers, claims, calls, ioctls, devices, files, reasons, heard })
     }
 
+    /// Whether there is a system call of each name that they want, as who makes the filter asks.
+    ///
+    /// # Errors
+    /// [`ClaimError::Call`].
+    pub(crate) fn check_names(&self) -> Result<(), ClaimError> {
+        let calls = self
+            .claims
+            .handlers
+            .iter()
+            .flat_map(|wanted| wanted.calls.iter().map(move |claim| (&wanted.name, &claim.call)));
+        for (handler, call) in calls {
+            if numbers(call).next().is_none() {
+                return Err(ClaimError::Call { handler: handler.clone(), call: call.clone() });
+            }
+        }
+        Ok(())
+    }
+
     /// What they want.
     #[must_use]
     pub fn claims(&self) -> &Claims {

@@ -84,6 +84,7 @@ impl Harness {
     }
 
     fn over(handlers: Handlers) -> Result<Self, ClaimError> {
+        handlers.check_names()?;
         sancov::settle();
         Ok(Harness { handlers, memory: Memory::default(), mode: TraceMode::Pc, next_file: 0 })
     }

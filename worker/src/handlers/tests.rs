@@ -38,3 +38,13 @@ fn a_call_may_be_repeated_if_all_that_want_it_agree() -> Result<(), ClaimError> 
     }
     Ok(())
 }
+
+#[test]
+fn a_harness_refuses_a_call_that_there_is_not() {
+    use crate::handler;
+    use crate::harness::Harness;
+    let refused = Harness::with([handler::call("frobnicate", |_, _| Ok(0))]).err();
+    let name = || "frobnicate".to_owned();
+    assert_eq!(refused, Some(ClaimError::Call { handler: name(), call: name() }));
+    assert!(Harness::with([handler::call("getppid", |_, _| Ok(0))]).is_ok());
+}
