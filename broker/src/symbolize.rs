@@ -94,7 +94,11 @@ impl Printer<'_> {
         out: &mut impl Write,
     ) -> anyhow::Result<()> {
         for word in words {
-            let pc = parse_pc(word).with_context(|| format!("{word:?} is no PC"))?;
+            let pc = parse_pc(word).map_err(|_| {
+                anyhow::anyhow!(
+                    "{word:?} is no PC: give it in hexadecimal, as 0xffffffff81001488, or in decimal"
+                )
+            })?;
             let location = self.symbolizer.resolve(pc);
             if location.is_none() {
                 self.missing.add(pc, self.symbolizer.has(pc));

@@ -1,6 +1,6 @@
 //! `kcov-broker artifacts`: what a folder of artifacts holds.
 
-use super::record::{Artifact, Sightings};
+use super::record::{Artifact, FILE, Sightings};
 use super::store;
 use serde::Serialize;
 use std::io::Write;
@@ -62,12 +62,21 @@ impl Line {
 /// If the folder cannot be read, or standard output not be written to.
 pub fn run(args: &ListArgs) -> anyhow::Result<ExitCode> {
     let names = store::names(&args.directory)?;
+    let is_artifact = |name: &String| args.directory.join(name).join(FILE).symlink_metadata().is_ok();
+    let (names, others): (Vec<_>, Vec<_>) = names.into_iter().partition(is_artifact);
     let mut lines: Vec<Line> = names.into_iter().map(|name| Line::of(&args.directory, name)).collect();
     lines.sort_by_key(|line| std::cmp::Reverse(line.sightings.map(|sightings| sightings.last)));
     let mut out = std::io::stdout().lock();
     for line in &lines {
         let text = if args.json { serde_json::to_string(line)? } else { line.text() };
         writeln!(out, "{text}")?;
+    }
+    let (shown, besides) = (args.directory.display(), others.len());
+    if besides > 0 {
+        eprintln!("kcov-broker: in {shown} are {besides} other folders, which hold no artifact");
+    }
+    if lines.is_empty() && !args.json {
+        writeln!(out, "no artifacts in {shown}")?;
     }
     Ok(ExitCode::SUCCESS)
 }

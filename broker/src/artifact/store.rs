@@ -44,6 +44,10 @@ pub fn is_name(name: &str) -> bool {
 /// If it cannot be made, or not be written to.
 pub fn prepare(directory: &Path) -> anyhow::Result<PathBuf> {
     let shown = directory.display();
+    anyhow::ensure!(
+        directory.is_dir() || directory.symlink_metadata().is_err(),
+        "cannot keep artifacts in {shown}: it is no folder; name another"
+    );
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)

@@ -103,7 +103,7 @@ pub fn status(shown: &Shown, json: bool) -> anyhow::Result<()> {
         ("state", format!("{} for {}{next}{unserved}", standing(*state), time(*since_ms))),
         ("from", from.to_owned()),
         ("command", command.clone()),
-        ("user", user.clone().unwrap_or_else(|| "that of the service".to_owned())),
+        ("user", user.clone().unwrap_or_else(|| format!("{}that of the service", known(live.as_ref())))),
         ("handlers", if handlers.is_empty() { "-".to_owned() } else { handlers.clone() }),
         ("output", output.clone()),
         ("starts", format!("{starts}, {restarts} of them in a row; {failures} runs failed")),
@@ -121,6 +121,11 @@ pub fn status(shown: &Shown, json: bool) -> anyhow::Result<()> {
         writeln!(out, "{what:13} {value}")?;
     }
     Ok(())
+}
+
+/// The name of who the command runs as, where its broker shows it.
+fn known(live: Option<&Tenant>) -> String {
+    live.and_then(|live| live.command_user.as_ref()).map_or_else(String::new, |user| format!("{user}, "))
 }
 
 /// What its broker shows to everybody, unless it is not to.
