@@ -8,8 +8,8 @@
 //! |---|---|
 //! | [`USED`] | words of the log, stored after what they hold |
 //! | [`MISSING`] | what is not in the log: [`BEGINNING`], [`READS`] |
-//! | [`SIGNAL`] | signal that the worker's own handler saw, or 0 |
-//! | [`FAULT`] | address that it was about |
+//! | [`SIGNAL`] | signal that the worker's own handler saw, or 0; with [`FAULTED`] if it was about an address |
+//! | [`FAULT`] | that address, which may be 0 |
 //! | [`FRAMES`] | how many return addresses follow, the innermost first |
 //! | [`ACTIVE`] | 1 while a handler is at what the last event began |
 //! | [`FORBIDDEN`] | call that the jail forbade it: architecture and number; or 0 |
@@ -33,6 +33,8 @@ pub const MISSING: usize = 1;
 pub const SIGNAL: usize = 2;
 /// See the module.
 pub const FAULT: usize = 3;
+/// Bit of the word [`SIGNAL`].
+pub const FAULTED: u64 = 1 << 32;
 /// See the module.
 pub const FRAMES: usize = 4;
 /// See the module.
@@ -95,8 +97,8 @@ pub struct Journal {
     pub active: bool,
     /// Signal that ended the worker, if its own handler saw it; else 0.
     pub signal: i32,
-    /// Address that it was about.
-    pub fault: u64,
+    /// Address that it was about, if it was about one.
+    pub fault: Option<u64>,
     /// Architecture (`AUDIT_ARCH_*`) and number of the call that the jail forbade it, if it died of one.
     pub forbidden: Option<(u32, i32)>,
     /// Return addresses, the innermost first.
@@ -131,7 +133,7 @@ pub fn parse(words: &[u64]) -> Journal {
         reads_missing: word(MISSING) & READS != 0,
         active: word(ACTIVE) != 0,
         signal: word(SIGNAL) as i32,
-        fault: word(FAULT),
+        fault: (word(SIGNAL) & FAULTED != 0).then(|| word(FAULT)),
         forbidden: forbidden(word(FORBIDDEN)),
         stack: words.get(STACK..STACK + frames).unwrap_or_default().to_vec(),
     }

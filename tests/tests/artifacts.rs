@@ -156,6 +156,27 @@ fn a_crash_is_kept_with_call_memory_and_every_inlined_frame() -> Result<()> {
     kept.assert_reproduced(&folder).map(drop)
 }
 
+/// Null is an address like any other. That of an access to none that the processor can have is unknown.
+#[test]
+fn the_address_of_a_fault_is_told_if_the_kernel_knows_it() -> Result<()> {
+    let library = faults(&[])?;
+    for (address, expected) in
+        [("0", Some(0)), ("1fffff000", Some(0x1_ffff_f000)), ("deadbeefdeadbeef", None)]
+    {
+        let kept = Kept::run(&library, &[&format!("7101:{address}")], &[])?;
+        let folder = kept.one("SIGSEGV")?;
+        assert_eq!(json(&folder, "artifact.json")?["fault"].as_u64(), expected, "{address}");
+        let told = expected.map(|expected| format!("fault at {expected:#x}\n"));
+        let text = report(&folder)?;
+        assert_eq!(
+            text.lines().find(|line| line.starts_with("fault at")),
+            told.as_deref().map(str::trim_end),
+            "{text}"
+        );
+    }
+    Ok(())
+}
+
 #[test]
 fn each_kind_of_end_is_kept_once_and_happens_again() -> Result<()> {
     let asks = [

@@ -55,8 +55,9 @@ pub struct Artifact {
     pub preload: Option<String>,
     /// Paths of the handlers' devices, by their number.
     pub devices: Vec<String>,
-    /// Address that a fault was about, or 0.
-    pub fault: u64,
+    /// Address that a fault was about, if it was about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<u64>,
     /// Call that the jail forbade it, if it died of one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forbidden: Option<String>,

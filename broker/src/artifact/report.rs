@@ -14,8 +14,8 @@ impl Artifact {
     /// The report; `output` is what the worker wrote, explained.
     pub(super) fn report(&self, output: &str) -> String {
         let mut text = format!("{} in {}\n\n", self.end.name(), self.call);
-        if self.fault != 0 {
-            let _ = writeln!(text, "fault at {:#x}", self.fault);
+        if let Some(address) = self.fault {
+            let _ = writeln!(text, "fault at {address:#x}");
         }
         if let Some(call) = &self.forbidden {
             let _ = writeln!(text, "a call that the jail forbids: {call}");

@@ -3,7 +3,7 @@
 //! The handlers are installed once, by the zygote before it is jailed, and do nothing until the worker has named its
 //! journal. They allocate nothing; the unwinder was loaded and tried before.
 
-use kcov_proto::journal::{FAULT, FORBIDDEN, FRAMES, MOST_FRAMES, SIGNAL, STACK};
+use kcov_proto::journal::{FAULT, FAULTED, FORBIDDEN, FRAMES, MOST_FRAMES, SIGNAL, STACK};
 use kcov_proto::sync::{AtomicU64, Ordering};
 use nix::errno::Errno;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
@@ -194,17 +194,27 @@ impl Words {
     }
 }
 
+/// The address that a signal is about. The kernel does not know that of an access to one that is not canonical
+/// (`SI_KERNEL`, `arch/x86/kernel/traps.c`, Linux 6.18), and a signal that was sent is about none.
+fn fault_of(info: &libc::siginfo_t) -> Option<u64> {
+    const SI_KERNEL: c_int = 0x80;
+    let is_fault = [libc::SIGSEGV, libc::SIGBUS].contains(&info.si_signo);
+    // SAFETY: a fault has an address in its siginfo.
+    (is_fault && info.si_code > 0 && info.si_code != SI_KERNEL)
+        .then(|| unsafe { info.si_addr() }.addr() as u64)
+}
+
 extern "C" fn record(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     rewind(signal, info, context);
     let Some(words) = Words::named() else { return };
-    // SAFETY: the kernel hands a siginfo to a handler with SA_SIGINFO; only faults have an address in it.
-    let address = unsafe { info.as_ref().map_or(0, |info| info.si_addr().addr() as u64) };
-    let fault = (signal == libc::SIGSEGV || signal == libc::SIGBUS).then_some(address);
+    // SAFETY: the kernel hands a siginfo to a handler with SA_SIGINFO, for as long as it runs.
+    let fault = unsafe { info.as_ref() }.and_then(fault_of);
     words.store_interrupted(context, fault);
     words.store(FAULT, fault.unwrap_or_default());
     words.store(FORBIDDEN, forbidden(signal, info));
     // Last: with the signal all of it is there.
-    words.at(SIGNAL).store(u64::from(signal.cast_unsigned()), Ordering::Release);
+    let faulted = if fault.is_some() { FAULTED } else { 0 };
+    words.at(SIGNAL).store(u64::from(signal.cast_unsigned()) | faulted, Ordering::Release);
 }
 
 /// A handler ends its worker by `exit`. By `_exit` it does so unheard.

@@ -20,7 +20,7 @@ fn artifact() -> Artifact {
         handlers: vec![Library { binary: binary("/lib.so"), config: Some("x".to_owned()) }],
         preload: None,
         devices: vec!["/dev/one".to_owned()],
-        fault: 8,
+        fault: Some(8),
         forbidden: Some("openat".to_owned()),
         stack: vec![
             Frame { module: Some("/libc.so".into()), function: Some("memcpy".into()), ..Frame::default() },
