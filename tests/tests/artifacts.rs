@@ -264,7 +264,7 @@ fn a_call_of_what_is_no_code_has_its_callers_stack() -> Result<()> {
 
 #[test]
 fn a_hundred_crashes_at_one_place_are_one_artifact() -> Result<()> {
-    let kept = Kept::run(&faults(&[])?, &["7101:8:64"], &[])?;
+    let kept = Kept::run(&faults(&[])?, &["7101:8:64"], &["--max-restart-delay", "10ms"])?;
     assert_eq!(kept.results(), ["7101 -5 100"]);
     let folder = kept.one("SIGSEGV")?;
     assert_eq!(kept.folders()?.len(), 1);
