@@ -89,7 +89,8 @@ impl Tenant {
         }
     }
 
-    /// Answers calls that were taken two deadlines ago and still wait for their answers.
+    /// Answers calls that were taken two deadlines ago and still wait for their answers. Who keeps one is ended first, or it
+    /// would have the caller's next call.
     pub(crate) fn answer_overdue(&mut self, now: Instant, deadline: Duration) {
         let Some(last) = self.last_id else { return };
         self.overdue.look(last, self.has_unanswered(), now, deadline);
@@ -98,6 +99,7 @@ impl Tenant {
             // One that a worker has from the broker has a deadline of its own.
             if !self.retries.has(id) && self.is_in_flight(id) {
                 warn!(event = "overdue", id, "a call was kept beyond two deadlines");
+                self.workers.values_mut().for_each(|worker| worker.kill("it keeps a call"));
                 self.answer_caller(id, Answer::Fail(Errno::EIO));
             }
         }

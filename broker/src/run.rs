@@ -316,7 +316,7 @@ impl RunArgs {
     /// # Errors
     /// If one of them is not there.
     pub(crate) fn modules(&self) -> anyhow::Result<Vec<PathBuf>> {
-        let libraries = self.handlers.iter().map(|given| library(split_handler(given).0));
+        let libraries = self.handlers.iter().map(|given| library(given));
         std::iter::once(worker_program(self.worker.clone())).chain(libraries).collect()
     }
 }
@@ -334,16 +334,31 @@ pub(crate) fn split_handler(given: &OsStr) -> (&Path, &[u8]) {
     (Path::new(OsStr::from_bytes(&bytes[..end])), &bytes[end..])
 }
 
-/// The full path of a library.
-pub(crate) fn library(path: &Path) -> anyhow::Result<PathBuf> {
-    let full = path.canonicalize().map_err(|error| no_library(path, &error))?;
+/// The full path of the library of `LIBRARY[:CONFIG]`.
+pub(crate) fn library(given: &OsStr) -> anyhow::Result<PathBuf> {
+    let (path, _) = split_handler(given);
+    let has_colon = |path: &Path| {
+        let shown = path.display();
+        anyhow::anyhow!(
+            "cannot use the handler {shown}: its path has a colon, which begins the configuration; link it to another path"
+        )
+    };
+    let full = path.canonicalize().map_err(|error| match file_with_colon(given.as_bytes()) {
+        Some(file) => has_colon(file),
+        None => no_library(path, &error),
+    })?;
     anyhow::ensure!(full.is_file(), "cannot use the handler {}: it is no file", path.display());
-    anyhow::ensure!(
-        !full.as_os_str().as_bytes().contains(&b':'),
-        "cannot use the handler {}: its path has a colon, which begins the configuration",
-        full.display()
-    );
+    if full.as_os_str().as_bytes().contains(&b':') {
+        return Err(has_colon(&full));
+    }
     Ok(full)
+}
+
+/// The file that is meant, if its path goes on behind the first colon.
+fn file_with_colon(given: &[u8]) -> Option<&Path> {
+    let colons = given.iter().enumerate().filter(|(_, byte)| **byte == b':').map(|(at, _)| at);
+    let ends = colons.skip(1).chain([given.len()]);
+    ends.map(|end| Path::new(OsStr::from_bytes(&given[..end]))).find(|path| path.is_file())
 }
 
 /// A library that cannot be had: why, and what to do.
@@ -367,8 +382,8 @@ fn handler_arguments(args: &RunArgs) -> anyhow::Result<Vec<CString>> {
 
 /// A handler as the worker program takes it, with the file by its full path.
 pub(crate) fn handler_argument(given: &OsStr) -> anyhow::Result<CString> {
-    let (path, config) = split_handler(given);
-    let argument = [b"--handler=", library(path)?.as_os_str().as_bytes(), config].concat();
+    let (_, config) = split_handler(given);
+    let argument = [b"--handler=", library(given)?.as_os_str().as_bytes(), config].concat();
     Ok(launch::c_string(OsStr::from_bytes(&argument), "the name of a handler")?)
 }
 

@@ -192,7 +192,7 @@ static long await_an_answer(long sent)
 }
 
 /* Variants of AssistKind and ReaderKind, by their place. */
-enum { READY, OPEN, OPENED, FILE_OF, INJECT, REASON, COLLISION, IOCTL, MMAP, EXEC };
+enum { READY, OPEN, OPENED, FILE_OF, INJECT, REASON, SILENCE, COLLISION, IOCTL, MMAP, EXEC };
 enum { MEMORY, WRITE, OPEN_PATH, OPENAT2, REMOTE_ENABLE };
 /* Variants of ReaderReply. */
 enum { READ, WRITTEN, FAILED, GONE };

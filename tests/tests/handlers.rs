@@ -8,6 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::ffi::OsString;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
@@ -181,6 +182,10 @@ fn a_handler_that_records_nothing_is_told_of() -> Result<()> {
 fn a_library_that_is_no_handler_is_refused_before_the_tenant_starts() -> Result<()> {
     let good = library("probe")?;
     let folder = tempfile::tempdir()?;
+    let [unreadable, colon] = ["libunreadable.so", "lib:colon.so"].map(|name| folder.path().join(name));
+    fs::copy(&good, &unreadable)?;
+    fs::set_permissions(&unreadable, fs::Permissions::from_mode(0o600))?;
+    fs::copy(&good, &colon)?;
     // By its ELF header.
     let foreign = folder.path().join("libforeign.so");
     let mut bytes = std::fs::read(&good)?;
@@ -209,6 +214,8 @@ fn a_library_that_is_no_handler_is_refused_before_the_tenant_starts() -> Result<
         (handler(&good, "call"), "no system call is named `frobnicate`"),
         (handler(&good, "never"), "`rt_sigreturn` cannot be handled"),
         (handler(&good, "hang"), "does not return within 10 s"),
+        (handler(&unreadable, ""), "who may not read it: chmod a+r"),
+        (handler(&colon, ""), "its path has a colon, which begins the configuration"),
         (handler(&library("constructor")?, ""), "while loaded, ended the worker program by SIGABRT"),
     ];
     if long() {

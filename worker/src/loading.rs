@@ -21,6 +21,12 @@ pub enum LoadError {
         /// What the kernel said.
         error: std::io::Error,
     },
+    /// The user that workers run as may not read it.
+    #[error("the handler {}: workers have a user of their own, who may not read it: chmod a+r", path.display())]
+    Unreadable {
+        /// It.
+        path: PathBuf,
+    },
     /// It is no handler.
     #[error("the handler {}: {error}", path.display())]
     Library {
@@ -96,6 +102,9 @@ impl Opened {
         // by the descriptor.
         let by_descriptor = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
         let reachable = File::open(&path).is_ok();
+        if !reachable && File::open(&by_descriptor).is_err() {
+            return Err(LoadError::Unreadable { path });
+        }
         let loaded = library::load(if reachable { &path } else { &by_descriptor }, &config);
         loaded.map_err(|error| LoadError::Library { path, error })
     }

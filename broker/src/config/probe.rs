@@ -152,7 +152,7 @@ pub fn doubts(tenant: &TenantConfig) -> Vec<ConfigError> {
 
 /// Whether this is a library with a handler, whose runtimes are known.
 fn usable(handler: &OsStr) -> anyhow::Result<()> {
-    let path = run::library(run::split_handler(handler).0)?;
+    let path = run::library(handler)?;
     library::check(&path)?;
     preload::of(&[OsString::from(handler)]).map(drop)
 }

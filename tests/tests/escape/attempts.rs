@@ -1,6 +1,6 @@
 //! A handler that was taken over, and what comes of each way out that it tries.
 
-use Outcome::{Dies, Ended, EndedLater, Fails, FailsByOwner, Held, Kept, Killed, Value};
+use Outcome::{Dies, Ended, EndedLater, Fails, FailsByOwner, Held, Killed, Value};
 use libc::{
     EACCES, EFAULT, EINVAL, EIO, EMFILE, ENOMEM, ENOTTY, EPERM, EPIPE, ESRCH, SIGKILL, SIGSEGV, SIGSYS,
     SIGXFSZ,
@@ -17,8 +17,6 @@ pub enum Outcome {
     Ended(&'static str),
     /// Nothing answers the call but the broker, which ends the worker when that takes too long.
     Held,
-    /// The same, but the worker serves others meanwhile, and ends by itself when it sees that it failed.
-    Kept,
     /// The call fails with this errno, and the broker ends the worker for this reason.
     EndedLater(i32, &'static str),
     /// It fails with this errno, and the worker goes on.
@@ -35,7 +33,7 @@ impl Outcome {
     pub fn value(self, rootless: bool) -> i64 {
         let error = |errno: i32| -i64::from(errno);
         match self {
-            Killed | Dies(_) | Ended(_) | Held | Kept => error(EIO),
+            Killed | Dies(_) | Ended(_) | Held => error(EIO),
             EndedLater(errno, _) | Fails(errno) => error(errno),
             FailsByOwner(root, user) => error(if rootless { user } else { root }),
             Value(value) => value,
@@ -45,7 +43,7 @@ impl Outcome {
     /// Whether the call is over only with a deadline.
     #[must_use]
     pub fn is_slow(self) -> bool {
-        matches!(self, Held | Kept)
+        self == Held
     }
 
     /// How the worker ends, if it does: the signal, and what the broker may give as its reason.
@@ -54,7 +52,6 @@ impl Outcome {
         match self {
             Killed => Some((SIGSYS, vec![])),
             Dies(signal) => Some((signal, vec![])),
-            Kept => Some((0, vec![])),
             Ended(reason) | EndedLater(_, reason) => Some((SIGKILL, vec![reason])),
             // The last on a machine so busy that it has not come to hide anything yet.
             Held => Some((SIGKILL, vec!["it hides a call", "it keeps a call", "it was past its deadline"])),
@@ -187,7 +184,7 @@ pub const ATTEMPTS: &[(&str, Outcome)] = &[
     ("a call that the slot does not show", Held),
     ("a hidden call, behind ever new ones", Held),
     ("a call that it says is ever another", Held),
-    ("one call kept, all others served", Kept),
+    ("one call kept, all others served", Held),
     ("another call than its own, and the end", Dies(0)),
     // The listener.
     ("a descriptor for the caller (ADDFD)", Killed),
