@@ -25,7 +25,7 @@ pub use kcov_proto::area::CmpSize;
 pub use kcov_proto::site::{Place, Site, SiteKind};
 
 pub(crate) use crate::sys::recording::has_recorded;
-use crate::sys::recording::{collects_pcs, store_cmp, store_pc};
+use crate::sys::recording::{collects_pcs, is_rare, store_cmp, store_pc};
 use kcov_proto::Errno;
 use kcov_proto::area::{CmpKind, CmpRecord};
 use kcov_proto::site::{TEXT_END, TEXT_START};
@@ -63,6 +63,7 @@ pub fn record_edge_at(site: &'static Site) {
 #[inline]
 pub fn record_edge_id(id: u64) {
     if collects_pcs() {
+        is_rare();
         record_armed_edge_id(id);
     }
 }

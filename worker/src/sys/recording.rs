@@ -183,7 +183,7 @@ fn collect_pcs(scope: *const Scope<'static>) {
 /// recording calls, nor one that is traced that a run may mark PCs; the others pay a jump.
 #[cold]
 #[inline]
-fn is_rare() {}
+pub fn is_rare() {}
 
 /// Whether PCs are collected, for what is worth a call of its own only then.
 #[inline]
