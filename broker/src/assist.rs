@@ -169,11 +169,7 @@ impl Tenant {
                 if let Some(worker) = self.workers.get_mut(&worker)
                     && !worker.requests.take(&what, id, self.last_id)
                 {
-                    // There may be more of it, of a worker that is about to end.
-                    if worker.killed.is_none() {
-                        warn!(fault = TOO_MANY.0, "a worker broke the rules");
-                        worker.kill(TOO_MANY.0);
-                    }
+                    worker.convict(TOO_MANY.0);
                     return true;
                 }
                 self.counters.assists += 1;

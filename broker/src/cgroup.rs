@@ -49,6 +49,17 @@ impl FromStr for Parent {
     }
 }
 
+/// Most processes of a tenant's workers: zygote, workers, and those dead and not yet reaped.
+const WORKER_PROCESSES: u64 = 64;
+
+impl Limits {
+    /// Of all that serves a tenant, whose workers may each have `memory` bytes, and areas that take `areas` bytes together.
+    #[must_use]
+    pub fn of_tenant(memory: u64, areas: u64) -> Self {
+        Limits { memory: memory.saturating_add(areas), processes: WORKER_PROCESSES }
+    }
+}
+
 impl fmt::Display for Parent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

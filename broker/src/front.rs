@@ -40,8 +40,7 @@ impl HeldSignals {
     /// As `sigprocmask(2)`.
     pub fn hold() -> nix::Result<Self> {
         let mut before = SigSet::empty();
-        let forwarded = FORWARDED.into_iter().filter_map(|signal| Signal::try_from(signal).ok());
-        sigprocmask(SigmaskHow::SIG_BLOCK, Some(&forwarded.collect()), Some(&mut before))?;
+        sigprocmask(SigmaskHow::SIG_BLOCK, Some(&forwarded().collect()), Some(&mut before))?;
         Ok(HeldSignals { before })
     }
 
@@ -53,9 +52,13 @@ impl HeldSignals {
 
     /// For the broker's process, which has left the job: what came meanwhile was for the front.
     pub fn discard(&self) {
-        FORWARDED.into_iter().filter_map(|signal| Signal::try_from(signal).ok()).for_each(fork::discard);
+        forwarded().for_each(fork::discard);
         self.release();
     }
+}
+
+fn forwarded() -> impl Iterator<Item = Signal> {
+    FORWARDED.into_iter().filter_map(|signal| Signal::try_from(signal).ok())
 }
 
 /// What the thread that passes signals on and the one that waits tell each other.

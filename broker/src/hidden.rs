@@ -6,6 +6,7 @@
 
 use crate::sys::listener::{self, Answer};
 use crate::tenant::Tenant;
+use crate::untaken::KEEPS;
 use kcov_proto::message::NotificationId;
 use kcov_proto::{Errno, slot};
 use std::collections::VecDeque;
@@ -99,7 +100,7 @@ impl Tenant {
             // One that a worker has from the broker has a deadline of its own.
             if !self.retries.has(id) && self.is_in_flight(id) {
                 warn!(event = "overdue", id, "a call was kept beyond two deadlines");
-                self.workers.values_mut().for_each(|worker| worker.kill("it keeps a call"));
+                self.end_workers(KEEPS);
                 self.answer_caller(id, Answer::Fail(Errno::EIO));
             }
         }

@@ -32,9 +32,6 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Most processes of a tenant's workers: zygote, workers, and those dead and not yet reaped.
-pub(crate) const WORKER_PROCESSES: u64 = 64;
-
 /// Options of `kcov-broker run`.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = exit_status_help())]
@@ -253,10 +250,7 @@ fn launch(args: &RunArgs, cover: Option<OwnedFd>) -> anyhow::Result<Launch> {
     let mut mask = SigSet::empty();
     sigprocmask(SigmaskHow::SIG_SETMASK, None, Some(&mut mask))?;
     let rootless = rootless(args.map_root)?;
-    let limits = cgroup::Limits {
-        memory: args.worker_memory.saturating_add(args.max_total),
-        processes: WORKER_PROCESSES,
-    };
+    let limits = cgroup::Limits::of_tenant(args.worker_memory, args.max_total);
     let reset_by_any = args.extensions.contains(&Extension::ResetByAny);
     Ok(Launch {
         program: launch::c_string(program.as_os_str(), "the command")?,

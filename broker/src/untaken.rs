@@ -22,6 +22,8 @@ const FORK: Duration = Duration::from_secs(5);
 /// Longest that the successor of one that ended may take, which loads the handlers first.
 const LOAD: Duration = Duration::from_secs(30);
 
+/// Why workers are ended that leave a call unanswered.
+pub const KEEPS: &str = "it keeps a call";
 /// Most calls that are taken at a time: a tenant may make more all the while.
 const MOST: usize = 4096;
 
@@ -77,11 +79,11 @@ impl Tenant {
         // A worker that shows what it does is ended sooner.
         let reason = match 2 * deadline {
             time if self.untaken.is_over(time, now) => Some("it takes no call"),
-            time if self.unanswered.is_over(time, now) => Some("it keeps a call"),
+            time if self.unanswered.is_over(time, now) => Some(KEEPS),
             _ => None,
         };
         if let Some(reason) = reason {
-            self.workers.values_mut().for_each(|worker| worker.kill(reason));
+            self.end_workers(reason);
         }
         let patience = if self.zygote_ready { FORK } else { LOAD };
         if self.expected.as_ref().is_some_and(|expected| now - expected.since >= patience) {
@@ -94,6 +96,11 @@ impl Tenant {
             let _ = crate::sys::pidfd::send_signal(self.zygote.pidfd.as_fd(), Signal::SIGKILL);
         }
         self.take_untaken(now, deadline);
+    }
+
+    /// Ends all workers, for `reason`: one of them is to blame, and which one it does not show.
+    pub(crate) fn end_workers(&mut self, reason: &'static str) {
+        self.workers.values_mut().for_each(|worker| worker.kill(reason));
     }
 
     /// Takes the calls that have waited too long, if there is no worker that may still take them.

@@ -18,6 +18,7 @@ use nix::sys::signal::Signal;
 use std::collections::{HashSet, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
+use tracing::warn;
 
 /// Why most workers are ended that are.
 pub const PAST_DEADLINE: &str = "it was past its deadline";
@@ -257,6 +258,14 @@ impl WorkerProcess {
             let _ = pidfd::send_signal(self.pidfd.as_fd(), Signal::SIGQUIT);
         }
         self.asked += 1;
+    }
+
+    /// Ends the worker, which broke the rules. The log tells of the first time: there may be more of one that is about to end.
+    pub fn convict(&mut self, fault: &'static str) {
+        if self.killed.is_none() {
+            warn!(fault, "a worker broke the rules");
+        }
+        self.kill(fault);
     }
 
     /// Ends the worker, for `reason`; its death is handled when the pidfd says so.

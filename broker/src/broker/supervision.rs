@@ -31,9 +31,8 @@ impl Broker {
             Ok(None) => {}
             Ok(Some((reply, beside))) => self.reply(index, &reply, &beside),
             Err(fault) => {
-                warn!(fault = fault.0, "a worker broke the rules");
                 if let Some(worker) = self.tenant.workers.get_mut(&index) {
-                    worker.kill(fault.0);
+                    worker.convict(fault.0);
                 }
             }
         }

@@ -21,10 +21,7 @@ pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:
 impl TenantConfig {
     /// Bounds of a control group for its workers.
     pub(super) fn limits(&self) -> cgroup::Limits {
-        cgroup::Limits {
-            memory: self.worker_memory.saturating_add(self.quotas.total),
-            processes: run::WORKER_PROCESSES,
-        }
+        cgroup::Limits::of_tenant(self.worker_memory, self.quotas.total)
     }
 
     /// What its broker is started with, whose workers run as `jail_id`; it was started `restarts` times before.

@@ -122,8 +122,11 @@ pub fn tenant(tenant: &TenantConfig) -> Vec<ConfigError> {
 /// Tenants that are not kept apart: the kernel lets processes of one user signal and trace each other.
 #[must_use]
 pub fn shared_users(tenants: &[TenantConfig]) -> Vec<ConfigError> {
+    if !geteuid().is_root() {
+        return Vec::new();
+    }
     let mut by_user: BTreeMap<&str, Vec<&TenantConfig>> = BTreeMap::new();
-    for tenant in tenants.iter().filter(|_| geteuid().is_root()) {
+    for tenant in tenants {
         by_user.entry(tenant.user.as_deref().unwrap_or("root")).or_default().push(tenant);
     }
     let shared = by_user.into_iter().filter(|(_, tenants)| tenants.len() > 1);

@@ -109,7 +109,7 @@ fn landlock() -> Finding {
 
 /// None is no hindrance: runs have them on demand alone.
 fn control_groups() -> Finding {
-    let limits = cgroup::Limits { memory: u64::MAX, processes: 64 };
+    let limits = cgroup::Limits::of_tenant(u64::MAX, 0);
     let found = match cgroup::find(&cgroup::Parent::Own, limits) {
         Ok(_) => "can be made below this program's own: --cgroup own".to_owned(),
         Err(error) => format!("--cgroup own cannot be had: {error}"),
