@@ -1,7 +1,7 @@
 //! Artifacts: what is kept of a handler that crashed or hung.
 //!
 //! An artifact is a folder, one for each place in the code: `artifact.json` for programs, `report.txt` for people,
-//! `events.bin` for [`replay`](crate::replay), `output.txt` with what the worker wrote, `sightings.json` with how often
+//! `events.bin` for [`replay`](crate::commands::replay), `output.txt` with what the worker wrote, `sightings.json` with how often
 //! it was seen. The broker says what it knows ([`Facts`]); a process of its own, which the spawner forks, reads the dead
 //! worker's journal, finds functions and lines, and writes the folder: the broker itself opens no file.
 //!

@@ -1,27 +1,30 @@
 //! The broker: one thread, one event loop, for the tenant of one run.
 
+pub mod clock;
 mod finish;
+pub mod poller;
+pub mod report;
 mod start;
 mod supervision;
 
 pub use start::StartError;
 
-use crate::arena::Arena;
-use crate::arena_table::SWEEP;
-use crate::assist::Beside;
-use crate::clock::Clock;
+use crate::broker::clock::Clock;
+use crate::broker::poller::{Poller, Token};
+use crate::broker::report::{Counters, Report, Usage};
+use crate::kcov::arena::Arena;
+use crate::kcov::arena_table::SWEEP;
+use crate::kcov::registry::Registry;
 use crate::launch::Launch;
 use crate::live::publisher::Publisher;
-use crate::poller::{Poller, Token};
-use crate::registry::Registry;
-use crate::report::{Counters, Report, Usage};
-use crate::spawner::message::{Start, TenderEvent, TenderOrder};
-use crate::spawner_client::{SpawnerClient, end, receive_within};
+use crate::processes::spawner::message::{Start, TenderEvent, TenderOrder};
+use crate::processes::spawner_client::{SpawnerClient, end, receive_within};
 use crate::sys::descriptor::Tables;
 use crate::sys::pidfd;
 use crate::sys::socket::{self, Channel, ChannelError};
+use crate::tenant::assist::Beside;
+use crate::tenant::worker_process::WorkerProcess;
 use crate::tenant::{Tenant, TenantError, system};
-use crate::worker_process::WorkerProcess;
 use kcov_proto::message::{Assist, AssistReply, ZygoteReply};
 use kcov_proto::slot::{self, Phase};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};

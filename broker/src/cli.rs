@@ -1,19 +1,19 @@
 //! The command line.
 
 use crate::artifact::list::{self, ListArgs};
-use crate::bench::{self, BenchArgs, BenchClientArgs};
-use crate::cargo::{self, CargoArgs};
+use crate::commands::bench::{self, BenchArgs, BenchClientArgs};
+use crate::commands::cargo::{self, CargoArgs};
+use crate::commands::cover::{self, CoverArgs};
+use crate::commands::doctor::{self, DoctorArgs};
+use crate::commands::manual;
+use crate::commands::replay::{self, ReplayArgs};
+use crate::commands::run::{self, RunArgs};
 use crate::config::check::{self, CheckArgs};
-use crate::control::client::{self, TenantArgs};
-use crate::cover::{self, CoverArgs};
-use crate::doctor::{self, DoctorArgs};
 use crate::live::exporter::{self, MetricsArgs};
 use crate::live::status::{self, StatusArgs};
 use crate::live::top::{self, TopArgs};
-use crate::manual;
-use crate::replay::{self, ReplayArgs};
-use crate::run::{self, RunArgs};
-use crate::serve::{self, ServeArgs};
+use crate::service::control::client::{self, TenantArgs};
+use crate::service::{self, ServeArgs};
 use crate::symbolize::{self, SymbolizeArgs};
 use clap::{CommandFactory, Parser, Subcommand};
 use std::io::Write;
@@ -90,7 +90,7 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Run(args) => run::run(*args),
         Command::Cover(args) => cover::run(*args),
-        Command::Serve(args) => serve::run(&args),
+        Command::Serve(args) => service::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Tenant(args) => client::run(args),
         Command::Doctor(args) => doctor::run(&args),

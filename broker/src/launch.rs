@@ -1,14 +1,21 @@
 //! What a tenant is started with; known before anything is forked and inherited by every process of the run.
 
+pub mod call_name;
+pub mod cgroup;
+pub mod descriptor_limit;
 pub mod journal;
+pub mod preload;
+pub mod quotas;
+pub mod rootless;
 pub mod service;
+pub mod spelling;
+pub mod trace_set;
 
-use crate::cgroup;
+use crate::launch::quotas::Quotas;
+use crate::launch::rootless::Shown;
+use crate::launch::trace_set::TraceSet;
 use crate::live::Publication;
-use crate::quotas::Quotas;
-use crate::rootless::Shown;
 use crate::sys::title;
-use crate::trace_set::TraceSet;
 use nix::sys::signal::SigSet;
 use nix::unistd::{Pid, setpgid, setsid};
 use service::Service;

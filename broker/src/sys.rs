@@ -14,6 +14,7 @@ pub mod named_socket;
 pub mod pidfd;
 pub mod privilege;
 pub mod process;
+pub mod procfs;
 pub mod segment;
 pub mod shared;
 pub mod socket;

@@ -1,27 +1,40 @@
 //! A tenant: its registry, its listener, and the workers that serve it.
 
-use crate::allowance::Allowance;
+pub mod assist;
+pub mod back_off;
+pub mod crash_log;
+pub mod hidden;
+pub mod permit;
+pub mod reader_process;
+pub mod received;
+pub mod refusal_log;
+pub mod requests;
+pub mod retries;
+pub mod untaken;
+pub mod worker_output;
+pub mod worker_process;
 use crate::artifact::keeper::Keeper;
-use crate::back_off::{BackOff, Begins, Stillborn};
-use crate::crash_log::CrashLog;
-use crate::files::Files;
-use crate::hidden::Overdue;
+use crate::broker::poller::{Poller, Token};
+use crate::broker::report::Counters;
+use crate::kcov::files::Files;
+use crate::kcov::registry::Registry;
 use crate::launch::Launch;
-use crate::poller::{Poller, Token};
-use crate::reader_process::ReaderProcess;
-use crate::refusal_log::RefusalLog;
-use crate::registry::Registry;
-use crate::report::Counters;
-use crate::retries::Retries;
-use crate::spawner_client::{SpawnError, Spawned, SpawnerClient};
+use crate::processes::reader::allowance::Allowance;
+use crate::processes::spawner_client::{SpawnError, Spawned, SpawnerClient};
 use crate::sys::descriptor::Tables;
 use crate::sys::listener::{self, Answer};
 use crate::sys::pidfd;
 use crate::sys::shared::SharedWords;
 use crate::sys::socket::{self, Channel, ChannelError};
-use crate::untaken::Untaken;
-use crate::worker_output::WorkerOutput;
-use crate::worker_process::{Sockets, WorkerProcess};
+use crate::tenant::back_off::{BackOff, Begins, Stillborn};
+use crate::tenant::crash_log::CrashLog;
+use crate::tenant::hidden::Overdue;
+use crate::tenant::reader_process::ReaderProcess;
+use crate::tenant::refusal_log::RefusalLog;
+use crate::tenant::retries::Retries;
+use crate::tenant::untaken::Untaken;
+use crate::tenant::worker_output::WorkerOutput;
+use crate::tenant::worker_process::{Sockets, WorkerProcess};
 use kcov_proto::claims::Claims;
 use kcov_proto::message::{FileId, LoadedModule, NotificationId, ZygoteRequest};
 use kcov_proto::quota::Refusals;
@@ -215,7 +228,7 @@ impl Tenant {
     /// A pidfd of `pid`, which the zygote alleges to be its child: the broker must not be made to kill another.
     fn child_of_zygote(&self, pid: u32) -> Result<OwnedFd, SysErrno> {
         let pidfd = crate::sys::process::pidfd_open(pid, false)?;
-        let parent = crate::procfs::stat(pid).map(|stat| stat.parent);
+        let parent = crate::sys::procfs::stat(pid).map(|stat| stat.parent);
         // Still alive after the look, so the look was at the process of this pidfd.
         if parent == Some(self.zygote.pid) && !pidfd::is_dead(pidfd.as_fd()) {
             Ok(pidfd)

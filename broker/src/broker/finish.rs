@@ -1,7 +1,7 @@
 //! The end of a run: helpers end, what is still on its way is taken in, the counts are added up.
 
 use super::*;
-use crate::files::Files;
+use crate::kcov::files::Files;
 
 impl Broker {
     /// Ends the helpers. Returns the report.

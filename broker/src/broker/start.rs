@@ -1,11 +1,11 @@
 //! Starting a tenant, step by step, up to the exec of its command.
 
 use super::*;
-use crate::allowance::Allowance;
-use crate::back_off::BackOff;
-use crate::files::Files;
-use crate::filter;
-use crate::spawner_client::Spawned;
+use crate::kcov::files::Files;
+use crate::processes::reader::allowance::Allowance;
+use crate::processes::spawner_client::Spawned;
+use crate::sandbox::filter;
+use crate::tenant::back_off::BackOff;
 use kcov_proto::claims::Claims;
 use kcov_proto::message::{LoadedModule, ModulePcs};
 

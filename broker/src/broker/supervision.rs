@@ -1,7 +1,7 @@
 //! What workers ask for, and what becomes of those that end or do not.
 
 use super::*;
-use crate::worker_process::PAST_DEADLINE;
+use crate::tenant::worker_process::PAST_DEADLINE;
 
 impl Broker {
     /// Takes one request of a worker. Says whether there was one.
@@ -67,7 +67,7 @@ impl Broker {
         self.tenant.count(&worker);
         let in_flight = worker.word(slot::ID) != 0;
         let (arch, number) = worker.alleged_call();
-        let call = if in_flight { crate::call_name::of(arch, number) } else { "none".to_owned() };
+        let call = if in_flight { crate::launch::call_name::of(arch, number) } else { "none".to_owned() };
         let signal = worker.end_signal();
         self.tenant.keep_artifact(&mut worker, &call, signal);
         if self.gone || self.tenant.is_unused() {
@@ -85,8 +85,10 @@ impl Broker {
         }
         self.tenant.counters.worker_crashes += 1;
         match worker.phase {
-            crate::permit::Phase::Starting => self.tenant.worker_failed_to_start(),
-            crate::permit::Phase::Serving { .. } => self.tenant.worker_crashed(worker.word(slot::TAKEN)),
+            crate::tenant::permit::Phase::Starting => self.tenant.worker_failed_to_start(),
+            crate::tenant::permit::Phase::Serving { .. } => {
+                self.tenant.worker_crashed(worker.word(slot::TAKEN))
+            }
         }
     }
 

@@ -2,11 +2,14 @@
 
 use super::TenantConfig;
 use crate::artifact::store;
+use crate::commands::run;
+use crate::launch::cgroup;
+use crate::launch::descriptor_limit;
+use crate::launch::preload;
+use crate::launch::quotas::Quotas;
 use crate::launch::service::{Identity, Service};
 use crate::launch::{self, CommandError, Launch};
 use crate::live::Publication;
-use crate::quotas::Quotas;
-use crate::{cgroup, descriptor_limit, preload, run};
 use anyhow::{Context, bail, ensure};
 use kcov_proto::view::Name;
 use nix::sys::signal::SigSet;

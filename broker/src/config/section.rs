@@ -1,7 +1,7 @@
 //! One table of the file: keys that are asked for, and those that nobody asks for.
 
 use super::errors::{Place, Report};
-use crate::spelling;
+use crate::launch::spelling;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::ops::Range;

@@ -3,12 +3,12 @@
 use super::errors::Place;
 use super::section::Section;
 use super::{Source, values};
-use crate::cgroup::Parent;
+use crate::launch::cgroup::Parent;
+use crate::launch::quotas::Quotas;
 use crate::launch::service::Output;
+use crate::launch::trace_set::TraceSet;
 use crate::launch::{Extensions, OnBrokerDeath};
 use crate::live::Audience;
-use crate::quotas::Quotas;
-use crate::trace_set::TraceSet;
 use nix::sys::signal::Signal;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -225,7 +225,7 @@ fn trace(value: &DeValue<'_>) -> Result<TraceSet, String> {
         DeValue::Array(_) => values::strings(value)?.join(","),
         _ => values::string(value)?,
     };
-    text.parse().map_err(|error: crate::trace_set::TraceSetError| error.to_string())
+    text.parse().map_err(|error: crate::launch::trace_set::TraceSetError| error.to_string())
 }
 
 /// `LIBRARY[:CONFIG]`, with the library's path made full.

@@ -3,8 +3,8 @@
 use super::tenant::RestartWhen;
 use super::{Config, ConfigErrors, Source};
 use crate::launch::OnBrokerDeath;
+use crate::launch::quotas::{self, Quotas};
 use crate::launch::service::Output;
-use crate::quotas::{self, Quotas};
 use kcov_proto::quota::Quota;
 use nix::sys::signal::Signal;
 use proptest::prelude::*;

@@ -1,7 +1,7 @@
 //! Values: from what stands in the file to a type, or to what is wrong with it.
 
 use super::section::kind;
-use crate::run::{parse_bytes, parse_time};
+use crate::commands::run::{parse_bytes, parse_time};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -6,7 +6,7 @@
 
 use super::tenant::{State, Tenant};
 use super::{DIRECTORY, PREFIX, publisher};
-use crate::procfs;
+use crate::sys::procfs;
 use kcov_proto::view::seqlock::Source;
 use kcov_proto::view::{self, BYTES, Identity, ReadError, View};
 use nix::errno::Errno;

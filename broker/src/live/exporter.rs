@@ -2,8 +2,8 @@
 
 use super::metrics;
 use super::selection::Selection;
-use crate::control;
-use crate::run::parse_time;
+use crate::commands::run::parse_time;
+use crate::service::control;
 use anyhow::{Context, Result, bail};
 use listener::Listener;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};

@@ -8,7 +8,7 @@
 
 use super::selection::Selected;
 use super::tenant::{State, Tenant};
-use crate::control::message::{Condition, Status};
+use crate::service::control::message::{Condition, Status};
 use kcov_proto::latency::{BUCKETS, bound};
 use std::fmt::Write;
 

@@ -1,7 +1,7 @@
 //! The broker's side: its counters, written into its segment.
 
 use super::Publication;
-use crate::procfs;
+use crate::sys::procfs;
 use crate::sys::segment::Segment;
 use crate::tenant::Tenant;
 use kcov_proto::quota::Refusals;

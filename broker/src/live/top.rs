@@ -11,7 +11,7 @@ pub mod screen;
 pub mod table;
 
 use super::selection::Selection;
-use crate::run::parse_time;
+use crate::commands::run::parse_time;
 use anyhow::{Context, Result};
 use crossterm::event::{self, Event, KeyEventKind};
 use ratatui::DefaultTerminal;

@@ -1,7 +1,7 @@
 //! Identity of a descriptor of another thread.
 
 use super::{memfd, process};
-use crate::procfs;
+use crate::sys::procfs;
 use indexmap::IndexMap;
 use kcov_proto::message::FileId;
 use nix::errno::Errno;

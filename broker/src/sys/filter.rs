@@ -5,7 +5,7 @@
 #[cfg(test)]
 pub mod probe;
 
-use crate::filter::Bpf;
+use crate::sandbox::filter::Bpf;
 use nix::errno::Errno;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 

@@ -88,7 +88,7 @@ pub fn limit_bounding_set(keep: u64) -> Result<(), Errno> {
 /// Closes every descriptor that is not in `keep`, and opens `/dev/null` as each of 0, 1 and 2 that is not.
 ///
 /// Whatever owned one of the others is left with a number that is no longer its own; see
-/// [`crate::confine::keep_only`].
+/// [`crate::sandbox::confine::keep_only`].
 ///
 /// # Errors
 /// As `open(2)` of `/dev/null` and `close_range(2)`.

@@ -1,7 +1,7 @@
 //! Kernel features that only a filter which is installed can show.
 
 use super::filter;
-use crate::filter::Bpf;
+use crate::sandbox::filter::Bpf;
 use nix::errno::Errno;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 

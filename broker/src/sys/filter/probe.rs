@@ -1,7 +1,7 @@
 //! For tests: system calls with chosen registers, children that make them, and what their listener hears.
 
 use super::install;
-use crate::filter::Bpf;
+use crate::sandbox::filter::Bpf;
 use nix::errno::Errno;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};

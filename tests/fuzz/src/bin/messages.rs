@@ -2,7 +2,7 @@
 //! which.
 #![no_main]
 
-use kcov_broker::control::message::{Reply, Request};
+use kcov_broker::service::control::message::{Reply, Request};
 use kcov_fuzz::message;
 use kcov_proto::message::{
     Assist, AssistReply, Heartbeat, Order, ReaderReply, ReaderRequest, ZygoteReply, ZygoteRequest,

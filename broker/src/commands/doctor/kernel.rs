@@ -1,0 +1,129 @@
+//! Features of the kernel, each tried and none told by the version: distributions carry them back, and containers
+//! take them away.
+
+use super::finding::{Finding, Level};
+use crate::launch::trace_set::TraceSet;
+use crate::sandbox::filter::{self, Bpf};
+use crate::sandbox::trial;
+use crate::sys::process::{exit_now, pidfd_open};
+use crate::sys::{self, fork, memfd, pidfd};
+use libseccomp::{ScmpAction, ScmpFilterContext};
+use nix::errno::Errno;
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::wait::waitpid;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// `MFD_NOEXEC_SEAL` (`include/uapi/linux/memfd.h`).
+const NOEXEC_SEAL: libc::c_uint = 0x8;
+
+/// What was found.
+pub fn findings() -> Vec<Finding> {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let mut all = vec![
+        Finding::ok(
+            "kernel",
+            "what follows",
+            format!("Linux {} on {}", release.trim(), std::env::consts::ARCH),
+        ),
+        wait_killable(),
+    ];
+    all.extend(listener());
+    all.extend([filter(), pidfd_of_thread(), noexec_seal(), leases(), exit_of_reaped()]);
+    all
+}
+
+fn wait_killable() -> Finding {
+    let finding =
+        Finding::ok("WAIT_KILLABLE_RECV", "signals: a received call would be done twice without it", "there");
+    match sys::filter::check_kernel() {
+        Ok(()) => finding,
+        Err(error) => finding.but(Level::Missing, error.to_string(), "Linux 5.19"),
+    }
+}
+
+/// A listener, and what it knows.
+fn listener() -> [Finding; 2] {
+    let supervise = Finding::ok("seccomp listener", "seeing the command's calls", "can be had");
+    let wake = Finding::ok("SYNC_WAKE_UP", "speed: a call may take 20 times as long", "there");
+    let unknown = |wake: Finding| wake.but(Level::Limited, "not tried, as there is no listener", "see there");
+    let tried = pass_all().map_err(|error| error.to_string()).and_then(|program| {
+        let installed = || sys::trial::listener_wakes_in_step(&program).map_err(|errno| errno as i32);
+        trial::in_child(installed).map_err(|error| error.to_string())
+    });
+    match tried.map(|installed| installed.map_err(Errno::from_raw)) {
+        Ok(Ok(true)) => [supervise, wake],
+        Ok(Ok(false)) => {
+            let old = wake.but(Level::Limited, "not known to this kernel", "Linux 6.6");
+            [supervise, old]
+        }
+        Ok(Err(Errno::EBUSY)) => {
+            let found = "this process has a supervisor already, and the kernel allows one";
+            let way_out = "start kcov-broker outside of the other kcov-broker, container or sandbox";
+            [supervise.but(Level::Missing, found, way_out), unknown(wake)]
+        }
+        Ok(Err(errno)) => {
+            let way_out = "a container or sandbox forbids seccomp(2): have it allow that";
+            [supervise.but(Level::Missing, errno.to_string(), way_out), unknown(wake)]
+        }
+        Err(error) => [supervise.but(Level::Missing, error, "see the message"), unknown(wake)],
+    }
+}
+
+fn filter() -> Finding {
+    let finding = Finding::ok("filter", "trapping the command's calls", "libseccomp builds it");
+    let built = "all".parse::<TraceSet>().map_err(|error| error.to_string());
+    match built.and_then(|set| filter::build(&set).map_err(|error| error.to_string())) {
+        Ok(_) => finding,
+        Err(error) => finding.but(Level::Missing, error, "libseccomp 2.5"),
+    }
+}
+
+fn pidfd_of_thread() -> Finding {
+    let finding = Finding::ok("PIDFD_THREAD", "telling a thread from a later one with its number", "there");
+    match pidfd_open(nix::unistd::gettid().as_raw().cast_unsigned(), true) {
+        Ok(_) => finding,
+        Err(errno) => finding.but(Level::Limited, errno.to_string(), "Linux 6.9"),
+    }
+}
+
+fn noexec_seal() -> Finding {
+    let finding = Finding::ok("MFD_NOEXEC_SEAL", "areas that cannot be executed as programs", "there");
+    match memfd_create(c"kcov-probe", MFdFlags::MFD_CLOEXEC | MFdFlags::from_bits_retain(NOEXEC_SEAL)) {
+        Ok(_) => finding,
+        Err(errno) => finding.but(Level::Limited, errno.to_string(), "Linux 6.3"),
+    }
+}
+
+fn leases() -> Finding {
+    let finding = Finding::ok("file leases", "noticing the last close of a device", "granted");
+    match memfd::create(c"kcov-probe").and_then(|file| memfd::has_no_writer(file.as_fd())) {
+        Ok(true) => finding,
+        Ok(false) => finding.but(Level::Limited, "refused for a file of nobody else's", "Linux 5.19"),
+        Err(errno) => {
+            finding.but(Level::Limited, errno.to_string(), "allow them by `sysctl -w fs.leases-enable=1`")
+        }
+    }
+}
+
+fn exit_of_reaped() -> Finding {
+    let finding = Finding::ok("PIDFD_INFO_EXIT", "naming the signal that ended a worker", "there");
+    match end_of_child() {
+        Ok(Some(_)) => finding,
+        Ok(None) => finding.but(Level::Limited, "not known to this kernel", "Linux 6.15"),
+        Err(errno) => finding.but(Level::Limited, errno.to_string(), "Linux 6.15"),
+    }
+}
+
+/// How a child that was reaped has ended, as its pidfd tells.
+fn end_of_child() -> Result<Option<i32>, Errno> {
+    let child = fork::child(|| exit_now(7))?;
+    let pidfd: Result<OwnedFd, Errno> = pidfd_open(child.as_raw().cast_unsigned(), false);
+    waitpid(child, None)?;
+    Ok(pidfd::exit_status(pidfd?.as_fd()))
+}
+
+/// A filter that lets every call pass.
+fn pass_all() -> Result<Bpf, filter::FilterError> {
+    let context = ScmpFilterContext::new(ScmpAction::Allow).map_err(filter::library("new filter"))?;
+    Bpf::export(&context)
+}

@@ -1,0 +1,234 @@
+//! `kcov-broker replay`: runs a handler again on what it was at when it died.
+//!
+//! The worker program itself does it, without a tenant, a broker or a jail: handlers are loaded as for a run, and given
+//! the calls of the artifact, in their order, with the memory that they read. So the death happens again where a
+//! debugger can see it.
+
+use crate::artifact::End;
+use crate::artifact::build;
+use crate::artifact::record::{Artifact, Binary, Library};
+use crate::launch::preload;
+use anyhow::Context;
+use kcov_proto::journal::CAME_THROUGH;
+use nix::sys::signal::Signal;
+use serde::Serialize;
+use std::io::{Write, stderr};
+use std::os::fd::AsFd;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// How often a replay is looked at.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// How long a handler that hung may take to be said to hang again.
+const HANG: Duration = Duration::from_secs(5);
+/// The same for others, whose sanitizer may look for symbols.
+const OTHER: Duration = Duration::from_secs(60);
+
+/// Arguments of `replay`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ReplayArgs {
+    /// The folder of the artifact. The programs and libraries that it names are run: mind where it comes from
+    #[arg(value_name = "ARTIFACT")]
+    artifact: PathBuf,
+
+    /// Run it under gdb, which stops where the handler dies, or exits
+    #[arg(long, conflicts_with = "json")]
+    gdb: bool,
+
+    /// An argument for gdb; again for more. It runs the program by itself only if there is none: -ex=run has it do so
+    #[arg(long, value_name = "ARGUMENT", requires = "gdb", allow_hyphen_values = true)]
+    gdb_arg: Vec<String>,
+
+    /// How long the handler may take to be said to hang [default: 5s for one that did, else 60s]
+    #[arg(long, value_name = "TIME", value_parser = crate::commands::run::parse_time)]
+    deadline: Option<Duration>,
+
+    /// Another worker program, built anew
+    #[arg(long, value_name = "PATH")]
+    worker: Option<PathBuf>,
+
+    /// Another library for the one of the artifact, built anew; for several, all of them in their order
+    #[arg(long = "handler", value_name = "LIBRARY[:CONFIG]")]
+    handlers: Vec<String>,
+
+    /// Say as JSON what came of it; what the handler writes goes to standard error
+    #[arg(long)]
+    json: bool,
+}
+
+/// What came of a replay.
+#[derive(Debug, Serialize)]
+struct Outcome {
+    reproduced: bool,
+    /// How the worker ended then.
+    end: String,
+    /// How it ended now; absent if it came to the end of what there was to do.
+    again: Option<String>,
+    call: String,
+    place: Option<String>,
+}
+
+/// Replays. The exit code is 0 if the handler died the same way, 1 if not.
+///
+/// # Errors
+/// If the folder is no artifact, what it names is not there any more or was built anew, or nothing can be started.
+pub fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
+    let artifact = Artifact::load(&args.artifact)?;
+    let mut command = command(&artifact, args)?;
+    if args.gdb {
+        return Err(under_gdb(&command, args, artifact.end).exec())
+            .context("cannot start gdb: is it installed?");
+    }
+    if args.json {
+        command.stdout(Stdio::from(stderr().as_fd().try_clone_to_owned()?));
+    } else {
+        println!("{} in {}", artifact.end.name(), artifact.call);
+    }
+    let program = command.get_program().to_string_lossy().into_owned();
+    let child = command.spawn().with_context(|| format!("cannot start {program}"))?;
+    let deadline = args.deadline.unwrap_or(if artifact.end == End::Hang { HANG } else { OTHER });
+    let again = end(wait(child, deadline)?);
+    if again == Some(End::Exit(i32::from(crate::front::BROKER_FAILED))) && again != Some(artifact.end) {
+        anyhow::bail!("{program} cannot replay it, and says why above");
+    }
+    let outcome = Outcome {
+        reproduced: again == Some(artifact.end),
+        end: artifact.end.name(),
+        again: again.map(End::name),
+        place: artifact.place(),
+        call: artifact.call,
+    };
+    tell(&outcome, args.json)?;
+    Ok(if outcome.reproduced { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn tell(outcome: &Outcome, json: bool) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    if json {
+        writeln!(out, "{}", serde_json::to_string(outcome)?)?;
+        return Ok(());
+    }
+    let verdict = if outcome.reproduced { "reproduced" } else { "not reproduced" };
+    writeln!(out, "{verdict}: {}", outcome.again.as_deref().unwrap_or("the handler returns"))?;
+    Ok(())
+}
+
+/// Waits for the end; `None` if there is none within the deadline, and the process was killed.
+fn wait(mut child: Child, deadline: Duration) -> anyhow::Result<Option<ExitStatus>> {
+    let start = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if start.elapsed() >= deadline {
+            child.kill()?;
+            child.wait()?;
+            return Ok(None);
+        }
+        std::thread::sleep(LOOK);
+    }
+}
+
+/// How the worker program ended; `None` if it came to the end of what there is to do.
+fn end(status: Option<ExitStatus>) -> Option<End> {
+    match status {
+        None => Some(End::Hang),
+        Some(status) => match (status.signal(), status.code()) {
+            (Some(signal), _) => Some(End::Signal(signal)),
+            (None, Some(code)) if code == i32::from(CAME_THROUGH) => None,
+            (None, code) => Some(End::Exit(code.unwrap_or(-1))),
+        },
+    }
+}
+
+fn under_gdb(command: &Command, args: &ReplayArgs, end: End) -> Command {
+    let mut gdb = Command::new("gdb");
+    if matches!(end, End::Exit(_)) {
+        gdb.args(["-ex", "catch syscall exit_group"]);
+    }
+    if args.gdb_arg.is_empty() {
+        gdb.args(["-ex", "run"]);
+    }
+    gdb.args(&args.gdb_arg);
+    for (name, value) in command.get_envs() {
+        // gdb itself is to run without them.
+        let value = value.unwrap_or_default();
+        gdb.arg("-iex").arg(format!("set environment {} {}", name.display(), value.display()));
+    }
+    gdb.arg("--args").arg(command.get_program()).args(command.get_args());
+    gdb
+}
+
+fn command(artifact: &Artifact, args: &ReplayArgs) -> anyhow::Result<Command> {
+    let worker = match &args.worker {
+        Some(worker) => worker.clone(),
+        None => same(&artifact.worker, "the worker program", "--worker PATH")?.to_owned(),
+    };
+    // Absolute: gdb would look elsewhere.
+    let mut command = Command::new(std::path::absolute(worker)?);
+    command.arg("replay").arg(std::path::absolute(args.artifact.join("events.bin"))?);
+    if artifact.end == End::Signal(Signal::SIGSYS as i32) {
+        command.arg("--jail");
+    }
+    if args.handlers.is_empty() {
+        for Library { binary, config } in &artifact.handlers {
+            let path = same(binary, "the handler", "--handler LIBRARY[:CONFIG]")?.display();
+            let config = config.as_ref().map(|config| format!(":{config}")).unwrap_or_default();
+            command.arg(format!("--handler={path}{config}"));
+        }
+    } else {
+        command.args(args.handlers.iter().map(|handler| format!("--handler={handler}")));
+    }
+    let given: Vec<_> = args.handlers.iter().map(Into::into).collect();
+    let anew = preload::of(&given)?.map(|libraries| libraries.to_string_lossy().into_owned());
+    let preload = if args.handlers.is_empty() { artifact.preload.clone() } else { anew };
+    command.envs(preload::environment(preload.as_deref(), true));
+    Ok(command)
+}
+
+/// The file of a program or library, if it is the one that ran.
+fn same<'a>(binary: &'a Binary, what: &str, option: &str) -> anyhow::Result<&'a Path> {
+    let path = Path::new(&binary.path);
+    let build = build::of(path)
+        .with_context(|| format!("{what} {} is not there any more: name it with {option}", path.display()))?;
+    match &binary.build {
+        Some(then) if *then != build => anyhow::bail!(
+            "{what} {} was built anew since (it was {then}, and is {build}): to try this build, name it with {option}",
+            path.display()
+        ),
+        _ => Ok(path),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ends_are_told_apart() {
+        let status = |raw| Some(ExitStatus::from_raw(raw));
+        assert_eq!(end(None), Some(End::Hang));
+        assert_eq!(end(status(11)), Some(End::Signal(11)));
+        assert_eq!(end(status(0)), Some(End::Exit(0)), "a handler that ends the program");
+        assert_eq!(end(status(i32::from(CAME_THROUGH) << 8)), None);
+    }
+
+    #[test]
+    fn a_file_that_is_gone_or_another_is_refused_with_the_way_out() {
+        let said = |path: &str, build: &str| {
+            let binary = Binary { path: path.to_owned(), build: Some(build.to_owned()) };
+            same(&binary, "the handler", "--handler X").map(drop).map_err(|error| error.to_string())
+        };
+        let program = std::env::current_exe().expect("a program").display().to_string();
+        let build = build::of(Path::new(&program)).expect("a build");
+        assert_eq!(said(&program, &build), Ok(()));
+        assert!(said(&program, "00").is_err_and(|text| text.contains("built anew since (it was 00")));
+        assert!(
+            said("/nowhere", "00")
+                .is_err_and(|text| text.contains("not there any more: name it with --handler X"))
+        );
+    }
+}

@@ -1,0 +1,181 @@
+//! Open files of handlers' devices.
+//!
+//! A file is a memfd, as an arena is, but one that nothing can be stored in: it has an identity, and its last close is
+//! seen as that of an arena. What it means is known to the worker whose handler opened it; a worker that dies takes that
+//! with it.
+
+use crate::kcov::arena::Arena;
+use crate::kcov::arena_table::ArenaTable;
+use crate::sys::memfd::Reopener;
+use kcov_proto::Errno;
+use kcov_proto::device::ArenaId;
+use kcov_proto::message::{FileId, NotificationId, Order};
+use nix::errno::Errno as SysErrno;
+use std::collections::HashMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+/// An open that a handler has yet to decide.
+#[derive(Debug)]
+pub struct Opening {
+    /// The worker that it was ordered from; `None` while there is none.
+    worker: Option<u32>,
+    order: Order,
+    device: u16,
+    file: ArenaId,
+    arena: Arena,
+    description: OwnedFd,
+    /// Whether the caller's descriptor is closed by an `execve`.
+    pub close_on_exec: bool,
+    since: Instant,
+}
+
+impl Opening {
+    /// The description for the caller.
+    #[must_use]
+    pub fn description(&self) -> BorrowedFd<'_> {
+        self.description.as_fd()
+    }
+
+    /// Identity of the file.
+    #[must_use]
+    pub fn file(&self) -> ArenaId {
+        self.file
+    }
+}
+
+/// The files of one tenant.
+#[derive(Debug)]
+pub struct Files {
+    table: ArenaTable,
+    devices: HashMap<ArenaId, u16>,
+    opening: HashMap<NotificationId, Opening>,
+    reopener: Reopener,
+    opened: u64,
+}
+
+fn from_system(errno: SysErrno) -> Errno {
+    Errno(errno as i32)
+}
+
+impl Files {
+    /// No files.
+    ///
+    /// # Errors
+    /// As `inotify_init1(2)` and `open(2)`.
+    pub fn new() -> Result<Self, SysErrno> {
+        Ok(Files {
+            table: ArenaTable::default(),
+            devices: HashMap::new(),
+            opening: HashMap::new(),
+            reopener: Reopener::new()?,
+            opened: 0,
+        })
+    }
+
+    /// Files that exist, those on their way included.
+    #[must_use]
+    pub fn live(&self) -> usize {
+        self.devices.len() + self.opening.len()
+    }
+
+    /// Files ever opened.
+    #[must_use]
+    pub fn opened(&self) -> u64 {
+        self.opened
+    }
+
+    /// The file behind an identity, with its device.
+    #[must_use]
+    pub fn find(&self, file: FileId) -> Option<(ArenaId, u16)> {
+        let id = self.table.find(file)?;
+        self.devices.get(&id).map(|&device| (id, device))
+    }
+
+    /// Begins an open. The order goes to a worker by [`take_orders`](Self::take_orders).
+    ///
+    /// # Errors
+    /// As the system calls.
+    pub fn begin(&mut self, id: NotificationId, tid: u32, device: u16, flags: u32) -> Result<(), Errno> {
+        let mut arena = Arena::create().map_err(from_system)?;
+        let description = arena.open(flags.cast_signed(), &self.reopener).map_err(from_system)?;
+        arena.shut().map_err(from_system)?;
+        self.opened += 1;
+        let file = ArenaId { index: self.opened as u32, generation: (self.opened >> 32) as u32 };
+        let opening = Opening {
+            worker: None,
+            order: Order::Open { id, tid, device, flags, file },
+            device,
+            file,
+            arena,
+            description,
+            close_on_exec: flags & libc::O_CLOEXEC as u32 != 0,
+            since: Instant::now(),
+        };
+        self.opening.insert(id, opening);
+        Ok(())
+    }
+
+    /// Orders that no worker has; they are `worker`'s now.
+    pub fn take_orders(&mut self, worker: u32) -> Vec<Order> {
+        let unordered = self.opening.values_mut().filter(|opening| opening.worker.is_none());
+        unordered
+            .map(|opening| {
+                opening.worker = Some(worker);
+                opening.order.clone()
+            })
+            .collect()
+    }
+
+    /// `worker` says what came of an open: `None` if it was not ordered from it.
+    pub fn decided(&mut self, id: NotificationId, worker: u32) -> Option<Opening> {
+        match self.opening.get(&id) {
+            Some(opening) if opening.worker == Some(worker) => self.opening.remove(&id),
+            Some(_) | None => None,
+        }
+    }
+
+    /// The caller has its descriptor.
+    pub fn insert(&mut self, opening: Opening) {
+        let Opening { device, file, arena, .. } = opening;
+        // It fails only for an access mode that has to be watched and cannot be; then it is never found.
+        if self.table.insert(file, arena).is_ok() {
+            self.devices.insert(file, device);
+        }
+    }
+
+    /// `worker` is dead. What it had at hand is lost: `true`; all else is for the next one.
+    pub fn worker_died(&mut self, worker: u32, in_flight: NotificationId) -> bool {
+        let lost = self.opening.remove(&in_flight).is_some();
+        for opening in self.opening.values_mut().filter(|opening| opening.worker == Some(worker)) {
+            opening.worker = None;
+        }
+        lost
+    }
+
+    /// Opens that have waited for longer than `deadline`: they are given up.
+    pub fn take_overdue(&mut self, now: Instant, deadline: Duration) -> Vec<(NotificationId, Option<u32>)> {
+        let late = |opening: &Opening| now.saturating_duration_since(opening.since) >= deadline;
+        self.opening
+            .extract_if(|_, opening| late(opening))
+            .map(|(id, opening)| (id, opening.worker))
+            .collect()
+    }
+
+    /// Files that nobody has any more, of the next in turn or of `all`.
+    pub fn sweep(&mut self, all: bool) -> Vec<ArenaId> {
+        let looks = if all { usize::MAX } else { self.table.turn() };
+        let released = self.table.released(looks);
+        for id in &released {
+            self.table.remove(*id);
+            self.devices.remove(id);
+        }
+        released
+    }
+
+    /// Whether there is nothing to sweep.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty() && self.opening.is_empty()
+    }
+}

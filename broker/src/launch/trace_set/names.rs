@@ -1,0 +1,79 @@
+//! Names of system calls: libseccomp's table, and the calls that are newer than some libseccomp in use.
+
+use crate::launch::spelling;
+use libseccomp::{ScmpArch, ScmpSyscall};
+
+/// Calls that a libseccomp 2.5 may not know, by number. From 424 on a call has the same number in every table,
+/// i386's too (`arch/x86/entry/syscalls/syscall_32.tbl`, Linux 6.18), so the number alone says which call it is.
+pub const NEWER_CALLS: &[(&str, u32)] = &[
+    ("cachestat", 451),
+    ("fchmodat2", 452),
+    ("map_shadow_stack", 453),
+    ("futex_wake", 454),
+    ("futex_wait", 455),
+    ("futex_requeue", 456),
+    ("statmount", 457),
+    ("listmount", 458),
+    ("lsm_get_self_attr", 459),
+    ("lsm_set_self_attr", 460),
+    ("lsm_list_modules", 461),
+    ("mseal", 462),
+    ("setxattrat", 463),
+    ("getxattrat", 464),
+    ("listxattrat", 465),
+    ("removexattrat", 466),
+    ("open_tree_attr", 467),
+    ("file_getattr", 468),
+    ("file_setattr", 469),
+];
+
+/// One past the highest number that is asked for when names are listed.
+const NUMBERS: i32 = 1024;
+/// Most names that an error suggests.
+const SUGGESTIONS: usize = 3;
+
+/// How a filter can mean a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// libseccomp knows it, in the tables of all architectures.
+    Library(ScmpSyscall),
+    /// It does not: the same number in every table.
+    Number(u32),
+}
+
+/// The call of that name, if any table has one.
+#[must_use]
+pub fn by_name(name: &str) -> Option<Known> {
+    let newer =
+        || NEWER_CALLS.iter().find(|(known, _)| *known == name).map(|&(_, number)| Known::Number(number));
+    ScmpSyscall::from_name(name).ok().map(Known::Library).or_else(newer)
+}
+
+/// Known names that `name` may be a misspelling of, the likeliest first.
+pub fn nearest(name: &str) -> Vec<String> {
+    let mut names = spelling::nearest(name, every_name());
+    names.truncate(SUGGESTIONS);
+    names
+}
+
+fn every_name() -> Vec<String> {
+    let tables = [ScmpArch::Native, ScmpArch::X86];
+    let listed = tables.into_iter().flat_map(|table| {
+        (0..NUMBERS).filter_map(move |number| ScmpSyscall::from(number).get_name_by_arch(table).ok())
+    });
+    listed.chain(NEWER_CALLS.iter().map(|(name, _)| (*name).to_owned())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn newer_calls_agree_with_libseccomp_where_it_knows_them() {
+        for &(name, number) in NEWER_CALLS {
+            if let Some(Known::Library(call)) = by_name(name) {
+                assert_eq!(i64::from(call.as_raw_syscall()), i64::from(number), "{name}");
+            }
+        }
+    }
+}

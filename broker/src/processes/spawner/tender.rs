@@ -1,0 +1,297 @@
+//! The tender: parent of the tenant, and of whatever its processes leave behind.
+//!
+//! It is a child subreaper, so every process of the tenant is its descendant at all times: that is how the end of
+//! the tenant is seen, how the whole of it can be ended, and how a reader knows whose memory it may read. It lies
+//! outside the filter. It tells the broker what becomes of the command and passes signals on to it.
+
+use super::message::{TenderEvent, TenderOrder};
+use crate::launch::rootless;
+use crate::launch::{Launch, OnBrokerDeath};
+use crate::sandbox::confine;
+use crate::sandbox::filter;
+use crate::sandbox::placeholder;
+use crate::sys::fork::{self, Pointers};
+use crate::sys::pidfd;
+use crate::sys::process::pidfd_open;
+use crate::sys::shared::SharedWords;
+use crate::sys::socket::{Channel, ChannelError};
+use kcov_proto::claims::Claims;
+use kcov_proto::sync::Ordering;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{Pid, setpgid};
+use std::convert::Infallible;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+/// Word of the shared page: number of the listener in the child, plus 1.
+const LISTENER: usize = 0;
+/// Word: errno of the exec, plus 1.
+const EXEC: usize = 1;
+/// How often the tender looks for the word: no call that the child could make would wake it, as all may be trapped.
+const LOOK: Duration = Duration::from_micros(50);
+
+/// Runs the tenant. Takes one descriptor: the socket to the broker. Returns the exit status.
+pub fn serve(descriptors: Vec<OwnedFd>, launch: &Launch, claims: &Claims) -> i32 {
+    let Ok([socket]) = <[OwnedFd; 1]>::try_from(descriptors) else { return 1 };
+    launch.name_process(c"kcov-tender");
+    let mut broker = Channel::from(socket);
+    match Tender::start(&mut broker, launch, claims) {
+        Ok(tender) => tender.run(&mut broker, launch.on_broker_death),
+        // The broker is gone: there is nobody to tell.
+        Err(StartError::Channel) => 1,
+        Err(StartError::Step { step, errno }) => {
+            let failed = TenderEvent::Failed { step, errno: errno as i32, exec: false };
+            let _ = broker.send(&failed, &[]);
+            1
+        }
+    }
+}
+
+enum StartError {
+    Channel,
+    Step { step: String, errno: Errno },
+}
+
+impl From<ChannelError> for StartError {
+    fn from(_: ChannelError) -> Self {
+        StartError::Channel
+    }
+}
+
+fn step(step: &'static str) -> impl FnOnce(Errno) -> StartError {
+    move |errno| StartError::Step { step: step.into(), errno }
+}
+
+struct Tender {
+    command: Pid,
+    words: SharedWords,
+}
+
+impl Tender {
+    /// Starts the command, up to its exec, and hands its listener to the broker.
+    fn start(broker: &mut Channel, launch: &Launch, claims: &Claims) -> Result<Self, StartError> {
+        nix::sys::prctl::set_child_subreaper(true).map_err(step("becoming a subreaper"))?;
+        let words = SharedWords::new(c"kcov-start", 512).map_err(step("sharing a page"))?;
+        let (ours, theirs) = crate::sys::socket::pair()?;
+        let command = fork::child(|| {
+            // Only this copy keeps the parent's end alive: without it the child sees the tender's death.
+            fork::close_copy(&ours);
+            Command { launch, claims, words: &words, tender: theirs.into() }.run()
+        })
+        .map_err(step("fork"))?;
+        // Its terminal, pipes and other descriptors are the command's now: a reader of its output must see the end.
+        confine::keep_only(&[broker.as_fd(), ours.as_fd(), words.file()])
+            .map_err(|error| StartError::Step { step: error.to_string(), errno: Errno::EIO })?;
+        let mut child = Channel::from(ours);
+        let (placed, _) = child.receive::<TenderEvent>()?;
+        broker.send(&placed, &[])?;
+        if let TenderEvent::Failed { .. } = placed {
+            return Err(StartError::Channel);
+        }
+        let (order, _) = broker.receive::<TenderOrder>()?;
+        child.send(&order, &[])?;
+        let listener = take_listener(command, &words)?;
+        broker.send(&TenderEvent::Listening, &[&listener])?;
+        Ok(Tender { command, words })
+    }
+
+    /// Passes on signals and ends until nobody is left.
+    fn run(self, broker: &mut Channel, on_broker_death: OnBrokerDeath) -> i32 {
+        // As the spawner does, and no earlier.
+        fork::ignore(Signal::SIGHUP);
+        // SIGCHLD is only let through while the tender waits, so none is lost between look and wait.
+        let mut child = SigSet::empty();
+        child.add(Signal::SIGCHLD);
+        let flag = std::sync::Arc::default();
+        let ready = child.thread_block().is_ok()
+            && signal_hook::flag::register(signal_hook::consts::SIGCHLD, flag).is_ok();
+        if !ready {
+            return 1;
+        }
+        loop {
+            if self.reap(broker) {
+                let _ = broker.send(&TenderEvent::Gone, &[]);
+                // The broker has the last word: it ends this process by closing its socket.
+                let _ = broker.receive::<TenderOrder>();
+                return 0;
+            }
+            let mut fds = [PollFd::new(broker.as_fd(), PollFlags::POLLIN)];
+            match nix::poll::ppoll(&mut fds, None, Some(SigSet::empty())) {
+                Err(Errno::EINTR) => continue,
+                Err(_) => return self.end(),
+                Ok(_) => {}
+            }
+            match broker.receive::<TenderOrder>() {
+                Ok((TenderOrder::Signal(number), _)) => {
+                    if let Ok(signal) = Signal::try_from(number) {
+                        // The command is this process's child and not reaped while it is signalled from here, or it
+                        // is gone, which is no error.
+                        let _ = kill(self.command, signal);
+                    }
+                }
+                Ok((TenderOrder::Go, _)) => {}
+                Ok((TenderOrder::Kill, _)) => drop(self.end()),
+                Err(_) if on_broker_death == OnBrokerDeath::Enosys => return outlive_children(),
+                Err(_) => return self.end(),
+            }
+        }
+    }
+
+    /// Reaps children and reports on the command. Says whether none is left.
+    fn reap(&self, broker: &mut Channel) -> bool {
+        loop {
+            let flags = WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED | WaitPidFlag::WCONTINUED;
+            let (pid, event) = match waitpid(None, Some(flags)) {
+                Ok(WaitStatus::Exited(pid, status)) => (pid, TenderEvent::Ended { status: status as u8 }),
+                Ok(WaitStatus::Signaled(pid, signal, _)) => {
+                    (pid, TenderEvent::Ended { status: 128 + signal as u8 })
+                }
+                Ok(WaitStatus::Stopped(pid, signal)) => (pid, TenderEvent::Stopped(signal as i32)),
+                Ok(WaitStatus::Continued(pid)) => (pid, TenderEvent::Continued),
+                Ok(WaitStatus::StillAlive) => return false,
+                Ok(_) | Err(Errno::EINTR) => continue,
+                Err(_) => return true,
+            };
+            if pid == self.command {
+                let _ = broker.send(&self.exec_failure().unwrap_or(event), &[]);
+            }
+        }
+    }
+
+    /// The exec's own failure, if that is what ended the command.
+    fn exec_failure(&self) -> Option<TenderEvent> {
+        let errno = self.words[EXEC].load(Ordering::Acquire).checked_sub(1)? as i32;
+        Some(TenderEvent::Failed { step: "exec".into(), errno, exec: true })
+    }
+
+    /// The broker is gone: nobody answers the tenant's calls any more, so it ends.
+    fn end(&self) -> i32 {
+        loop {
+            kill_children();
+            match waitpid(None, None) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(_) => return 1,
+            }
+        }
+    }
+}
+
+/// The broker is gone, and the tenant goes on without it: to its own end.
+fn outlive_children() -> i32 {
+    loop {
+        match waitpid(None, None) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(_) => return 0,
+        }
+    }
+}
+
+/// Kills every child; what they leave behind is re-parented here and killed in its turn.
+pub(crate) fn kill_children() {
+    let children = std::fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
+    for pid in children.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()) {
+        // Not reaped yet, so the number is still theirs.
+        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    }
+}
+
+/// Waits for the child to have its filter and takes the listener over.
+fn take_listener(command: Pid, words: &SharedWords) -> Result<OwnedFd, StartError> {
+    let child = pidfd_open(command.as_raw() as u32, false).map_err(step("pidfd_open"))?;
+    loop {
+        if let Some(number) = words[LISTENER].load(Ordering::Acquire).checked_sub(1) {
+            return pidfd::get_fd(child.as_fd(), number as i32).map_err(step("pidfd_getfd"));
+        }
+        if pidfd::is_dead(child.as_fd()) {
+            let errno = words[EXEC]
+                .load(Ordering::Acquire)
+                .checked_sub(1)
+                .map_or(Errno::ESRCH, |errno| Errno::from_raw(errno as i32));
+            return Err(StartError::Step { step: "installing the filter".into(), errno });
+        }
+        std::thread::sleep(LOOK);
+    }
+}
+
+/// The child of the tender that becomes the command.
+struct Command<'a> {
+    launch: &'a Launch,
+    claims: &'a Claims,
+    words: &'a SharedWords,
+    tender: Channel,
+}
+
+impl Command<'_> {
+    fn run(mut self) -> i32 {
+        let failed = match self.prepare() {
+            Ok(never) => match never {},
+            Err(failed) => failed,
+        };
+        let StartError::Step { step, errno } = failed else { return 1 };
+        let _ = self.tender.send(&TenderEvent::Failed { step, errno: errno as i32, exec: false }, &[]);
+        1
+    }
+
+    fn prepare(&mut self) -> Result<Infallible, StartError> {
+        let launch = self.launch;
+        match launch.service {
+            // The session is the broker's already.
+            Some(_) => drop(setpgid(Pid::from_raw(0), Pid::from_raw(0))),
+            // Back into the job of the terminal, which the helpers are not part of. If the group is gone, so is the
+            // terminal's interest in this job.
+            None => drop(setpgid(Pid::from_raw(0), launch.group)),
+        }
+        if let Some(shown) = launch.rootless {
+            rootless::enter(shown)
+                .map_err(|error| StartError::Step { step: error.what(), errno: error.errno() })?;
+        }
+        let owner = launch.service.as_ref().and_then(|service| service.identity.as_ref());
+        let owner = owner.map(|identity| (identity.uid, identity.gid));
+        let placed = placeholder::install_for(self.claims, owner)
+            .map_err(|error| StartError::Step { step: error.call.to_owned(), errno: error.errno })?;
+        if launch.kallsyms {
+            placeholder::install_kallsyms().map_err(|error| StartError::Step {
+                step: format!("--kallsyms: {}", error.call),
+                errno: error.errno,
+            })?;
+        }
+        let bpf = filter::build_for(&launch.trace, self.claims)
+            .map_err(|error| StartError::Step { step: error.to_string(), errno: Errno::EINVAL })?;
+        let argv = Pointers::from(launch.argv.clone());
+        let shell: Vec<_> = [c"/bin/sh".to_owned(), launch.program.clone()]
+            .into_iter()
+            .chain(launch.argv.iter().skip(1).cloned())
+            .collect();
+        let shell = Pointers::from(shell);
+        let environment = Pointers::from(launch.environment.clone());
+        if let Some(service) = &launch.service {
+            service
+                .place_output()
+                .and_then(|()| service.take_identity())
+                .map_err(|(step, errno)| StartError::Step { step, errno })?;
+        }
+        let placed =
+            TenderEvent::Placed { placeholders: placed.files, devices: placed.devices, notes: placed.notes };
+        self.tender.send(&placed, &[])?;
+        self.tender.receive::<TenderOrder>()?;
+        for signal in [Signal::SIGPIPE, Signal::SIGCHLD] {
+            fork::default_action(signal);
+        }
+        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&launch.mask), None).map_err(step("sigprocmask"))?;
+        let listener = crate::sys::filter::install(&bpf)
+            .map_err(|error| StartError::Step { step: error.to_string(), errno: Errno::EINVAL })?;
+        // From here on every call may be trapped: no allocation, nothing but stores until the exec. The listener
+        // itself is close-on-exec.
+        self.words[LISTENER].store(listener as u64 + 1, Ordering::Release);
+        let mut errno = fork::exec(&launch.program, &argv, &environment);
+        if errno == Errno::ENOEXEC {
+            // As execvp(3) does with a script that names no interpreter.
+            errno = fork::exec(c"/bin/sh", &shell, &environment);
+        }
+        self.words[EXEC].store(errno as u64 + 1, Ordering::Release);
+        crate::sys::process::exit_now(126)
+    }
+}

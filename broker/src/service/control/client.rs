@@ -1,0 +1,266 @@
+//! `kcov-broker tenant`: an operator's end of the control socket.
+
+use super::message::{Condition, MAX_ADDED, Reply, Request, Shown, Status};
+use super::{socket, table};
+use crate::config::{Config, ConfigErrors, Source, text};
+use crate::processes::spawner_client::receive_within;
+use crate::sys::socket::{Channel, ChannelError};
+use anyhow::{Context, bail, ensure};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// Longest that a reply may take, milliseconds: the server never waits for anything itself.
+const REPLY: u16 = 10_000;
+/// How often a tenant is looked at that is waited for.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Options of `kcov-broker tenant`.
+#[derive(Debug, clap::Args)]
+pub struct TenantArgs {
+    /// The control socket [default: /run/kcov-broker/control, or $XDG_RUNTIME_DIR/kcov-broker/control for a user's own]
+    #[arg(long, global = true, value_name = "PATH")]
+    socket: Option<PathBuf>,
+
+    #[command(subcommand)]
+    order: Order,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Order {
+    /// List the tenants
+    List {
+        /// Write a JSON array instead of a table
+        #[arg(long)]
+        json: bool,
+    },
+    /// Tell all that is known of one tenant
+    Status {
+        /// Its name
+        name: String,
+        /// Write a JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Add the tenants of a configuration, and wait until they run
+    Add {
+        /// The file, in the form of the configuration of serve but without [serve]; - or --stdin is standard input
+        #[arg(value_name = "FILE|--stdin", required_unless_present = "stdin")]
+        file: Option<PathBuf>,
+        /// Take the configuration from standard input
+        #[arg(long, conflicts_with = "file")]
+        stdin: bool,
+        /// Do not wait
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// End a tenant, and wait for that; one that was added at run time is forgotten then
+    Stop {
+        /// Its name
+        name: String,
+        /// Do not wait
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// End a tenant and start it again, and wait until it runs; start it if it does not run
+    Restart {
+        /// Its name
+        name: String,
+        /// Do not wait
+        #[arg(long)]
+        no_wait: bool,
+    },
+}
+
+/// Carries out an order. Returns whether what it asks for came about.
+///
+/// # Errors
+/// If nobody serves, or the order is refused.
+pub fn run(args: TenantArgs) -> anyhow::Result<ExitCode> {
+    let path = args.socket.map_or_else(socket::default_path, Ok)?;
+    let mut server = Server { channel: socket::connect(&path)?.into() };
+    match args.order {
+        Order::List { json } => table::list(&server.list()?, json)?,
+        Order::Status { name, json } => table::status(&server.shown(&name)?, json)?,
+        Order::Add { file, stdin: _, no_wait } => {
+            let names = server.add(file.as_deref().unwrap_or(Path::new("-")))?;
+            if !no_wait {
+                server.wait_all_running(&names)?;
+            }
+        }
+        Order::Stop { name, no_wait } => {
+            server.order(&Request::Stop { name: name.clone() })?;
+            if !no_wait {
+                server.wait_stopped(&name)?;
+            }
+        }
+        Order::Restart { name, no_wait } => {
+            let starts = server.order(&Request::Restart { name: name.clone() })?;
+            if !no_wait {
+                server.wait_running(&name, starts)?;
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The tenants of the service with this control socket.
+///
+/// # Errors
+/// If nobody serves there, or not for this user.
+pub fn tenants(socket: &Path) -> anyhow::Result<Vec<Status>> {
+    Server { channel: socket::connect(socket)?.into() }.list()
+}
+
+/// The server, as a client sees it.
+struct Server {
+    channel: Channel,
+}
+
+impl Server {
+    fn ask(&mut self, request: &Request) -> anyhow::Result<Reply> {
+        self.channel.send(request, &[]).map_err(told)?;
+        match receive_within(&mut self.channel, REPLY) {
+            Ok((reply, _)) => Ok(reply),
+            Err(error) => Err(told(error)),
+        }
+    }
+
+    fn list(&mut self) -> anyhow::Result<Vec<Status>> {
+        let mut all = Vec::new();
+        loop {
+            let after = all.last().map_or_else(String::new, |last: &Status| last.name.clone());
+            match self.ask(&Request::List { after })? {
+                Reply::Tenants { tenants, more } => {
+                    let is_end = !more || tenants.is_empty();
+                    all.extend(tenants);
+                    if is_end {
+                        return Ok(all);
+                    }
+                }
+                other => return Err(refusal(other)),
+            }
+        }
+    }
+
+    fn find(&mut self, name: &str) -> anyhow::Result<Option<Shown>> {
+        match self.ask(&Request::Status { name: name.to_owned() })? {
+            Reply::Tenant { tenant } => Ok(tenant.map(|shown| *shown)),
+            other => Err(refusal(other)),
+        }
+    }
+
+    fn shown(&mut self, name: &str) -> anyhow::Result<Shown> {
+        self.find(name)?.with_context(|| format!("there is no tenant {name}: see kcov-broker tenant list"))
+    }
+
+    fn order(&mut self, request: &Request) -> anyhow::Result<u64> {
+        match self.ask(request)? {
+            Reply::Accepted { starts } => Ok(starts),
+            other => Err(refusal(other)),
+        }
+    }
+
+    /// Adds the tenants of a file. What is wrong with the text is told here, all of it. One that cannot run on this
+    /// machine fails by itself, as when the service reads its configuration.
+    fn add(&mut self, path: &Path) -> anyhow::Result<Vec<String>> {
+        let text = text::read(path)?;
+        ensure!(
+            text.len() <= MAX_ADDED,
+            "{} is longer than {MAX_ADDED} bytes: add it in parts",
+            path.display()
+        );
+        let source = source(path)?;
+        let wrong = |errors: ConfigErrors| anyhow::anyhow!("nothing was added:\n{errors}");
+        let config = Config::parse(&text, &source).map_err(wrong)?;
+        ensure!(!config.tenants.is_empty(), "{} has no [[tenant]]", source.name);
+        match self.ask(&Request::Add { text, file: source.name, directory: source.directory })? {
+            Reply::Added { names } => Ok(names),
+            other => Err(refusal(other)),
+        }
+    }
+
+    /// Waits for tenants that were added. Tells of all that do not run.
+    fn wait_all_running(&mut self, names: &[String]) -> anyhow::Result<()> {
+        let failed: Vec<_> = names
+            .iter()
+            .filter_map(|name| self.wait_running(name, 0).err())
+            .map(|e| format!("{e:#}"))
+            .collect();
+        match &failed[..] {
+            [] => Ok(()),
+            [one] if names.len() == 1 => bail!("{one}"),
+            all => bail!(
+                "of {} tenants that were added {} do not run, and the others do:\n{}",
+                names.len(),
+                all.len(),
+                all.join("\n")
+            ),
+        }
+    }
+
+    /// Waits for a start after the first `starts`.
+    fn wait_running(&mut self, name: &str, starts: u64) -> anyhow::Result<()> {
+        /// Starting takes milliseconds; a machine may be very busy.
+        const PATIENCE: Duration = Duration::from_secs(120);
+        let begin = Instant::now();
+        loop {
+            let status = self.shown(name)?.status;
+            let said = status
+                .message
+                .clone()
+                .unwrap_or_else(|| format!("its command ended, {}", table::end_of(&status)));
+            match status.state {
+                _ if status.starts <= starts => {}
+                Condition::Running => return Ok(()),
+                Condition::Unserved => bail!("{name} runs, but {}", table::UNSERVED),
+                // A command may be quick.
+                Condition::Stopped if status.last_status == Some(0) => return Ok(()),
+                Condition::Stopped => bail!("{name} was stopped"),
+                Condition::Failed | Condition::Waiting => {
+                    bail!("{name} did not start, or did not last: {said}")
+                }
+                Condition::Starting | Condition::Stopping => {}
+            }
+            ensure!(begin.elapsed() < PATIENCE, "{name} does not start within {} s", PATIENCE.as_secs());
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    fn wait_stopped(&mut self, name: &str) -> anyhow::Result<()> {
+        // The server bounds it: it kills what does not end.
+        loop {
+            match self.find(name)?.map(|shown| shown.status.state) {
+                None | Some(Condition::Stopped | Condition::Failed) => return Ok(()),
+                Some(_) => std::thread::sleep(LOOK),
+            }
+        }
+    }
+}
+
+fn source(path: &Path) -> anyhow::Result<Source> {
+    if path != Path::new("-") {
+        return Ok(Source::file(path));
+    }
+    let directory = std::env::current_dir().context("cannot tell the working directory")?;
+    Ok(Source { name: "standard input".to_owned(), directory })
+}
+
+fn told(error: ChannelError) -> anyhow::Error {
+    match error {
+        ChannelError::WouldBlock => {
+            anyhow::anyhow!("kcov-broker serve does not answer within {} s", REPLY / 1000)
+        }
+        ChannelError::Closed => {
+            anyhow::anyhow!("kcov-broker serve closed the connection: it ends, or does not let you")
+        }
+        other => other.into(),
+    }
+}
+
+fn refusal(reply: Reply) -> anyhow::Error {
+    match reply {
+        Reply::Refused { message } => anyhow::anyhow!("{message}"),
+        other => anyhow::anyhow!("kcov-broker serve answers {other:?}: is it of another version?"),
+    }
+}

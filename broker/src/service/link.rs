@@ -1,0 +1,182 @@
+//! The manager's hold on one run of a tenant: its broker's process and the socket to it, and its spawner, which outlives
+//! the broker until all of the tenant is gone.
+
+use super::watch::Watched;
+use crate::broker::poller::Poller;
+use crate::broker::{FrontEvent, FrontOrder};
+use crate::commands::run;
+use crate::config::{TenantConfig, errors, probe};
+use crate::front;
+use crate::launch::{CommandError, service};
+use crate::sandbox::confine;
+use crate::sys::fork;
+use crate::sys::pidfd;
+use crate::sys::process::pidfd_open;
+use crate::sys::socket::{self, Channel, ChannelError};
+use anyhow::Context;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Link {
+    channel: Option<Channel>,
+    broker: Option<OwnedFd>,
+    spawner: Option<OwnedFd>,
+    /// The broker's process id, for people.
+    pid: u32,
+    /// When the broker ended.
+    broker_end: Option<Duration>,
+    /// uid of the workers.
+    pub uid: u32,
+}
+
+impl Link {
+    /// Forks a broker for `tenant`. All that may take time happens in the child.
+    ///
+    /// # Errors
+    /// If it cannot be forked or watched.
+    pub fn start(
+        tenant: &TenantConfig,
+        restarts: u64,
+        uid: u32,
+        serial: u32,
+        poller: &Poller<Watched>,
+    ) -> anyhow::Result<Self> {
+        let (ours, theirs) = socket::pair()?;
+        let pid = fork::child(|| serve(tenant, restarts, uid, theirs)).context("cannot fork a broker")?;
+        let pid = pid.as_raw().cast_unsigned();
+        let broker = pidfd_open(pid, false).context("cannot hold on to a broker")?;
+        poller.add(&ours, Watched::Link(serial)).context("cannot watch a broker")?;
+        poller.add(&broker, Watched::Broker(serial)).context("cannot watch a broker")?;
+        Ok(Link {
+            channel: Some(ours.into()),
+            broker: Some(broker),
+            spawner: None,
+            pid,
+            broker_end: None,
+            uid,
+        })
+    }
+
+    /// The next word of the broker, if it has said one.
+    pub fn receive(&mut self, serial: u32, poller: &Poller<Watched>) -> Option<FrontEvent> {
+        match self.channel.as_mut()?.try_receive::<FrontEvent>() {
+            Ok((FrontEvent::Running { spawner }, _)) => {
+                // It is this process's grandchild, and no broker's to reap before it ends itself.
+                self.spawner = pidfd_open(spawner, false).ok();
+                if let Some(spawner) = &self.spawner {
+                    let _ = poller.add(spawner, Watched::Spawner(serial));
+                }
+                Some(FrontEvent::Running { spawner })
+            }
+            Ok((event, _)) => Some(event),
+            Err(ChannelError::WouldBlock) => None,
+            Err(_) => {
+                self.channel = None;
+                None
+            }
+        }
+    }
+
+    /// The broker ended.
+    pub fn broker_ended(&mut self, now: Duration) {
+        self.broker = None;
+        self.broker_end = Some(now);
+    }
+
+    /// The broker's process id, while it lives.
+    #[must_use]
+    pub fn broker(&self) -> Option<u32> {
+        self.broker.is_some().then_some(self.pid)
+    }
+
+    /// When the broker ended, if it has.
+    #[must_use]
+    pub fn broker_end(&self) -> Option<Duration> {
+        self.broker_end
+    }
+
+    /// The spawner ended.
+    pub fn spawner_ended(&mut self) {
+        self.spawner = None;
+    }
+
+    /// Whether nothing of the run is left.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.broker.is_none() && self.spawner.is_none()
+    }
+
+    /// Gives the broker an order. One that does not take it is dead, stopped, or about to be killed.
+    pub fn order(&mut self, order: FrontOrder) {
+        if let Some(channel) = &mut self.channel {
+            let _ = channel.try_send(&order, &[]);
+        }
+        // A tenant that goes on without its broker hears of its spawner alone.
+        if self.broker.is_none()
+            && let Some(spawner) = &self.spawner
+        {
+            let _ = pidfd::send_signal(spawner.as_fd(), Signal::SIGTERM);
+        }
+    }
+
+    /// Kills the broker: its spawner ends what is left.
+    pub fn force(&mut self) {
+        let is_dead = self.broker.is_none();
+        let (process, signal) =
+            if is_dead { (&self.spawner, Signal::SIGTERM) } else { (&self.broker, Signal::SIGKILL) };
+        if let Some(process) = process {
+            // ESRCH: it was quicker.
+            let _ = pidfd::send_signal(process.as_fd(), signal);
+        }
+    }
+}
+
+/// The broker's process. Returns its exit status.
+fn serve(tenant: &TenantConfig, restarts: u64, uid: u32, front: OwnedFd) -> i32 {
+    // What the manager waits for by descriptor, others are to get.
+    let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
+    let (stdin, stdout) = (std::io::stdin(), std::io::stdout());
+    let keep = [front.as_fd(), stdin.as_fd(), stdout.as_fd()];
+    // The manager's sockets, to other tenants' brokers among them, are none of its business.
+    let prepared =
+        confine::keep_only(&keep).map_err(anyhow::Error::from).and_then(|()| prepare(tenant, restarts, uid));
+    let span = tracing::error_span!("tenant", name = tenant.name.as_str());
+    let _named = span.enter();
+    match prepared {
+        Ok((launch, report)) => {
+            launch.leave_job();
+            run::be_broker(launch, front, report)
+        }
+        Err(error) => {
+            let status = error.downcast_ref::<CommandError>().map(CommandError::status);
+            let status = status.unwrap_or(front::BROKER_FAILED);
+            let failed = FrontEvent::Failed { message: told(tenant, &error), status };
+            // A manager that is gone needs no telling.
+            let _ = Channel::from(front).send(&failed, &[]);
+            1
+        }
+    }
+}
+
+/// Why a tenant cannot be launched: all that is wrong with it on this machine, with line and key, if that says it.
+fn told(tenant: &TenantConfig, error: &anyhow::Error) -> String {
+    let found = probe::tenant(tenant);
+    if found.is_empty() { format!("{error:#}") } else { errors::listed(&found) }
+}
+
+fn prepare(
+    tenant: &TenantConfig,
+    restarts: u64,
+    uid: u32,
+) -> anyhow::Result<(crate::launch::Launch, Option<File>)> {
+    let launch = tenant.launch(uid, restarts)?;
+    let report = tenant.report.as_ref().map(|path| {
+        let opened = service::open_report(path);
+        opened.map(File::from).map_err(|(step, errno)| anyhow::anyhow!("{step}: {}", errno.desc()))
+    });
+    Ok((launch, report.transpose()?))
+}

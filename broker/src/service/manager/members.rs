@@ -1,0 +1,255 @@
+//! Tenants: starting them, and what becomes of their runs.
+
+use super::*;
+use crate::broker::{FrontEvent, FrontOrder};
+use crate::launch::OnBrokerDeath;
+use crate::service::control::message::Condition;
+use nix::sys::signal::Signal;
+use std::collections::btree_map::Entry;
+use tracing::{error, info, warn};
+
+impl Member {
+    /// What it is at, for people.
+    pub(super) fn condition(&self) -> Condition {
+        match self.life.state() {
+            State::Queued | State::Starting => Condition::Starting,
+            State::Running if self.unserved_since().is_some() => Condition::Unserved,
+            State::Running => Condition::Running,
+            State::Stopping { .. } => Condition::Stopping,
+            State::Waiting { .. } => Condition::Waiting,
+            State::Ended { failed: true } => Condition::Failed,
+            State::Ended { failed: false } => Condition::Stopped,
+        }
+    }
+
+    /// Since when its command runs without a broker, if it does.
+    fn unserved_since(&self) -> Option<Duration> {
+        let (_, link) = self.link.as_ref().filter(|_| self.life.state() == State::Running)?;
+        link.broker_end()
+    }
+
+    /// Since when it is at that.
+    pub(super) fn since(&self) -> Duration {
+        self.unserved_since().unwrap_or(self.life.since())
+    }
+
+    /// The pace of an end that an operator asks for.
+    pub(super) fn pace(&self) -> Pace {
+        Pace { grace: self.config.stop_grace, patience: PATIENCE }
+    }
+
+    /// Kills its broker, if it has one.
+    pub(super) fn force(&mut self) {
+        if let Some((_, link)) = &mut self.link {
+            link.force();
+        }
+    }
+
+    /// Has the log say how its run ended, and what follows.
+    fn tell_end(&self, now: Duration) {
+        let tenant = self.config.name.as_str();
+        let outcome = self.life.last().map(|end| &end.outcome).cloned().unwrap_or_default();
+        let (status, reason, next) = (outcome.status, outcome.message.as_deref(), self.condition().name());
+        let follows = match self.life.state() {
+            State::Waiting { until } => format!("and starts again in {:?}", until.saturating_sub(now)),
+            State::Queued => "and starts again".to_owned(),
+            _ => "and does not start again by itself".to_owned(),
+        };
+        match self.condition() {
+            Condition::Failed | Condition::Waiting if outcome.is_failure() => {
+                warn!(
+                    event = "tenant_end",
+                    tenant, status, reason, next, "tenant {tenant} failed, {follows}"
+                );
+            }
+            _ => {
+                info!(event = "tenant_end", tenant, status, reason, next, "tenant {tenant} ended, {follows}")
+            }
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        let signal = self.config.stop_signal;
+        let Some((_, link)) = &mut self.link else { return };
+        match action {
+            Action::Ask => {
+                link.order(FrontOrder::Signal(signal as i32));
+                // A command that is stopped takes no signal but this one.
+                link.order(FrontOrder::Signal(Signal::SIGCONT as i32));
+            }
+            Action::Kill => {
+                let tenant = self.config.name.as_str();
+                warn!(
+                    event = "tenant_kill",
+                    tenant, "tenant {tenant} does not end when asked to, and is killed"
+                );
+                link.order(FrontOrder::Kill);
+            }
+            Action::Force => link.force(),
+        }
+    }
+}
+
+impl Manager {
+    /// Adds a tenant that is to be started, in the place of one of that name.
+    pub(super) fn add(&mut self, config: TenantConfig, configured: bool) {
+        let life = Life::new(config.restart, self.now());
+        let name = config.name.clone();
+        let member = Member { config, configured, leaves: false, life, link: None, uid: None };
+        match self.members.entry(name) {
+            Entry::Vacant(place) => drop(place.insert(member)),
+            Entry::Occupied(mut place) => drop(place.insert(member)),
+        }
+    }
+
+    /// Takes a tenant a step further, and does what follows.
+    pub(super) fn step(&mut self, name: &str, event: Event) {
+        let now = self.now();
+        let Some(member) = self.members.get_mut(name) else { return };
+        let was_live = member.life.is_live();
+        if let Some(action) = member.life.step(event, now) {
+            member.act(action);
+        }
+        if was_live && !member.life.is_live() {
+            member.tell_end(now);
+        }
+    }
+
+    /// When the brokers were forked that may be at work still.
+    pub(super) fn starting(&self) -> impl Iterator<Item = Duration> {
+        let now = self.now();
+        let starting = self.members.values().filter(|member| member.life.state() == State::Starting);
+        starting.map(|member| member.life.since()).filter(move |since| *since + SLOW_START > now)
+    }
+
+    /// Starts those that are to be started, as many as the machine can take at a time.
+    pub(super) fn launch_queued(&mut self) {
+        let room = STARTS.saturating_sub(self.starting().count());
+        let queued = self.members.iter().filter(|(_, member)| member.life.state() == State::Queued);
+        let mut queued: Vec<_> = queued.map(|(name, member)| (member.life.since(), name.clone())).collect();
+        queued.sort();
+        for (_, name) in queued.into_iter().take(room) {
+            self.launch(&name);
+        }
+    }
+
+    fn launch(&mut self, name: &str) {
+        let serial = next(&mut self.serial);
+        let Some(member) = self.members.get_mut(name) else { return };
+        let uid = self.uids.as_mut().map(|uids| uids.take(member.uid, uids::in_use));
+        member.uid = uid.flatten();
+        let started = match uid {
+            Some(None) => Err(anyhow::anyhow!("every uid of the range is in use: give [serve] more `uids`")),
+            Some(Some(uid)) => Link::start(&member.config, member.life.starts(), uid, serial, &self.poller),
+            None => Link::start(&member.config, member.life.starts(), 0, serial, &self.poller),
+        };
+        let failure = match started {
+            Ok(link) => {
+                member.link = Some((serial, link));
+                self.runs.insert(serial, name.to_owned());
+                None
+            }
+            Err(error) => {
+                if let (Some(uids), Some(Some(uid))) = (&mut self.uids, uid) {
+                    uids.give_back(uid);
+                }
+                Some(Event::Failed { status: crate::front::BROKER_FAILED, message: format!("{error:#}") })
+            }
+        };
+        self.step(name, Event::Launched);
+        if let Some(failure) = failure {
+            self.step(name, failure);
+            self.step(name, Event::Gone);
+        }
+    }
+
+    /// The tenant of a run, and what is held of it.
+    fn run_of(&mut self, serial: u32) -> Option<(String, &mut Link)> {
+        let name = self.runs.get(&serial)?.clone();
+        let (_, link) = self.members.get_mut(&name)?.link.as_mut().filter(|(own, _)| *own == serial)?;
+        Some((name, link))
+    }
+
+    /// Takes what a broker says.
+    pub(super) fn link_speaks(&mut self, serial: u32) {
+        loop {
+            let Some(name) = self.runs.get(&serial).cloned() else { return };
+            let Some(member) = self.members.get_mut(&name) else { return };
+            let Some((_, link)) = member.link.as_mut().filter(|(own, _)| *own == serial) else { return };
+            let Some(event) = link.receive(serial, &self.poller) else { return };
+            self.take(&name, event);
+        }
+    }
+
+    fn take(&mut self, name: &str, event: FrontEvent) {
+        match event {
+            FrontEvent::Running { .. } => {
+                self.step(name, Event::Running);
+                let Some(member) = self.members.get(name) else { return };
+                let took_ms = member.life.start_time().map(|time| time.as_millis() as u64);
+                let broker = member.link.as_ref().and_then(|(_, link)| link.broker());
+                info!(event = "tenant_start", tenant = name, broker, took_ms, "tenant {name} runs");
+            }
+            FrontEvent::Stopped => info!(
+                event = "tenant_stopped",
+                tenant = name,
+                "the command of tenant {name} was stopped by a signal"
+            ),
+            FrontEvent::Ended { status, last: _ } => self.step(name, Event::Ended(status)),
+            FrontEvent::Failed { message, status } => self.step(name, Event::Failed { status, message }),
+        }
+    }
+
+    /// A broker ended; its last words come first.
+    pub(super) fn broker_ended(&mut self, serial: u32) {
+        self.link_speaks(serial);
+        let now = self.now();
+        let Some((name, link)) = self.run_of(serial) else { return };
+        link.broker_ended(now);
+        let is_gone = link.is_gone();
+        let Some(member) = self.members.get(&name) else { return };
+        let unexpected = matches!(member.life.state(), State::Starting | State::Running);
+        let goes_on = !is_gone && member.config.on_broker_death == OnBrokerDeath::Enosys;
+        if unexpected {
+            let tenant = name.as_str();
+            let follows = if goes_on { ", whose traced calls get ENOSYS until it is restarted" } else { "" };
+            error!(event = "broker_crash", tenant, "a broker was killed: that of tenant {name}{follows}");
+        }
+        if unexpected && !is_gone && !goes_on {
+            let message = "its broker was killed".to_owned();
+            self.step(&name, Event::Failed { status: crate::front::BROKER_FAILED, message });
+        }
+        self.settle(serial);
+    }
+
+    /// The last process of a run but its broker ended.
+    pub(super) fn spawner_ended(&mut self, serial: u32) {
+        if let Some((_, link)) = self.run_of(serial) {
+            link.spawner_ended();
+            self.settle(serial);
+        }
+    }
+
+    /// Forgets a run of which nothing is left.
+    fn settle(&mut self, serial: u32) {
+        let Some((name, link)) = self.run_of(serial) else { return };
+        if !link.is_gone() {
+            return;
+        }
+        let uid = link.uid;
+        self.uids.iter_mut().for_each(|uids| uids.give_back(uid));
+        self.runs.remove(&serial);
+        self.members.get_mut(&name).into_iter().for_each(|member| member.link = None);
+        self.step(&name, Event::Gone);
+    }
+
+    /// Counts by condition, for the service manager.
+    pub(super) fn summary(&self) -> String {
+        let mut counts = BTreeMap::new();
+        for member in self.members.values() {
+            *counts.entry(member.condition().name()).or_insert(0) += 1;
+        }
+        let counts: Vec<_> = counts.into_iter().map(|(name, count)| format!("{count} {name}")).collect();
+        format!("tenants: {}", if counts.is_empty() { "none".to_owned() } else { counts.join(", ") })
+    }
+}
