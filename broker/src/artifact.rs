@@ -8,7 +8,6 @@
 //! | module | holds |
 //! |---|---|
 //! | [`place`] | the name of a folder: the same for the same place in the code |
-//! | [`keeper`] | the broker's side: what was seen, what waits to be written |
 //! | [`mod@write`] | the writer's side: a folder is there whole, or not at all |
 //! | [`record`] | `artifact.json` |
 //! | `report` | `report.txt` |
@@ -18,7 +17,6 @@
 
 pub mod build;
 pub mod frames;
-pub mod keeper;
 pub mod list;
 pub mod place;
 pub mod record;

@@ -13,12 +13,12 @@
 //! | zygote and workers | crate `kcov-worker` | none, jailed | see there |
 //!
 //! # The way of one notification
-//! A worker receives it and asks, where it may not do a thing itself. [`broker`] is the event loop; [`tenant::assist`]
-//! answers, by the table of [`tenant::permit`] and the rules of [`kcov_proto::device`], through the [`kcov::registry`], which keeps
+//! A worker receives it and asks, where it may not do a thing itself. [`broker`] is the event loop; [`tenant`]
+//! answers, by the table of [`tenant::workers::permit`] and the rules of [`kcov_proto::device`], through the [`kcov::registry`], which keeps
 //! device, arenas, threads and roster in step. At its ticks the broker shows an operator what it counts: [`live`].
 //!
 //! # Invariants
-//! - The broker has one thread and one blocking point ([`broker::poller`]). It never waits for a worker, a reader or a zygote,
+//! - The broker has one thread and one blocking point ([`sys::poller`]). It never waits for a worker, a reader or a zygote,
 //!   and never touches a tenant's memory or file system: a reader does, and may get stuck in its stead.
 //! - Whatever a worker, zygote or tenant can write is an allegation: bounded, read once, checked, then used.
 //! - What took effect is remembered until its caller was told: a worker's death never turns a done call into another.

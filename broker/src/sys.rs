@@ -12,6 +12,7 @@ pub mod memfd;
 pub mod mount;
 pub mod named_socket;
 pub mod pidfd;
+pub mod poller;
 pub mod privilege;
 pub mod process;
 pub mod procfs;

@@ -175,7 +175,7 @@ fn library(argument: &str) -> Library {
 }
 
 /// Path and configuration of a handler, as the worker program takes it.
-pub(super) fn split(argument: &str) -> (&str, Option<&str>) {
+pub fn split(argument: &str) -> (&str, Option<&str>) {
     let library = argument.strip_prefix("--handler=").unwrap_or(argument);
     library.split_once(':').map_or((library, None), |(path, config)| (path, Some(config)))
 }

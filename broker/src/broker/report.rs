@@ -1,34 +1,10 @@
-//! Counts of a run, for `--report` and for tests.
+//! The report of a run, as `--report` writes it.
 
 use crate::sys::procfs;
+use crate::tenant::counters::Counters;
 use kcov_proto::quota::Refusals;
 use kcov_proto::tally::Tally;
 use serde::Serialize;
-
-/// What is counted while a tenant runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Requests of workers.
-    pub assists: u64,
-    /// Workers forked.
-    pub workers_started: u64,
-    /// Workers that died while they served.
-    pub worker_crashes: u64,
-    /// Calls that were handled once more, as a worker had died of them.
-    pub retries: u64,
-    /// Zygotes that followed one that died.
-    pub zygote_restarts: u64,
-    /// What was refused over a quota, without that of the registry and of readers.
-    pub refusals: Refusals,
-    /// Workers that had to wait for their start, as others had crashed in a row.
-    pub starts_delayed: u64,
-    /// Artifacts that were written.
-    pub artifacts: u64,
-    /// Crashes and hangs that left none, as there was no room for more.
-    pub artifacts_refused: u64,
-    /// What workers say that ended.
-    pub tally: Tally,
-}
 
 /// Descriptors and memory of this process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -95,4 +71,54 @@ pub struct Report {
     pub rss_start_kib: u64,
     /// Resident memory of the broker at the end, KiB.
     pub rss_end_kib: u64,
+}
+
+impl Report {
+    /// The report of a run with these counters.
+    #[must_use]
+    pub fn new(counters: &Counters, start: Usage, end: Usage) -> Self {
+        let Counters {
+            instances,
+            instances_opened,
+            files,
+            files_opened,
+            handles,
+            owners,
+            arena_bytes,
+            assists,
+            workers_started,
+            worker_crashes,
+            retries,
+            zygote_restarts,
+            starts_delayed,
+            artifacts,
+            artifacts_refused,
+            refusals,
+            tally,
+        } = *counters;
+        Report {
+            instances_live: instances,
+            instances_opened,
+            files_live: files,
+            files_opened,
+            handles_live: handles,
+            tasks_live: owners,
+            arena_bytes,
+            assists,
+            worker_crashes,
+            workers_started,
+            retries,
+            zygote_restarts,
+            quota_refusals: refusals.sum(),
+            quota_refusals_by_quota: refusals,
+            starts_delayed,
+            artifacts,
+            artifacts_refused,
+            tally,
+            open_fds_start: start.fds,
+            open_fds_end: end.fds,
+            rss_start_kib: start.rss_kib,
+            rss_end_kib: end.rss_kib,
+        }
+    }
 }

@@ -1,13 +1,14 @@
 //! Starting a tenant, step by step, up to the exec of its command.
 
 use super::*;
-use crate::kcov::files::Files;
-use crate::processes::reader::allowance::Allowance;
-use crate::processes::spawner_client::Spawned;
+use crate::processes::spawner::message::Start;
+use crate::processes::spawner_client::{Spawned, SpawnerClient, end, receive_within};
 use crate::sandbox::filter;
-use crate::tenant::back_off::BackOff;
+use crate::sys::socket;
+use crate::tenant::Started;
+use crate::tenant::zygote::Zygote;
 use kcov_proto::claims::Claims;
-use kcov_proto::message::{LoadedModule, ModulePcs};
+use kcov_proto::message::{LoadedModule, ModulePcs, ZygoteReply};
 
 /// Longest that a step may take, milliseconds.
 const START: u16 = 30_000;
@@ -48,10 +49,7 @@ fn tender_event(tender: &mut Channel) -> Result<(TenderEvent, Vec<OwnedFd>), Sta
 }
 
 /// Starts the zygote and waits for its handlers to be loaded.
-fn start_zygote(
-    launch: &Launch,
-    spawner: &mut SpawnerClient,
-) -> Result<(Spawned, Channel, Claims, Vec<LoadedModule>), StartError> {
+fn start_zygote(launch: &Launch, spawner: &mut SpawnerClient) -> Result<(Zygote, Claims), StartError> {
     let (ours, theirs) = socket::pair().map_err(TenantError::from)?;
     let zygote = spawner.start(&Start::Zygote, &[&theirs]).map_err(TenantError::from)?;
     drop(theirs);
@@ -63,16 +61,16 @@ fn start_zygote(
         match receive_within::<ZygoteReply>(&mut channel, patience) {
             Ok((ZygoteReply::Loading { handler }, _)) => loading = Some(handler),
             Ok((ZygoteReply::Loaded { modules }, _)) => {
-                tell_of_pcs(&modules);
+                report_pcs(&modules);
                 loaded = modules;
             }
             Ok((ZygoteReply::Refused { message }, _)) => return Err(TenantError::Handler(message).into()),
             Ok((ZygoteReply::Unjailed { message }, _)) => return Err(TenantError::Jail(message).into()),
             Ok((ZygoteReply::Ready { claims }, _)) => {
                 check(&claims)?;
-                return Ok((zygote, channel, claims, loaded));
+                return Ok((Zygote::ready(zygote, channel, loaded), claims));
             }
-            Ok((other, _)) => return Err(TenantError::Zygote(program, format!("says {other:?}")).into()),
+            Ok((other, _)) => return Err(TenantError::Zygote(program, format!("sends {other:?}")).into()),
             Err(error) => {
                 return Err(match loading {
                     Some(handler) => {
@@ -87,8 +85,8 @@ fn start_zygote(
     }
 }
 
-/// Says where the PCs of instrumented code are not those that follow from its binary.
-fn tell_of_pcs(modules: &[LoadedModule]) {
+/// Reports instrumented code whose PCs do not follow from its binary.
+fn report_pcs(modules: &[LoadedModule]) {
     for LoadedModule { path, pcs, .. } in modules {
         match pcs {
             ModulePcs::None | ModulePcs::Home(_) => {}
@@ -96,20 +94,20 @@ fn tell_of_pcs(modules: &[LoadedModule]) {
                 event = "pcs_moved",
                 module = path,
                 base = format!("{base:#x}"),
-                "a library that is loaded before has its PCs: they change when that does, or the order"
+                "another library has the PCs of this one; its PCs change with that library and with the order of loading"
             ),
             ModulePcs::NoRoom => warn!(
                 event = "pcs_no_room",
                 module = path,
-                "it has more code than there are PCs left: what it covers is not recorded"
+                "not enough PCs are left for its code; its coverage is not recorded"
             ),
         }
     }
 }
 
-/// What became of a zygote that does not say that it is ready, and of `what` in it. It is dead afterwards.
+/// How a zygote ended that did not report that it is ready. `what`: the part of it that was at work. Kills it if it lives.
 fn how_it_ended(zygote: &Spawned, error: &ChannelError, what: &str) -> String {
-    /// Its end follows that of its socket within this many milliseconds.
+    /// It ends within this many milliseconds after its socket.
     const END: u16 = 2000;
     let hangs = matches!(error, ChannelError::WouldBlock);
     let ended = !hangs && pidfd::wait_dead(zygote.pidfd.as_fd(), END);
@@ -126,7 +124,7 @@ fn how_it_ended(zygote: &Spawned, error: &ChannelError, what: &str) -> String {
     }
 }
 
-/// Holds what the handlers claim against what can be had.
+/// Checks what the handlers claim against the limits.
 fn check(claims: &Claims) -> Result<(), StartError> {
     let bounded = claims.check().map_err(|error| error.to_string());
     bounded
@@ -138,7 +136,7 @@ impl Broker {
     /// Starts the tenant, up to the exec of the command.
     ///
     /// # Errors
-    /// If any step fails; nothing of it is left then, once this process ends.
+    /// If any step fails. Nothing of the tenant is left once this process ends.
     pub fn start(
         launch: Rc<Launch>,
         mut spawner: SpawnerClient,
@@ -147,8 +145,8 @@ impl Broker {
         publisher: Option<Publisher>,
     ) -> Result<Self, StartError> {
         let poller = Rc::new(Poller::new().map_err(system("making an epoll instance"))?);
-        // First: the tenant's filter and its devices follow from what the handlers claim.
-        let (zygote, zygote_channel, claims, modules) = start_zygote(&launch, &mut spawner)?;
+        // First: the tenant's filter and devices follow from what the handlers claim.
+        let (zygote, claims) = start_zygote(&launch, &mut spawner)?;
 
         let (ours, theirs) = socket::pair().map_err(TenantError::from)?;
         let order = Start::Tender { claims: claims.clone() };
@@ -169,64 +167,15 @@ impl Broker {
             return Err(StartError::Tender);
         };
         if let Err(errno) = crate::sys::filter::set_sync_wake_up(listener.as_fd()) {
-            warn!(%errno, "no SYNC_WAKE_UP (Linux 6.6): round trips may take 20 times as long");
+            warn!(%errno, "no SYNC_WAKE_UP before Linux 6.6: a trapped call may take 20 times as long");
         }
-        let (registry, roster) =
-            Registry::new(launch.quotas, launch.extensions).map_err(system("making the registry"))?;
-
-        let allowance = Allowance::new(&launch.quotas).map_err(system("making an allowance"))?;
-        let files = claims.devices().next().map(|_| Files::new()).transpose();
-        let files = files.map_err(system("making the table of files"))?;
-
-        poller.add(&front, Token::Front).map_err(system("watching the front"))?;
-        poller.add(&tender_channel, Token::Tender).map_err(system("watching the tender"))?;
-        poller.add(&zygote_channel, Token::Zygote).map_err(system("watching the zygote"))?;
-        poller.add(&spawner, Token::Spawner).map_err(system("watching the spawner"))?;
+        poller.add(&front, Token::Front).map_err(system("epoll_ctl"))?;
+        poller.add(&tender_channel, Token::Tender).map_err(system("epoll_ctl"))?;
         let clock = Clock::new().map_err(system("timerfd_create"))?;
-        poller.add(&clock, Token::Clock).map_err(system("watching the clock"))?;
-        let deadline = launch.deadline;
-        let back_off = BackOff::new(launch.quotas.restart_delay, launch.quotas.crash_rate, launch.deadline);
-        let mut tenant = Tenant {
-            launch,
-            poller: poller.clone(),
-            spawner,
-            tender,
-            placeholders,
-            devices,
-            claims,
-            modules,
-            keeper: Default::default(),
-            files,
-            retries: Default::default(),
-            untaken: Default::default(),
-            unanswered: Default::default(),
-            overdue: Default::default(),
-            listener,
-            registry,
-            roster,
-            zygote,
-            zygote_channel,
-            zygote_ready: true,
-            workers: Default::default(),
-            expected: None,
-            next_worker: 0,
-            readers: Default::default(),
-            next_reader: 0,
-            last_id: None,
-            stillborn: Default::default(),
-            back_off,
-            start_due: None,
-            counters: Counters::default(),
-            allowance,
-            silent: Default::default(),
-            collisions: 0,
-            refusal_log: Default::default(),
-            crash_log: Default::default(),
-            tables: Tables::default(),
-        };
-        tenant.start_worker()?;
+        poller.add(&clock, Token::Clock).map_err(system("epoll_ctl"))?;
+        let started = Started { launch, claims, spawner, tender, zygote, listener, placeholders, devices };
         Ok(Broker {
-            tenant,
+            tenant: Tenant::new(started, poller.clone())?,
             poller,
             front: Some(front),
             front_process,
@@ -234,8 +183,7 @@ impl Broker {
             status: None,
             gone: false,
             start: Usage::now(),
-            deadline,
-            last_tick: Instant::now(),
+            last_look: Instant::now(),
             clock,
             publisher,
         })

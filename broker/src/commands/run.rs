@@ -481,6 +481,6 @@ fn serve(launch: Launch, front: &OwnedFd, report: Option<File>) -> anyhow::Resul
     if let Some(mut file) = report {
         writeln!(file, "{}", serde_json::to_string_pretty(&counts)?).context("cannot write the report")?;
     }
-    broker.say_farewell();
+    broker.close();
     result.map_err(Into::into)
 }

@@ -52,6 +52,7 @@ pub struct Files {
     opening: HashMap<NotificationId, Opening>,
     reopener: Reopener,
     opened: u64,
+    deadline: Duration,
 }
 
 fn from_system(errno: SysErrno) -> Errno {
@@ -59,17 +60,18 @@ fn from_system(errno: SysErrno) -> Errno {
 }
 
 impl Files {
-    /// No files.
+    /// No files. `deadline` bounds how long an open may take.
     ///
     /// # Errors
     /// As `inotify_init1(2)` and `open(2)`.
-    pub fn new() -> Result<Self, SysErrno> {
+    pub fn new(deadline: Duration) -> Result<Self, SysErrno> {
         Ok(Files {
             table: ArenaTable::default(),
             devices: HashMap::new(),
             opening: HashMap::new(),
             reopener: Reopener::new()?,
             opened: 0,
+            deadline,
         })
     }
 
@@ -153,8 +155,9 @@ impl Files {
         lost
     }
 
-    /// Opens that have waited for longer than `deadline`: they are given up.
-    pub fn take_overdue(&mut self, now: Instant, deadline: Duration) -> Vec<(NotificationId, Option<u32>)> {
+    /// Gives up opens that have taken longer than the deadline: their notifications, and the workers that have the orders.
+    pub fn take_overdue(&mut self, now: Instant) -> Vec<(NotificationId, Option<u32>)> {
+        let deadline = self.deadline;
         let late = |opening: &Opening| now.saturating_duration_since(opening.since) >= deadline;
         self.opening
             .extract_if(|_, opening| late(opening))

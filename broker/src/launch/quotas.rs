@@ -1,7 +1,7 @@
 //! The quotas of a tenant, and how an operator says them.
 //!
 //! Each bounds what a tenant may have and is looked at before anything is allocated ([`Quota`]). What it costs to have
-//! workers that crash is bounded by a wait instead, see [`back_off`](crate::tenant::back_off).
+//! workers that crash is bounded by a wait instead, see [`back_off`](crate::tenant::workers::back_off).
 
 use crate::artifact::store::Bounds;
 use kcov_proto::quota::Quota;

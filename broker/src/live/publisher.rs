@@ -3,7 +3,6 @@
 use super::Publication;
 use crate::sys::procfs;
 use crate::sys::segment::Segment;
-use crate::tenant::Tenant;
 use kcov_proto::quota::Refusals;
 use kcov_proto::tally::Tally;
 use kcov_proto::view::{Counts, Identity, MOST_WORKERS, Name, Pids, View, WORDS, Writer};
@@ -44,39 +43,11 @@ impl Publisher {
         Some(publisher)
     }
 
-    /// Shows how things stand with `tenant`.
-    pub fn publish(&self, tenant: &Tenant) {
-        let mut workers: Vec<_> = tenant.workers.iter().map(|(index, worker)| (*index, worker.pid)).collect();
-        workers.sort_unstable();
-        let pids = Pids {
-            front: self.front,
-            tender: tenant.tender.pid,
-            zygote: tenant.zygote.pid,
-            workers: workers.into_iter().map(|(_, pid)| pid).take(MOST_WORKERS).collect(),
-        };
-        self.show(pids, self.counts(tenant), tenant.tally(), tenant.refusals());
-    }
-
-    fn counts(&self, tenant: &Tenant) -> Counts {
-        let (registry, counters, files) = (&tenant.registry, &tenant.counters, tenant.files.as_ref());
-        Counts {
-            instances: registry.instances() as u64,
-            instances_opened: registry.opened(),
-            files: files.map_or(0, |files| files.live() as u64),
-            files_opened: files.map_or(0, |files| files.opened()),
-            handles: registry.handles() as u64,
-            tasks: registry.owners() as u64,
-            arena_bytes: registry.bytes(),
-            assists: counters.assists,
-            workers_started: counters.workers_started,
-            worker_crashes: counters.worker_crashes,
-            retries: counters.retries,
-            zygote_restarts: counters.zygote_restarts,
-            starts_delayed: counters.starts_delayed,
-            quota_refusals: tenant.refusals().sum(),
-            artifacts: counters.artifacts,
-            restarts: self.restarts,
-        }
+    /// Shows process ids and counters. The front's id and the count of restarts are filled in here.
+    pub fn publish(&self, pids: Pids, counts: Counts, tally: Tally, refusals: Refusals) {
+        let mut pids = Pids { front: self.front, ..pids };
+        pids.workers.truncate(MOST_WORKERS);
+        self.show(pids, Counts { restarts: self.restarts, ..counts }, tally, refusals);
     }
 
     fn show(&self, pids: Pids, counts: Counts, tally: Tally, refusals: Refusals) {

@@ -1,9 +1,9 @@
 //! Clients of the control socket, each with at most one request at a time and no claim to the server's patience.
 
 use super::watch::Watched;
-use crate::broker::poller::Poller;
 use crate::service::control::message::{Reply, Request};
 use crate::service::control::socket::ControlSocket;
+use crate::sys::poller::Poller;
 use crate::sys::socket::{Channel, ChannelError};
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;

@@ -5,11 +5,11 @@
 //! again.
 
 use super::watch::Watched;
-use crate::broker::poller::Poller;
 use crate::config::service::MetricsConfig;
 use crate::live::exporter::Exporter;
 use crate::live::selection::Selection;
 use crate::sandbox::confine;
+use crate::sys::poller::Poller;
 use crate::sys::process::pidfd_open;
 use crate::sys::{fork, pidfd, privilege, title};
 use anyhow::Context;

@@ -2,7 +2,6 @@
 //! the broker until all of the tenant is gone.
 
 use super::watch::Watched;
-use crate::broker::poller::Poller;
 use crate::broker::{FrontEvent, FrontOrder};
 use crate::commands::run;
 use crate::config::{TenantConfig, errors, probe};
@@ -11,6 +10,7 @@ use crate::launch::{CommandError, service};
 use crate::sandbox::confine;
 use crate::sys::fork;
 use crate::sys::pidfd;
+use crate::sys::poller::Poller;
 use crate::sys::process::pidfd_open;
 use crate::sys::socket::{self, Channel, ChannelError};
 use anyhow::Context;

@@ -1,6 +1,6 @@
 //! What the manager waits for.
 
-use crate::broker::poller::Name;
+use crate::sys::poller::Name;
 
 /// What became ready. Numbers are serials that are never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -54,14 +54,14 @@ impl Outcome {
             Dies(signal) => Some((signal, vec![])),
             Ended(reason) | EndedLater(_, reason) => Some((SIGKILL, vec![reason])),
             // The last on a machine so busy that it has not come to hide anything yet.
-            Held => Some((SIGKILL, vec!["it hides a call", "it keeps a call", "it was past its deadline"])),
+            Held => Some((SIGKILL, vec!["does not answer a call", "past its deadline"])),
             Fails(_) | FailsByOwner(..) | Value(_) => None,
         }
     }
 }
 
 /// Why a worker is ended that asks its broker for more than a call is worth.
-const TOO_MUCH: &str = "it asks too much for one call";
+const TOO_MUCH: &str = "too many requests for one call";
 
 /// The attempts of `handlers/escape.c`, by their names.
 pub const ATTEMPTS: &[(&str, Outcome)] = &[
@@ -153,16 +153,16 @@ pub const ATTEMPTS: &[(&str, Outcome)] = &[
     ("execveat", Killed),
     ("execveat of a memory file", Killed),
     // The broker's and the reader's sockets, out of turn.
-    ("noise for the broker", Ended("it sent what is no request")),
-    ("an empty message", Ended("it closed its socket")),
-    ("a message that is cut off", Ended("it sent what is no request")),
-    ("a message that is too long", Ended("it sent what is no request")),
-    ("a message with more behind", Ended("it sent what is no request")),
+    ("noise for the broker", Ended("sent a malformed request")),
+    ("an empty message", Ended("closed its socket")),
+    ("a message that is cut off", Ended("sent a malformed request")),
+    ("a message that is too long", Ended("sent a malformed request")),
+    ("a message with more behind", Ended("sent a malformed request")),
     ("ready, again", Ended("a request out of turn")),
     ("an open that no reader has seen", Ended("a request out of turn")),
     ("two decisions for one call", EndedLater(ENOTTY, "a request out of turn")),
     ("the answer to no question", Value(0)),
-    ("a flood of questions", Ended("it does not take its replies")),
+    ("a flood of questions", Ended("does not take its replies")),
     ("a flood of questions, with their answers", Ended(TOO_MUCH)),
     ("a flood of reasons for the log", Ended(TOO_MUCH)),
     ("a flood of decisions", Ended(TOO_MUCH)),
@@ -171,7 +171,7 @@ pub const ATTEMPTS: &[(&str, Outcome)] = &[
     ("collecting into a neighbour's area", Fails(ENOTTY)),
     ("a descriptor, for a call that is over", Value(0)),
     ("descriptors that nobody asked for", Value(0)),
-    ("more descriptors than fit", Ended("it sent what is no request")),
+    ("more descriptors than fit", Ended("sent a malformed request")),
     ("the listener, for the caller", Fails(EIO)),
     ("credentials of others", FailsByOwner(EPERM, EINVAL)),
     ("the caller's memory, of the reader", Value(0)),

@@ -1,10 +1,10 @@
-//! Waits by the numbers and the times of crashes.
+//! Waits after crashes.
 
 use super::*;
 use proptest::prelude::*;
 
 const MOST: Duration = Duration::from_secs(1);
-/// So many are free a second that their number never matters.
+/// So many crashes are free that their rate never matters.
 const ANY: u64 = u64::MAX;
 
 fn waits(back_off: &mut BackOff, crashes: usize, taken: u64) -> Vec<Duration> {
@@ -13,7 +13,7 @@ fn waits(back_off: &mut BackOff, crashes: usize, taken: u64) -> Vec<Duration> {
 }
 
 #[test]
-fn waits_double_after_the_first_crashes_up_to_the_bound() {
+fn waits_double_after_the_free_crashes_up_to_the_bound() {
     let (mut back_off, now) = (BackOff::new(MOST, ANY, 10 * MOST), Instant::now());
     assert!(waits(&mut back_off, FREE as usize, 1).iter().all(Duration::is_zero));
     assert_eq!(back_off.begins(), None);
@@ -26,7 +26,7 @@ fn waits_double_after_the_first_crashes_up_to_the_bound() {
 }
 
 #[test]
-fn good_service_ends_it() {
+fn a_worker_that_served_well_ends_the_row() {
     let (mut back_off, now) = (BackOff::new(MOST, ANY, 10 * MOST), Instant::now());
     waits(&mut back_off, 100, 1);
     assert_eq!(back_off.crashed(GOOD + 1, now), Duration::ZERO);
@@ -43,23 +43,23 @@ fn no_wait_is_longer_than_half_of_the_deadline() {
 }
 
 #[test]
-fn those_that_die_at_birth_wait_from_the_second_on() {
+fn early_deaths_wait_from_the_second_on() {
     let back_off = BackOff::new(MOST, ANY, 10 * MOST);
-    let waits = [0, 1, 2, 3, 4, 20, u32::MAX].map(|in_a_row| back_off.stillborn(in_a_row));
+    let waits = [0, 1, 2, 3, 4, 20, u32::MAX].map(|in_a_row| back_off.early_deaths(in_a_row));
     assert_eq!(waits, [Duration::ZERO, Duration::ZERO, FIRST, 2 * FIRST, 4 * FIRST, MOST, MOST]);
 }
 
 #[test]
-fn it_can_be_switched_off() {
+fn a_bound_of_0_switches_waits_off() {
     for rate in [ANY, 1, 0] {
         let mut back_off = BackOff::new(Duration::ZERO, rate, MOST);
         assert!(waits(&mut back_off, 100, 0).iter().all(Duration::is_zero));
-        assert!(back_off.stillborn(7).is_zero());
+        assert!(back_off.early_deaths(7).is_zero());
     }
 }
 
 #[test]
-fn crashes_over_time_cost_something_however_well_the_workers_served() {
+fn crashes_over_time_cost_time_however_well_the_workers_served() {
     let (mut back_off, start) = (BackOff::new(MOST, 10, 10 * MOST), Instant::now());
     let each = MOST / 10;
     let mut crashed = |now| (back_off.crashed(GOOD + 1, now), back_off.begins());
@@ -71,7 +71,7 @@ fn crashes_over_time_cost_something_however_well_the_workers_served() {
 }
 
 #[test]
-fn what_the_bound_cuts_off_is_forgiven() {
+fn waiting_time_beyond_the_bound_is_dropped() {
     let (mut back_off, start) = (BackOff::new(MOST, 10, 10 * MOST), Instant::now());
     assert!((0..1000).all(|_| back_off.crashed(GOOD + 1, start) <= MOST));
     assert_eq!(back_off.crashed(GOOD + 1, start), MOST);
@@ -79,24 +79,24 @@ fn what_the_bound_cuts_off_is_forgiven() {
 }
 
 #[test]
-fn none_is_free_if_the_rate_says_so() {
+fn no_crash_is_free_at_a_rate_of_0() {
     let mut back_off = BackOff::new(MOST, 0, 10 * MOST);
     assert_eq!(waits(&mut back_off, 3, GOOD + 1), [MOST; 3]);
 }
 
 #[test]
-fn nobody_is_given_up_for_a_few_or_a_moment() {
-    let (mut stillborn, start) = (Stillborn::default(), Instant::now());
-    assert!((1..8).all(|count| stillborn.add(start) == count));
-    assert!(!stillborn.is_hopeless(start + 9 * MOST));
-    stillborn.add(start);
-    assert!(!stillborn.is_hopeless(start) && stillborn.is_hopeless(start + 9 * MOST));
-    assert!((9..=64).all(|count| stillborn.add(start) == count) && stillborn.is_hopeless(start));
+fn a_tenant_is_given_up_after_many_deaths_or_a_long_time() {
+    let (mut early, start) = (EarlyDeaths::default(), Instant::now());
+    assert!((1..8).all(|count| early.add(start) == count));
+    assert!(!early.is_hopeless(start + 9 * MOST));
+    early.add(start);
+    assert!(!early.is_hopeless(start) && early.is_hopeless(start + 9 * MOST));
+    assert!((9..=64).all(|count| early.add(start) == count) && early.is_hopeless(start));
 }
 
 proptest! {
-    /// Whoever crashes and waits as told never has more than the free ones, a second's worth more and one; and who crashes
-    /// more seldom than is free never waits.
+    /// A tenant that waits as told never has more crashes than the rate allows, plus those of one second and one; and a
+    /// tenant that stays below the rate never waits.
     #[test]
     fn the_rate_is_kept(rate in 1..200_u64, pauses in prop::collection::vec(0..100_u64, 1..500)) {
         let (start, longest) = (Instant::now(), 100 * MOST);

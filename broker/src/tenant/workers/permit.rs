@@ -1,37 +1,37 @@
-//! What a worker may ask, by its phase: one table, no request beside it.
+//! Which requests a worker may make, by its standing. Every request is in this table.
 
 use kcov_proto::message::{AssistKind, NotificationId};
 
-/// Where a worker stands, as the broker has seen it.
+/// How far a worker has come, as the broker has seen it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// Forked, not heard of.
+pub enum Standing {
+    /// Forked; it has not reported yet.
     Starting,
-    /// Serving. `decided` is the last notification for which it was given a decision.
+    /// Serving.
     Serving {
-        /// That notification.
+        /// The last notification for which it made a request that decides the call.
         decided: Option<NotificationId>,
     },
 }
 
-/// What the table says of a request.
+/// How often a request may be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Permit {
     /// Any number of times.
     Allowed,
-    /// Once for a notification: it decides what becomes of it.
+    /// Once for each notification: it decides the call.
     Once,
-    /// Never: the worker is at fault and ends.
+    /// Never: the worker is killed.
     Fatal,
 }
 
-/// The table.
+/// Returns how often `what` may be requested.
 #[must_use]
-pub fn permit(phase: Phase, id: NotificationId, what: &AssistKind) -> Permit {
+pub fn permit(standing: Standing, id: NotificationId, what: &AssistKind) -> Permit {
     use Permit::{Allowed, Fatal, Once};
-    match (what, phase) {
-        (AssistKind::Ready { .. }, Phase::Starting) => Allowed,
-        (AssistKind::Ready { .. }, Phase::Serving { .. }) | (_, Phase::Starting) => Fatal,
+    match (what, standing) {
+        (AssistKind::Ready { .. }, Standing::Starting) => Allowed,
+        (AssistKind::Ready { .. }, Standing::Serving { .. }) | (_, Standing::Starting) => Fatal,
         (
             AssistKind::Settle
             | AssistKind::Arena(_)
@@ -40,9 +40,9 @@ pub fn permit(phase: Phase, id: NotificationId, what: &AssistKind) -> Permit {
             | AssistKind::Reason { .. }
             | AssistKind::Silence { .. }
             | AssistKind::Collision { .. },
-            Phase::Serving { .. },
+            Standing::Serving { .. },
         ) => Allowed,
-        // Opens come from the reader, which has seen the path.
+        // Only readers report opens: they have read the path.
         (AssistKind::Open { .. }, _) => Fatal,
         (
             AssistKind::Ioctl { .. }
@@ -50,7 +50,7 @@ pub fn permit(phase: Phase, id: NotificationId, what: &AssistKind) -> Permit {
             | AssistKind::Exec
             | AssistKind::Opened { .. }
             | AssistKind::Inject { .. },
-            Phase::Serving { decided },
+            Standing::Serving { decided },
         ) => {
             if decided == Some(id) {
                 Fatal
@@ -67,9 +67,9 @@ mod tests {
     use kcov_proto::device::ArenaId;
 
     #[test]
-    fn nothing_but_ready_before_ready_and_never_again() {
+    fn a_worker_reports_ready_first_and_once() {
         let open = AssistKind::Open { flags: 0, reopened: None, device: None };
-        assert_eq!(permit(Phase::Serving { decided: None }, 1, &open), Permit::Fatal);
+        assert_eq!(permit(Standing::Serving { decided: None }, 1, &open), Permit::Fatal);
         let kinds = [
             AssistKind::Ioctl { fd: 0, request: 0, arg: 0, remote: None },
             AssistKind::Mmap { fd: 0, address: 0, length: 0, offset: 0, prot: 0, flags: 0 },
@@ -85,17 +85,17 @@ mod tests {
             AssistKind::Collision { ids: [1, 2], pc: 3 },
         ];
         for kind in &kinds {
-            assert_eq!(permit(Phase::Starting, 1, kind), Permit::Fatal, "{kind:?}");
-            assert_ne!(permit(Phase::Serving { decided: None }, 1, kind), Permit::Fatal, "{kind:?}");
+            assert_eq!(permit(Standing::Starting, 1, kind), Permit::Fatal, "{kind:?}");
+            assert_ne!(permit(Standing::Serving { decided: None }, 1, kind), Permit::Fatal, "{kind:?}");
         }
         let ready = AssistKind::Ready { heartbeat: kcov_proto::message::Heartbeat::default() };
-        assert_eq!(permit(Phase::Starting, 0, &ready), Permit::Allowed);
-        assert_eq!(permit(Phase::Serving { decided: None }, 0, &ready), Permit::Fatal);
+        assert_eq!(permit(Standing::Starting, 0, &ready), Permit::Allowed);
+        assert_eq!(permit(Standing::Serving { decided: None }, 0, &ready), Permit::Fatal);
     }
 
     #[test]
-    fn one_decision_for_one_notification() {
-        let decided = Phase::Serving { decided: Some(7) };
+    fn a_call_is_decided_once() {
+        let decided = Standing::Serving { decided: Some(7) };
         assert_eq!(permit(decided, 7, &AssistKind::Exec), Permit::Fatal);
         assert_eq!(permit(decided, 8, &AssistKind::Exec), Permit::Once);
         assert_eq!(permit(decided, 7, &AssistKind::Settle), Permit::Allowed);

@@ -1,56 +1,57 @@
-//! The penalty for handlers that crash again and again: how long their tenant waits for its next worker.
+//! The price of crashes: how long a tenant waits for its next worker.
 //!
-//! A fork costs the machine more than a call does: a handler that crashes over every call would have the broker do
-//! nothing else. The first crashes cost nothing, as fuzzing has many. What follows costs time in two ways, and the longer
-//! wait counts:
+//! A fork costs the machine more than a call does. A handler that crashes over every call would keep the broker busy with
+//! nothing but forks. The first crashes are free, as fuzzing has many. Further ones cost time in two ways; the longer wait
+//! counts:
 //!
-//! - of crashes *in a row*, each doubles the wait. A worker that has served well ends that;
-//! - of crashes *over time*, so many a second are free, whatever was served between them, and a second's worth may come at
-//!   once. Each further one waits until it would be free.
+//! - crashes *in a row*: each doubles the wait. A worker that has served well ends the row;
+//! - crashes *over time*: so many a second are free, whatever was served between them, and those of one second may come
+//!   at once. Each further crash waits until it would be free.
 //!
-//! Those that die at birth may be few before the tenant is given up: the waits give a machine time that has no memory or
-//! no process left, and only the first costs nothing. Somebody else may kill them as well, so some time has to pass, too.
+//! No wait is longer than half of the deadline. So callers get the next worker, or `EIO`, within it.
 //!
-//! No wait is longer than half of the deadline, so callers have the next worker, or their `EIO`, within it.
+//! Workers that die before they serve ([`EarlyDeaths`]) have their own count: after some of them the tenant is given up.
+//! The waits give a machine time that is out of memory or processes. Somebody else may be killing the workers, so some
+//! time has to pass as well.
 
 use std::time::{Duration, Instant};
 
-/// Crashes in a row that cost nothing.
+/// Crashes in a row that are free.
 const FREE: u32 = 16;
 /// The first wait.
 const FIRST: Duration = Duration::from_millis(5);
-/// Calls after which a worker has served well.
+/// A worker that has received more calls than this has served well.
 const GOOD: u64 = 16;
-/// The crashes that are free in so much time may come at once.
+/// The free crashes of this time may come at once.
 const AT_ONCE: Duration = Duration::from_secs(1);
-/// What the log has told of too many crashes over time, it does not tell again before.
-const TOLD: Duration = Duration::from_secs(60);
+/// Least time between two log lines about too many crashes over time.
+const REPORT_PAUSE: Duration = Duration::from_secs(60);
 
-/// Why a worker waits, if that is new.
+/// Why workers have begun to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Begins {
     /// Too many crashes in a row.
     InARow,
-    /// Too many of late.
+    /// Too many over time.
     OverTime,
 }
 
-/// The crashes of a tenant's workers.
+/// The crashes of one tenant's workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BackOff {
     most: Duration,
     in_a_row: u32,
-    /// Time that a crash is paid for by; `None` if none is.
+    /// Time that pays for one crash; `None` if no crash is free.
     each: Option<Duration>,
     /// When all crashes so far are paid for.
     paid: Option<Instant>,
-    /// When the log was last told of too many over time.
-    told: Option<Instant>,
+    /// When too many crashes over time were last logged.
+    reported: Option<Instant>,
     begins: Option<Begins>,
 }
 
 impl BackOff {
-    /// None so far, and `rate` crashes a second that cost nothing. No wait is longer than `most` or half of `deadline`.
+    /// No crashes. `rate` crashes a second are free. No wait is longer than `most` or half of `deadline`.
     #[must_use]
     pub fn new(most: Duration, rate: u64, deadline: Duration) -> Self {
         let each = AT_ONCE.as_nanos().checked_div(rate.into());
@@ -59,15 +60,16 @@ impl BackOff {
             in_a_row: 0,
             each: each.map(|nanoseconds| Duration::from_nanos(nanoseconds as u64)),
             paid: None,
-            told: None,
+            reported: None,
             begins: None,
         }
     }
 
-    /// A worker crashed that had taken so many calls. Returns how long its successor has to wait.
+    /// Counts the crash of a worker that had received `taken` calls. Returns how long the next worker waits.
     pub fn crashed(&mut self, taken: u64, now: Instant) -> Duration {
         let (in_a_row, over_time) = (self.in_a_row(taken), self.over_time(now));
-        let is_news = self.told.is_none_or(|told| now.saturating_duration_since(told) >= TOLD);
+        let is_news =
+            self.reported.is_none_or(|reported| now.saturating_duration_since(reported) >= REPORT_PAUSE);
         self.begins = match self.in_a_row {
             _ if in_a_row.max(over_time).is_zero() => None,
             crashes if crashes == FREE + 1 => Some(Begins::InARow),
@@ -75,7 +77,7 @@ impl BackOff {
             _ => None,
         };
         if self.begins == Some(Begins::OverTime) {
-            self.told = Some(now);
+            self.reported = Some(now);
         }
         in_a_row.max(over_time)
     }
@@ -93,20 +95,20 @@ impl BackOff {
         let paid = self.paid.map_or(now, |paid| paid.max(now)) + each;
         let over = paid.saturating_duration_since(now + AT_ONCE);
         let wait = over.min(self.most);
-        // What is beyond the longest wait is forgiven.
+        // The part beyond the longest wait is dropped.
         self.paid = Some(paid - (over - wait));
         wait
     }
 
-    /// Why the last crash costs something, if those before did not.
+    /// Why the last crash made the next worker wait, if the crashes before did not.
     #[must_use]
     pub fn begins(&self) -> Option<Begins> {
         self.begins
     }
 
-    /// The last so many workers died before they served. Returns how long their successor has to wait.
+    /// How long the next worker waits after so many early deaths in a row.
     #[must_use]
-    pub fn stillborn(&self, in_a_row: u32) -> Duration {
+    pub fn early_deaths(&self, in_a_row: u32) -> Duration {
         in_a_row.checked_sub(2).map_or(Duration::ZERO, |doublings| self.doubled(doublings))
     }
 
@@ -115,29 +117,29 @@ impl BackOff {
     }
 }
 
-/// The workers in a row that died before they served.
+/// Workers in a row that died before they served.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Stillborn {
+pub struct EarlyDeaths {
     in_a_row: u32,
     since: Option<Instant>,
 }
 
-impl Stillborn {
-    /// One more. Returns how many there are.
+impl EarlyDeaths {
+    /// Counts one. Returns how many there are in a row.
     pub fn add(&mut self, now: Instant) -> u32 {
         self.since.get_or_insert(now);
         self.in_a_row = self.in_a_row.saturating_add(1);
         self.in_a_row
     }
 
-    /// Whether there will be no other.
+    /// Whether the tenant is to be given up.
     #[must_use]
     pub fn is_hopeless(&self, now: Instant) -> bool {
-        /// Fewer may have been killed by chance.
+        /// Fewer may be chance.
         const FEW: u32 = 8;
-        /// As many come about without a wait between them.
+        /// This many are enough without any wait between them.
         const MANY: u32 = 64;
-        /// So long nobody kills each of them.
+        /// Nobody kills every worker for this long by chance.
         const LONG: Duration = Duration::from_secs(3);
         let long = self.since.is_some_and(|since| now.saturating_duration_since(since) >= LONG);
         self.in_a_row >= MANY || self.in_a_row >= FEW && long

@@ -1,4 +1,4 @@
-//! What a worker writes to its standard output and error: messages of panics and sanitizers, and a handler's own.
+//! Standard output and error of a worker: messages of panics and sanitizers, and the handlers' own output.
 
 use crate::artifact::OUTPUT;
 use nix::errno::Errno;
@@ -7,10 +7,10 @@ use nix::unistd::{pipe2, read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use tracing::debug;
 
-/// Most bytes that are taken at a time: others are to have their turn.
+/// Most bytes read at a time, so that other events get their turn.
 const AT_ONCE: usize = 64 * 1024;
 
-/// The broker's end of the pipe, with the last that came through it.
+/// The broker's end of the pipe, and the last bytes that came through it.
 #[derive(Debug)]
 pub struct WorkerOutput {
     pipe: OwnedFd,
@@ -24,7 +24,7 @@ impl AsFd for WorkerOutput {
 }
 
 impl WorkerOutput {
-    /// A pipe. Returns its other end, for the worker.
+    /// Makes a pipe. Also returns the worker's end.
     ///
     /// # Errors
     /// As `pipe2(2)`.
@@ -34,14 +34,14 @@ impl WorkerOutput {
         Ok((WorkerOutput { pipe: ours, last: Vec::new() }, theirs))
     }
 
-    /// Takes what is there. Says whether more may come.
+    /// Reads what is there. Returns whether more may come.
     pub fn take(&mut self) -> bool {
         let mut bytes = vec![0; AT_ONCE];
         match read(&self.pipe, &mut bytes) {
             Ok(0) => false,
             Ok(length) => {
                 let came = &bytes[..length];
-                debug!(event = "output", text = %String::from_utf8_lossy(came), "a worker writes");
+                debug!(event = "output", text = %String::from_utf8_lossy(came), "worker output");
                 self.last.extend(came);
                 let over = self.last.len().saturating_sub(OUTPUT);
                 self.last.drain(..over);
@@ -52,9 +52,9 @@ impl WorkerOutput {
         }
     }
 
-    /// All that came, as far as it is kept.
+    /// Takes the last bytes that came, at most [`OUTPUT`]. To be called once the worker is dead.
     pub fn rest(&mut self) -> Vec<u8> {
-        // What is in the pipe is its worker's last: the worker is dead, so there is an end to it.
+        // The worker is dead, so the pipe has an end.
         let before = self.last.len();
         let _ = self.take();
         if self.last.len() != before {

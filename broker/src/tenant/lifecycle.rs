@@ -1,0 +1,248 @@
+//! Workers and zygotes that start and end.
+
+use super::Tenant;
+use super::calls::reassigned::Lost;
+use super::error::{TenantError, system};
+use super::token::Token;
+use super::workers::output::WorkerOutput;
+use super::workers::process::{AllegedCall, Sockets, Worker};
+use super::workers::restarts::Next;
+use super::workers::supervision::PAST_DEADLINE;
+use crate::processes::spawner::message::Start;
+use crate::sys::listener::Answer;
+use crate::sys::shared::SharedWords;
+use crate::sys::socket::{self, Channel, ChannelError};
+use kcov_proto::message::ZygoteReply;
+use kcov_proto::sync::Ordering;
+use kcov_proto::{Errno, journal, slot};
+use nix::errno::Errno as SysErrno;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Instant;
+use tracing::{debug, info, warn};
+
+impl Tenant {
+    /// Has the zygote fork a worker, with a reader of its own, unless one is on its way.
+    pub(super) fn start_worker(&mut self) -> Result<(), TenantError> {
+        let Some(index) = self.workers.next_index() else { return Ok(()) };
+        let (ours, theirs) = socket::pair()?;
+        let (our_orders, their_orders) = socket::pair()?;
+        let (requests, workers_end) = socket::pair()?;
+        let slot = SharedWords::new(c"kcov-slot", slot::WORDS).map_err(system("memfd_create"))?;
+        slot[slot::TIMED].store(self.launch.timed(), Ordering::Relaxed);
+        let journal = SharedWords::new(c"kcov-journal", journal::WORDS).map_err(system("memfd_create"))?;
+        let (output, their_output) = WorkerOutput::new().map_err(system("pipe2"))?;
+        let descriptors: [&dyn AsFd; 8] = [
+            &self.calls.listener(),
+            &theirs,
+            &their_orders,
+            &workers_end,
+            &slot.file(),
+            &self.roster,
+            &journal.file(),
+            &their_output,
+        ];
+        self.zygote.fork(index, &descriptors)?;
+        let sockets = Sockets { channel: ours.into(), orders: our_orders.into(), output, journal, slot };
+        self.workers.expect(index, sockets, Instant::now());
+        drop(workers_end);
+        // Last: the zygote forks meanwhile, and callers need the worker before they need its reader.
+        self.readers.start(index, requests, &mut self.spawner, self.calls.listener())
+    }
+
+    fn start_next(&mut self, next: Next) -> Result<(), TenantError> {
+        match next {
+            Next::Now => self.start_worker(),
+            Next::Later => Ok(()),
+            Next::Never => Err(TenantError::Workers),
+        }
+    }
+
+    /// Starts the worker that was delayed, once it is due.
+    pub(super) fn start_due_worker(&mut self, now: Instant) -> Result<(), TenantError> {
+        if self.workers.restarts.take_due(now) { self.start_worker() } else { Ok(()) }
+    }
+
+    /// Handles a message of the zygote, or its end.
+    ///
+    /// # Errors
+    /// If the tenant cannot be served any longer.
+    pub fn zygote_readable(&mut self) -> Result<(), TenantError> {
+        match self.zygote.receive() {
+            Ok(ZygoteReply::Forked { pid }) => self.worker_forked(pid)?,
+            Ok(ZygoteReply::Exited { pid, signal, status }) => {
+                debug!(event = "worker_exit", pid, signal, status, "worker reaped");
+            }
+            Ok(ZygoteReply::Failed(errno)) => {
+                warn!(%errno, "the zygote cannot fork a worker");
+                self.workers.cancel_expected();
+                self.worker_failed_to_start()?;
+            }
+            // The zygote is one that replaced another.
+            Ok(ZygoteReply::Ready { claims }) if claims == self.claims => self.zygote.is_ready_now(),
+            Ok(ZygoteReply::Ready { .. }) => {
+                let message = "the handlers claim something else when they are loaded again";
+                return Err(TenantError::Handler(message.to_owned()));
+            }
+            Ok(ZygoteReply::Refused { message }) => return Err(TenantError::Handler(message)),
+            Ok(ZygoteReply::Unjailed { message }) => return Err(TenantError::Jail(message)),
+            Ok(ZygoteReply::Loading { handler }) => debug!(handler, "loading"),
+            Ok(ZygoteReply::Loaded { modules }) => self.zygote.loaded(modules),
+            Err(ChannelError::WouldBlock) => {}
+            Err(error) => {
+                warn!(event = "zygote_crash", %error, "zygote ended; starting a new one");
+                self.replace_zygote()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn replace_zygote(&mut self) -> Result<(), TenantError> {
+        self.poller.remove(self.zygote.channel());
+        self.zygote.kill();
+        let (ours, theirs) = socket::pair()?;
+        let process = self.spawner.start(&Start::Zygote, &[&theirs])?;
+        drop(theirs);
+        let was_ready = self.zygote.replace(process, Channel::from(ours));
+        self.zygote_restarts += 1;
+        self.poller.add(self.zygote.channel(), Token::Zygote).map_err(system("epoll_ctl"))?;
+        // The old zygote's workers die with it, and their ends start new ones. A worker that was only expected counts as
+        // one that died early, and so does a zygote that never became ready.
+        if self.workers.cancel_expected() || !was_ready {
+            self.worker_failed_to_start()?;
+        }
+        Ok(())
+    }
+
+    fn worker_forked(&mut self, pid: u32) -> Result<(), TenantError> {
+        let Some((index, sockets)) = self.workers.take_expected() else {
+            warn!(pid, "the zygote forked a worker that was not requested");
+            return Ok(());
+        };
+        match self.zygote.child(pid) {
+            Ok(pidfd) => self.add_worker(index, pid, pidfd, sockets),
+            // It is dead already, or not what the zygote says.
+            Err(errno) => {
+                warn!(event = "worker_lost", pid, %errno, "zygote reported a pid that is not its child");
+                self.worker_failed_to_start()
+            }
+        }
+    }
+
+    fn add_worker(
+        &mut self,
+        index: u32,
+        pid: u32,
+        pidfd: OwnedFd,
+        sockets: Sockets,
+    ) -> Result<(), TenantError> {
+        let watching = || system("watching a worker");
+        self.poller.add(&sockets.channel, Token::Worker(index)).map_err(watching())?;
+        self.poller.add(&sockets.output, Token::WorkerOutput(index)).map_err(watching())?;
+        self.poller.add_once(pidfd.as_fd(), Token::WorkerEnd(index)).map_err(watching())?;
+        self.workers.insert(index, pid, pidfd, sockets, Instant::now());
+        debug!(event = "worker_start", pid, "worker forked");
+        Ok(())
+    }
+
+    fn worker_failed_to_start(&mut self) -> Result<(), TenantError> {
+        let next = self.workers.restarts.failed_to_start(Instant::now());
+        self.start_next(next)
+    }
+
+    /// Reads what a worker wrote.
+    pub fn worker_output_readable(&mut self, index: u32) {
+        let Some(worker) = self.workers.get_mut(index) else { return };
+        if !worker.output().take() {
+            self.poller.remove(worker.output());
+        }
+    }
+
+    /// A worker is dead: answers its callers, keeps an artifact, and starts the next worker.
+    ///
+    /// # Errors
+    /// If the tenant cannot be served any longer.
+    pub fn worker_ended(&mut self, index: u32) -> Result<(), TenantError> {
+        // Requests that it sent before it died still count.
+        while self.worker_readable(index) {}
+        let Some(mut worker) = self.workers.remove(index) else { return Ok(()) };
+        self.poller.remove(worker.channel());
+        self.poller.remove(worker.output());
+        self.readers.forget_worker(index);
+        let (call, now) = (worker.alleged_call(), Instant::now());
+        self.artifacts.keep(&mut worker, &call, self.zygote.modules(), (&mut self.spawner, &self.poller));
+        if self.calls.is_unused() {
+            // A worker ends by itself when no process of the tenant is left.
+            return Ok(());
+        }
+        let lost = self.note_lost(index, &worker, &call);
+        self.give_up_opening(index, &call);
+        if !self.handle_again(&worker, &call, lost, now) {
+            self.answer_for_dead(&worker, &call);
+        }
+        if self.workers.is_empty() {
+            self.calls.take_waiting(now);
+        }
+        self.log.crash(&worker, &call, now);
+        self.counters.worker_crashes += 1;
+        if !worker.is_serving() {
+            return self.worker_failed_to_start();
+        }
+        let next = self.workers.restarts.crashed(worker.alleged_taken(), now);
+        self.start_next(next)
+    }
+
+    /// The reassigned calls of a dead worker go to the next one. Returns the call that it had in flight, if that was
+    /// reassigned.
+    fn note_lost(&mut self, index: u32, worker: &Worker, call: &AllegedCall) -> Option<Lost> {
+        self.calls.forget_answered();
+        if worker.killed() == Some(PAST_DEADLINE) && call.id != 0 {
+            self.calls.reassigned.note_hung(call.order.clone());
+        }
+        self.calls.reassigned.worker_died(index, call.id)
+    }
+
+    /// Has the next worker handle the call that killed this one, if its handlers allow that and nothing was done for it.
+    /// Returns whether it does.
+    fn handle_again(
+        &mut self,
+        worker: &Worker,
+        call: &AllegedCall,
+        lost: Option<Lost>,
+        now: Instant,
+    ) -> bool {
+        let declared = self.claims.handlers.iter().any(|handler| handler.idempotent);
+        let elsewhere = self.calls.reassigned.has(call.id) || self.workers.alleged_ids().contains(&call.id);
+        let may =
+            declared && worker.left_repeatable(call.id) && !elsewhere && self.calls.is_in_flight(call.id);
+        let received = worker.received_after();
+        if !may || !self.calls.reassigned.add_again(call.id, call.order.clone(), lost, received, now) {
+            return false;
+        }
+        self.counters.retries += 1;
+        info!(event = "retry", tid = call.tid, call = call.name, "the next worker handles the call again");
+        true
+    }
+
+    /// Answers what a dead worker left unanswered.
+    fn answer_for_dead(&mut self, worker: &Worker, call: &AllegedCall) {
+        if let Some((id, answer)) = worker.promised() {
+            self.calls.answer(id, answer);
+        }
+        if call.id != 0 && self.calls.answer(call.id, Answer::Fail(Errno::EIO)) {
+            return;
+        }
+        for id in self.calls.hidden(&self.workers.alleged_ids()) {
+            self.calls.answer(id, Answer::Fail(Errno::EIO));
+        }
+    }
+
+    /// Watches for the end of the owner of an instance.
+    pub(super) fn watch_owner(&mut self, tid: u32) {
+        let Some(pidfd) = self.registry.owner_pidfd(tid) else { return };
+        match self.poller.add_once(pidfd, Token::Owner(tid)) {
+            Ok(()) | Err(SysErrno::EEXIST) => {}
+            // Its exit is still noticed by the next thread that asks for the instance.
+            Err(errno) => warn!(%errno, tid, "cannot watch an owner"),
+        }
+    }
+}

@@ -1,0 +1,434 @@
+//! A worker process as the broker sees it: its channels, its slot, its standing, and what it was given.
+
+use super::budget::Budget;
+use super::output::WorkerOutput;
+use super::permit::{Permit, Standing, permit};
+use super::supervision::{Decision, Observation};
+use super::watch::{SlotView, Watch};
+use crate::launch::call_name;
+use crate::sys::listener::Answer;
+use crate::sys::pidfd;
+use crate::sys::procfs;
+use crate::sys::shared::SharedWords;
+use crate::sys::socket::{Channel, ChannelError};
+use kcov_proto::device::ArenaId;
+use kcov_proto::message::{Assist, AssistReply, Heartbeat, MAX_DROPS, NotificationId, Order};
+use kcov_proto::sync::Ordering;
+use kcov_proto::tally::Tally;
+use kcov_proto::{journal, slot};
+use nix::sys::signal::Signal;
+use std::collections::{HashSet, VecDeque};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Instant;
+use tracing::warn;
+
+/// The broker's ends of what it shares with a worker.
+#[derive(Debug)]
+pub struct Sockets {
+    /// Requests of the worker.
+    pub channel: Channel,
+    /// Orders for the worker.
+    pub orders: Channel,
+    /// Standard output and error of the worker.
+    pub output: WorkerOutput,
+    /// What its handlers do.
+    pub journal: SharedWords,
+    /// What the worker has in flight.
+    pub slot: SharedWords,
+}
+
+/// The call that a worker's slot shows. All of it is alleged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AllegedCall {
+    /// The notification, 0 if there is none.
+    pub id: NotificationId,
+    /// Calling thread.
+    pub tid: u32,
+    /// Name of the system call, or its number.
+    pub name: String,
+    /// The call as an order for another worker.
+    pub order: Order,
+}
+
+/// One worker.
+#[derive(Debug)]
+pub struct Worker {
+    pid: u32,
+    pidfd: OwnedFd,
+    sockets: Sockets,
+    /// Orders that the socket had no room for.
+    waiting: VecDeque<Order>,
+    standing: Standing,
+    heartbeat: Heartbeat,
+    /// The last answer that the broker sent this worker: its caller gets it if the worker dies before it passes it on.
+    promised: Option<(NotificationId, Answer)>,
+    hung_up: bool,
+    killed: Option<&'static str>,
+    /// How often it was looked at since it was asked where it is, with that time.
+    asked: u32,
+    /// Arenas that it was given to map.
+    given: HashSet<ArenaId>,
+    /// Arenas that it is to unmap.
+    drops: Vec<ArenaId>,
+    watch: Watch,
+    budget: Budget,
+}
+
+/// A request of a worker that it may not make. The worker is killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault(pub &'static str);
+
+/// What came out of a worker's socket.
+#[derive(Debug)]
+pub enum Received {
+    /// A request, with the descriptors beside it.
+    Request(Assist, Vec<OwnedFd>),
+    /// Nothing now.
+    Nothing,
+    /// Nothing any more: the socket is closed, or the worker is being killed.
+    Closed,
+}
+
+impl Worker {
+    /// A worker that was just forked.
+    #[must_use]
+    pub fn new(pid: u32, pidfd: OwnedFd, sockets: Sockets, now: Instant) -> Self {
+        Worker {
+            pid,
+            pidfd,
+            sockets,
+            waiting: VecDeque::new(),
+            standing: Standing::Starting,
+            heartbeat: Heartbeat::default(),
+            promised: None,
+            hung_up: false,
+            killed: None,
+            asked: 0,
+            given: HashSet::new(),
+            drops: Vec::new(),
+            watch: Watch::new(now),
+            budget: Budget::default(),
+        }
+    }
+
+    /// Process id, for the log and for showing only.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// The process.
+    #[must_use]
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
+    /// The socket of its requests, to be polled.
+    #[must_use]
+    pub fn channel(&self) -> BorrowedFd<'_> {
+        self.sockets.channel.as_fd()
+    }
+
+    /// What it writes.
+    pub fn output(&mut self) -> &mut WorkerOutput {
+        &mut self.sockets.output
+    }
+
+    /// What its handlers do.
+    #[must_use]
+    pub fn journal(&self) -> &SharedWords {
+        &self.sockets.journal
+    }
+
+    /// Memory and pipe that it shares with the broker.
+    pub fn shared(&self) -> [BorrowedFd<'_>; 3] {
+        [self.sockets.slot.file(), self.sockets.journal.file(), self.sockets.output.as_fd()]
+    }
+
+    /// Whether it has reported that it serves.
+    #[must_use]
+    pub fn is_serving(&self) -> bool {
+        matches!(self.standing, Standing::Serving { .. })
+    }
+
+    /// What it says an `ENABLE` leaves in the area.
+    #[must_use]
+    pub fn heartbeat(&self) -> Heartbeat {
+        self.heartbeat
+    }
+
+    /// Takes one message from its socket. `with_descriptors`: descriptors may come along.
+    pub fn receive(&mut self, with_descriptors: bool) -> Received {
+        let channel = &mut self.sockets.channel;
+        let received = match with_descriptors {
+            true => channel.try_receive::<Assist>(),
+            false => channel.try_receive_bare::<Assist>().map(|assist| (assist, Vec::new())),
+        };
+        match received {
+            Ok((assist, descriptors)) => Received::Request(assist, descriptors),
+            Err(ChannelError::WouldBlock) => Received::Nothing,
+            Err(ChannelError::Closed) => {
+                // Its death follows and is handled then. If it lives on, the next look ends it.
+                self.hung_up = true;
+                Received::Closed
+            }
+            Err(error) => {
+                warn!(%error, "a worker sent a malformed request");
+                self.kill("sent a malformed request");
+                Received::Closed
+            }
+        }
+    }
+
+    /// Checks whether the worker may make this request now. `latest`: the latest call known to be in flight.
+    ///
+    /// # Errors
+    /// [`Fault`] if it may not.
+    pub fn admit(&mut self, assist: &Assist, latest: Option<NotificationId>) -> Result<(), Fault> {
+        self.spend(assist, latest)?;
+        match permit(self.standing, assist.id, &assist.what) {
+            Permit::Fatal => return Err(Fault("a request out of turn")),
+            Permit::Once => self.standing = Standing::Serving { decided: Some(assist.id) },
+            Permit::Allowed => {}
+        }
+        Ok(())
+    }
+
+    /// Counts a request against the worker's budget: its own, or one that its reader makes for it.
+    ///
+    /// # Errors
+    /// [`Fault`] if there were too many for one call.
+    pub fn spend(&mut self, assist: &Assist, latest: Option<NotificationId>) -> Result<(), Fault> {
+        match self.budget.take(&assist.what, assist.id, latest) {
+            true => Ok(()),
+            false => Err(Fault("too many requests for one call")),
+        }
+    }
+
+    /// It reports that it serves.
+    pub fn serves(&mut self, heartbeat: Heartbeat) {
+        self.heartbeat = heartbeat;
+        self.standing = Standing::Serving { decided: None };
+    }
+
+    /// Sends a reply, with a descriptor beside it. `answer`: what the call gets if the worker dies before it passes that
+    /// on.
+    pub fn reply(&mut self, reply: &AssistReply, file: Option<BorrowedFd<'_>>, answer: Answer) {
+        if self.standing == (Standing::Serving { decided: Some(reply.id) }) {
+            self.promised = Some((reply.id, answer));
+        }
+        let channel = &mut self.sockets.channel;
+        let sent = match &file {
+            None => channel.try_send_bare(reply),
+            Some(file) => channel.try_send(reply, &[file]),
+        };
+        match sent {
+            Ok(()) => {}
+            Err(ChannelError::Closed) => self.hung_up = true,
+            Err(_) => self.kill("does not take its replies"),
+        }
+    }
+
+    /// Gives the worker an order, without waiting for it. What the socket has no room for goes with the next order, or
+    /// with the next [`flush`](Self::flush).
+    pub fn order(&mut self, order: Order) {
+        self.budget.grant();
+        self.waiting.push_back(order);
+        self.flush();
+    }
+
+    /// Sends the orders that wait, as far as there is room.
+    pub fn flush(&mut self) {
+        while let Some(order) = self.waiting.front() {
+            match self.sockets.orders.try_send_bare(order) {
+                Err(ChannelError::WouldBlock) => return,
+                // Sent; or the worker is gone, which is handled with its end.
+                Ok(()) | Err(_) => drop(self.waiting.pop_front()),
+            }
+        }
+    }
+
+    fn word(&self, index: usize) -> u64 {
+        self.sockets.slot[index].load(Ordering::Relaxed)
+    }
+
+    /// The id that the slot shows, 0 for none.
+    #[must_use]
+    pub fn alleged_id(&self) -> NotificationId {
+        self.word(slot::ID)
+    }
+
+    /// Calls that it says it received.
+    #[must_use]
+    pub fn alleged_taken(&self) -> u64 {
+        self.word(slot::TAKEN)
+    }
+
+    /// The call that the slot shows.
+    #[must_use]
+    pub fn alleged_call(&self) -> AllegedCall {
+        let (id, tid, call) = (self.word(slot::ID), self.word(slot::PID) as u32, self.word(slot::CALL));
+        let (arch, number) = ((call >> 32) as u32, call as i32);
+        let args = std::array::from_fn(|i| self.word(slot::ARGUMENTS + i));
+        let name = if id == 0 { "none".to_owned() } else { call_name::of(arch, number) };
+        AllegedCall { id, tid, name, order: Order::Call { id, tid, arch, number, args } }
+    }
+
+    /// Whether the call `id` may be handled once more after this worker, as far as the worker is concerned: it says that
+    /// nothing was done for it, the broker has decided nothing for it, and did not end the worker.
+    #[must_use]
+    pub fn left_repeatable(&self, id: NotificationId) -> bool {
+        let alleged = id != 0 && self.word(slot::REPEATABLE) == id;
+        let decided = self.standing == Standing::Serving { decided: Some(id) };
+        let ended = self.killed.is_some() || self.asked > 0;
+        alleged && !decided && !ended
+    }
+
+    /// Adds what it says it did to a tally.
+    pub fn add_to(&self, tally: &mut Tally) {
+        tally.add(|at| self.word(at));
+    }
+
+    /// The last answer that it was to pass on.
+    #[must_use]
+    pub fn promised(&self) -> Option<(NotificationId, Answer)> {
+        self.promised
+    }
+
+    /// Whether the worker was given `id` to map. It may have unmapped it since, to make room; it asks again then.
+    #[must_use]
+    pub fn has(&self, id: ArenaId) -> bool {
+        self.given.contains(&id)
+    }
+
+    /// Notes that the worker gets `id` to map. Returns whether that is new.
+    pub fn give(&mut self, id: ArenaId) -> bool {
+        self.given.insert(id)
+    }
+
+    /// Notes that `id` is gone. Returns whether the worker may have it mapped.
+    pub fn drop_arena(&mut self, id: ArenaId) -> bool {
+        let had = self.given.remove(&id);
+        if had {
+            self.drops.push(id);
+        }
+        had
+    }
+
+    /// Arenas to unmap, as many as one reply holds.
+    pub fn take_drops(&mut self) -> Vec<ArenaId> {
+        let rest = self.drops.len().saturating_sub(MAX_DROPS);
+        self.drops.split_off(rest)
+    }
+
+    /// Looks at the slot.
+    pub fn look(&mut self, now: Instant) -> Observation {
+        let slot = SlotView {
+            id: self.word(slot::ID),
+            taken: self.word(slot::TAKEN),
+            phase: self.word(slot::PHASE),
+        };
+        if self.watch.look(slot, now) {
+            self.asked = 0;
+        }
+        let (stalled, is_asked) = (self.watch.stalled(now), self.is_asked());
+        Observation { slot, stalled, is_asked, hung_up: self.hung_up }
+    }
+
+    /// Carries out what was decided about it.
+    pub fn apply(&mut self, decision: Decision, now: Instant) {
+        match decision {
+            Decision::Leave => {}
+            Decision::Restart => {
+                self.watch.restart(now);
+                self.asked = 0;
+            }
+            Decision::Interrupt(reason) => self.interrupt(reason),
+            Decision::Kill(reason) => self.kill(reason),
+        }
+    }
+
+    /// A time before it received the call that its slot shows.
+    #[must_use]
+    pub fn received_after(&self) -> Instant {
+        self.watch.received_after(self.word(slot::ID))
+    }
+
+    /// Whether it was asked where it is and has not been killed yet.
+    #[must_use]
+    pub fn is_asked(&self) -> bool {
+        self.asked > 0 && self.killed.is_none()
+    }
+
+    /// Ends a worker that does not finish a call: asks it where it is, and kills it once it answered. To be called again
+    /// until it is dead.
+    pub fn interrupt(&mut self, reason: &'static str) {
+        /// Looks after which a worker is killed that has not answered.
+        const LOOKS: u32 = 20;
+        let answered =
+            self.sockets.journal[journal::SIGNAL].load(Ordering::Relaxed) == Signal::SIGQUIT as u64;
+        if self.asked == LOOKS || self.asked > 0 && answered {
+            return self.kill(reason);
+        }
+        if self.asked == 0 {
+            // ESRCH: it is dead already.
+            let _ = pidfd::send_signal(self.pidfd.as_fd(), Signal::SIGQUIT);
+        }
+        self.asked += 1;
+    }
+
+    /// Kills the worker, which broke a rule. Only the first fault is logged.
+    pub fn kill_for(&mut self, Fault(fault): Fault) {
+        if self.killed.is_none() {
+            warn!(fault, "worker broke a rule");
+        }
+        self.kill(fault);
+    }
+
+    /// Kills the worker, for `reason`. Its death is handled when its pidfd becomes readable.
+    pub fn kill(&mut self, reason: &'static str) {
+        self.killed.get_or_insert(reason);
+        // ESRCH: it is dead already.
+        let _ = pidfd::send_signal(self.pidfd.as_fd(), Signal::SIGKILL);
+    }
+
+    /// Why the broker killed it, if it did.
+    #[must_use]
+    pub fn killed(&self) -> Option<&'static str> {
+        self.killed
+    }
+
+    /// The signal that ended it, 0 if none did.
+    #[must_use]
+    pub fn end_signal(&self) -> i32 {
+        self.wait_status() & 0x7f
+    }
+
+    /// Its exit status; 0 if it is no longer known.
+    #[must_use]
+    pub fn end_status(&self) -> i32 {
+        self.wait_status() >> 8 & 0xff
+    }
+
+    /// As `wait(2)` gives it: from procfs until its zygote reaps it, from the pidfd afterwards (Linux 6.15).
+    fn wait_status(&self) -> i32 {
+        let zombie = procfs::stat(self.pid).map(|stat| stat.exit_code);
+        let reaped = || pidfd::exit_status(self.pidfd.as_fd());
+        zombie.filter(|&code| code != 0).or_else(reaped).unwrap_or(0)
+    }
+
+    /// Name of the call that the jail forbade it, as it alleges, if it died of `signal` for one.
+    #[must_use]
+    pub fn forbidden_call(&self, signal: i32) -> Option<String> {
+        let word = self.sockets.journal[journal::FORBIDDEN].load(Ordering::Relaxed);
+        let (arch, number) = journal::forbidden(word).filter(|_| signal == Signal::SIGSYS as i32)?;
+        Some(call_name::of(arch, number))
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // ESRCH: it is dead already.
+        let _ = pidfd::send_signal(self.pidfd.as_fd(), Signal::SIGKILL);
+    }
+}
