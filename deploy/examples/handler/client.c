@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * client NUMBER... - adds numbers up by /dev/adder, as a client of KCOV.
+ * client NUMBER... - adds up numbers with /dev/adder and collects coverage.
  *
- * The sum goes to standard error; to standard output the PCs of the handler's
- * code that the calls reached, one a line, for kcov-broker symbolize.
+ * Prints the sum to standard error, and to standard output one line for each
+ * PC that the calls reached in the handler, as kcov-broker symbolize reads it.
  */
 #include <fcntl.h>
 #include <stdint.h>
@@ -43,7 +43,7 @@ int main(int argc, char **argv)
 	int adder = open("/dev/adder", O_RDWR);
 	need(adder >= 0, "/dev/adder");
 
-	/* From here on, what this thread's calls reach is recorded. */
+	/* From here on, KCOV records the code that calls of this thread reach. */
 	need(!ioctl(kcov, KCOV_ENABLE, KCOV_TRACE_PC), "KCOV_ENABLE");
 	__atomic_store_n(&area[0], 0, __ATOMIC_RELAXED);
 	for (int i = 1; i < argc; i++)
