@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A function with known branches and comparisons, to be compiled with instrumentation; decide.c is the same in C.
+//! A function with known branches and comparisons, to be compiled with instrumentation. decide.c is the same
+//! in C.
 
-/// What the handler in `branches.c` calls.
+/// Called by the handler in `branches.c`.
 #[unsafe(no_mangle)]
 pub extern "C" fn decide(key: u32, value: u64) -> i32 {
     if key == 0x1234 {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Comparisons, divisions and switches of each width, to be compiled with instrumentation; widths.c is the same in C.
+//! Comparisons, divisions and switches of each width, to be compiled with instrumentation. widths.c is the
+//! same in C.
 
 fn compare_bytes(value: u64) -> i32 {
     let [a, b] = [value as i8, (value >> 8) as i8];
@@ -72,7 +73,7 @@ static OPERATIONS: [fn(u64) -> i32; 10] = [
     switch_word,
 ];
 
-/// What the handler in `branches.c` calls.
+/// Called by the handler in `branches.c`.
 #[unsafe(no_mangle)]
 pub extern "C" fn decide(key: u32, value: u64) -> i32 {
     OPERATIONS[key as usize](value)

@@ -1,8 +1,8 @@
 //! The programs under test.
 //!
-//! `KCOV_BIN_DIR` names a directory that has them (`deploy/test` sets it); without it they are built here, in
-//! the profile and target directory of the running test program, because cargo builds the binaries of a package
-//! for the tests of that package only.
+//! `KCOV_BIN_DIR` names their directory (`deploy/test` sets it). Without it they are built here, in the
+//! profile and target directory of the running test program, because cargo builds the binaries of a package
+//! only for the tests of that package.
 
 use anyhow::{Context, Result, ensure};
 use std::fs::File;
@@ -13,10 +13,10 @@ use std::sync::OnceLock;
 /// Names of the programs.
 pub const NAMES: [&str; 2] = ["kcov-broker", "kcov-worker"];
 
-/// The directory that holds the programs.
+/// Returns the directory of the programs.
 ///
 /// # Errors
-/// When they cannot be built, or are not where they ought to be.
+/// When the programs do not build or are missing from `KCOV_BIN_DIR`.
 pub fn directory() -> Result<&'static Path> {
     static DIRECTORY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     match DIRECTORY.get_or_init(|| find().map_err(|error| format!("{error:#}"))) {
@@ -36,17 +36,17 @@ fn find() -> Result<PathBuf> {
     Ok(directory)
 }
 
-/// A worker program with handlers of its own: an example of the worker package.
+/// Returns a worker program with its own handlers: an example of the worker package.
 ///
 /// # Errors
-/// As [`directory`].
+/// As [`directory`], or when there is no such example.
 pub fn example(name: &str) -> Result<PathBuf> {
     let program = directory()?.join("examples").join(name);
     ensure!(program.is_file(), "no example {}", program.display());
     Ok(program)
 }
 
-/// Builds the programs into the profile's directory of the running test program.
+/// Builds the programs into the profile directory of the running test program.
 fn build() -> Result<PathBuf> {
     let directory = profile_directory()?;
     let target = target_directory()?;
@@ -70,27 +70,27 @@ fn build() -> Result<PathBuf> {
     Ok(directory)
 }
 
-/// A test program stands in `TARGET/PROFILE/deps`, any other one in `TARGET/PROFILE`.
+/// Test programs are in `TARGET/PROFILE/deps`, all others in `TARGET/PROFILE`.
 fn profile_directory() -> Result<PathBuf> {
     let program = std::env::current_exe()?;
-    let directory = program.parent().context("a program stands in a directory")?;
+    let directory = program.parent().context("the test program has no directory")?;
     let is_test = directory.file_name().is_some_and(|name| name == "deps");
     let profile = if is_test { directory.parent() } else { Some(directory) };
-    profile.map(Path::to_path_buf).context("the test program stands in no target directory")
+    profile.map(Path::to_path_buf).context("the test program is not in a target directory")
 }
 
-/// The target directory of the running test program.
+/// Returns the target directory of the running test program.
 ///
 /// # Errors
-/// When the program was started from elsewhere.
+/// When the test program is not in a target directory.
 pub fn target_directory() -> Result<PathBuf> {
-    profile_directory()?.parent().map(Path::to_path_buf).context("a profile stands in the target directory")
+    profile_directory()?.parent().map(Path::to_path_buf).context("the profile directory has no parent")
 }
 
-/// Held while something is built: some runners start test programs side by side.
+/// Locks builds: some runners run test programs at the same time.
 ///
 /// # Errors
-/// When the lock file cannot be made.
+/// When the lock file cannot be created or locked.
 pub fn lock() -> Result<File> {
     let file = File::create(target_directory()?.join("kcov-tests.lock"))?;
     file.lock()?;

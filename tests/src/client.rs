@@ -1,5 +1,5 @@
-//! The C clients: compiled into the target directory when their source is newer, static so that they run in
-//! any root.
+//! Builds the C clients into the target directory when their source is newer, statically linked so that they
+//! run in any root directory.
 
 use crate::binaries::{lock, target_directory, workspace};
 use anyhow::{Context, Result, ensure};
@@ -9,16 +9,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::SystemTime;
 
-/// Folders with the sources, relative to the root of the tree.
+/// Folders with sources of clients, relative to the root of the tree.
 const SOURCES: [&str; 3] = ["tests/clients", "tests/conformance", "deploy/examples/handler"];
 /// Folders with handlers in C.
 const LIBRARIES: [&str; 2] = ["tests/handlers", "worker/examples"];
 const FLAGS: [&str; 8] = ["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-static", "-pthread"];
 
-/// The program built of `NAME.c`.
+/// Builds the client `NAME.c` and returns the program.
 ///
 /// # Errors
-/// When there is no such source, no C compiler, or the source does not compile without a warning.
+/// When there is no such source, no C compiler, or the source does not compile without warnings.
 pub fn client(name: &str) -> Result<PathBuf> {
     let source = source(name)?;
     let directory = target_directory()?.join("kcov-clients");
@@ -31,7 +31,7 @@ pub fn client(name: &str) -> Result<PathBuf> {
     Ok(program)
 }
 
-/// The library with a handler built of `NAME.c`, from `tests/handlers` or the examples.
+/// Builds the handler library `NAME.c`, from `tests/handlers` or the examples.
 ///
 /// # Errors
 /// As [`client`].
@@ -42,7 +42,7 @@ pub fn library(name: &str) -> Result<PathBuf> {
     library_with(name, "", flags)
 }
 
-/// The same with flags of its own; `variant` tells it from others.
+/// The same with other flags. `variant` is part of the file name.
 ///
 /// # Errors
 /// As [`client`].
@@ -72,10 +72,10 @@ fn source(name: &str) -> Result<PathBuf> {
         .with_context(|| format!("no client {file}"))
 }
 
-/// Whether `program` is newer than its source and every header beside that.
+/// Returns whether `program` is newer than its source and every header in the same folder.
 fn is_newer(program: &Path, source: &Path) -> Result<bool> {
     let Ok(built) = fs::metadata(program).and_then(|meta| meta.modified()) else { return Ok(false) };
-    let folder = source.parent().context("a source stands in a folder")?;
+    let folder = source.parent().context("the source has no folder")?;
     let mut newest = modified(source)?;
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();

@@ -1,5 +1,5 @@
-//! Words in a file that a client maps (`control.h`): the test and the client act in an agreed order without a
-//! system call of the client, so that nothing of the agreement is traced.
+//! Words in a file that a client maps (`control.h`). Through them the test and the client act in an agreed
+//! order without a system call of the client, so that the agreement is not traced.
 
 use anyhow::{Result, ensure};
 use std::fs::{File, OpenOptions};
@@ -17,7 +17,7 @@ pub struct Control {
 }
 
 impl Control {
-    /// Makes the file, all words 0.
+    /// Creates the file with all words 0.
     ///
     /// # Errors
     /// Those of the file system.
@@ -33,12 +33,12 @@ impl Control {
         &self.path
     }
 
-    /// Word `index`; a torn read cannot be: the word is aligned and within one page.
+    /// Reads word `index`. The read is never torn: the word is aligned and within one page.
     ///
     /// # Errors
     /// Those of the file system, or an index outside the page.
     pub fn get(&self, index: u64) -> Result<u64> {
-        ensure!(index < BYTES / 8, "word {index} lies outside the page");
+        ensure!(index < BYTES / 8, "word {index} is outside the page");
         let mut word = [0; 8];
         self.file.read_exact_at(&mut word, index * 8)?;
         Ok(u64::from_ne_bytes(word))
@@ -49,7 +49,7 @@ impl Control {
     /// # Errors
     /// As [`Control::get`].
     pub fn set(&self, index: u64, value: u64) -> Result<()> {
-        ensure!(index < BYTES / 8, "word {index} lies outside the page");
+        ensure!(index < BYTES / 8, "word {index} is outside the page");
         self.file.write_all_at(&value.to_ne_bytes(), index * 8)?;
         Ok(())
     }

@@ -1,57 +1,57 @@
-//! What `kcov-broker cover --json FILE` writes.
+//! The output of `kcov-broker cover --json FILE`.
 
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
-/// So many of so many.
+/// Coverage points of something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub struct Tally {
-    /// Reached.
+    /// Points that were reached.
     pub covered: usize,
-    /// All.
+    /// All points.
     pub coverable: usize,
 }
 
 /// A function.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Function {
-    /// Its name.
+    /// Name of the function.
     pub name: String,
-    /// Its points.
+    /// Points of the function.
     pub points: Tally,
 }
 
 /// A source file.
 #[derive(Clone, Debug, Deserialize)]
 pub struct SourceFile {
-    /// Its path.
+    /// Path of the file.
     pub path: String,
-    /// Its functions.
+    /// Functions in the file.
     pub functions: Vec<Function>,
     /// Points by line.
     pub lines: BTreeMap<u32, Tally>,
 }
 
-/// The whole.
+/// The whole report.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Coverage {
-    /// The files.
+    /// Source files.
     pub files: Vec<SourceFile>,
-    /// Marks that are no points of the handlers.
+    /// Records that match no coverage point of the handlers.
     pub others: Others,
 }
 
-/// See [`Coverage::others`].
+/// Records that match no coverage point of the handlers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub struct Others {
     /// Explicit ids.
     pub ids: u64,
-    /// The rest.
+    /// All others.
     pub unknown: u64,
 }
 
 impl Coverage {
-    /// The names of the functions that were reached, without the path to them, in order.
+    /// Sorted names of the functions that were reached, without their module paths.
     #[must_use]
     pub fn reached(&self) -> Vec<&str> {
         let functions = self.files.iter().flat_map(|file| &file.functions);

@@ -1,19 +1,19 @@
-//! The log of a run, written with `--log-format json`: one object a line, between lines of the command's own.
+//! The log of a run with `--log-format json`: one object a line, between lines of the command's output.
 
 use serde_json::{Map, Value};
 
-/// One line of the log that has a field `event`.
+/// One line of the log with a field `event`.
 #[derive(Clone, Debug)]
 pub struct Event {
     fields: Map<String, Value>,
 }
 
 impl Event {
-    /// The event of one line, or `None` for a line that is none.
+    /// Parses one line. Returns `None` if it is not an event.
     #[must_use]
     pub fn parse(line: &str) -> Option<Self> {
         let Ok(Value::Object(mut line)) = serde_json::from_str(line) else { return None };
-        // The subscriber's own layout nests the fields, its flattened one does not.
+        // The default layout of the subscriber nests the fields, the flattened layout does not.
         let fields = match line.remove("fields") {
             Some(Value::Object(fields)) => fields,
             _ => line,
@@ -27,13 +27,13 @@ impl Event {
         log.lines().filter_map(Event::parse).collect()
     }
 
-    /// What happened.
+    /// Name of the event.
     #[must_use]
     pub fn name(&self) -> &str {
         self.fields.get("event").and_then(Value::as_str).unwrap_or_default()
     }
 
-    /// A field as plain text: strings without quotes, numbers in decimal; `None` when it is absent or null.
+    /// A field as plain text: strings without quotes, numbers in decimal; `None` if it is absent or null.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<String> {
         match self.fields.get(name)? {
@@ -43,7 +43,7 @@ impl Event {
         }
     }
 
-    /// A field that is a number; 0 when it is none.
+    /// A numeric field; 0 if it is absent or not a number.
     #[must_use]
     pub fn number(&self, name: &str) -> u64 {
         self.fields.get(name).and_then(Value::as_u64).unwrap_or_default()

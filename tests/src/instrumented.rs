@@ -1,11 +1,11 @@
-//! The handler `branches`, with the function in it compiled by each compiler that instruments.
+//! The handler `branches`, with its function compiled by each compiler that can instrument.
 
 use crate::binaries::workspace;
 use anyhow::{Context, Result, ensure};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A compiler, with what it is asked to do.
+/// A compiler and its instrumentation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Compiler {
     /// gcc: `trace-pc`.
@@ -22,7 +22,7 @@ impl Compiler {
     /// All of them.
     pub const ALL: [Compiler; 4] = [Compiler::Gcc, Compiler::Clang, Compiler::ClangCalls, Compiler::Rustc];
 
-    /// The source of a function: `decide`, of branches, or `widths`.
+    /// Source of a function: `decide`, which has branches, or `widths`.
     #[must_use]
     pub fn source(self, function: &str) -> PathBuf {
         handlers().join(function).with_extension(if self == Compiler::Rustc { "rs" } else { "c" })
@@ -48,10 +48,11 @@ impl Compiler {
         }
     }
 
-    /// Builds the library in `folder`: the function instrumented, with these flags besides, the handler around it not.
+    /// Builds the library in `folder`: the function instrumented and with the flags `more`, the handler
+    /// around it without either.
     ///
     /// # Errors
-    /// When a compiler is missing or refuses.
+    /// When a compiler is missing or fails.
     pub fn library(self, folder: &Path, function: &str, more: &[&str]) -> Result<PathBuf> {
         let object = folder.join("function.o");
         let (compiler, flags) = self.command();
@@ -61,7 +62,7 @@ impl Compiler {
     }
 }
 
-/// The library of the handler, around a function in an object file or an archive, linked with these flags besides.
+/// Links the handler with a function in an object file or archive, with the flags `more`.
 ///
 /// # Errors
 /// As [`Compiler::library`].
@@ -78,10 +79,10 @@ fn handlers() -> PathBuf {
     workspace().join("tests/handlers")
 }
 
-/// Runs a command that is to succeed; its standard output.
+/// Runs a command that must succeed. Returns its standard output.
 ///
 /// # Errors
-/// When it cannot be started or fails, with what it said.
+/// When it cannot be started or fails; the message has its standard error.
 pub fn succeed(command: &mut Command) -> Result<String> {
     let output = command.output().with_context(|| format!("start of {command:?}"))?;
     let said = String::from_utf8_lossy(&output.stderr);

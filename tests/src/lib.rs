@@ -1,31 +1,32 @@
-//! Harness of the tests that run the product as its users do: `kcov-broker run -- COMMAND`, C clients of the
-//! KCOV device as COMMAND, and only what an operator can see (exit status, output, report, log, `/proc`) as
-//! evidence.
+//! Harness of the tests. It runs the product as its users do: `kcov-broker run -- COMMAND`, with C clients of
+//! the KCOV device as COMMAND. Tests judge only by what an operator can see: exit status, output, report,
+//! log, `/proc`.
 //!
-//! | module | holds |
+//! | module | purpose |
 //! |---|---|
-//! | [`binaries`] | the programs under test, built once a test program |
-//! | [`mod@client`] | the C clients of `tests/clients` and `tests/conformance`, compiled once a test program |
-//! | [`instrumented`], [`package`] | handlers built by each compiler, packages with a worker program of their own |
-//! | [`session`] | a directory with links to the programs: by them the processes of one run are known |
-//! | [`run`], [`outcome`] | starts a run, waits with a deadline, and what it left behind |
-//! | [`ordinary`] | runs of a user who is not root |
-//! | [`service`] | starts a service with a configuration, and gives it an operator's orders |
+//! | [`binaries`] | the programs under test, built once for each test program |
+//! | [`mod@client`] | the C clients of `tests/clients` and `tests/conformance`, compiled once for each test
+//! program |
+//! | [`instrumented`], [`package`] | handlers built by each compiler; packages with a worker program |
+//! | [`session`] | a directory with links to the programs, which identify the processes of one run |
+//! | [`run`], [`outcome`] | starts a run and waits for it with a deadline; its results |
+//! | [`ordinary`] | runs of an ordinary user |
+//! | [`service`] | starts a service with a configuration and sends it an operator's orders |
 //! | [`process`] | processes as `/proc` shows them |
-//! | [`realtime`] | work that has to be done on time on a busy machine |
-//! | [`coverage`] | what `kcov-broker cover` says of a run |
-//! | [`steps`] | a process driven from one system call to the next, and killed there |
+//! | [`realtime`] | work that must run on time on a busy machine |
+//! | [`coverage`] | the coverage report of `kcov-broker cover` |
+//! | [`steps`] | drives a process from one system call to the next and kills it at one of them |
 //! | [`control`] | words shared with a client, so that both act in an agreed order |
-//! | [`live`] | what the live view shows of a run |
-//! | [`report`], [`event`] | the report at the end of a run, and its log |
+//! | [`live`] | the output of the live view |
+//! | [`report`], [`event`] | the report and the log of a run |
 //! | [`terminal`] | a pseudo-terminal with a session on it |
 //! | [`soak`] | random tenants against long-lived brokers, the program `kcov-soak` |
 //! | [`transcript`] | transcripts of the conformance program, compared point by point |
 //!
-//! Invariants: nothing waits without a deadline; a session that ends, by success or by panic, leaves none of
-//! its processes alive; no test judges by how fast something was, deadlines are there to end what hangs.
+//! Invariants: nothing waits without a deadline. A session that ends, by success or panic, leaves none of its
+//! processes alive. No test judges by speed; deadlines only end what hangs.
 //!
-//! The tests need root, because the broker does. Without it they fail; they are never skipped.
+//! The tests need root because the broker does. Without root they fail; they are never skipped.
 #![forbid(unsafe_code)]
 
 pub mod binaries;
@@ -57,7 +58,7 @@ pub use run::{Run, Running};
 pub use session::Session;
 pub use wait::until;
 
-/// Whether the long variants of the tests were asked for (`KCOV_LONG=1`, `deploy/test --long`).
+/// Returns whether the long variants of the tests are enabled (`KCOV_LONG=1`, `deploy/test --long`).
 #[must_use]
 pub fn long() -> bool {
     std::env::var_os("KCOV_LONG").is_some_and(|value| value == "1")

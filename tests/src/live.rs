@@ -1,4 +1,4 @@
-//! What `kcov-broker status --json` shows, and the segments that it reads.
+//! The output of `kcov-broker status --json`, and the segments that it reads.
 
 use crate::process::Process;
 use crate::report::Bucket;
@@ -12,10 +12,10 @@ use std::process::Command;
 use std::time::Duration;
 
 const WITHIN: Duration = Duration::from_secs(60);
-/// Where segments are.
+/// Directory of the segments.
 pub const DIRECTORY: &str = "/dev/shm";
 
-/// A tenant, as far as tests look at it.
+/// A tenant, with the fields that tests use.
 #[derive(Clone, Debug, Deserialize)]
 #[expect(missing_docs, reason = "the names of the product's own fields")]
 pub struct Tenant {
@@ -59,16 +59,16 @@ pub struct Pids {
     pub workers: Vec<i32>,
 }
 
-/// A file that is no segment.
+/// A file that is not a segment.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Refused {
-    /// Its name.
+    /// Name of the file.
     pub segment: String,
-    /// Why not.
+    /// Reason of the refusal.
     pub reason: String,
 }
 
-/// All that `status --json` prints.
+/// The whole output of `status --json`.
 #[derive(Clone, Debug, Deserialize)]
 #[expect(missing_docs, reason = "the names of the product's own fields")]
 pub struct Status {
@@ -77,7 +77,7 @@ pub struct Status {
 }
 
 impl Status {
-    /// What is shown now, of all users.
+    /// Reads the status of all users' tenants.
     ///
     /// # Errors
     /// When the command fails.
@@ -85,7 +85,7 @@ impl Status {
         Self::by(Command::new(session.path("kcov-broker")))
     }
 
-    /// What `command`, which is `kcov-broker` under whatever rights, shows.
+    /// Reads the status with `command`, a `kcov-broker` with any privileges.
     ///
     /// # Errors
     /// When the command fails.
@@ -102,17 +102,17 @@ impl Status {
         self.tenants.iter().find(|tenant| tenant.segment == segment)
     }
 
-    /// Why this file is refused.
+    /// The reason for which this file was refused.
     #[must_use]
     pub fn refusal(&self, segment: &str) -> Option<&str> {
         self.refused.iter().find(|refused| refused.segment == segment).map(|refused| refused.reason.as_str())
     }
 }
 
-/// The tenant of `session`, as soon as it is shown and `holds`.
+/// Waits until the tenant of `session` is shown and `holds` accepts it, and returns it.
 ///
 /// # Errors
-/// When that does not come.
+/// When that does not happen in time.
 pub fn shown(session: &Session, holds: impl Fn(&Tenant) -> bool) -> Result<Tenant> {
     let mut last = None;
     let found = until("the tenant to be shown as expected", WITHIN, || {
@@ -124,7 +124,7 @@ pub fn shown(session: &Session, holds: impl Fn(&Tenant) -> bool) -> Result<Tenan
     found.with_context(|| format!("last: {last:#?}"))
 }
 
-/// The file of a segment.
+/// Path of a segment.
 #[must_use]
 pub fn path(segment: &str) -> PathBuf {
     Path::new(DIRECTORY).join(segment)
@@ -135,13 +135,13 @@ pub fn path(segment: &str) -> PathBuf {
 /// # Errors
 /// When it stays.
 pub fn gone(segment: &str) -> Result<()> {
-    until("the end of the segment", WITHIN, || fs::symlink_metadata(path(segment)).is_err().then_some(()))
+    until("the segment to be removed", WITHIN, || fs::symlink_metadata(path(segment)).is_err().then_some(()))
 }
 
 /// Calls of getppid that a [`Client`] makes.
 pub const CALLS: u64 = 700;
 
-/// A run of `live_counts`, which waits when it has done all that it does.
+/// A run of `live_counts`, which makes its calls and then waits.
 #[derive(Debug)]
 pub struct Client {
     /// The run.
@@ -150,10 +150,10 @@ pub struct Client {
 }
 
 impl Client {
-    /// Starts it, and waits until all is done.
+    /// Starts the run, and waits until the client has made its calls.
     ///
     /// # Errors
-    /// When it does not start.
+    /// When the run does not start.
     pub fn start(options: &[&str]) -> Result<Self> {
         const READY: u64 = 1;
         let session = Session::new()?;
@@ -166,27 +166,27 @@ impl Client {
         Ok(Client { running, control })
     }
 
-    /// Its tenant, with all its calls counted.
+    /// Returns its tenant once all calls are counted.
     ///
     /// # Errors
-    /// When that does not come.
+    /// When that does not happen in time.
     pub fn settled(&self) -> Result<Tenant> {
-        // Besides: an exec, two opens, three requests, two mappings.
+        // The other calls: an exec, two opens, three requests, two mappings.
         shown(&self.running.session, |tenant| {
             tenant.notifications_by_kind["trace"] == CALLS && tenant.notifications >= CALLS + 8
         })
     }
 
-    /// Has it go on, and waits for the end of the run.
+    /// Lets the client go on, and waits for the end of the run.
     ///
     /// # Errors
-    /// When that does not come.
+    /// When the run does not end in time.
     pub fn outcome(self) -> Result<Outcome> {
         self.control.set(0, 1)?;
         self.running.finish()
     }
 
-    /// The same, for a run that is to end well.
+    /// The same for a run that must succeed.
     ///
     /// # Errors
     /// When it does not.
@@ -198,18 +198,18 @@ impl Client {
 /// A file in the directory of segments, removed on drop.
 #[derive(Debug)]
 pub struct Planted {
-    /// Its name.
+    /// Name of the file.
     pub segment: String,
 }
 
 impl Planted {
-    /// A name of this process's own, as if of user `uid`.
+    /// Makes a name that is unique to this process, for a segment of the user `uid`.
     #[must_use]
     pub fn name(uid: u32, what: &str) -> Self {
         Planted { segment: format!("kcov-broker.{uid}.test-{}-{what}", std::process::id()) }
     }
 
-    /// Its path.
+    /// Path of the file.
     #[must_use]
     pub fn path(&self) -> PathBuf {
         path(&self.segment)
@@ -218,7 +218,7 @@ impl Planted {
 
 impl Drop for Planted {
     fn drop(&mut self) {
-        // One of the two is right, unless it is gone.
+        // It is a file or a directory, or it is gone.
         let _ = fs::remove_file(self.path());
         let _ = fs::remove_dir(self.path());
     }

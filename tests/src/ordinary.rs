@@ -1,4 +1,4 @@
-//! Runs of an ordinary user, with a broker of his own.
+//! Runs of an ordinary user with their own broker.
 
 use crate::run::Run;
 use crate::session::Session;
@@ -9,11 +9,11 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 use std::time::Duration;
 
-/// A user that no system hands out, where the programs are nobody's in particular.
+/// A uid that no system assigns, used if root owns the programs.
 pub const NOBODY_IN_PARTICULAR: u32 = 61_234;
 const WITHIN: Duration = Duration::from_secs(60);
 
-/// Whose runs these are: the owner of the programs, who may lie in his home.
+/// Returns the user of these runs: the owner of the programs, which may be in that user's home.
 ///
 /// # Errors
 /// When there are no programs.
@@ -22,7 +22,7 @@ pub fn user() -> Result<u32> {
     Ok(if owner == 0 { NOBODY_IN_PARTICULAR } else { owner })
 }
 
-/// Makes a file the user's.
+/// Gives a file to the user.
 ///
 /// # Errors
 /// As `chown(2)`.
@@ -30,10 +30,10 @@ pub fn own(path: &Path) -> Result<()> {
     Ok(chown(path, Some(user()?), Some(user()?))?)
 }
 
-/// A session whose files are the user's.
+/// Makes a session whose files belong to the user.
 ///
 /// # Errors
-/// When he may not go there.
+/// When the user may not enter its directory.
 pub fn session() -> Result<Session> {
     let (session, user) = (Session::new()?, user()?);
     own(session.directory())?;
@@ -48,7 +48,8 @@ pub fn session() -> Result<Session> {
     Ok(session)
 }
 
-/// The words in front of what the user runs; `env` looks for it, as `setpriv` would still do so as root.
+/// Words in front of a command that run it as the user. `env` looks the command up, as `setpriv` would still
+/// do so as root.
 ///
 /// # Errors
 /// As [`user`].
@@ -59,12 +60,12 @@ pub fn as_user() -> Result<Vec<OsString>> {
     Ok(words.map(OsString::from).collect())
 }
 
-/// The words as a command line has them.
+/// The words as one command line.
 pub fn words<W: AsRef<OsStr>>(words: &[W]) -> Vec<OsString> {
     words.iter().map(|word| word.as_ref().to_owned()).collect()
 }
 
-/// The user's run of `command` under a broker of his own.
+/// The user's run of `command` under a broker.
 ///
 /// # Errors
 /// As [`user`].

@@ -1,4 +1,4 @@
-//! What a run left behind.
+//! The results of a run.
 
 use crate::event::Event;
 use crate::report::Report;
@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
-/// See the module.
+/// The results of a run.
 #[derive(Debug)]
 pub struct Outcome {
     /// Exit status of the front.
@@ -19,7 +19,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Exit code; 128 + n for death by signal n, as a shell would put it.
+    /// Exit code; 128 + n for death by signal n, as in a shell.
     #[must_use]
     pub fn code(&self) -> i32 {
         let by_signal = || self.status.signal().map(|signal| 128 + signal);
@@ -40,13 +40,14 @@ impl Outcome {
         Event::all(&self.stderr)
     }
 
-    /// Asserts that the command ended with 0, that no worker crashed and that nothing is left in the broker.
+    /// Asserts that the command ended with status 0, that no worker crashed and that nothing is left in the
+    /// broker.
     ///
     /// # Errors
     /// When the broker left no report.
     ///
     /// # Panics
-    /// When it is otherwise.
+    /// When an assertion fails.
     #[track_caller]
     pub fn assert_sound(&self) -> Result<&Report> {
         assert_eq!(self.code(), 0, "exit status\n{}\n{}", self.stdout, self.stderr);

@@ -1,4 +1,4 @@
-//! Packages outside of the workspace that bring a worker program of their own, as users make them.
+//! Packages outside the workspace with their own worker program, as users make them.
 
 use crate::binaries::{directory, lock, target_directory, workspace};
 use crate::instrumented::succeed;
@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A package with the worker crate as its dependency.
+/// A package that depends on the worker crate.
 #[derive(Debug)]
 pub struct Package {
     folder: PathBuf,
@@ -16,10 +16,10 @@ pub struct Package {
 }
 
 impl Package {
-    /// In `folder`, of these files: their paths in it, and what is in them.
+    /// Creates the package in `folder` with these files, given by relative path and content.
     ///
     /// # Errors
-    /// When one cannot be written.
+    /// When a file cannot be written.
     pub fn new(folder: &Path, name: &str, files: &[(&str, &str)]) -> Result<Self> {
         let package = Package { folder: folder.join(name), name: name.to_owned() };
         let manifest = format!(
@@ -29,21 +29,21 @@ impl Package {
         );
         for (path, text) in [("Cargo.toml", manifest.as_str())].iter().chain(files) {
             let path = package.path(path);
-            fs::create_dir_all(path.parent().context("a file stands in a folder")?)?;
+            fs::create_dir_all(path.parent().context("the file has no folder")?)?;
             fs::write(path, text)?;
         }
-        // Versions that were tested, and that are here.
+        // The versions that were tested and that are available here.
         fs::copy(workspace().join("Cargo.lock"), package.path("Cargo.lock"))?;
         Ok(package)
     }
 
-    /// A path in it.
+    /// A path in the package.
     #[must_use]
     pub fn path(&self, path: &str) -> PathBuf {
         self.folder.join(path)
     }
 
-    /// Builds it as it is. Returns its program.
+    /// Builds the package without instrumentation. Returns its program.
     ///
     /// # Errors
     /// When it does not build.
@@ -51,7 +51,7 @@ impl Package {
         self.build_by(Command::new(cargo()))
     }
 
-    /// Builds it by `kcov-broker cargo`, which instruments its own code. Returns its program.
+    /// Builds the package by `kcov-broker cargo`, which instruments its own code. Returns its program.
     ///
     /// # Errors
     /// When it does not build.
@@ -63,10 +63,10 @@ impl Package {
 
     fn build_by(&self, mut command: Command) -> Result<PathBuf> {
         let target = built()?;
-        // Another package of this name is built to the same place.
+        // The next package of this name is built to the same path.
         let _building = lock()?;
         command.args(["build", "--offline", "--target-dir"]).arg(&target);
-        // The tests themselves may be run by a cargo that sets this.
+        // The cargo that runs the tests may set this.
         succeed(command.env("CARGO_PROFILE_DEV_DEBUG", "true").current_dir(&self.folder))?;
         let program = self.path("program");
         fs::copy(target.join("debug").join(&self.name), &program)?;
@@ -74,17 +74,17 @@ impl Package {
     }
 }
 
-/// The target directory of all such packages: their dependencies are built once.
+/// The target directory that all such packages share: their dependencies are built once.
 ///
 /// # Errors
-/// When it cannot be made.
+/// When it cannot be created.
 pub fn built() -> Result<PathBuf> {
     let directory = target_directory()?.join("packages");
     fs::create_dir_all(&directory)?;
     Ok(directory)
 }
 
-/// Has a command find the cargo that runs the tests: the user's own, where root has none.
+/// Lets a command find the cargo that runs the tests, as root may have none in its `PATH`.
 ///
 /// # Errors
 /// When the folder of cargo cannot be in `PATH`.

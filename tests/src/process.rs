@@ -1,16 +1,16 @@
-//! Processes as `/proc` shows them. Any of them may end between two looks: that is `None`, never an error.
+//! Processes as `/proc` shows them. A process may end at any time: the result is then `None`, never an error.
 
 use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// A process by its number. The number may be taken by another one once the process is gone.
+/// A process by its pid. Another process may get the same pid after this one has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Process(pub i32);
 
 impl Process {
-    /// All processes but kernel threads and zombies.
+    /// All processes except kernel threads and zombies.
     #[must_use]
     pub fn all() -> Vec<Process> {
         let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
@@ -24,7 +24,7 @@ impl Process {
         PathBuf::from(format!("/proc/{}/{name}", self.0))
     }
 
-    /// Its program, by the path that it was started with; `None` for zombies.
+    /// Path of its program, as it was started; `None` for zombies.
     #[must_use]
     pub fn executable(self) -> Option<PathBuf> {
         fs::read_link(self.path("exe")).ok()
@@ -36,7 +36,7 @@ impl Process {
         Some(fs::read_to_string(self.path("comm")).ok()?.trim_end().to_owned())
     }
 
-    /// Whether its environment, as it was at its exec, has `entry` (`NAME=value`).
+    /// Returns whether its environment at its exec had `entry` (`NAME=value`).
     #[must_use]
     pub fn environment_has(self, entry: &str) -> bool {
         let Ok(environment) = fs::read(self.path("environ")) else { return false };
@@ -57,23 +57,23 @@ impl Process {
         self.status()?.get("PPid")?.parse().ok().map(Process)
     }
 
-    /// Its children, those that ended and that it has not reaped among them.
+    /// Its children, including zombies.
     #[must_use]
     pub fn children(self) -> Option<Vec<Process>> {
         let text = fs::read_to_string(self.path(&format!("task/{}/children", self.0))).ok()?;
         Some(text.split_whitespace().filter_map(|number| number.parse().ok().map(Process)).collect())
     }
 
-    /// Whether it lives, and has not merely not been reaped.
+    /// Returns whether it is alive and not a zombie.
     #[must_use]
     pub fn is_alive(self) -> bool {
         let stat = fs::read_to_string(self.path("stat")).unwrap_or_default();
-        // The name, in parentheses, may hold anything.
+        // The name, in parentheses, may contain anything.
         let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
         state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
     }
 
-    /// Where its descriptors lead.
+    /// Targets of its descriptors.
     #[must_use]
     pub fn descriptors(self) -> Option<Vec<PathBuf>> {
         let entries = fs::read_dir(self.path("fd")).ok()?;
@@ -92,19 +92,19 @@ impl Process {
         Some(text.lines().skip(1).filter_map(limit).collect())
     }
 
-    /// Owner of its files in `/proc`: root for a process that is not dumpable, whoever it runs as.
+    /// Owner of its files in `/proc`: always root for a process that is not dumpable.
     #[must_use]
     pub fn proc_owner(self) -> Option<u32> {
         fs::metadata(self.path("status")).ok().map(|meta| meta.uid())
     }
 
-    /// Whether it runs a program under `directory`.
+    /// Returns whether it runs a program under `directory`.
     #[must_use]
     pub fn runs_from(self, directory: &Path) -> bool {
         self.executable().is_some_and(|path| path.starts_with(directory))
     }
 
-    /// Whether `ancestor` is among its parents.
+    /// Returns whether `ancestor` is its parent or a parent of its parents.
     #[must_use]
     pub fn descends_from(self, ancestor: Process) -> bool {
         let mut process = self;

@@ -1,4 +1,4 @@
-//! Work that has to be done on time on a machine that is busy.
+//! Work that must run on time on a busy machine.
 
 use anyhow::Result;
 use nix::unistd::gettid;
@@ -6,22 +6,22 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Runs `work` on a thread of its own which the kernel lets run before all ordinary ones (`SCHED_FIFO`, at its lowest
-/// priority). Where that may not be, it runs as any other, and standard output says so.
+/// Runs `work` on a thread with real-time scheduling (`SCHED_FIFO`, at its lowest priority). Where that is
+/// not permitted, the thread is an ordinary one, and a message on standard output says so.
 ///
 /// # Panics
 /// When `work` does.
 pub fn at_once<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     let urgent = || {
         if let Err(error) = prefer_this_thread() {
-            println!("the thread has no real-time priority, and may be late: {error}");
+            println!("the thread has no real-time priority and may be late: {error}");
         }
         work()
     };
     thread::scope(|scope| scope.spawn(urgent).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-/// By `chrt`: the call is in no safe binding.
+/// Uses `chrt`, as there is no safe binding of the call.
 fn prefer_this_thread() -> Result<()> {
     let mut command = Command::new("chrt");
     command.args(["--fifo", "--pid", "1", &gettid().to_string()]).stdin(Stdio::null());
@@ -31,17 +31,17 @@ fn prefer_this_thread() -> Result<()> {
     Ok(())
 }
 
-/// Ticks at a fixed distance, whatever is done in between: those that it takes too long for are left out.
+/// Ticks at a fixed interval. Ticks that pass while the caller is busy are skipped.
 #[derive(Debug)]
 pub struct Ticks {
     start: Instant,
     distance: Duration,
-    /// The last one.
+    /// Number of the last tick.
     tick: u32,
 }
 
 impl Ticks {
-    /// The first is `distance` from now.
+    /// The first tick is `distance` from now.
     #[must_use]
     pub fn every(distance: Duration) -> Self {
         Ticks { start: Instant::now(), distance, tick: 0 }

@@ -1,18 +1,18 @@
-//! The report that `kcov-broker run --report FILE` leaves at its end.
+//! The report that `kcov-broker run --report FILE` writes at its end.
 
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
-/// Counters of one run, of the broker's own process where not said otherwise.
+/// Counters of one run, those of processes for the broker's own process.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Report {
     /// Registry entries at the end.
     pub instances_live: u64,
     /// Opens of the device.
     pub instances_opened: u64,
-    /// Files of handlers' devices that exist still.
+    /// Open files of handlers' devices at the end.
     pub files_live: u64,
-    /// Files of handlers' devices ever opened.
+    /// Opens of handlers' devices.
     pub files_opened: u64,
     /// Bytes of arenas at the end.
     pub arena_bytes: u64,
@@ -20,41 +20,41 @@ pub struct Report {
     pub notifications: u64,
     /// Requests of workers to the broker.
     pub assists: u64,
-    /// The same by kind.
+    /// Notifications by kind.
     pub notifications_by_kind: BTreeMap<String, u64>,
-    /// How long they took.
+    /// Histogram of the time that notifications took.
     pub latency: Vec<Bucket>,
     /// Records written to areas.
     pub records: u64,
     /// Records dropped because an area was full.
     pub records_lost: u64,
-    /// Workers that ended without being told to.
+    /// Workers that ended unexpectedly.
     pub worker_crashes: u64,
-    /// Workers started, replacements among them.
+    /// Workers started, including replacements.
     pub workers_started: u64,
-    /// Calls that were handled once more.
+    /// Calls that were retried.
     pub retries: u64,
-    /// Zygotes that followed one that died.
+    /// Zygotes started in place of one that died.
     pub zygote_restarts: u64,
-    /// What was refused over a quota.
+    /// Requests refused over a quota.
     pub quota_refusals: u64,
-    /// The same by quota.
+    /// Refused requests by quota.
     pub quota_refusals_by_quota: BTreeMap<String, u64>,
-    /// Workers that had to wait for their start.
+    /// Workers whose start was delayed.
     pub starts_delayed: u64,
-    /// Artifacts that were written.
+    /// Artifacts written.
     pub artifacts: u64,
-    /// Crashes that left none, as there was no room.
+    /// Crashes without an artifact because there was no room.
     pub artifacts_refused: u64,
     /// Remote handles registered at the end.
     pub handles_live: u64,
     /// Threads known to the registry at the end.
     pub tasks_live: u64,
-    /// Descriptors open when the broker had started.
+    /// Open descriptors after the start.
     pub open_fds_start: u64,
-    /// Descriptors open at the end.
+    /// Open descriptors at the end.
     pub open_fds_end: u64,
-    /// Resident set when the broker had started, KiB.
+    /// Resident set after the start, KiB.
     pub rss_start_kib: u64,
     /// Resident set at the end, KiB.
     pub rss_end_kib: u64,
@@ -63,9 +63,9 @@ pub struct Report {
 /// A bucket of a histogram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub struct Bucket {
-    /// Nanoseconds that its times are below; none for the last.
+    /// Upper bound in nanoseconds, exclusive; none for the last bucket.
     pub below_ns: Option<u64>,
-    /// How many they are.
+    /// Number of times in the bucket.
     pub count: u64,
 }
 
@@ -73,7 +73,7 @@ impl Report {
     /// Asserts that nothing of the tenant is left in the broker.
     ///
     /// # Panics
-    /// When something is.
+    /// When something is left.
     #[track_caller]
     pub fn assert_nothing_left(&self) {
         assert_eq!(self.instances_live, 0, "registry entries left: {self:?}");

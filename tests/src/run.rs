@@ -1,4 +1,5 @@
-//! One run: `kcov-broker run [OPTIONS] -- COMMAND ARGS`, the same by `cover`, or COMMAND alone to compare with.
+//! One run: `kcov-broker run [OPTIONS] -- COMMAND ARGS`, the same with `cover`, or only COMMAND for
+//! comparison.
 
 use crate::control::Control;
 use crate::outcome::Outcome;
@@ -14,12 +15,13 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 
-/// Ends what hangs. Generous: a run of a second may take half a minute on a machine that compiles meanwhile.
+/// Deadline of a run that hangs. Generous: a run of a second may take half a minute while the machine
+/// compiles.
 const WITHIN: Duration = Duration::from_secs(120);
-/// What the broker may take to end after the last process of the command.
+/// Deadline of the broker's end after the last process of the command.
 const END_WITHIN: Duration = Duration::from_secs(30);
 
-/// A run to be started.
+/// The settings of a run.
 #[derive(Clone, Debug)]
 pub struct Run {
     command: Vec<OsString>,
@@ -34,7 +36,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// Runs `command`, the program and its arguments.
+    /// A run of `command`, the program and its arguments.
     pub fn new<I: IntoIterator<Item: Into<OsString>>>(command: I) -> Self {
         Run {
             command: command.into_iter().map(Into::into).collect(),
@@ -49,60 +51,60 @@ impl Run {
         }
     }
 
-    /// Runs `script` by bash.
+    /// A run of `script` by bash.
     #[must_use]
     pub fn bash(script: &str) -> Self {
         Run::new(["bash", "-c", script])
     }
 
-    /// The calls that are traced.
+    /// Sets the calls to trace.
     #[must_use]
     pub fn trace(self, profile: &str) -> Self {
         self.option("--trace").option(profile)
     }
 
-    /// By `kcov-broker cover` and not `run`.
+    /// Runs `kcov-broker cover` instead of `run`.
     #[must_use]
     pub fn covered(mut self) -> Self {
         self.verb = "cover";
         self
     }
 
-    /// One more word of options to `kcov-broker run`.
+    /// Adds one word to the options of `kcov-broker run`.
     #[must_use]
     pub fn option(mut self, word: &str) -> Self {
         self.options.push(word.into());
         self
     }
 
-    /// With the log in JSON, for [`Outcome::events`]: its warnings, or more with `-v` and `-vv`.
+    /// Logs in JSON, for [`Outcome::events`]: warnings, or more with `-v` and `-vv`.
     #[must_use]
     pub fn logged(self) -> Self {
         self.option("--log-format").option("json")
     }
 
-    /// One more variable of the environment.
+    /// Adds a variable to the environment.
     #[must_use]
     pub fn env(mut self, name: &str, value: impl Into<OsString>) -> Self {
         self.environment.push((name.into(), value.into()));
         self
     }
 
-    /// The working directory.
+    /// Sets the working directory.
     #[must_use]
     pub fn directory(mut self, path: impl Into<PathBuf>) -> Self {
         self.directory = Some(path.into());
         self
     }
 
-    /// What stands on standard input; nothing by default.
+    /// Sets standard input, which is empty by default.
     #[must_use]
     pub fn input(mut self, bytes: &[u8]) -> Self {
         self.input = bytes.to_vec();
         self
     }
 
-    /// The deadline of the whole run.
+    /// Sets the deadline of the whole run.
     #[must_use]
     pub fn within(mut self, within: Duration) -> Self {
         self.within = within;
@@ -116,25 +118,26 @@ impl Run {
         self
     }
 
-    /// Runs the broker as root of a user namespace in which nobody else is: as an ordinary user.
+    /// Runs the broker as root of a user namespace that maps no other user, and so as an ordinary user.
     #[must_use]
     pub fn rootless(mut self) -> Self {
         self.rootless = true;
         self
     }
 
-    /// Starts it.
+    /// Starts the run in a new session.
     ///
     /// # Errors
-    /// When the session or the front process cannot be made.
+    /// When the session cannot be created or the front cannot be started.
     pub fn start(&self) -> Result<Running> {
         self.start_in(Session::new()?)
     }
 
-    /// Starts it in a session that was made before, for what the command needs to be told of it.
+    /// Starts the run in `session`, which the caller has created, so that the command line can name its
+    /// paths.
     ///
     /// # Errors
-    /// When the front process cannot be made.
+    /// When the front cannot be started.
     pub fn start_in(&self, session: Session) -> Result<Running> {
         fs::write(session.path("stdin"), &self.input)?;
         let mut command = self.line(&session)?;
@@ -152,7 +155,7 @@ impl Run {
     /// The command line in `session`.
     ///
     /// # Errors
-    /// For a bare run of nothing.
+    /// For a bare run without a command.
     pub fn line(&self, session: &Session) -> Result<Command> {
         if self.bare {
             let (program, arguments) = self.command.split_first().context("a bare run needs a command")?;
@@ -173,10 +176,10 @@ impl Run {
         Ok(command)
     }
 
-    /// Starts it and waits for its end.
+    /// Starts the run and waits for its end.
     ///
     /// # Errors
-    /// When it does not start, or not end in time.
+    /// When it does not start, or does not end in time.
     pub fn output(&self) -> Result<Outcome> {
         self.start()?.finish()
     }
@@ -192,7 +195,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// The process that a shell would see: the front.
+    /// The front: the process that a shell would see.
     #[must_use]
     pub fn front(&self) -> Process {
         Process(self.child.id().cast_signed())
@@ -201,37 +204,37 @@ impl Running {
     /// Sends `signal` to the front.
     ///
     /// # Errors
-    /// When it is gone.
+    /// When the front is gone.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         Ok(kill(Pid::from_raw(self.front().0), signal)?)
     }
 
-    /// Waits for the front alone; processes that the command left in the background may live on.
+    /// Waits only for the front; processes that the command left in the background may live on.
     ///
     /// # Errors
-    /// When it does not end in time; the message tells what each process of the run was doing.
+    /// When it does not end in time; the message says what each process of the run was doing.
     pub fn wait(&mut self) -> Result<ExitStatus> {
         let child = &mut self.child;
-        let ended = until("the end of the run", self.within, || child.try_wait().ok().flatten());
+        let ended = until("the run to end", self.within, || child.try_wait().ok().flatten());
         ended.with_context(|| self.state())
     }
 
-    /// Waits for the front, then for the end of the broker and all its processes.
+    /// Waits for the front, then for the broker and all its processes.
     ///
     /// # Errors
-    /// When either does not end in time.
+    /// When one of them does not end in time.
     pub fn finish(mut self) -> Result<Outcome> {
         let status = self.wait()?;
         let session = &self.session;
-        let gone = until("the end of the broker's processes", END_WITHIN, || {
+        let gone = until("the broker's processes to end", END_WITHIN, || {
             session.own_processes().is_empty().then_some(())
         });
         gone.with_context(|| self.state())?;
         let text = |name: &str| fs::read(self.session.path(name));
-        // Empty: made at the start, and the command did not run.
+        // Created at the start, and empty if the command did not run.
         let report = match text("report") {
             Ok(bytes) if !bytes.is_empty() => {
-                Some(serde_json::from_slice(&bytes).context("the report is no report")?)
+                Some(serde_json::from_slice(&bytes).context("the report is not valid")?)
             }
             _ => None,
         };
@@ -246,15 +249,17 @@ impl Running {
     /// Waits until word `index` of the client is at least `value`.
     ///
     /// # Errors
-    /// When that does not come in time, or the run ends first; the message tells what was printed.
+    /// When that does not happen in time, or the run ends first; the message has the output.
     pub fn reach(&mut self, control: &Control, index: u64, value: u64) -> Result<u64> {
         let child = &mut self.child;
         let what = format!("word {index} of the client to be {value}");
         let reached = until(&what, self.within, || {
-            // Before the word: what a client did last is seen after it ended.
+            // Before the word is read, so that the last write of a client that has ended is seen.
             let ended = child.try_wait().ok().flatten();
             match (control.get(index), ended) {
-                (Ok(word), Some(ended)) if word < value => Some(Err(anyhow!("{ended}, in vain: {what}"))),
+                (Ok(word), Some(ended)) if word < value => {
+                    Some(Err(anyhow!("the run ended ({ended}) while waiting for {what}")))
+                }
                 (Ok(word), None) if word < value => None,
                 (word, _) => Some(word),
             }
@@ -270,7 +275,7 @@ impl Running {
 
     /// What each process of the run is doing, and the end of its standard error.
     fn state(&self) -> String {
-        let mut state = String::from("processes (number, name, state, system call and arguments):\n");
+        let mut state = String::from("processes (pid, name, state, system call and arguments):\n");
         for process in self.session.processes() {
             let call = fs::read_to_string(format!("/proc/{}/syscall", process.0)).unwrap_or_default();
             let condition = process.status().and_then(|mut status| status.remove("State"));
@@ -285,7 +290,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.session.kill();
-        // Reaps the front; it is dead, or was reaped before.
+        // Reaps the front, which is dead or was reaped before.
         let _ = self.child.wait();
     }
 }

@@ -1,4 +1,4 @@
-//! A service: `kcov-broker serve` with a configuration, in a session of its own, and an operator beside it.
+//! A service: `kcov-broker serve` with a configuration, in a session of its own, and its operator.
 
 use crate::control::Control;
 use crate::process::Process;
@@ -15,41 +15,41 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
-/// Ends what hangs.
+/// Deadline of anything that hangs.
 const WITHIN: Duration = Duration::from_secs(120);
 
-/// A tenant as `tenant list --json` tells it.
+/// A tenant as `tenant list --json` shows it.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Tenant {
     /// Its name.
     pub name: String,
-    /// What it is at.
+    /// Its state.
     pub state: String,
-    /// How long the last start took.
+    /// Duration of the last start, milliseconds.
     pub start_ms: Option<u64>,
-    /// How often it was started.
+    /// Number of starts.
     pub starts: u64,
-    /// Restarts in a row.
+    /// Consecutive restarts.
     pub restarts: u32,
-    /// Runs that failed.
+    /// Failed runs.
     pub failures: u64,
     /// Process id of its broker.
     pub broker: Option<i32>,
     /// uid of its workers.
     pub uid: Option<u32>,
-    /// Status of the last run.
+    /// Exit status of the last run.
     pub last_status: Option<u8>,
-    /// What went wrong.
+    /// The reason of the last failure.
     pub message: Option<String>,
-    /// How long ago the last run ended.
+    /// Time since the end of the last run, milliseconds.
     pub last_end_ms: Option<u64>,
-    /// How long that run lasted.
+    /// Duration of the last run, milliseconds.
     pub last_run_ms: Option<u64>,
-    /// Whether it is in the configuration.
+    /// Whether it is in the configuration file.
     pub configured: bool,
 }
 
-/// See the module. Dropping it kills what is left.
+/// A running service. Dropping it kills what is left.
 #[derive(Debug)]
 pub struct Service {
     /// Its session.
@@ -58,13 +58,13 @@ pub struct Service {
     prefix: Vec<OsString>,
 }
 
-/// What every tenant of the tests has: the mark of the session.
+/// Defaults of every tenant: they inherit the mark of the session.
 #[must_use]
 pub fn defaults() -> &'static str {
     "[defaults]\ninherit-environment = [\"KCOV_TESTS_SESSION\"]\n"
 }
 
-/// A section of a tenant.
+/// A `[[tenant]]` section.
 #[must_use]
 pub fn tenant<W: AsRef<OsStr>>(name: &str, command: &[W], keys: &str) -> String {
     let words: Vec<_> = command.iter().map(|word| format!("{:?}", word.as_ref().to_string_lossy())).collect();
@@ -72,19 +72,19 @@ pub fn tenant<W: AsRef<OsStr>>(name: &str, command: &[W], keys: &str) -> String 
 }
 
 impl Service {
-    /// Starts a service with these tenants, in a session of its own.
+    /// Starts a service with these tenants, in a new session.
     ///
     /// # Errors
-    /// When it does not serve.
+    /// When the service does not answer.
     pub fn start(tenants: &str) -> Result<Self> {
         Service::start_in(Session::new()?, tenants, &[], &[])
     }
 
-    /// Starts it in `session`, by the command `prefix` if there is one, with these variables in its environment, and
-    /// waits until it answers.
+    /// Starts the service in `session`, with the command `prefix` in front and these environment variables,
+    /// and waits until it answers.
     ///
     /// # Errors
-    /// When it does not serve.
+    /// When the service does not answer.
     pub fn start_in(
         session: Session,
         tenants: &str,
@@ -101,7 +101,7 @@ impl Service {
     fn answers(&mut self) -> Result<()> {
         let answers = until("the service to answer", WITHIN, || {
             if let Ok(Some(status)) = self.child.try_wait() {
-                return Some(Err(anyhow::anyhow!("it ended: {status}")));
+                return Some(Err(anyhow::anyhow!("the service ended: {status}")));
             }
             let listed = self.order(&["list"]).is_ok_and(|output| output.status.success());
             listed.then_some(Ok(()))
@@ -109,7 +109,7 @@ impl Service {
         answers.and_then(|answer| answer).with_context(|| self.log())
     }
 
-    /// Starts a second one with the same configuration and socket, which is to fail. Returns what it says.
+    /// Starts a second service with the same configuration and socket, which must fail. Returns its output.
     ///
     /// # Errors
     /// When it cannot be started.
@@ -123,7 +123,7 @@ impl Service {
         fs::read_to_string(self.session.path("log")).unwrap_or_default()
     }
 
-    /// The manager.
+    /// The manager process.
     #[must_use]
     pub fn manager(&self) -> Process {
         Process(self.child.id().cast_signed())
@@ -132,12 +132,12 @@ impl Service {
     /// Sends `signal` to the manager.
     ///
     /// # Errors
-    /// When it is gone.
+    /// When the manager is gone.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         Ok(kill(Pid::from_raw(self.manager().0), signal)?)
     }
 
-    /// Replaces the tenants of the configuration, without a word to the service.
+    /// Replaces the tenants in the configuration file, without notifying the service.
     ///
     /// # Errors
     /// Those of the file system.
@@ -151,7 +151,7 @@ impl Service {
         command
     }
 
-    /// What `kcov-broker tenant WORDS` does.
+    /// Runs `kcov-broker tenant WORDS`.
     ///
     /// # Errors
     /// When it cannot be started.
@@ -159,10 +159,10 @@ impl Service {
         Ok(self.operator(words).stdin(Stdio::null()).output()?)
     }
 
-    /// As [`order`](Self::order), which is to succeed. Returns its standard output.
+    /// Runs an [`order`](Self::order) that must succeed. Returns its standard output.
     ///
     /// # Errors
-    /// When it does not.
+    /// When it fails.
     pub fn ordered(&self, words: &[&str]) -> Result<String> {
         success(words, self.order(words)?).with_context(|| self.log())
     }
@@ -188,7 +188,7 @@ impl Service {
     /// All tenants.
     ///
     /// # Errors
-    /// When the service does not say.
+    /// When the service does not answer.
     pub fn list(&self) -> Result<Vec<Tenant>> {
         Ok(serde_json::from_str(&self.ordered(&["list", "--json"])?)?)
     }
@@ -196,15 +196,15 @@ impl Service {
     /// One tenant.
     ///
     /// # Errors
-    /// When there is none.
+    /// When there is no such tenant.
     pub fn tenant(&self, name: &str) -> Result<Tenant> {
         Ok(serde_json::from_str(&self.ordered(&["status", name, "--json"])?)?)
     }
 
-    /// Waits until a tenant is as `is` says.
+    /// Waits until `is` accepts the tenant.
     ///
     /// # Errors
-    /// When that does not come.
+    /// When that does not happen in time.
     pub fn wait(&self, name: &str, what: &str, mut is: impl FnMut(&Tenant) -> bool) -> Result<Tenant> {
         let found = until(&format!("{name} to be {what}"), WITHIN, || self.tenant(name).ok().filter(&mut is));
         found.with_context(|| format!("{:?}\n{}", self.tenant(name), self.log()))
@@ -213,7 +213,7 @@ impl Service {
     /// Waits until a tenant is in `state`.
     ///
     /// # Errors
-    /// When that does not come.
+    /// When that does not happen in time.
     pub fn wait_state(&self, name: &str, state: &str) -> Result<Tenant> {
         self.wait(name, state, |tenant| tenant.state == state)
     }
@@ -221,7 +221,7 @@ impl Service {
     /// Waits until word `index` of a client is at least `value`.
     ///
     /// # Errors
-    /// When that does not come.
+    /// When that does not happen in time.
     pub fn reach(&self, control: &Control, index: u64, value: u64) -> Result<u64> {
         let reached = until(&format!("word {index} of a client to be {value}"), WITHIN, || {
             control.get(index).ok().filter(|word| *word >= value)
@@ -229,10 +229,10 @@ impl Service {
         reached.with_context(|| self.log())
     }
 
-    /// Waits until no process of the session is left but the manager's.
+    /// Waits until the manager is the only process of the session.
     ///
     /// # Errors
-    /// When one stays.
+    /// When another process stays.
     pub fn wait_empty(&self) -> Result<()> {
         let manager = self.manager();
         let empty = until("only the manager to be left", WITHIN, || {
@@ -241,17 +241,16 @@ impl Service {
         empty.with_context(|| self.log())
     }
 
-    /// Waits for the manager's end, and for that of all that it started.
+    /// Waits for the end of the manager and of all that it started.
     ///
     /// # Errors
-    /// When either does not come.
+    /// When a process does not end in time.
     pub fn wait_end(&mut self) -> Result<ExitStatus> {
         let child = &mut self.child;
-        let status = until("the end of the service", WITHIN, || child.try_wait().ok().flatten());
+        let status = until("the service to end", WITHIN, || child.try_wait().ok().flatten());
         let status = status.with_context(|| self.log())?;
-        let gone = until("the end of all its processes", WITHIN, || {
-            self.session.processes().is_empty().then_some(())
-        });
+        let gone =
+            until("all its processes to end", WITHIN, || self.session.processes().is_empty().then_some(()));
         gone.with_context(|| format!("{:?}\n{}", self.left(), self.log()))?;
         Ok(status)
     }
@@ -260,22 +259,22 @@ impl Service {
         self.session.processes().into_iter().map(|process| (process, process.name())).collect()
     }
 
-    /// Ends the service in an orderly way, and asserts that nothing is left of it. Returns its log.
+    /// Stops the service by SIGTERM, and asserts that nothing is left of it. Returns its log.
     ///
     /// # Errors
-    /// When it ends with a failure, or something is left.
+    /// When it fails, or something is left.
     pub fn stop(mut self) -> Result<String> {
         self.signal(Signal::SIGTERM)?;
         let status = self.wait_end()?;
         ensure!(status.success(), "{status}\n{}", self.log());
-        ensure!(!self.session.path("ctl/socket").exists(), "the control socket is left");
+        ensure!(!self.session.path("ctl/socket").exists(), "the control socket still exists");
         Ok(self.log())
     }
 
-    /// Starts it again in its session, after its end.
+    /// Starts the service again in its session, after its end.
     ///
     /// # Errors
-    /// When it does not serve.
+    /// When the service does not answer.
     pub fn again(&mut self) -> Result<()> {
         self.child = spawn(&self.session, &self.prefix, &[])?;
         self.answers()
@@ -285,7 +284,7 @@ impl Service {
 impl Drop for Service {
     fn drop(&mut self) {
         self.session.kill();
-        // Reaps it; it is dead, or was reaped before.
+        // Reaps the manager, which is dead or was reaped before.
         let _ = self.child.wait();
     }
 }

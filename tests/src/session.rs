@@ -1,8 +1,9 @@
-//! A place for one run: a directory with hard links to the programs under test, and a mark in the environment.
+//! A session is the place of one run: a directory with hard links to the programs under test, and a mark in
+//! the environment.
 //!
-//! The links make the run's own processes recognisable, whatever they change about themselves: `/proc/PID/exe`
-//! names the link that the process was started through, and tests that run side by side have different links.
-//! The mark does the same for the command and what it starts.
+//! The links identify the run's own processes whatever they change about themselves: `/proc/PID/exe` names
+//! the link through which a process was started, and concurrent tests have different links. The mark
+//! identifies the command and the processes that it starts.
 
 use crate::binaries;
 use crate::process::Process;
@@ -18,15 +19,15 @@ use tempfile::TempDir;
 /// Name of the mark in the environment.
 const MARK: &str = "KCOV_TESTS_SESSION";
 
-/// See the module. Dropping it kills what is left of the run.
+/// A session. Dropping it kills the processes that are left of the run.
 #[derive(Debug)]
 pub struct Session {
-    // Beside the programs, because hard links do not cross file systems.
+    // In the directory of the programs, because hard links do not cross file systems.
     directory: TempDir,
 }
 
 impl Session {
-    /// Makes a session.
+    /// Creates a session.
     ///
     /// # Errors
     /// When not root, or when the programs do not build.
@@ -37,7 +38,7 @@ impl Session {
         );
         let programs = binaries::directory()?;
         let directory = tempfile::Builder::new().prefix("session-").tempdir_in(programs)?;
-        // A jailed process of any uid may have to reach its own program.
+        // A jailed process of any uid may need its own program.
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755))?;
         let session = Session { directory };
         for name in binaries::NAMES {
@@ -59,7 +60,7 @@ impl Session {
         self.directory.path()
     }
 
-    /// `program`, marked as of this session.
+    /// A command that runs `program` with the mark of this session.
     #[must_use]
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);
@@ -67,20 +68,20 @@ impl Session {
         command
     }
 
-    /// The broker's, zygotes', readers' and workers' processes.
+    /// The run's own processes: broker, zygotes, readers, workers and so on.
     #[must_use]
     pub fn own_processes(&self) -> Vec<Process> {
         Process::all().into_iter().filter(|process| process.runs_from(self.directory())).collect()
     }
 
-    /// Its own processes of this name.
+    /// Own processes of this name.
     #[must_use]
     pub fn named(&self, name: &str) -> Vec<Process> {
         let is_named = |process: &Process| process.name().is_some_and(|found| found == name);
         self.own_processes().into_iter().filter(is_named).collect()
     }
 
-    /// Every process of the session: its own, and the command's with all that it started.
+    /// Every process of the session: its own, the command's, and all that the command started.
     #[must_use]
     pub fn processes(&self) -> Vec<Process> {
         let mark = format!("{MARK}={}", self.directory().display());
@@ -88,7 +89,7 @@ impl Session {
         Process::all().into_iter().filter(ours).collect()
     }
 
-    /// Kills every process of the session until none is left to be found.
+    /// Kills every process of the session until none is found.
     pub fn kill(&self) {
         for _ in 0..100 {
             let left = self.processes();
@@ -96,7 +97,7 @@ impl Session {
                 return;
             }
             for process in left {
-                // It may be gone already: that is what is wanted.
+                // It may have ended already.
                 let _ = kill(Pid::from_raw(process.0), Signal::SIGKILL);
             }
             std::thread::sleep(std::time::Duration::from_millis(5));

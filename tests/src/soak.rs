@@ -1,13 +1,13 @@
-//! The soak: random tenants that do all that the tests know, for as long as one likes, beside each other, against
-//! brokers that live as long; and what must hold of it, seen from outside.
+//! The soak test: random tenants that do everything the test clients can do, for any time, beside each other,
+//! against long-lived brokers; and the conditions that must hold, checked from outside.
 //!
-//! | module | holds |
+//! | module | purpose |
 //! |---|---|
 //! | [`acts`] | what tenants do: the C clients, with arguments that keep each within seconds |
-//! | [`inside`] | the driver that is a broker's command and starts act after act |
-//! | [`broker`] | a long-lived broker with its driver, and the samples that are taken of it |
-//! | [`beside`] | short runs of their own, for acts that need options of the broker |
-//! | [`summary`] | what is counted, and what is wrong |
+//! | [`inside`] | the driver, which is the command of a broker and starts act after act |
+//! | [`broker`] | a long-lived broker with its driver, and samples of its resources |
+//! | [`beside`] | separate short runs, for acts that need options of the broker |
+//! | [`summary`] | counters and violations |
 
 pub mod acts;
 pub mod beside;
@@ -24,21 +24,21 @@ use std::fs;
 use std::time::{Duration, Instant};
 use summary::Summary;
 
-/// How often processes are looked at.
+/// Interval between looks at the processes.
 const SAMPLE: Duration = Duration::from_secs(1);
-/// How often progress is told.
+/// Interval between progress messages.
 const PROGRESS: Duration = Duration::from_secs(10);
 
-/// What to do.
+/// Settings of a soak.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// For how long.
+    /// Duration.
     pub time: Duration,
-    /// Where the random choices start.
+    /// Random seed.
     pub seed: u64,
-    /// Long-lived brokers beside each other; each has a theme, in turn.
+    /// Number of concurrent long-lived brokers; the themes are assigned in turn.
     pub brokers: usize,
-    /// Whether progress is told on standard error.
+    /// Whether to report progress on standard error.
     pub progress: bool,
 }
 
@@ -46,10 +46,10 @@ fn mounts() -> String {
     fs::read_to_string("/proc/self/mountinfo").unwrap_or_default()
 }
 
-/// Soaks.
+/// Runs the soak.
 ///
 /// # Errors
-/// When a client does not build, or a broker does not start. What goes wrong later is in the summary.
+/// When a client does not build or a broker does not start. Later failures are in the summary.
 pub fn run(plan: &Plan) -> Result<Summary> {
     let mounted = mounts();
     let mut brokers = (0..plan.brokers)
@@ -81,7 +81,7 @@ pub fn run(plan: &Plan) -> Result<Summary> {
 fn tell(brokers: &[LongLived], summary: &Summary, elapsed: Duration) {
     let states: Vec<String> = brokers.iter().map(LongLived::state).collect();
     let (runs, wrong) = (summary.runs_beside, summary.violations.len());
-    eprintln!("{:5} s  {}  beside: {runs}  wrong so far: {wrong}", elapsed.as_secs(), states.join("  "));
+    eprintln!("{:5} s  {}  beside: {runs}  violations so far: {wrong}", elapsed.as_secs(), states.join("  "));
 }
 
 /// A session for a run of the soak.

@@ -1,8 +1,8 @@
-//! A process driven from one stop at a system call to the next (`ptrace(2)`), to be killed at the one that a test
-//! chooses: before a call takes effect, or after it did and before the process knows.
+//! Drives a process by `ptrace(2)` from one stop at a system call to the next, and kills it at the stop that
+//! a test chooses: before a call takes effect, or after it took effect and before the process knows.
 //!
-//! Stops are counted from the moment at which the process rests: it waits in a call for something to do. All calls
-//! come from one thread, as the kernel demands of a tracer. If that thread ends, so does the process.
+//! Stops are counted from the moment at which the process is idle, waiting in a call for work. All calls come
+//! from one thread, as the kernel demands of a tracer. If that thread ends, the traced process is killed.
 
 use crate::process::Process;
 use crate::wait::until;
@@ -17,17 +17,17 @@ use std::fs;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// How often a process that runs is looked at: short against a system call that is stopped twice.
+/// Interval between looks at a running process: short compared with a system call that is stopped twice.
 const PAUSE: Duration = Duration::from_micros(20);
-/// Ends what hangs.
+/// Deadline of a process that hangs.
 const WITHIN: Duration = Duration::from_secs(30);
 
-/// Where a process was stopped.
+/// The place where a process stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stop {
     /// Number of the call in the machine's own table.
     pub call: i64,
-    /// Whether it was entering the call; else it was leaving it.
+    /// Whether it was entering the call, rather than leaving it.
     pub entering: bool,
 }
 
@@ -41,7 +41,7 @@ impl fmt::Display for Stop {
 /// How far a process was driven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Driven {
-    /// To the stop, at which it was killed.
+    /// It was killed at this stop.
     Killed(Stop),
     /// What it was driven for was done before.
     Done,
@@ -49,17 +49,17 @@ pub enum Driven {
     Ended,
 }
 
-/// See the module.
+/// A traced process.
 #[derive(Debug)]
 pub struct Steps {
     pid: Pid,
 }
 
 impl Steps {
-    /// Takes hold of `process` and lets it run on until it rests.
+    /// Attaches to `process` and lets it run until it is idle.
     ///
     /// # Errors
-    /// When it is gone, is traced already, or does not come to rest.
+    /// When it is gone, is traced already, or does not become idle.
     pub fn attach(process: Process) -> Result<Self> {
         let pid = Pid::from_raw(process.0);
         let options = Options::PTRACE_O_TRACESYSGOOD | Options::PTRACE_O_EXITKILL;
@@ -73,7 +73,7 @@ impl Steps {
     /// Interrupted in its wait, it enters the wait again.
     fn rest(&self, process: Process) -> Result<()> {
         let mut entered = false;
-        until("a process to rest", WITHIN, || match self.look() {
+        until("a process to become idle", WITHIN, || match self.look() {
             Ok(WaitStatus::PtraceSyscall(_)) => {
                 entered = self.stop().is_ok_and(|stop| stop.entering);
                 self.go_on(None).err().map(Err)
@@ -85,11 +85,11 @@ impl Steps {
         })?
     }
 
-    /// Drives it to its stop number `number`, from 1 on, and kills it there, unless `is_done` says first that there
-    /// is nothing more for it to do; it runs on freely then.
+    /// Drives it to stop number `number`, from 1 on, and kills it there. If `is_done` returns true first, it
+    /// runs on freely.
     ///
     /// # Errors
-    /// When none of that comes in time, or a call fails.
+    /// When neither happens in time, or a call fails.
     pub fn kill_at(self, number: usize, mut is_done: impl FnMut() -> Result<bool>) -> Result<Driven> {
         let end = Instant::now() + WITHIN;
         let mut stops = 0;
@@ -106,7 +106,7 @@ impl Steps {
                 }
                 WaitStatus::StillAlive if is_done()? => return self.release(),
                 WaitStatus::StillAlive => {
-                    ensure!(Instant::now() < end, "stop {number} does not come, after {stops}");
+                    ensure!(Instant::now() < end, "no stop {number} after {stops} stops");
                     sleep(PAUSE);
                 }
                 WaitStatus::Exited(..) | WaitStatus::Signaled(..) => return Ok(Driven::Ended),
@@ -115,7 +115,7 @@ impl Steps {
         }
     }
 
-    /// Lets it run on freely.
+    /// Detaches, so that it runs on freely.
     fn release(self) -> Result<Driven> {
         ptrace::interrupt(self.pid).context("PTRACE_INTERRUPT")?;
         match self.wait()? {
@@ -126,7 +126,7 @@ impl Steps {
         Ok(Driven::Done)
     }
 
-    /// A traced process is its tracer's to reap first.
+    /// A traced process must be reaped by its tracer first.
     fn kill(&self) -> Result<()> {
         kill(self.pid, Signal::SIGKILL).context("SIGKILL")?;
         loop {
@@ -138,7 +138,7 @@ impl Steps {
         }
     }
 
-    /// At a stop that is not at a call: goes on, with the signal that it is about.
+    /// Continues from a stop that is not at a call, with the signal that caused it.
     fn pass(&self, status: WaitStatus) -> Result<()> {
         match status {
             WaitStatus::Stopped(_, signal) => self.go_on(Some(signal)),
@@ -149,7 +149,7 @@ impl Steps {
 
     fn go_on(&self, signal: Option<Signal>) -> Result<()> {
         match ptrace::syscall(self.pid, signal) {
-            // Killed by another one meanwhile: its end is the next that is heard of it.
+            // Another process killed it in the meantime: the next wait reports its end.
             Ok(()) | Err(Errno::ESRCH) => Ok(()),
             Err(errno) => bail!("PTRACE_SYSCALL: {errno}"),
         }

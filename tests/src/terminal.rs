@@ -1,4 +1,4 @@
-//! A pseudo-terminal with a session leader on it, driven as a user at a keyboard would.
+//! A pseudo-terminal with a session leader on it, driven like a user at a keyboard.
 
 use crate::session::Session;
 use crate::wait::until;
@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// What appears on a terminal appears at once, or not at all.
+/// Deadline for text to appear on the terminal.
 const WITHIN: Duration = Duration::from_secs(60);
 
 /// The user's side of the terminal.
@@ -24,19 +24,19 @@ pub struct Terminal {
     pub session: Session,
     keyboard: File,
     screen: Arc<Mutex<String>>,
-    /// Bytes of the screen that were waited for already.
+    /// Bytes of the screen that `expect` has passed.
     seen: usize,
     leader: Child,
 }
 
 impl Terminal {
-    /// Starts `command` as leader of a new session, with the terminal as its controlling one.
+    /// Starts `command` as leader of a new session, with the terminal as its controlling terminal.
     ///
     /// # Errors
-    /// When there is no terminal to be had, or the command does not start.
+    /// When no terminal can be opened, or the command does not start.
     pub fn start(session: Session, command: &[&str]) -> Result<Self> {
         let (mut output, terminal) = pair().context("a pseudo-terminal")?;
-        // setsid makes the session and takes the terminal: both are needed for job control.
+        // setsid creates the session and takes the terminal: job control needs both.
         let mut line = session.command("setsid");
         line.args(["--ctty", "--wait"]).args(command);
         let leader = attach(&mut line, &terminal)?;
@@ -55,7 +55,7 @@ impl Terminal {
         Ok(self.keyboard.write_all(keys.as_bytes())?)
     }
 
-    /// Waits until `text` appears after what was waited for before; returns what came up to its end.
+    /// Waits until `text` appears after the text of the last call. Returns the output up to its end.
     ///
     /// # Errors
     /// When it does not appear; the message shows the screen.
@@ -80,12 +80,12 @@ impl Terminal {
 impl Drop for Terminal {
     fn drop(&mut self) {
         self.session.kill();
-        // Reaps the leader; it is dead.
+        // Reaps the leader, which is dead.
         let _ = self.leader.wait();
     }
 }
 
-/// Both ends, close-on-exec from the start: a child of another test that got one would keep the terminal alive.
+/// Opens both ends with close-on-exec: a copy in a child of another test would keep the terminal alive.
 fn pair() -> Result<(File, File)> {
     let user = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC)?;
     grantpt(&user)?;
@@ -100,7 +100,7 @@ fn attach(line: &mut Command, terminal: &File) -> Result<Child> {
     line.spawn().with_context(|| format!("start of {line:?}"))
 }
 
-/// Ends with EIO, when the last process has closed the terminal.
+/// Copies until EIO, which means that the last process has closed the terminal.
 fn copy(output: &mut File, screen: &Mutex<String>) {
     let mut bytes = [0; 4096];
     while let Ok(read @ 1..) = output.read(&mut bytes) {

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Results by the names of their points.
+/// Results by point.
 pub type Transcript = BTreeMap<String, String>;
 
 /// Groups that need a driver in a real kernel.
@@ -12,13 +12,13 @@ const KERNEL_ONLY: [&str; 3] = ["rt.", "vhost.", "usb."];
 /// Parses a transcript.
 ///
 /// # Errors
-/// For a line that is no point, and for a point that comes twice.
+/// For a line that is not a point, and for a duplicate point.
 pub fn parse(text: &str) -> Result<Transcript> {
     let mut points = Transcript::new();
     for line in text.lines() {
         let (name, result) = line.split_once(": ").with_context(|| format!("not a point: {line}"))?;
         if points.insert(name.to_owned(), result.to_owned()).is_some() {
-            bail!("point {name} comes twice");
+            bail!("point {name} is there twice");
         }
     }
     Ok(points)
@@ -34,7 +34,7 @@ pub fn kernel(text: &str) -> Result<Transcript> {
     Ok(points)
 }
 
-/// Names of the points that may differ: lines `NAME<tab>REASON`, `#` starts a comment.
+/// Names of the points that may differ: lines `NAME<tab>REASON`; `#` starts a comment.
 ///
 /// # Errors
 /// For a name without a reason.
@@ -51,8 +51,7 @@ pub fn deviations(text: &str) -> Result<BTreeSet<String>> {
         .collect()
 }
 
-/// How a transcript differs from the kernel's, one line a point; empty when it does not. A point that may
-/// differ has to be there all the same.
+/// Differences from the kernel's transcript, one line a point. A point that may differ must still be present.
 #[must_use]
 pub fn differences(kernel: &Transcript, ours: &Transcript, may_differ: &BTreeSet<String>) -> Vec<String> {
     let mut lines = Vec::new();
@@ -68,18 +67,18 @@ pub fn differences(kernel: &Transcript, ours: &Transcript, may_differ: &BTreeSet
         }
     }
     let extra = ours.iter().filter(|(name, _)| !kernel.contains_key(*name));
-    lines.extend(extra.map(|(name, found)| format!("{name}: {found}, not a point of the kernel's")));
+    lines.extend(extra.map(|(name, found)| format!("{name}: {found}, not in the kernel's transcript")));
     lines
 }
 
-/// Points that may differ and do not: the list can be shortened by them.
+/// Points that may differ but do not, and can be removed from the list.
 #[must_use]
 pub fn met<'a>(kernel: &Transcript, ours: &Transcript, may_differ: &'a BTreeSet<String>) -> Vec<&'a str> {
     let equal = |name: &&String| kernel.get(*name).is_some_and(|expected| ours.get(*name) == Some(expected));
     may_differ.iter().filter(equal).map(String::as_str).collect()
 }
 
-/// The first lines in which two texts differ, with what led to it.
+/// The first lines in which two texts differ.
 #[must_use]
 pub fn first_difference(expected: &str, found: &str) -> Option<String> {
     if expected == found {
@@ -101,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_difference_is_a_wrong_missing_extra_or_skipped_point() {
+    fn wrong_missing_extra_and_skipped_points_are_differences() {
         let kernel = points("a.equal: ok\na.wrong: ok\na.missing: ok\na.skipped: ok\na.free: ok\n");
         let ours = points("a.equal: ok\na.wrong: EIO\na.skipped: skip\na.free: EIO\na.extra: ok\n");
         let found = differences(&kernel, &ours, &BTreeSet::from(["a.free".to_owned()]));
@@ -110,13 +109,13 @@ mod tests {
     }
 
     #[test]
-    fn a_point_that_may_differ_has_to_be_there() {
+    fn a_point_that_may_differ_must_be_present() {
         let found = differences(&points("a.free: ok\n"), &points(""), &BTreeSet::from(["a.free".to_owned()]));
         assert_eq!(found.len(), 1);
     }
 
     #[test]
-    fn groups_of_the_kernel_alone_are_left_out() {
+    fn groups_that_need_a_kernel_driver_are_left_out() {
         let kernel = kernel("rt.x: ok\nusb.x: ok\nvhost.x: ok\nremote.x: ok\n").unwrap();
         assert_eq!(kernel.into_keys().collect::<Vec<_>>(), ["remote.x"]);
     }

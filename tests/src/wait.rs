@@ -1,16 +1,16 @@
-//! Waiting for a condition, with a deadline.
+//! Waits for a condition, with a deadline.
 
 use anyhow::{Result, bail};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// How often a condition is looked at. Short against what a process start costs, long against a look at `/proc`.
+/// Interval between checks: short compared with a process start, long compared with a look at `/proc`.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Looks at `condition` until it gives a value, and returns that.
+/// Checks `condition` until it returns a value, and returns that.
 ///
 /// # Errors
-/// When `within` passed first; the message says that `what` did not happen.
+/// When `within` has passed; the message names `what` was waited for.
 pub fn until<T>(what: &str, within: Duration, mut condition: impl FnMut() -> Option<T>) -> Result<T> {
     let end = Instant::now() + within;
     loop {
@@ -18,7 +18,7 @@ pub fn until<T>(what: &str, within: Duration, mut condition: impl FnMut() -> Opt
             return Ok(value);
         }
         if Instant::now() >= end {
-            bail!("waited {within:?} in vain: {what}");
+            bail!("waited {within:?} for {what}");
         }
         sleep(PAUSE);
     }

@@ -1,4 +1,5 @@
-//! A handler that crashes or hangs leaves one folder for each place in its code, out of which the end can be had again.
+//! A handler that crashes or hangs leaves one artifact folder for each place in its code. `replay` reproduces
+//! the end from that folder.
 
 use anyhow::{Context, Result};
 use kcov_tests::binaries;
@@ -14,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 
-/// The library of faults, built plainly or with a sanitizer.
+/// The library of `faults.c`, built plainly or with a sanitizer.
 fn faults(sanitizer: &[&str]) -> Result<PathBuf> {
     if sanitizer.is_empty() {
         return library("faults");
@@ -24,7 +25,7 @@ fn faults(sanitizer: &[&str]) -> Result<PathBuf> {
     library_with("faults", &sanitizer.concat().replace('=', "-"), flags.chain(["-I".into(), include.into()]))
 }
 
-/// A finished run, and where its artifacts are.
+/// A finished run and the folder of its artifacts.
 struct Kept {
     directory: TempDir,
     outcome: Outcome,
@@ -32,7 +33,7 @@ struct Kept {
 
 impl Kept {
     fn run(library: &Path, asks: &[&str], options: &[&str]) -> Result<Self> {
-        // Not the session's, which ends with the run: replays are to find it.
+        // Not in the session's directory, which is removed with the run: replays need it afterwards.
         let worker = binaries::directory()?.join("kcov-worker");
         let (worker, library) = (worker.to_string_lossy(), library.to_string_lossy());
         Self::of(&["--worker", &worker, "--handler", &library], asks, options)
@@ -52,7 +53,7 @@ impl Kept {
         Ok(Kept { directory, outcome })
     }
 
-    /// Last results and counts of EIO, as the client printed them.
+    /// The last result of each request and its number of EIOs, as the client printed them.
     fn results(&self) -> Vec<&str> {
         self.outcome.stdout.lines().collect()
     }
@@ -68,7 +69,7 @@ impl Kept {
         Ok(folders)
     }
 
-    /// The only artifact of an end of this name.
+    /// Returns the only artifact with this kind of end.
     fn one(&self, end: &str) -> Result<PathBuf> {
         let folders = self.folders()?;
         let is_named = |folder: &&PathBuf| {
@@ -84,7 +85,7 @@ impl Kept {
         Ok(Command::new(binaries::directory()?.join("kcov-broker")).args(words).output()?)
     }
 
-    /// Replays the artifact and asserts that it ends the same way.
+    /// Replays the artifact and asserts that it ends in the same way.
     fn assert_reproduced(&self, folder: &Path) -> Result<String> {
         let path = folder.to_string_lossy();
         let hangs = path.contains("/hang-");
@@ -119,7 +120,7 @@ fn line_of(name: &str) -> Result<u64> {
 }
 
 #[test]
-fn a_crash_is_kept_with_call_memory_and_every_inlined_frame() -> Result<()> {
+fn an_artifact_has_the_call_its_memory_and_every_inlined_frame() -> Result<()> {
     let kept = Kept::run(&faults(&[])?, &["7100:5", "7101:8", "7100:7"], &[])?;
     assert_eq!(kept.results(), ["7100 5 0", "7101 -5 1", "7100 7 0"], "the tenant goes on");
     let folder = kept.one("SIGSEGV")?;
@@ -156,9 +157,10 @@ fn a_crash_is_kept_with_call_memory_and_every_inlined_frame() -> Result<()> {
     kept.assert_reproduced(&folder).map(drop)
 }
 
-/// Null is an address like any other. That of an access to none that the processor can have is unknown.
+/// A fault at address 0 has an address like any other. The address of an access to a non-canonical address is
+/// unknown.
 #[test]
-fn the_address_of_a_fault_is_told_if_the_kernel_knows_it() -> Result<()> {
+fn the_report_names_the_fault_address_if_the_kernel_knows_it() -> Result<()> {
     let library = faults(&[])?;
     for (address, expected) in
         [("0", Some(0)), ("1fffff000", Some(0x1_ffff_f000)), ("deadbeefdeadbeef", None)]
@@ -178,7 +180,7 @@ fn the_address_of_a_fault_is_told_if_the_kernel_knows_it() -> Result<()> {
 }
 
 #[test]
-fn each_kind_of_end_is_kept_once_and_happens_again() -> Result<()> {
+fn each_kind_of_end_leaves_one_artifact_that_replays() -> Result<()> {
     let asks = [
         "7102", "7102", "7104", "7105:3", "7105:0", "7108", "7109", "710a", "710b", "7103:0:2", "7111",
         "call:40", "7100:7",
@@ -189,7 +191,7 @@ fn each_kind_of_end_is_kept_once_and_happens_again() -> Result<()> {
     for name in names {
         kept.assert_reproduced(&kept.one(name)?).context(name)?;
     }
-    // Two places for an abort, two for a hang.
+    // `abort` and the hang have two places each.
     let folders = kept.folders()?;
     assert_eq!(folders.len(), names.len() + 4, "{folders:?}");
     for folder in &folders {
@@ -210,14 +212,14 @@ fn each_kind_of_end_is_kept_once_and_happens_again() -> Result<()> {
     Ok(())
 }
 
-/// Two calls that the jail forbids, and two exits with the same status, are four places.
+/// Two calls that the jail forbids and two exits with the same status are four places.
 #[test]
-fn what_the_jail_forbids_and_each_exit_have_a_place_and_a_stack() -> Result<()> {
+fn forbidden_calls_and_exits_have_a_place_and_a_stack() -> Result<()> {
     let kept = Kept::run(&faults(&[])?, &["7114:0", "7114:1", "7114:1", "7105:3", "7115:3", "7100:7"], &[])?;
     assert_eq!(kept.results()[5], "7100 7 0");
     let folders = kept.folders()?;
     assert_eq!(folders.len(), 4, "{folders:?}");
-    // The name of a call is the C library's choice.
+    // The C library chooses the system call.
     let open = |call: &str| ["open", "openat"].contains(&call);
     for (mark, end) in
         [("open", "SIGSYS"), ("socket", "SIGSYS"), ("exit", "exit-3"), ("other exit", "exit-3")]
@@ -247,15 +249,16 @@ fn what_the_jail_forbids_and_each_exit_have_a_place_and_a_stack() -> Result<()> 
     Ok(())
 }
 
-/// A call of what is no code, through a null pointer or one that was written over, has the stack of who called.
+/// A jump to an address that is not code, through a null or overwritten function pointer, is reported with
+/// the stack of the caller.
 #[test]
-fn a_call_of_what_is_no_code_has_its_callers_stack() -> Result<()> {
+fn a_jump_to_an_address_that_is_not_code_has_its_callers_stack() -> Result<()> {
     let kept = Kept::run(&faults(&[])?, &["7116:0", "7116:0", "7116:4096", "7101:8", "7100:7"], &[])?;
     assert_eq!(kept.results()[4], "7100 7 0");
     let place = format!("faults_ioctl at {}:{}:", source().display(), line_of("call")?);
     let reports = kept.folders()?.iter().map(|folder| report(folder)).collect::<Result<Vec<_>>>()?;
     let (calls, others): (Vec<_>, Vec<_>) = reports.iter().partition(|text| text.contains(&place));
-    assert_eq!((calls.len(), others.len()), (1, 1), "one place, wherever it leads: {reports:?}");
+    assert_eq!((calls.len(), others.len()), (1, 1), "one place for all targets: {reports:?}");
     assert!(calls[0].contains("are the worker's own"), "{}", calls[0]);
     let folder =
         kept.folders()?.into_iter().find(|folder| report(folder).is_ok_and(|text| text == *calls[0]));
@@ -263,7 +266,7 @@ fn a_call_of_what_is_no_code_has_its_callers_stack() -> Result<()> {
 }
 
 #[test]
-fn a_hundred_crashes_at_one_place_are_one_artifact() -> Result<()> {
+fn a_hundred_crashes_at_one_place_leave_one_artifact() -> Result<()> {
     let kept = Kept::run(&faults(&[])?, &["7101:8:64"], &["--max-restart-delay", "10ms"])?;
     assert_eq!(kept.results(), ["7101 -5 100"]);
     let folder = kept.one("SIGSEGV")?;
@@ -276,7 +279,7 @@ fn a_hundred_crashes_at_one_place_are_one_artifact() -> Result<()> {
 }
 
 #[test]
-fn what_address_sanitizer_reports_is_there_with_lines() -> Result<()> {
+fn the_report_has_address_sanitizers_text_with_lines() -> Result<()> {
     let kept = Kept::run(&faults(&["-fsanitize=address"])?, &["7106:10", "7101:8", "7100:7"], &[])?;
     assert_eq!(kept.results(), ["7106 -5 1", "7101 -5 1", "7100 7 0"]);
     let folder = kept.one("SIGABRT")?;
@@ -299,13 +302,13 @@ fn what_address_sanitizer_reports_is_there_with_lines() -> Result<()> {
     );
     let again = kept.assert_reproduced(&folder)?;
     assert!(again.contains("heap-buffer-overflow"), "{again}");
-    // Faults are ours to tell of, with a sanitizer as without.
+    // Faults are reported by the worker, with a sanitizer as without one.
     kept.assert_reproduced(&kept.one("SIGSEGV")?).map(drop)
 }
 
-/// A handler may have both: what it covered up to its death is in the caller's area.
+/// A handler may be built with both: what it covered before its death is in the caller's area.
 #[test]
-fn address_sanitizer_and_coverage_go_together() -> Result<()> {
+fn address_sanitizer_and_coverage_can_be_combined() -> Result<()> {
     let flags =
         ["-fsanitize=address", "-fsanitize-coverage=trace-pc,trace-cmp", "-fno-optimize-sibling-calls"];
     let library = faults(&flags)?;
@@ -328,9 +331,9 @@ fn address_sanitizer_and_coverage_go_together() -> Result<()> {
     Ok(())
 }
 
-/// clang's runtime is in no folder that the loader knows: the library names it.
+/// clang's sanitizer runtime is not in a folder that the loader searches: the library names it by path.
 #[test]
-fn what_clangs_address_sanitizer_reports_is_there() -> Result<()> {
+fn the_report_has_clangs_address_sanitizers_text() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let library = folder.path().join("libfaults.so");
     let runtime = format!("libclang_rt.asan-{}.so", std::env::consts::ARCH);
@@ -351,7 +354,7 @@ fn what_clangs_address_sanitizer_reports_is_there() -> Result<()> {
     kept.assert_reproduced(&folder).map(drop)
 }
 
-/// What repeats is told once, and the stack is that of the handler.
+/// Repeated frames are collapsed, and the stack shows only frames of the handler.
 #[test]
 fn the_report_is_short() -> Result<()> {
     let kept = Kept::run(&faults(&[])?, &["keep", "7100:5:20", "7101:8"], &[])?;
@@ -363,7 +366,7 @@ fn the_report_is_short() -> Result<()> {
 }
 
 #[test]
-fn what_ubsan_reports_is_there_whether_it_would_recover_or_not() -> Result<()> {
+fn the_report_has_ubsans_text_in_recovering_and_fatal_mode() -> Result<()> {
     for flags in [&["-fsanitize=undefined"][..], &["-fsanitize=undefined", "-fno-sanitize-recover"]] {
         let kept = Kept::run(&faults(flags)?, &["7107:10", "7100:7"], &[])?;
         assert_eq!(kept.results(), ["7107 -5 1", "7100 7 0"], "{flags:?}");
@@ -378,7 +381,7 @@ fn what_ubsan_reports_is_there_whether_it_would_recover_or_not() -> Result<()> {
 }
 
 #[test]
-fn panics_are_told_apart_by_where_they_happen() -> Result<()> {
+fn panics_at_different_places_leave_different_artifacts() -> Result<()> {
     let worker = env!("CARGO_BIN_EXE_panicking-worker");
     let kept = Kept::of(&["--worker", worker], &["7100:5", "7101:9:2", "7102:100:2", "7100:7"], &[])?;
     assert_eq!(kept.results(), ["7100 5 0", "7101 -5 2", "7102 -5 2", "7100 7 0"]);
@@ -404,8 +407,8 @@ fn panics_are_told_apart_by_where_they_happen() -> Result<()> {
 }
 
 #[test]
-fn a_file_that_was_opened_long_ago_is_opened_again() -> Result<()> {
-    // More events than a journal holds, on one open file.
+fn replay_opens_a_file_whose_open_left_the_journal() -> Result<()> {
+    // More events than a journal holds, all on one open file.
     let kept = Kept::run(&faults(&[])?, &["keep", "7100:5:1000", "7102"], &[])?;
     let folder = kept.one("SIGABRT")?;
     assert_eq!(json(&folder, "artifact.json")?["truncated"], true);
@@ -413,7 +416,7 @@ fn a_file_that_was_opened_long_ago_is_opened_again() -> Result<()> {
 }
 
 #[test]
-fn artifacts_are_bounded_and_refusals_counted() -> Result<()> {
+fn the_number_of_artifacts_is_bounded_and_refusals_are_counted() -> Result<()> {
     let asks = ["7101:8", "7102", "7109", "7109"];
     for bound in [["--max-artifacts", "1"], ["--max-artifact-bytes", "10"]] {
         let kept = Kept::run(&faults(&[])?, &asks, &bound)?;
@@ -432,7 +435,7 @@ fn artifacts_are_bounded_and_refusals_counted() -> Result<()> {
 }
 
 #[test]
-fn a_folder_that_cannot_be_had_is_refused_before_the_tenant_starts() -> Result<()> {
+fn an_unusable_artifact_folder_is_refused_before_the_tenant_starts() -> Result<()> {
     let run = Run::new(["echo", "started"]).option("--artifacts").option("/dev/null/x");
     let outcome = run.output()?;
     assert_eq!((outcome.code(), outcome.stdout.as_str()), (125, ""));
@@ -445,7 +448,7 @@ fn a_folder_that_cannot_be_had_is_refused_before_the_tenant_starts() -> Result<(
 }
 
 #[test]
-fn a_replay_that_cannot_be_says_why_and_what_to_do() -> Result<()> {
+fn a_replay_that_fails_says_why_and_what_to_do() -> Result<()> {
     let elsewhere = tempfile::tempdir()?;
     let moved = elsewhere.path().join("libmoved.so");
     fs::copy(faults(&[])?, &moved)?;
@@ -471,7 +474,7 @@ fn a_replay_that_cannot_be_says_why_and_what_to_do() -> Result<()> {
     let output = kept.broker(&["replay", &folder, "--handler", &anew, "--json"])?;
     let outcome: Value = serde_json::from_slice(&output.stdout)?;
     assert_eq!((output.status.code(), &outcome["reproduced"]), (Some(0), &Value::Bool(true)), "{outcome}");
-    // Another handler knows nothing of these files.
+    // Another handler has no device for these files.
     let other = library("probe")?.to_string_lossy().into_owned();
     let output = kept.broker(&["replay", &folder, "--handler", &other, "--json"])?;
     let outcome: Value = serde_json::from_slice(&output.stdout)?;
@@ -481,7 +484,7 @@ fn a_replay_that_cannot_be_says_why_and_what_to_do() -> Result<()> {
 }
 
 #[test]
-fn a_debugger_stops_where_the_handler_died() -> Result<()> {
+fn gdb_stops_where_the_handler_died() -> Result<()> {
     let kept = Kept::run(&faults(&[])?, &["7101:8", "7114:1", "7105:3"], &[])?;
     let words = ["--batch", "-iex=set debuginfod enabled off", "-ex=run", "-ex=backtrace 4"];
     for (end, parts) in [
@@ -497,13 +500,13 @@ fn a_debugger_stops_where_the_handler_died() -> Result<()> {
             assert!(text.contains(part), "{part} in {text}");
         }
     }
-    // Without arguments it is there when the prompt comes.
+    // Without arguments gdb is already stopped there at the first prompt.
     let text = gdb(&kept.one("SIGSEGV")?, &[], "backtrace 2\n")?;
     assert!(text.contains("follow (order="), "{text}");
     Ok(())
 }
 
-/// What `replay --gdb` prints of the artifact, given `commands`.
+/// Runs `replay --gdb` on the artifact with `commands` and returns its output.
 fn gdb(folder: &Path, arguments: &[&str], commands: &str) -> Result<String> {
     let mut command = Command::new(binaries::directory()?.join("kcov-broker"));
     command.args(["replay", "--gdb"]).args(arguments).arg(folder).env("DEBUGINFOD_URLS", "");

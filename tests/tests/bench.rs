@@ -1,4 +1,4 @@
-//! The benchmark runs, and says what it measured. How fast anything was is not looked at.
+//! The benchmark runs and reports what it measured. No test checks how fast anything was.
 
 use anyhow::{Context, Result, ensure};
 use kcov_tests::binaries;
@@ -39,7 +39,7 @@ fn bench(arguments: &[&str]) -> Result<String> {
 }
 
 #[test]
-fn every_measurement_stands_beside_its_limit() -> Result<()> {
+fn every_measurement_is_reported_with_its_limit() -> Result<()> {
     let report: Value = serde_json::from_str(&bench(&["--quick", "--rounds", "1", "--json"])?)?;
     assert_eq!(report["rounds"], 1);
     let rows = report["rows"].as_array().context("rows")?;
@@ -57,7 +57,7 @@ fn every_measurement_stands_beside_its_limit() -> Result<()> {
 }
 
 #[test]
-fn one_measurement_comes_with_the_yardstick_alone() -> Result<()> {
+fn one_measurement_is_reported_with_its_baseline_only() -> Result<()> {
     let table = bench(&["--rounds", "1", "--only", "file-open"])?;
     assert!(table.contains("no-op notification") && table.contains("open of a plain file"), "{table}");
     assert!(!table.contains("PC record") && !table.contains("4 callers"), "{table}");

@@ -1,4 +1,5 @@
-//! A broker that is killed: its command ends with it, or goes on and is told `ENOSYS`; nothing else of the run stays.
+//! The broker is killed: its command ends too, or goes on and gets `ENOSYS` for traced calls. No other
+//! process of the run is left.
 
 use anyhow::{Context, Result};
 use kcov_tests::process::Process;
@@ -17,14 +18,14 @@ const WITHIN: Duration = Duration::from_secs(60);
 const FAILED: i32 = 125;
 const ENOSYS: u64 = libc::ENOSYS.unsigned_abs() as u64;
 
-/// A run of a client that makes a traced call when it is told to.
+/// A run whose client makes one traced call for each order.
 struct Caller {
     running: Running,
     control: Control,
 }
 
 impl Caller {
-    /// Starts it, for such calls, after `before` in a shell; the first call is served.
+    /// Starts the client after running `before` in a shell, and checks that its first call is served.
     fn start(before: &str, calls: &[&str], options: &[&str]) -> Result<Self> {
         let session = Session::new()?;
         let control = Control::new(session.path("control"))?;
@@ -38,11 +39,11 @@ impl Caller {
         let mut running = options.iter().fold(run, |run, option| run.option(option)).start_in(session)?;
         running.reach(&control, READY, 1)?;
         let mut caller = Caller { running, control };
-        assert_eq!(caller.call(1)?, 0, "errno while there is a broker");
+        assert_eq!(caller.call(1)?, 0, "errno before the broker is killed");
         Ok(caller)
     }
 
-    /// Has the client make a call. Returns its errno.
+    /// Orders a call of the client. Returns its errno.
     fn call(&mut self, number: u64) -> Result<u64> {
         self.control.set(GO, number)?;
         self.returned(number)
@@ -53,14 +54,14 @@ impl Caller {
         self.control.get(ERRNO)
     }
 
-    /// Kills the broker, which has the name of the front.
+    /// Kills the broker, whose process has the same name as the front.
     fn kill_broker(&self) -> Result<()> {
         let front = self.running.front();
         let mut named = self.running.session.named("kcov-broker").into_iter();
         send(named.find(|process| process.parent() == Some(front)).context("a broker")?, Signal::SIGKILL)
     }
 
-    /// Waits until of the helpers only those are left that a command without a broker has.
+    /// Waits until the only helpers left are those that a command without a broker needs.
     fn left_alone(&self) -> Result<()> {
         let names = || {
             let mut names: Vec<_> =
@@ -68,15 +69,15 @@ impl Caller {
             names.sort_unstable();
             (names == ["kcov-broker", "kcov-spawner", "kcov-tender"]).then_some(())
         };
-        until("the end of worker, zygote, reader and broker", WITHIN, names)
+        until("worker, zygote, reader and broker to end", WITHIN, names)
     }
 
-    /// Waits for the end of all processes. Returns the exit status, and what the front said.
+    /// Waits until every process has ended. Returns the exit status and the standard error of the front.
     fn end(mut self) -> Result<(Option<i32>, String)> {
         let status = self.running.wait()?.code();
         let session = &self.running.session;
         let gone = || session.processes().is_empty().then_some(());
-        until("the end of all processes", WITHIN, gone)
+        until("all processes to end", WITHIN, gone)
             .with_context(|| format!("left: {:?}", session.processes()))?;
         Ok((status, std::fs::read_to_string(session.path("stderr"))?))
     }
@@ -86,7 +87,7 @@ fn send(process: Process, signal: Signal) -> Result<()> {
     Ok(kill(Pid::from_raw(process.0), signal)?)
 }
 
-/// With a call in flight, and with a process that left its session and parent.
+/// With a call in flight, and with a process that left its session and its parent.
 #[test]
 fn a_command_ends_with_its_broker() -> Result<()> {
     for options in [&[][..], &["--on-broker-death", "stop"]] {
@@ -101,10 +102,11 @@ fn a_command_ends_with_its_broker() -> Result<()> {
     Ok(())
 }
 
-/// A call in flight and those after it get `ENOSYS`. The front waits for the end of the command.
+/// The call in flight and later calls get `ENOSYS`. The front waits for the command to end.
 #[test]
 fn a_command_may_outlive_its_broker() -> Result<()> {
-    // A worker that is stopped might go on and answer as its end comes; in this call of its handler it does not.
+    // A stopped worker could resume and answer while its end is on the way. During this call of its handler
+    // it cannot.
     const HANG: &str = "45";
     let handler = library("retry")?;
     let options = ["--on-broker-death", "enosys", "--handler", &handler.to_string_lossy()];
@@ -120,14 +122,14 @@ fn a_command_may_outlive_its_broker() -> Result<()> {
     Ok(())
 }
 
-/// The whole of it ends when the front is told to.
+/// All processes end when the front receives a signal.
 #[test]
-fn a_command_without_a_broker_is_ended_by_its_front() -> Result<()> {
+fn a_command_without_a_broker_ends_with_its_front() -> Result<()> {
     let caller = Caller::start("setsid sleep 1000 &", &["2"], &["--on-broker-death", "enosys"])?;
     caller.kill_broker()?;
     caller.left_alone()?;
-    // A signal that comes while the broker is dying may get lost with it.
-    until("the end of all processes", WITHIN, || {
+    // A signal that arrives while the broker is dying can get lost.
+    until("all processes to end", WITHIN, || {
         let _ = caller.running.signal(Signal::SIGTERM);
         caller.running.session.processes().is_empty().then_some(())
     })?;

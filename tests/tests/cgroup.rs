@@ -1,4 +1,5 @@
-//! A control group for the workers: entered, bounded, in effect, and gone with the tenant.
+//! The control group of the workers: they are in it, its bounds take effect, and it is removed with the
+//! tenant.
 
 use anyhow::{Context, Result};
 use kcov_tests::process::Process;
@@ -11,22 +12,22 @@ use std::time::Duration;
 const WITHIN: Duration = Duration::from_secs(60);
 const GO: u64 = 0;
 const READY: u64 = 1;
-/// Bytes that the workers of these runs may have, and as much again for areas.
+/// Byte limit of the workers in these runs; areas have the same limit on top.
 const MEMORY: u64 = 64 << 20;
 const OPTIONS: [&str; 6] = ["--cgroup", "own", "--worker-memory", "64M", "--max-total", "64M"];
 
-/// Whether groups can be made on this machine, as `kcov-broker doctor` has it.
+/// Returns whether control groups can be created on this machine, according to `kcov-broker doctor`.
 fn available() -> Result<bool> {
     let program = kcov_tests::binaries::directory()?.join("kcov-broker");
     let output = Command::new(program).args(["doctor", "--json"]).output()?;
     let diagnosis: serde_json::Value = serde_json::from_slice(&output.stdout)?;
     let findings = diagnosis["findings"].as_array().context("findings")?;
     let finding = findings.iter().find(|finding| finding["check"] == "control groups");
-    let found = finding.context("nothing about control groups")?["found"].as_str().unwrap_or_default();
+    let found = finding.context("no finding about control groups")?["found"].as_str().unwrap_or_default();
     Ok(found.starts_with("can be made"))
 }
 
-/// A run of `command` with a group; where there can be none, what was to be said is asserted.
+/// Runs `command` with a control group. Where none can be created, asserts that the run says so.
 fn grouped(command: Run) -> Result<Option<Run>> {
     let run = OPTIONS.iter().fold(command, |run, option| run.option(option));
     if available()? {
@@ -42,7 +43,7 @@ fn grouped(command: Run) -> Result<Option<Run>> {
     Ok(None)
 }
 
-/// The directories of the group that a process is in, for the controllers in question.
+/// The directories of the process's control group, for the controllers in question.
 fn groups(process: Process) -> Result<Vec<PathBuf>> {
     let text = fs::read_to_string(format!("/proc/{}/cgroup", process.0))?;
     let mounts = fs::read_to_string("/proc/self/mountinfo")?;
@@ -60,14 +61,14 @@ fn groups(process: Process) -> Result<Vec<PathBuf>> {
     Ok(groups)
 }
 
-/// The number in the one of these files that is there.
+/// The number in whichever of these files exists.
 fn number(groups: &[PathBuf], names: &[&str]) -> Option<u64> {
     let files = groups.iter().flat_map(|group| names.iter().map(move |name| group.join(name)));
     files.filter_map(|file| fs::read_to_string(file).ok()).find_map(|text| text.trim().parse().ok())
 }
 
 #[test]
-fn the_workers_are_in_a_bounded_group_that_goes_with_the_tenant() -> Result<()> {
+fn workers_are_in_a_bounded_group_that_is_removed_with_the_tenant() -> Result<()> {
     let session = Session::new()?;
     let control = Control::new(session.path("control"))?;
     let command = Run::new([client("hold")?, control.path().to_path_buf()]);
@@ -91,7 +92,7 @@ fn the_workers_are_in_a_bounded_group_that_goes_with_the_tenant() -> Result<()> 
 }
 
 #[test]
-fn a_worker_that_takes_too_much_hurts_its_own_call() -> Result<()> {
+fn a_worker_over_its_memory_limit_fails_only_its_own_call() -> Result<()> {
     let script = "import ctypes\n\
         libc = ctypes.CDLL(None, use_errno=True)\n\
         for _ in range(2):\n    print(libc.getpriority(0, 0), ctypes.get_errno())\n";
@@ -107,7 +108,7 @@ fn a_worker_that_takes_too_much_hurts_its_own_call() -> Result<()> {
 }
 
 #[test]
-fn a_parent_that_is_not_there_is_named() -> Result<()> {
+fn a_missing_parent_group_is_named() -> Result<()> {
     let outcome = Run::new(["true"]).option("--cgroup").option("/not/there").output()?;
     assert_eq!(outcome.code(), 125);
     assert!(outcome.stderr.contains("there is no control group /not/there"), "{}", outcome.stderr);

@@ -1,4 +1,5 @@
-//! The device behaves as the kernel's: the conformance program's transcript against the kernel's own.
+//! The device behaves like the kernel's: the transcript of the conformance program is compared with the
+//! kernel's.
 
 use anyhow::Result;
 use kcov_tests::binaries::workspace;
@@ -7,11 +8,11 @@ use kcov_tests::{Outcome, Run, client};
 use std::fs;
 use std::time::Duration;
 
-/// Each of the 13 groups ends itself after a minute.
+/// Each of the 13 groups stops by itself after one minute.
 const WITHIN: Duration = Duration::from_secs(600);
-/// Of the kernel's transcripts.
+/// Operations in each of the kernel's transcripts.
 const OPERATIONS: &str = "3000";
-/// A race that is lost once in five is not lost in so many with a probability of one in ten thousand.
+/// Rounds. A race lost once in five rounds goes unseen in this many with a probability of 1 in 10,000.
 const EXECS: usize = 40;
 
 fn recorded(name: &str) -> Result<String> {
@@ -36,7 +37,7 @@ fn assert_points(arguments: &[&str]) -> Result<()> {
     let ours = parse(&outcome.stdout)?;
     let differences = differences(&kernel, &ours, &may_differ);
     println!("{} points, {} may differ", kernel.len(), may_differ.len());
-    println!("may differ and do not: {}", met(&kernel, &ours, &may_differ).join(" "));
+    println!("may differ but do not: {}", met(&kernel, &ours, &may_differ).join(" "));
     assert!(differences.is_empty(), "{} differ:\n{}", differences.len(), differences.join("\n"));
     outcome.assert_sound()?;
     Ok(())
@@ -53,21 +54,22 @@ fn assert_stress(seed: &str) -> Result<()> {
     Ok(())
 }
 
-/// Every point that the list of deviations does not name is the kernel's.
+/// Every point that `deviations.txt` does not name equals the kernel's.
 #[test]
-fn every_point_is_the_kernels() -> Result<()> {
+fn every_point_equals_the_kernels() -> Result<()> {
     assert_points(&[])
 }
 
-/// The device at its other path is the same device.
+/// The device behaves the same under its second path.
 #[test]
-fn every_point_is_the_kernels_at_dev_kcov() -> Result<()> {
+fn every_point_equals_the_kernels_at_dev_kcov() -> Result<()> {
     assert_points(&["/dev/kcov"])
 }
 
-/// Exec by a thread that is not the leader races with its own threads' ends: it is followed every time.
+/// An exec by a non-leader thread races with the exits of the other threads. The broker must handle it in
+/// every round.
 #[test]
-fn every_exec_is_followed() -> Result<()> {
+fn every_exec_by_a_non_leader_is_handled() -> Result<()> {
     let of_exec = |points: Transcript| -> Transcript {
         points.into_iter().filter(|(name, _)| name.starts_with("exec.")).collect()
     };
@@ -82,21 +84,21 @@ fn every_exec_is_followed() -> Result<()> {
     Ok(())
 }
 
-/// 3,000 random operations of two threads and their children give the kernel's bytes.
+/// 3,000 random operations of two threads and their children give the kernel's output, byte for byte.
 #[test]
-fn random_operations_of_seed_1_are_the_kernels() -> Result<()> {
+fn random_operations_of_seed_1_equal_the_kernels() -> Result<()> {
     assert_stress("1")
 }
 
 /// The same with other operations.
 #[test]
-fn random_operations_of_seed_2_are_the_kernels() -> Result<()> {
+fn random_operations_of_seed_2_equal_the_kernels() -> Result<()> {
     assert_stress("2")
 }
 
-/// Operations that were never seen on a kernel end well, and as often as they are run, alike.
+/// Operations for which there is no kernel transcript succeed, and two runs give the same output.
 #[test]
-fn random_operations_of_other_seeds_end_well_and_alike() -> Result<()> {
+fn random_operations_of_other_seeds_are_reproducible() -> Result<()> {
     for seed in ["7", "12345"] {
         let (first, second) = (stress(seed, "1")?, stress(seed, "1")?);
         first.assert_sound()?;
@@ -106,7 +108,7 @@ fn random_operations_of_other_seeds_end_well_and_alike() -> Result<()> {
     Ok(())
 }
 
-/// Three calls instead of one between two observations change nothing of what a kernel shows.
+/// Three calls between two observations, instead of one, change nothing that a kernel shows.
 #[test]
 fn more_calls_between_observations_change_nothing() -> Result<()> {
     let outcome = stress("1", "3")?;

@@ -1,13 +1,14 @@
-//! What was covered: PCs where clients look for them, the same in every run, each with its place in a source.
+//! Coverage of a call: PCs lie where clients expect them, are the same in every run, and have a place in a
+//! source file.
 
 use anyhow::{Context, Result};
 use kcov_tests::{Run, Session, client};
 use std::io::Write;
 use std::process::Stdio;
 
-/// Clients drop a call that has a PC outside the kernel's text.
+/// Clients drop a call with a PC outside the kernel's text.
 const TEXT: std::ops::Range<u64> = 0xffff_ffff_8000_0000..0xffff_ffff_ff00_0000;
-/// Low bits that filters of clients ignore.
+/// Low bits of a PC that clients' filters ignore.
 const FILTERED: u64 = 7;
 
 fn example() -> Result<Vec<String>> {
@@ -21,7 +22,7 @@ fn number(hexadecimal: &str) -> Result<u64> {
     Ok(u64::from_str_radix(digits, 16)?)
 }
 
-/// Standard output of `kcov-broker symbolize`, which needs no root, with `input` on standard input.
+/// Standard output of `kcov-broker symbolize`, which does not need root, with `input` on standard input.
 fn symbolize(arguments: &[&str], input: &str) -> Result<String> {
     let session = Session::new()?;
     let mut line = session.command(session.path("kcov-broker"));
@@ -33,8 +34,8 @@ fn symbolize(arguments: &[&str], input: &str) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// The kernel's documented example covers something, in the range of the kernel's text, apart far enough for
-/// clients' filters.
+/// The example of the kernel's documentation covers some points. Their PCs lie in the kernel's text and are
+/// far enough apart for clients' filters.
 #[test]
 fn the_example_covers_kernel_addresses() -> Result<()> {
     let lines = example()?;
@@ -45,11 +46,11 @@ fn the_example_covers_kernel_addresses() -> Result<()> {
     pcs.dedup();
     let places = pcs.len();
     pcs.dedup_by_key(|pc| *pc | FILTERED);
-    assert_eq!(pcs.len(), places, "two points fall together in a filter: {lines:?}");
+    assert_eq!(pcs.len(), places, "two points are equal to a filter: {lines:?}");
     Ok(())
 }
 
-/// The same call covers the same points in the same order, in every run.
+/// The same call covers the same points in the same order in every run.
 #[test]
 fn pcs_are_the_same_in_every_run() -> Result<()> {
     let first = example()?;
@@ -59,7 +60,7 @@ fn pcs_are_the_same_in_every_run() -> Result<()> {
     Ok(())
 }
 
-/// So are comparisons; their types are the kernel's, and some say something that is not trivial.
+/// Comparisons are the same too. Their types are valid, and some operands differ.
 #[test]
 fn comparisons_are_the_same_in_every_run() -> Result<()> {
     let trace = || -> Result<String> {
@@ -85,9 +86,9 @@ fn comparisons_are_the_same_in_every_run() -> Result<()> {
     Ok(())
 }
 
-/// Each PC has a function, a file and a line, from the arguments and from standard input alike.
+/// Each PC has a function, a file and a line, whether it is an argument or read from standard input.
 #[test]
-fn every_pc_has_a_place_in_a_source() -> Result<()> {
+fn every_pc_has_a_function_file_and_line() -> Result<()> {
     let pcs = example()?;
     let by_input = symbolize(&[], &(pcs.join("\n") + "\n"))?;
     let by_argument = symbolize(&pcs.iter().map(String::as_str).collect::<Vec<_>>(), "")?;
@@ -103,9 +104,9 @@ fn every_pc_has_a_place_in_a_source() -> Result<()> {
     Ok(())
 }
 
-/// The same for machines: one JSON value that names each PC's function, file and line.
+/// The same as JSON: one value with the function, file and line of each PC.
 #[test]
-fn places_as_json() -> Result<()> {
+fn symbolize_prints_places_as_json() -> Result<()> {
     let pcs = example()?;
     let text = symbolize(&["--json"], &(pcs.join("\n") + "\n"))?;
     let values: Vec<serde_json::Value> = match serde_json::from_str(&text) {

@@ -1,4 +1,5 @@
-//! `kcov-broker cover`: as `run`, and what was covered stays, whoever covered it and whatever became of its area.
+//! `kcov-broker cover` runs a command as `run` does and reports what all clients covered, also after their
+//! areas were reset or their workers died.
 
 use anyhow::{Context, Result, ensure};
 use kcov_tests::binaries::example;
@@ -8,13 +9,13 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// Calls that no other code of these commands makes, and their names.
+/// Calls that nothing else in these commands makes, with their names.
 const GETSID: (&str, i64) = ("getsid", libc::SYS_getsid);
 const GETPRIORITY: (&str, i64) = ("getpriority", libc::SYS_getpriority);
 const SCHEDULER: (&str, i64) = ("sched_getscheduler", libc::SYS_sched_getscheduler);
 const ALL: [(&str, i64); 3] = [GETSID, GETPRIORITY, SCHEDULER];
 
-/// A covered run, with the reports in a folder that stays.
+/// A run under `cover`, with its reports in a folder that outlives it.
 struct Covered {
     outcome: Outcome,
     folder: tempfile::TempDir,
@@ -45,7 +46,7 @@ impl Covered {
     }
 }
 
-/// Clients of all calls, by bash: a word a thing to do, `|` between clients that run at the same time.
+/// Runs clients by bash. Each word is one action; `|` separates clients that run at the same time.
 fn clients(script: &str) -> Result<Run> {
     let program = client("cover_calls")?;
     let mut script = script.to_owned();
@@ -58,32 +59,35 @@ fn clients(script: &str) -> Result<Run> {
 }
 
 #[test]
-fn all_clients_count() -> Result<()> {
+fn the_coverage_of_all_clients_is_merged() -> Result<()> {
     let covered = Covered::run(clients("pc:512 getsid|getpriority|cmp:512 sched_getscheduler")?)?;
     covered.outcome.assert_sound()?;
     assert_eq!(covered.calls()?, ["getsid", "getpriority", "sched_getscheduler"]);
     let alone = Covered::run(clients("pc:512 getsid")?)?;
-    assert_eq!(alone.calls()?, ["getsid"], "what was not called is not covered");
+    assert_eq!(alone.calls()?, ["getsid"], "calls that were not made are not covered");
     Ok(())
 }
 
 #[test]
-fn what_a_reset_or_a_full_area_loses_is_covered() -> Result<()> {
+fn records_lost_to_a_reset_or_a_full_area_are_covered() -> Result<()> {
     let covered =
         Covered::run(clients("pc:512 getsid reset getpriority reset disable|pc:2 sched_getscheduler")?)?;
     let report = covered.outcome.assert_sound()?;
     assert!(report.records_lost > 0, "{report:?}");
     assert_eq!(covered.calls()?, ["getsid", "getpriority", "sched_getscheduler"]);
     let counts: Vec<u64> = covered.outcome.stdout.lines().map(str::parse).collect::<Result<_, _>>()?;
-    assert!(counts.len() == 2 && counts.iter().all(|count| *count > 0), "recorded as ever: {counts:?}");
+    assert!(
+        counts.len() == 2 && counts.iter().all(|count| *count > 0),
+        "the areas still have records: {counts:?}"
+    );
     Ok(())
 }
 
 #[test]
-fn what_a_worker_covered_outlives_it() -> Result<()> {
+fn coverage_of_a_worker_outlives_it() -> Result<()> {
     let probe = library("probe")?;
     let run = clients("getsid crash pc:512 getpriority crash sched_getscheduler")?;
-    // The worker's own code, which is reported beside a library only if it is asked for.
+    // The code of the worker program itself, which is reported beside a library only on request.
     let run = run.option("--handler").option(&probe.to_string_lossy()).option("--include").option("*");
     let covered = Covered::run(run)?;
     assert_eq!(covered.outcome.code(), 0, "{}", covered.outcome.stderr);
@@ -103,24 +107,24 @@ fn handlers_are_covered_by_function_and_line() -> Result<()> {
     let worker = example("adder")?;
     let run = Run::new(["python3", "-c", ADDER]).option("--worker").option(&worker.to_string_lossy());
     let covered = Covered::run(run)?;
-    assert_eq!(covered.outcome.code(), 7, "the command's own: {}", covered.outcome.stderr);
-    assert_eq!(covered.outcome.stdout, "added\n", "standard output is the command's");
+    assert_eq!(covered.outcome.code(), 7, "the command's own status: {}", covered.outcome.stderr);
+    assert_eq!(covered.outcome.stdout, "added\n", "standard output has only the command's output");
     let coverage = covered.coverage()?;
-    let [file] = &coverage.files[..] else { anyhow::bail!("the handler alone: {coverage:?}") };
+    let [file] = &coverage.files[..] else { anyhow::bail!("expected only the handler's file: {coverage:?}") };
     assert!(file.path.ends_with("/worker/examples/adder.rs") && Path::new(&file.path).is_file());
     let source = fs::read_to_string(&file.path)?;
     let edges = (1..).zip(source.lines()).filter(|(_, line)| line.contains("kcov_edge!()"));
     let expected: Vec<(u32, bool)> = edges.map(|(line, _)| line).zip([true, false, true, true]).collect();
     let found: Vec<_> = file.lines.iter().map(|(line, points)| (*line, points.covered > 0)).collect();
-    assert_eq!(found, expected, "open, the sum, and twice the addition");
+    assert_eq!(found, expected, "points by line");
     assert!(covered.outcome.stderr.contains("covered: 3 of 4 (75%) points"), "{}", covered.outcome.stderr);
     let page = covered.text("html")?;
-    assert!(page.contains("fn add(&amp;mut self, more: u64)"), "the source stands in the page");
+    assert!(page.contains("fn add(&amp;mut self, more: u64)"), "the page shows the source");
     Ok(())
 }
 
 #[test]
-fn genhtml_takes_the_tracefile() -> Result<()> {
+fn genhtml_accepts_the_tracefile() -> Result<()> {
     let worker = example("adder")?;
     let run = Run::new(["python3", "-c", ADDER]).option("--worker").option(&worker.to_string_lossy());
     let covered = Covered::run(run)?;
@@ -140,7 +144,7 @@ fn genhtml_takes_the_tracefile() -> Result<()> {
 }
 
 #[test]
-fn a_handler_without_points_is_said_to_have_none() -> Result<()> {
+fn a_handler_without_coverage_points_is_reported() -> Result<()> {
     let faults = library("faults")?.to_string_lossy().into_owned();
     let outcome = Run::new(["true"]).option("--handler").option(&faults).covered().output()?;
     let said = format!("{faults} has no coverage points: compile it with -fsanitize-coverage=");
@@ -150,20 +154,20 @@ fn a_handler_without_points_is_said_to_have_none() -> Result<()> {
 }
 
 #[test]
-fn statuses_pass_through() -> Result<()> {
+fn exit_statuses_are_passed_on() -> Result<()> {
     let status = |command: &[&str]| -> Result<(i32, bool)> {
         let covered = Covered::run(Run::new(command.iter().copied()))?;
         Ok((covered.outcome.code(), covered.text("json")?.is_empty()))
     };
     assert_eq!(status(&["true"])?, (0, false));
     assert_eq!(status(&["sh", "-c", "kill -TERM $$"])?, (128 + libc::SIGTERM, false));
-    assert_eq!(status(&["/nonexistent"])?, (127, true), "nothing ran, and nothing is said of it");
+    assert_eq!(status(&["/nonexistent"])?, (127, true), "nothing ran, so there is no report");
     assert_eq!(status(&["/etc/passwd"])?, (126, true));
     Ok(())
 }
 
 #[test]
-fn the_map_does_not_leak_into_the_command() -> Result<()> {
+fn the_command_does_not_inherit_the_coverage_map() -> Result<()> {
     let descriptors = Run::new(["ls", "-l", "/proc/self/fd"]).covered().option("--no-summary").output()?;
     descriptors.assert_sound()?;
     assert!(!descriptors.stdout.contains("memfd"), "{}", descriptors.stdout);
@@ -172,7 +176,7 @@ fn the_map_does_not_leak_into_the_command() -> Result<()> {
 }
 
 #[test]
-fn files_that_cannot_be_written_are_said_before_anything_runs() -> Result<()> {
+fn unwritable_report_files_are_refused_before_the_command_runs() -> Result<()> {
     let session = Session::new()?;
     let mut command = session.command(session.path("kcov-broker"));
     let output = command.args(["cover", "--lcov", "/nonexistent/lcov", "--", "echo", "started"]).output()?;

@@ -1,6 +1,5 @@
-//! What `kcov-broker cover` says of instrumented code, against what the compilers' own tools say of the same source and the
-//! same calls: gcov for gcc, llvm-cov for clang. The lines that the one counts must be those that the other counts, and be
-//! reached in the one if and only if in the other.
+//! Compares `kcov-broker cover` with the compilers' own tools, gcov for gcc and llvm-cov for clang, on the
+//! same source and the same calls. Both must count the same lines, and agree on which were reached.
 
 use anyhow::{Context, Result, ensure};
 use kcov_tests::Run;
@@ -10,7 +9,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Whether each line was reached.
+/// Lines, each with whether it was reached.
 type Lines = BTreeMap<u32, bool>;
 
 /// Arguments of the calls of a run.
@@ -41,7 +40,7 @@ fn compile(folder: &Path, compiler: &str, flags: &[&str], output: &str) -> Resul
     tool(folder, compiler, flags.chain(paths)).map(drop)
 }
 
-/// Lines of the source as a tracefile has them.
+/// Parses the lines of the source in an lcov tracefile.
 fn tracefile(text: &str) -> Lines {
     let ours =
         |record: &&str| record.lines().any(|line| line.starts_with("SF:") && line.ends_with("/branchy.c"));
@@ -50,7 +49,7 @@ fn tracefile(text: &str) -> Lines {
     data.filter_map(|(line, count)| Some((line.parse().ok()?, count != "0"))).collect()
 }
 
-/// Lines as `gcov --stdout` has them: count, line and text between colons.
+/// Parses `gcov --stdout`: count, line number and text, separated by colons.
 fn gcov(text: &str) -> Lines {
     let line = |line: &str| {
         let (count, rest) = line.trim_start().split_once(':')?;
@@ -60,7 +59,7 @@ fn gcov(text: &str) -> Lines {
     text.lines().filter_map(line).collect()
 }
 
-/// What `cover` says of the calls.
+/// What `cover` reports of the calls.
 fn covered(folder: &Path, calls: &[&str]) -> Result<Lines> {
     let library = folder.join("libbranchy.so");
     let lcov = folder.join("lcov");
@@ -70,8 +69,8 @@ fn covered(folder: &Path, calls: &[&str]) -> Result<Lines> {
     Ok(tracefile(&std::fs::read_to_string(lcov)?))
 }
 
-/// Lines of the code that both builds have, up to the first that is of one alone: the statements. Which line a function
-/// begins in, and whether braces, labels, `else` and `break` count, differs from tool to tool.
+/// Keeps the lines of code that both builds share: the statements. Tools differ in the line where a function
+/// begins, and in whether they count braces, labels, `else` and `break`.
 fn shared(lines: Lines) -> Result<Lines> {
     let text = std::fs::read_to_string(source())?;
     let source: Vec<&str> = text.lines().map(str::trim).collect();
@@ -110,7 +109,7 @@ fn gcc_and_gcov_agree() -> Result<()> {
     for calls in RUNS {
         tool(folder, "./branchy", calls)?;
         let theirs = gcov(&tool(folder, "gcov", ["--stdout", "branchy.gcda"])?);
-        // Counts of several runs add up there.
+        // gcov adds up the counts of several runs.
         std::fs::remove_file(folder.join("branchy.gcda"))?;
         compare(covered(folder, calls)?, theirs, &format!("{calls:?}"))?;
     }
@@ -119,7 +118,8 @@ fn gcc_and_gcov_agree() -> Result<()> {
 
 #[test]
 fn clang_and_llvm_cov_agree() -> Result<()> {
-    // By block: what clang adds for an edge has the line of the branch, and is not reached where that goes the other way.
+    // One point a block: a point that clang adds for an edge has the line of the branch, and is not reached
+    // if the branch goes the other way.
     const GUARDS: &str = "-fsanitize-coverage=bb,trace-pc-guard,pc-table,no-prune";
     let folder = tempfile::tempdir()?;
     let folder = folder.path();
@@ -131,7 +131,7 @@ fn clang_and_llvm_cov_agree() -> Result<()> {
         "branchy",
     )?;
     for calls in RUNS {
-        // Writes default.profraw, anew each time.
+        // Writes default.profraw anew each time.
         tool(folder, "./branchy", calls)?;
         tool(folder, "llvm-profdata", ["merge", "default.profraw", "-o", "profile"])?;
         let export = ["export", "-format=lcov", "-instr-profile=profile", "branchy"];

@@ -1,4 +1,4 @@
-//! A worker that dies or stops hurts nobody: callers get their answer, or EIO, and the next worker serves on.
+//! A worker that dies or stops harms nobody: callers get their result or EIO, and the next worker serves on.
 
 use anyhow::Result;
 use kcov_tests::event::Event;
@@ -15,12 +15,12 @@ const GO: u64 = 0;
 const READY: u64 = 1;
 const FACTS: u64 = 2;
 const KILLS: usize = 50;
-/// No futex among them: to the C library an EIO of a futex is a reason to abort.
+/// The traced calls. No futex: the C library aborts on EIO from a futex.
 const TRACED: &str = "kcov,getppid,read,dup";
-/// What the client does that is traced.
+/// The calls that the client makes and that are traced.
 const CALLS: [&str; 6] = ["getppid", "read", "dup", "openat", "ioctl", "mmap"];
 const EIO: u64 = libc::EIO.unsigned_abs() as u64;
-/// Far above any deadline; a call that takes this long was forgotten.
+/// Far above any deadline: a call that takes this long was lost.
 const FORGOTTEN_MS: u64 = 20_000;
 
 fn start(name: &str, arguments: &[&str], options: &[&str]) -> Result<(Running, Control)> {
@@ -55,7 +55,7 @@ fn assert_killed(event: &Event) {
     assert!(["9", "SIGKILL"].contains(&signal.as_str()), "signal of {event:?}");
 }
 
-/// Kills a worker after the client got further since the last kill; returns its number.
+/// Kills a worker once the client has made progress since the last kill. Returns the worker's pid.
 fn kill_one(running: &mut Running, control: &Control, round: usize) -> Result<Process> {
     let rounds = control.get(FACTS)?;
     running.reach(control, FACTS, rounds + 1)?;
@@ -69,8 +69,8 @@ fn kill_one(running: &mut Running, control: &Control, round: usize) -> Result<Pr
     }
 }
 
-/// 50 workers killed under the calls of four threads: each result is right or EIO, an EIO took no effect, no
-/// call hangs, nothing leaks, and the log names signal and call.
+/// 50 workers are killed during the calls of four threads. Each result is right or EIO, a call that gave EIO
+/// had no effect, no call hangs, nothing leaks, and the log names signal and call.
 #[test]
 fn killed_workers_are_replaced() -> Result<()> {
     let (mut running, control) = start("survivor", &[], &[])?;
@@ -80,7 +80,7 @@ fn killed_workers_are_replaced() -> Result<()> {
     }
     let outcome = assert_serves_on(running, &control)?;
     let report = outcome.report()?;
-    // One that is killed as soon as it is forked is not known yet.
+    // The broker does not know a worker yet that is killed right after its fork.
     let lost = outcome.events().into_iter().filter(|event| event.name() == "worker_lost").count();
     let ends = report.worker_crashes + lost as u64;
     assert!(ends >= killed.len() as u64, "{} killed, {lost} early: {report:?}", killed.len());
@@ -95,14 +95,14 @@ fn killed_workers_are_replaced() -> Result<()> {
     Ok(())
 }
 
-/// A caller of a worker that does nothing is not kept longer than the deadline: it gets EIO if the worker had taken
-/// its call, or the result from the next worker. So do later callers.
+/// A worker that is stopped keeps its caller no longer than the deadline: the call gets EIO if the worker had
+/// received it, or the result from the next worker. Later calls are served.
 #[test]
-fn a_stopped_worker_costs_one_deadline() -> Result<()> {
+fn a_stopped_worker_delays_its_caller_by_one_deadline() -> Result<()> {
     let (mut running, control) = start("one_call", &["3"], &["--deadline", "500ms"])?;
     control.set(GO, 1)?;
     running.reach(&control, READY, 2)?;
-    assert_eq!(control.get(FACTS)?, 0, "errno of a call before");
+    assert_eq!(control.get(FACTS)?, 0, "errno of a call before the stop");
 
     let worker = one_named(&running, "kcov-worker")?;
     send(worker, Signal::SIGSTOP)?;
@@ -115,7 +115,7 @@ fn a_stopped_worker_costs_one_deadline() -> Result<()> {
 
     control.set(GO, 3)?;
     running.reach(&control, READY, 4)?;
-    assert_eq!(control.get(FACTS)?, 0, "errno of a call after");
+    assert_eq!(control.get(FACTS)?, 0, "errno of a call after the replacement");
     let outcome = running.finish()?;
     let report = outcome.report()?;
     assert_eq!(report.worker_crashes, 1, "{report:?}");
@@ -125,7 +125,7 @@ fn a_stopped_worker_costs_one_deadline() -> Result<()> {
     Ok(())
 }
 
-/// Lets the client go on, and asserts that nothing went wrong in it and that nothing is left.
+/// Lets the client finish, and asserts that it saw no wrong result and that nothing is left.
 fn assert_serves_on(mut running: Running, control: &Control) -> Result<Outcome> {
     let rounds = control.get(FACTS)?;
     running.reach(control, FACTS, rounds + 100)?;
@@ -140,7 +140,7 @@ fn assert_serves_on(mut running: Running, control: &Control) -> Result<Outcome> 
     Ok(outcome)
 }
 
-/// The death of the zygote ends neither the command nor its calls: the next worker has a parent again.
+/// When the zygote is killed, the command and its calls go on, and a new zygote forks the next worker.
 #[test]
 fn a_killed_zygote_is_replaced() -> Result<()> {
     let (mut running, control) = start("survivor", &[], &[])?;
@@ -152,9 +152,9 @@ fn a_killed_zygote_is_replaced() -> Result<()> {
     Ok(())
 }
 
-/// The workers of a zygote end with it: their calls in flight are answered at once.
+/// A zygote's workers end with it, and their calls in flight are answered at once.
 #[test]
-fn a_zygote_that_is_killed_in_a_call_costs_that_call() -> Result<()> {
+fn killing_the_zygote_during_a_call_fails_only_that_call() -> Result<()> {
     let program = client("faults")?;
     let words = [program.as_os_str(), "7111".as_ref(), "7100:5".as_ref()];
     let handler = library("faults")?;
@@ -174,7 +174,7 @@ fn a_zygote_that_is_killed_in_a_call_costs_that_call() -> Result<()> {
     Ok(())
 }
 
-/// Nor does that of the reader.
+/// When the reader is killed, the command and its calls go on.
 #[test]
 fn a_killed_reader_is_replaced() -> Result<()> {
     let (mut running, control) = start("survivor", &[], &[])?;
@@ -187,7 +187,7 @@ fn a_killed_reader_is_replaced() -> Result<()> {
     Ok(())
 }
 
-/// A reader that hangs, as in the memory or a path of a malicious tenant, costs one deadline.
+/// A reader that hangs, as on memory or a path of a malicious tenant, delays its caller by one deadline.
 #[test]
 fn a_stopped_reader_is_replaced() -> Result<()> {
     let (running, control) = start("survivor", &[], &["--deadline", "500ms"])?;

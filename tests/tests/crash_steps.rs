@@ -1,8 +1,9 @@
-//! What serves a tenant is killed at every step of the life of a KCOV object: at each entry into a system call and
-//! each return from one. The client sees right results or `EIO`, an `EIO` took no effect, no call hangs, and the next
-//! life is whole; or, where nobody could serve it any more, the tenant ends and nothing of it stays.
+//! Kills each process that serves a tenant at every step of the life of a KCOV instance: at every entry into
+//! and return from a system call. The client sees correct results or `EIO`, a call that gave `EIO` had no
+//! effect, no call hangs, and the next life is complete. If nothing is left to serve the tenant, the tenant
+//! ends and none of its processes is left.
 //!
-//! By default some of the steps are tried, with `KCOV_LONG=1` all.
+//! By default some of the steps are tried; with `KCOV_LONG=1`, all.
 
 use anyhow::{Context, Result};
 use kcov_tests::process::Process;
@@ -22,11 +23,11 @@ const LEFT_OVER: u64 = 6;
 const END: u64 = 1 << 32;
 
 const DEADLINE: &str = "1s";
-/// No call hangs: far above the deadline, for a machine that does other work meanwhile.
+/// The most that a call may take: far above the deadline, for a busy machine.
 const MOST_MS: u64 = 10_000;
 const WITHIN: Duration = Duration::from_secs(30);
 
-/// A run whose client goes through one life cycle at a time.
+/// A run whose client performs one life cycle at a time.
 struct Cycles {
     running: Running,
     control: Control,
@@ -34,18 +35,18 @@ struct Cycles {
 }
 
 impl Cycles {
-    /// Up to the first whole cycle: everything runs then.
+    /// Waits for the first complete cycle: all processes are running then.
     fn start() -> Result<Self> {
         let session = Session::new()?;
         let control = Control::new(session.path("control"))?;
-        // A process of the tenant that left its session and its parent is the tenant's all the same.
+        // A process that left its session and its parent still belongs to the tenant.
         let script = "setsid sleep 1000 & exec \"$0\" \"$1\"";
         let words = ["bash".into(), "-c".into(), script.into(), client("cycles")?, control.path().to_owned()];
         let run = Run::new(words).trace("kcov,getppid").option("--deadline").option(DEADLINE).logged();
         let mut running = run.start_in(session)?;
         running.reach(&control, READY, 1)?;
         let mut cycles = Cycles { running, control, turn: 0 };
-        until("the process beside the client", WITHIN, || cycles.beside())?;
+        until("the process that left the session", WITHIN, || cycles.beside())?;
         cycles.whole()?;
         Ok(cycles)
     }
@@ -56,24 +57,24 @@ impl Cycles {
         processes.find(|process| process.name().is_some_and(|name| name == "sleep"))
     }
 
-    /// Lets the client go through its next cycle.
+    /// Starts the client's next cycle.
     fn go(&mut self) -> Result<()> {
         self.turn += 1;
         self.control.set(GO, self.turn)
     }
 
-    /// Whether the client is through.
+    /// Returns whether the client has finished its cycle.
     fn is_done(&self) -> Result<bool> {
         Ok(self.control.get(READY)? > self.turn)
     }
 
-    /// Waits until the client is through. Returns how many calls gave EIO since the start.
+    /// Waits until the client has finished its cycle. Returns how many calls gave EIO since the start.
     fn done(&mut self) -> Result<u64> {
         self.running.reach(&self.control, READY, 1 + self.turn)?;
         self.control.get(EIOS)
     }
 
-    /// One more cycle, in which nothing fails.
+    /// Runs one more cycle in which nothing is killed, and asserts that no call fails.
     fn whole(&mut self) -> Result<()> {
         let before = self.control.get(EIOS)?;
         self.go()?;
@@ -81,7 +82,7 @@ impl Cycles {
         Ok(())
     }
 
-    /// The one process of that name.
+    /// Returns the only process of that name.
     fn one(&self, name: &str) -> Result<Process> {
         let session = &self.running.session;
         until(&format!("one {name}"), WITHIN, || match session.named(name)[..] {
@@ -90,23 +91,24 @@ impl Cycles {
         })
     }
 
-    /// The one process of that name, held at rest; one that was about to end is not.
+    /// Attaches to the only process of that name once it sleeps. A process that is about to end does not
+    /// count.
     fn hold(&self, name: &str) -> Result<Steps> {
         until(&format!("a {name} at rest"), WITHIN, || self.one(name).and_then(Steps::attach).ok())
     }
 
-    /// The broker: it has the name of the front.
+    /// The broker: it has the name of the front, which is its parent.
     fn broker(&self) -> Result<Process> {
         let front = self.running.front();
         let named = self.running.session.named("kcov-broker").into_iter();
         named.into_iter().find(|process| process.parent() == Some(front)).context("no broker")
     }
 
-    /// What the client found wrong so far.
+    /// Asserts that the client saw nothing wrong so far.
     #[track_caller]
     fn assert_right(&self, when: &str) -> Result<()> {
         assert_eq!(self.control.get(WRONGS)?, 0, "wrong results {when}");
-        assert_eq!(self.control.get(LATE)?, 0, "calls that gave EIO and took effect {when}");
+        assert_eq!(self.control.get(LATE)?, 0, "calls that gave EIO but took effect {when}");
         assert_eq!(self.control.get(LEFT_OVER)?, 0, "descriptors left over {when}");
         let slowest = self.control.get(SLOWEST)?;
         assert!(slowest < MOST_MS, "a call took {slowest} ms {when}");
@@ -116,7 +118,7 @@ impl Cycles {
     /// Ends the client, and asserts that nothing is left.
     fn end(self) -> Result<Outcome> {
         self.control.set(GO, END)?;
-        // It holds on to nothing, but to the run.
+        // The client holds only the descriptors of the run.
         if let Some(process) = self.beside() {
             send(process)?;
         }
@@ -126,12 +128,12 @@ impl Cycles {
         Ok(outcome)
     }
 
-    /// The tenant ends, and no process of the run stays.
+    /// Asserts that the tenant ends and that no process of the run is left.
     fn ends_whole(mut self) -> Result<i32> {
         let status = self.running.wait()?;
         let session = &self.running.session;
         let gone = || session.processes().is_empty().then_some(());
-        until("the end of all processes", WITHIN, gone).with_context(|| {
+        until("all processes to end", WITHIN, gone).with_context(|| {
             let left: Vec<_> =
                 session.processes().into_iter().map(|process| (process, process.name())).collect();
             format!("left: {left:?}")
@@ -144,12 +146,13 @@ fn send(process: Process) -> Result<()> {
     Ok(kill(Pid::from_raw(process.0), Signal::SIGKILL)?)
 }
 
-/// The steps to be tried, from 1 on: all of them, or some, the closer the earlier.
+/// The steps to try, from 1 on: all, or a selection that is denser at the start.
 fn steps() -> impl Iterator<Item = usize> {
     std::iter::successors(Some(1), |&step| Some(step + if long() { 1 } else { 1 + step / 4 }))
 }
 
-/// Kills the process `name` at every step of a cycle; `before` prepares each. Returns how many steps were tried.
+/// Kills the process `name` at every step of a cycle, each time after `before`. Returns how many steps were
+/// tried.
 fn at_every_step(name: &str, mut before: impl FnMut(&mut Cycles) -> Result<()>) -> Result<(usize, u64)> {
     let mut cycles = Cycles::start()?;
     for (tried, number) in steps().enumerate() {
@@ -172,7 +175,7 @@ fn at_every_step(name: &str, mut before: impl FnMut(&mut Cycles) -> Result<()>) 
 }
 
 #[test]
-fn a_worker_at_every_step() -> Result<()> {
+fn a_worker_may_die_at_every_step() -> Result<()> {
     let (tried, eios) = at_every_step("kcov-worker", |_| Ok(()))?;
     println!("worker: {tried} steps, {eios} EIO");
     assert!(tried > 5);
@@ -180,23 +183,23 @@ fn a_worker_at_every_step() -> Result<()> {
 }
 
 #[test]
-fn a_reader_at_every_step() -> Result<()> {
+fn a_reader_may_die_at_every_step() -> Result<()> {
     let (tried, eios) = at_every_step("kcov-reader", |_| Ok(()))?;
     println!("reader: {tried} steps, {eios} EIO");
     assert!(tried > 5);
     Ok(())
 }
 
-/// While it makes a new worker, which the client waits for.
+/// The steps at which the zygote forks a new worker, for which the client waits.
 #[test]
-fn a_zygote_at_every_step() -> Result<()> {
+fn a_zygote_may_die_at_every_step() -> Result<()> {
     let (tried, eios) = at_every_step("kcov-zygote", |cycles| send(cycles.one("kcov-worker")?))?;
     println!("zygote: {tried} steps, {eios} EIO");
     assert!(tried > 5);
     Ok(())
 }
 
-/// A run of which the process that `attach` gives is killed at every step of a cycle ends whole.
+/// Kills the process that `attach` returns at every step of a cycle. The run must end completely each time.
 fn ends_at_every_step(name: &str, attach: impl Fn(&Cycles) -> Result<Steps>) -> Result<()> {
     for number in steps() {
         let mut cycles = Cycles::start()?;
@@ -216,15 +219,16 @@ fn ends_at_every_step(name: &str, attach: impl Fn(&Cycles) -> Result<Steps>) -> 
     unreachable!("a cycle has an end")
 }
 
-/// Without it the tenant's processes have nobody to answer their calls.
+/// Without a broker, nothing can answer the tenant's calls.
 #[test]
-fn a_broker_at_every_step() -> Result<()> {
+fn the_run_ends_if_the_broker_dies_at_any_step() -> Result<()> {
     ends_at_every_step("broker", |cycles| Steps::attach(cycles.broker()?))
 }
 
-/// While it starts what a new worker needs, which the client waits for: no worker can be replaced any more.
+/// The steps at which the spawner starts what a new worker needs, for which the client waits. Afterwards no
+/// worker can be replaced.
 #[test]
-fn a_spawner_at_every_step() -> Result<()> {
+fn the_run_ends_if_the_spawner_dies_at_any_step() -> Result<()> {
     ends_at_every_step("spawner", |cycles| {
         let steps = cycles.hold("kcov-spawner")?;
         send(cycles.one("kcov-worker")?)?;
@@ -232,7 +236,8 @@ fn a_spawner_at_every_step() -> Result<()> {
     })
 }
 
-/// A run of which process `which` is killed while it does nothing ends whole. Returns the exit status.
+/// Kills the process `which` while it is idle, and asserts that the run ends completely. Returns the exit
+/// status.
 fn without(which: impl FnOnce(&Cycles) -> Result<Process>) -> Result<i32> {
     let mut cycles = Cycles::start()?;
     send(which(&cycles)?)?;
@@ -257,9 +262,9 @@ fn a_run_ends_with_its_spawner() -> Result<()> {
     Ok(())
 }
 
-/// Also while a call is in flight.
+/// The same while a call is in flight.
 #[test]
-fn a_run_ends_with_its_spawner_in_a_call() -> Result<()> {
+fn a_run_ends_with_its_spawner_during_a_call() -> Result<()> {
     let mut cycles = Cycles::start()?;
     kill(Pid::from_raw(cycles.one("kcov-worker")?.0), Signal::SIGSTOP)?;
     cycles.go()?;
@@ -268,7 +273,7 @@ fn a_run_ends_with_its_spawner_in_a_call() -> Result<()> {
     Ok(())
 }
 
-/// Nobody but the broker is left then to end the tenant.
+/// Then only the broker is left to end the tenant.
 #[test]
 fn a_run_ends_with_its_spawner_and_tender() -> Result<()> {
     let status = without(|cycles| {

@@ -1,4 +1,4 @@
-//! `kcov-broker doctor` tells the truth about this machine, and about one where something is missing.
+//! `kcov-broker doctor` reports correctly on this machine, and on one where something is missing.
 
 use anyhow::{Context, Result};
 use kcov_tests::{Outcome, Run, Session};
@@ -6,10 +6,10 @@ use serde_json::Value;
 use std::ffi::OsString;
 use std::fs;
 
-/// A user that no system hands out.
+/// A uid that no system assigns.
 const USER: u32 = 61_234;
 
-/// `kcov-broker doctor` with `options`, behind the words `before`.
+/// Runs `kcov-broker doctor` with `options`, with the words of `before` in front.
 fn doctor(before: &[&str], options: &[&str]) -> Result<Outcome> {
     doctor_in(Session::new()?, before, options)
 }
@@ -33,7 +33,7 @@ fn level(outcome: &Outcome, check: &str) -> Result<String> {
     Ok(finding.with_context(|| check.to_owned())?["level"].as_str().unwrap_or_default().to_owned())
 }
 
-/// Root can run commands here, as the other tests do; each check is one line.
+/// Root can run commands here, as the other tests do. Each check is one line.
 #[test]
 fn root_can_run() -> Result<()> {
     let outcome = doctor(&[], &[])?;
@@ -46,7 +46,7 @@ fn root_can_run() -> Result<()> {
     Ok(())
 }
 
-/// An ordinary user can, with limits that are named.
+/// An ordinary user can run commands, with limits that are named.
 #[test]
 fn an_ordinary_user_can_run_with_limits() -> Result<()> {
     let before = as_user(&[]);
@@ -60,7 +60,7 @@ fn an_ordinary_user_can_run_with_limits() -> Result<()> {
     Ok(())
 }
 
-/// Where namespaces are forbidden an ordinary user cannot, and is told how to change that.
+/// Where namespaces are forbidden, an ordinary user cannot run commands, and doctor says how to change that.
 #[test]
 fn forbidden_namespaces_are_found() -> Result<()> {
     const SCRIPT: &str = r#"echo 0 > /proc/sys/user/max_user_namespaces; exec "$@""#;
@@ -73,9 +73,9 @@ fn forbidden_namespaces_are_found() -> Result<()> {
     Ok(())
 }
 
-/// Under a broker there is a listener already.
+/// Under a broker the process has a listener already.
 #[test]
-fn a_supervisor_is_found() -> Result<()> {
+fn a_listener_that_is_already_installed_is_found() -> Result<()> {
     let session = Session::new()?;
     let broker = session.path("kcov-broker");
     let outcome = doctor_in(session, &[&*broker.to_string_lossy(), "run", "--"], &["--json"])?;
@@ -85,7 +85,7 @@ fn a_supervisor_is_found() -> Result<()> {
     Ok(())
 }
 
-/// A worker program that is not there is missed.
+/// A missing worker program is reported.
 #[test]
 fn a_missing_worker_is_found() -> Result<()> {
     let session = Session::new()?;
@@ -96,7 +96,7 @@ fn a_missing_worker_is_found() -> Result<()> {
     Ok(())
 }
 
-/// Few descriptors limit, and do not forbid, if the limit cannot be raised.
+/// A low descriptor limit that cannot be raised is a limit, not an error.
 #[test]
 fn few_descriptors_are_a_limit() -> Result<()> {
     let few = ["prlimit", "--nofile=256:256", "--", "setpriv", "--bounding-set=-sys_resource"];

@@ -1,5 +1,4 @@
-//! A handler that was taken over tries every way out of its jail that has a name: none leads anywhere, and its tenant
-//! goes on.
+//! A compromised handler tries every known way out of its jail. None works, and its tenant goes on.
 
 #[path = "escape/attempts.rs"]
 mod attempts;
@@ -16,14 +15,14 @@ use std::time::Duration;
 const WITHIN: Duration = Duration::from_secs(60);
 const GO: u64 = 0;
 const READY: u64 = 1;
-/// Attempts of one run: the workers that die of them are replaced one after the other.
+/// Attempts in one run. The workers that die of them are replaced one after the other.
 const AT_ONCE: usize = 24;
-/// Long for what is done at once, on a busy machine; short for what is only over with it.
+/// Long for an immediate answer on a busy machine; short for an attempt that only ends at its deadline.
 const DEADLINES: [&str; 2] = ["30s", "2s"];
-/// What is tried last: the worker that serves it has started, so that the end of the one before is in the log.
+/// The last attempt of a run. When a worker serves it, the end of the worker before it is in the log.
 const NOTHING: &str = "nothing";
 
-/// Whose broker it is.
+/// Who runs the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Owner {
     Root,
@@ -43,7 +42,7 @@ impl Owner {
     }
 }
 
-/// A tenant beside the one in question, with a device in use.
+/// A neighbour tenant with a device in use.
 fn neighbour(owner: Owner) -> Result<(Running, Control, Process)> {
     let session = owner.session()?;
     let control = Control::new(session.path("control"))?;
@@ -59,7 +58,7 @@ fn neighbour(owner: Owner) -> Result<(Running, Control, Process)> {
     Ok((running, control, command))
 }
 
-/// Has these attempts made, and holds what comes of them against the table.
+/// Makes these attempts and compares their outcomes with the table.
 fn attempt(owner: Owner, neighbour: Process, attempts: &[(&str, Outcome)]) -> Result<()> {
     let names = attempts.iter().map(|(name, _)| OsString::from(name)).chain([NOTHING.into()]);
     let command = [client("escape")?.into_os_string(), neighbour.0.to_string().into()];
@@ -85,14 +84,15 @@ fn attempt(owner: Owner, neighbour: Process, attempts: &[(&str, Outcome)]) -> Re
             assert_end(owner, name, end, signal, &reasons);
         }
     }
-    assert!(ends.next().is_none(), "one worker more died:\n{}", outcome.stderr);
+    assert!(ends.next().is_none(), "one more worker died:\n{}", outcome.stderr);
     Ok(())
 }
 
 #[track_caller]
 fn assert_end(owner: Owner, name: &str, end: &Event, signal: i32, reasons: &[&str]) {
     let seen = end.field("signal").unwrap_or_else(|| "0".to_owned());
-    // An ordinary user is not told how a process ended that he may not look into, unless he asks late enough.
+    // An ordinary user cannot read the exit status of a process that it may not trace, unless it asks late
+    // enough.
     let untold = owner == Owner::User && seen == "0";
     assert!(untold || seen == signal.to_string(), "{name}: by {seen}, not {signal}: {end:?}");
     let reason = end.field("reason").unwrap_or_default();
@@ -112,16 +112,16 @@ fn no_way_out(owner: Owner) -> Result<()> {
 }
 
 #[test]
-fn no_way_leads_out_of_a_worker() -> Result<()> {
+fn no_attempt_escapes_from_a_worker() -> Result<()> {
     no_way_out(Owner::Root)
 }
 
 #[test]
-fn no_way_leads_out_of_a_users_worker() -> Result<()> {
+fn no_attempt_escapes_from_a_worker_of_an_ordinary_user() -> Result<()> {
     no_way_out(Owner::User)
 }
 
-/// Both tables name the same attempts, in the same order.
+/// The table and the C source name the same attempts in the same order.
 #[test]
 fn every_attempt_has_an_outcome() -> Result<()> {
     let table = std::fs::read_to_string(workspace().join("tests/handlers/escape_attempts.h"))?;

@@ -1,5 +1,5 @@
-//! The examples, as users run them: the fuzzer finds the bugs that were planted in the devices, goes on, and disturbs
-//! nobody.
+//! The examples as users run them: the fuzzer finds the bugs that were planted in the devices, keeps running,
+//! and disturbs no other client.
 
 use anyhow::{Context, Result};
 use kcov_tests::binaries::{directory, example, workspace};
@@ -14,21 +14,21 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-/// Requests of the vault that have a bug, and how they end.
+/// Requests of the vault with a bug, and how they end.
 const BUGS: [(&str, u32); 3] = [("crash", PUT), ("hang", DIAL), ("crash", UNLOCK)];
 const PUT: u32 = 0x7601;
 const DIAL: u32 = 0x7602;
 const UNLOCK: u32 = 0x7604;
 
-/// Time for all three, seconds.
+/// Time for all three bugs, in seconds.
 const TIME: &str = "60";
-/// Ends what hangs.
+/// Deadline of a run that hangs.
 const WITHIN: Duration = Duration::from_secs(600);
-/// A worker may take so long on a busy machine without being hung.
+/// Deadline of a call: a worker may take this long on a busy machine.
 const DEADLINE: &str = "2s";
 const HANG: &str = "1500";
 
-/// The fuzzer's own account.
+/// The summary that the fuzzer prints.
 #[derive(Debug, Deserialize)]
 struct Campaign {
     crashes: Vec<Crash>,
@@ -41,10 +41,10 @@ struct Crash {
     executions: u64,
 }
 
-/// How the device is served: options of `kcov-broker run`.
+/// Options of `kcov-broker run` that serve the device.
 type Served<'a> = [&'a str; 2];
 
-/// The fuzzer on the vault, beside a client of the same tenant whose every call must succeed.
+/// Runs the fuzzer on the vault beside a client of the same tenant whose calls must all succeed.
 fn fuzz(served: Served<'_>, seed: u64, options: &[&str], artifacts: &Path) -> Result<Campaign> {
     let session = Session::new()?;
     let control = Control::new(session.path("control"))?;
@@ -72,9 +72,9 @@ fn fuzz(served: Served<'_>, seed: u64, options: &[&str], artifacts: &Path) -> Re
     serde_json::from_str(&outcome.stdout).with_context(|| format!("no account: {}", outcome.stdout))
 }
 
-/// Each bug has left an artifact at least, and dies of it again.
+/// Asserts that each bug left at least one artifact, and that its replay ends in the same way.
 fn assert_all_replay([option, program]: Served<'_>, artifacts: &Path) -> Result<()> {
-    // The one of the run is gone with its session.
+    // The session's worker is removed with the session.
     let stock = directory()?.join("kcov-worker");
     let worker = if option == "--worker" { Path::new(program) } else { &stock };
     let folders = fs::read_dir(artifacts)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
@@ -82,7 +82,7 @@ fn assert_all_replay([option, program]: Served<'_>, artifacts: &Path) -> Result<
     assert!(folders.len() >= BUGS.len(), "{folders:?}");
     for folder in folders {
         let hung = folder.file_name().is_some_and(|name| name.to_string_lossy().starts_with("hang"));
-        // Out of its jail AddressSanitizer looks up functions and lines, which takes its time.
+        // Outside its jail AddressSanitizer looks up functions and lines, which takes time.
         let deadline = if hung { DEADLINE } else { "60s" };
         let mut replay = Command::new(directory()?.join("kcov-broker"));
         let output =
@@ -106,18 +106,19 @@ fn seeds() -> std::ops::Range<u64> {
     0..if long() { 10 } else { 1 }
 }
 
-/// Executions until the door opened; `None` if it did not.
+/// Executions until the door opened; `None` if it did not open.
 fn until_unlocked(campaign: &Campaign) -> Option<u64> {
     campaign.crashes.iter().find(|crash| crash.request == UNLOCK).map(|crash| crash.executions)
 }
 
-/// The middle one, the higher of two.
+/// The median; the higher of two middle values.
 fn median(mut numbers: Vec<u64>) -> u64 {
     numbers.sort_unstable();
     numbers.get(numbers.len() / 2).copied().unwrap_or_default()
 }
 
-/// Without comparisons the nested ones are hopeless, in ten times as many executions as they take with them.
+/// Without comparisons, the fuzzer does not find the nested conditions in ten times the executions that it
+/// needs with them.
 fn assert_comparisons_help(served: Served<'_>, campaigns: &[Campaign]) -> Result<()> {
     let with = median(campaigns.iter().filter_map(until_unlocked).collect());
     let most = with * if long() { 10 } else { 1 };
@@ -141,7 +142,7 @@ fn every_bug_of_the_vault_in_rust_is_found() -> Result<()> {
     assert_comparisons_help(served, &campaigns)
 }
 
-/// A vault that marks nothing itself: `kcov-broker cargo` has its code instrumented.
+/// A vault without marks in its source: `kcov-broker cargo` instruments its code.
 #[test]
 fn every_bug_of_the_vault_is_found_without_a_macro() -> Result<()> {
     let source = fs::read_to_string(workspace().join("worker/examples/vault.rs"))?;
@@ -155,7 +156,7 @@ fn every_bug_of_the_vault_is_found_without_a_macro() -> Result<()> {
     find_all(["--worker", &vault], 0).map(drop)
 }
 
-/// Flags for a handler in C whose code is covered by the compiler's instrumentation.
+/// Flags for a handler in C that the compiler instruments.
 fn instrumented(more: &[&str]) -> Vec<OsString> {
     let include = workspace().join("worker/include");
     let flags = ["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"];
@@ -172,7 +173,7 @@ fn every_bug_of_the_vault_in_c_is_found() -> Result<()> {
     assert_comparisons_help(served, &campaigns)
 }
 
-/// What the fuzzer covers of a picture decoder in so many executions: PCs, one a line.
+/// Returns the PCs, one a line, that the fuzzer covers in a picture decoder in so many executions.
 fn covered_of_pictures(handler: &str, executions: &str) -> Result<String> {
     let folder = tempfile::tempdir()?;
     let pcs = folder.path().join("pcs").display().to_string();
@@ -187,9 +188,10 @@ fn covered_of_pictures(handler: &str, executions: &str) -> Result<String> {
     Ok(fs::read_to_string(pcs)?)
 }
 
-/// A library of the distribution, by its own source: the fuzzer drives it through `ioctl`, and sees more and more of it.
+/// The fuzzer drives a library of the distribution, built from its own source, through `ioctl`, and covers
+/// more and more of it.
 #[test]
-fn a_library_of_the_distribution_is_covered() -> Result<()> {
+fn fuzzing_a_library_of_the_distribution_covers_more_and_more() -> Result<()> {
     let handler =
         library_with("picture", "", instrumented(&["-Wl,--no-as-needed", "-lm"]))?.display().to_string();
     let few = covered_of_pictures(&handler, "20")?;

@@ -1,4 +1,4 @@
-//! COMMAND runs as it would without the broker: its status, streams, environment and signals are its own.
+//! COMMAND runs as it would without the broker: its status, streams, environment and signals are unchanged.
 
 use anyhow::Result;
 use kcov_tests::{Outcome, Run, Session, library, until};
@@ -15,7 +15,7 @@ fn code(command: &[&str]) -> Result<i32> {
     Ok(Run::new(command).output()?.code())
 }
 
-/// A file in a session of its own, with this mode.
+/// A file with this mode in the session's directory.
 fn file(session: &Session, name: &str, text: &str, mode: u32) -> Result<PathBuf> {
     let path = session.path(name);
     fs::write(&path, text)?;
@@ -23,14 +23,14 @@ fn file(session: &Session, name: &str, text: &str, mode: u32) -> Result<PathBuf>
     Ok(path)
 }
 
-/// Standard output of a bash script, with the broker and without it.
+/// Standard output of a bash script, with and without the broker.
 fn both(run: Run) -> Result<(String, String)> {
     let with = run.output()?;
     assert_eq!(with.code(), 0, "{}", with.stderr);
     Ok((with.stdout, run.bare().output()?.stdout))
 }
 
-/// The command's exit code is the front's.
+/// The front exits with the command's exit code.
 #[test]
 fn exit_codes_are_passed_on() -> Result<()> {
     assert_eq!(code(&["true"])?, 0);
@@ -40,18 +40,18 @@ fn exit_codes_are_passed_on() -> Result<()> {
     Ok(())
 }
 
-/// Death by signal n is 128 + n, as a shell would put it.
+/// Death by signal n is status 128 + n, as in a shell.
 #[test]
-fn death_by_a_signal_is_128_and_its_number() -> Result<()> {
+fn death_by_a_signal_is_status_128_plus_its_number() -> Result<()> {
     for (name, number) in [("TERM", 15), ("KILL", 9), ("SEGV", 11), ("USR1", 10)] {
         assert_eq!(code(&["sh", "-c", &format!("kill -{name} $$")])?, 128 + number, "SIG{name}");
     }
     Ok(())
 }
 
-/// What cannot be started is told apart as a shell tells it.
+/// A command that cannot be started gives 126 or 127, as in a shell.
 #[test]
-fn commands_that_do_not_start() -> Result<()> {
+fn commands_that_cannot_be_started_give_126_or_127() -> Result<()> {
     let session = Session::new()?;
     let plain = file(&session, "plain", "echo no\n", 0o644)?;
     let garbage = file(&session, "garbage", "#!/no/such/interpreter\n", 0o755)?;
@@ -71,9 +71,9 @@ fn assert_own_error(outcome: &Outcome, what: &str) {
     assert_eq!(outcome.stdout, "", "the command did not run");
 }
 
-/// The broker's own errors are 125, say what is wrong, and the command does not run.
+/// The broker's own errors give status 125 and a message, and the command does not run.
 #[test]
-fn own_errors_are_125() -> Result<()> {
+fn the_brokers_own_errors_give_125() -> Result<()> {
     let echo = || Run::new(["echo", "ran"]);
     assert_own_error(&echo().option("--no-such-option").output()?, "--no-such-option");
     assert_own_error(&echo().trace("no_such_call").output()?, "no_such_call");
@@ -84,7 +84,7 @@ fn own_errors_are_125() -> Result<()> {
     Ok(())
 }
 
-/// A script without `#!` is run by the shell, as execvp does it.
+/// A script without `#!` is run by the shell, as execvp(3) does.
 #[test]
 fn a_script_without_interpreter_is_run_by_the_shell() -> Result<()> {
     let session = Session::new()?;
@@ -94,7 +94,7 @@ fn a_script_without_interpreter_is_run_by_the_shell() -> Result<()> {
     Ok(())
 }
 
-/// Standard input, output and error are the command's.
+/// Standard input, output and error belong to the command.
 #[test]
 fn standard_streams_are_the_commands() -> Result<()> {
     let outcome = Run::bash("cat; echo wrong >&2").input(b"line one\nline two\n").output()?;
@@ -103,7 +103,7 @@ fn standard_streams_are_the_commands() -> Result<()> {
     Ok(())
 }
 
-/// No descriptor of the broker's reaches the command.
+/// The command inherits no descriptor of the broker.
 #[test]
 fn no_descriptor_leaks_into_the_command() -> Result<()> {
     let (with, without) = both(Run::new(["ls", "/proc/self/fd"]))?;
@@ -111,13 +111,13 @@ fn no_descriptor_leaks_into_the_command() -> Result<()> {
     Ok(())
 }
 
-/// Environment, directory, umask, process group rules, signal mask and dispositions are inherited.
+/// Environment, directory, umask, process group, signal mask and dispositions are inherited.
 #[test]
-fn what_a_process_inherits_is_inherited() -> Result<()> {
+fn process_attributes_are_inherited() -> Result<()> {
     let script = "env | grep -v '^_=' | sort; pwd; umask; nice; ulimit -a; cat /proc/self/oom_score_adj; \
                   grep -E '^(Sig(Blk|Ign|Cgt)|Cpus_allowed|Uid|Gid|Groups|Cap(Inh|Prm|Eff|Bnd|Amb)):' /proc/self/status";
     let run = Run::bash(script).env("SOME_VARIABLE", "some value").directory("/usr");
-    // Each run has a session of its own: its mark is the one variable that differs.
+    // The mark of the session is the only variable that differs between two runs.
     let unmarked = |text: String| {
         text.lines().filter(|line| !line.starts_with("KCOV_TESTS_SESSION=")).collect::<Vec<_>>().join("\n")
     };
@@ -126,7 +126,7 @@ fn what_a_process_inherits_is_inherited() -> Result<()> {
     Ok(())
 }
 
-/// The command's name is as it was given, not the path that it was found at.
+/// argv[0] is as given, not the path that the command was found at.
 #[test]
 fn the_commands_name_is_as_given() -> Result<()> {
     let (with, without) = both(Run::new(["head", "-z", "-n1", "/proc/self/cmdline"]))?;
@@ -153,15 +153,15 @@ fn signals_are_forwarded() -> Result<()> {
     Ok(())
 }
 
-/// A signal at any time of the start ends the run: the command is signalled, or never started.
+/// A signal at any time of the start ends the run: the command is signalled or never started.
 #[test]
-fn signals_to_a_run_that_starts() -> Result<()> {
+fn a_signal_during_the_start_ends_the_run() -> Result<()> {
     for milliseconds in (0..60).step_by(2) {
         let running = Run::new(["sleep", "1000"]).within(WITHIN).start()?;
         sleep(Duration::from_millis(milliseconds));
         running.signal(Signal::SIGTERM)?;
         let outcome = running.finish()?;
-        // In the first moments, before there is anything to end, it dies of the signal itself.
+        // In the first moments, before there is anything to end, the front dies of the signal.
         let ends = [Some(128 + 15), None];
         assert!(ends.contains(&outcome.status.code()), "{:?}: {}", outcome.status, outcome.stderr);
         assert_eq!(outcome.stderr, "", "after {milliseconds} ms");
@@ -169,25 +169,25 @@ fn signals_to_a_run_that_starts() -> Result<()> {
     Ok(())
 }
 
-/// Nor does one have to wait for a handler that does not come to be loaded.
+/// A signal also ends a run whose handler never finishes loading.
 #[test]
-fn signals_end_a_run_whose_handler_is_loaded() -> Result<()> {
+fn a_signal_ends_a_run_whose_handler_is_still_loading() -> Result<()> {
     let handler = format!("{}:hang", library("probe")?.display());
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT] {
         let running = Run::new(["true"]).option("--handler").option(&handler).within(WITHIN).start()?;
         until("the zygote", WITHIN, || running.session.named("kcov-zygote").first().copied())?;
-        // Resized, stopped and continued before: none of that is the end.
+        // SIGWINCH, SIGTSTP and SIGCONT before do not end it.
         running.signal(Signal::SIGWINCH)?;
         running.signal(Signal::SIGCONT)?;
         running.signal(signal)?;
         let outcome = running.finish()?;
-        // It would fail with 125 after 10 s.
+        // Otherwise the run would fail with 125 after 10 s.
         assert_eq!((outcome.code(), outcome.stderr.as_str()), (128 + signal as i32, ""));
     }
     Ok(())
 }
 
-/// A command that dies by the forwarded signal is reported so.
+/// The status reports a command that dies of the forwarded signal.
 #[test]
 fn a_forwarded_signal_may_end_the_command() -> Result<()> {
     let running = Run::bash("echo ready; exec sleep 1000").within(WITHIN).start()?;
@@ -197,19 +197,19 @@ fn a_forwarded_signal_may_end_the_command() -> Result<()> {
     Ok(())
 }
 
-/// None of the broker's processes outlives the last process of the command.
+/// No process of the broker outlives the last process of the command.
 #[test]
 fn nothing_outlives_the_last_process() -> Result<()> {
     for _ in 0..10 {
-        // finish() waits for that, and fails when it does not come.
+        // finish() waits for that, and fails otherwise.
         Run::new(["true"]).output()?.report()?.assert_nothing_left();
     }
     Ok(())
 }
 
-/// The front ends with the command; a process that the command left in the background is served on.
+/// The front ends with the command. A process that the command left in the background is still served.
 #[test]
-fn the_background_is_served_after_the_command() -> Result<()> {
+fn background_processes_are_served_after_the_command_ends() -> Result<()> {
     let session = Session::new()?;
     let file = session.path("late");
     let device = "/sys/kernel/debug/kcov";
@@ -219,8 +219,8 @@ fn the_background_is_served_after_the_command() -> Result<()> {
     );
     let mut running = Run::bash(&script).trace("all").start_in(session)?;
     assert_eq!(running.wait()?.code(), Some(3));
-    assert!(!file.exists(), "the front waited for the background");
-    until("the background's file", WITHIN, || {
+    assert!(!file.exists(), "the front waited for the background process");
+    until("the file of the background process", WITHIN, || {
         fs::read_to_string(&file).ok().filter(|text| text.contains("(cat)"))
     })?;
     running.finish()?.report()?.assert_nothing_left();

@@ -1,4 +1,4 @@
-//! What gVisor's tests of its own KCOV ask of one, by meaning.
+//! Checks what gVisor's own KCOV tests check, written anew.
 
 use anyhow::Result;
 use kcov_tests::{Run, client};
@@ -22,19 +22,19 @@ fn assert_facts(profile: &str) -> Result<()> {
     let outcome = Run::new([client("gvisor_kcov")?]).trace(profile).output()?;
     let report = outcome.assert_sound()?;
     assert_eq!(outcome.stdout, FACTS, "{}", outcome.stderr);
-    // One for what is covered, one for maps, one a thread, one for both threads.
+    // One instance for what is covered, one for maps, one a thread, one for both threads.
     assert_eq!(report.instances_opened, 5);
     Ok(())
 }
 
-/// With no call but the one that its cases cover.
+/// Only the call that the cases cover is traced.
 #[test]
-fn one_call_traced() -> Result<()> {
+fn gvisor_cases_pass_with_one_call_traced() -> Result<()> {
     assert_facts("getppid")
 }
 
-/// With every call, those of the threads' library among them.
+/// Every call is traced, also those of the thread library.
 #[test]
-fn every_call_traced() -> Result<()> {
+fn gvisor_cases_pass_with_every_call_traced() -> Result<()> {
     assert_facts("all")
 }

@@ -1,4 +1,4 @@
-//! Whatever a handler does to its worker, its caller has an answer, and the next caller the next worker.
+//! Whatever a handler does to its worker, its caller gets an answer and the next caller gets the next worker.
 
 use anyhow::{Context, Result};
 use kcov_tests::{Outcome, Run, Session, client, library, until};
@@ -24,8 +24,9 @@ fn assert_served(outcome: &Outcome, expected: &[String]) -> Result<()> {
 }
 
 #[test]
-fn every_end_of_a_worker_costs_its_own_call_alone() -> Result<()> {
-    // Segmentation fault, abort, endless loop, stack, exit, division, illegal instruction, bus error, forks.
+fn every_end_of_a_worker_fails_only_its_own_call() -> Result<()> {
+    // Segmentation fault, abort, endless loop, stack overflow, exit, division by zero, illegal instruction,
+    // bus error, forks.
     let asks = ["7101", "7102", "7103", "7104", "7105:3", "7105:0", "7108", "7109", "710a", "710b", "7111"];
     for ask in asks {
         let outcome = run(&["7100:5", ask, "7100:7"], &["--deadline", "500ms"])?.output()?;
@@ -37,7 +38,7 @@ fn every_end_of_a_worker_costs_its_own_call_alone() -> Result<()> {
 }
 
 #[test]
-fn what_a_worker_uses_up_is_its_own() -> Result<()> {
+fn a_worker_exhausts_only_its_own_resources() -> Result<()> {
     // All descriptors, all memory, and its own sockets and listener, which it closes.
     let outcome = run(&["710c", "7100:5", "710d", "7100:6", "710e", "7100:7"], &["--worker-memory", "64M"])?
         .output()?;
@@ -53,7 +54,7 @@ fn what_a_worker_uses_up_is_its_own() -> Result<()> {
 }
 
 #[test]
-fn workers_that_crash_in_a_row_are_started_ever_later() -> Result<()> {
+fn the_start_delay_grows_with_consecutive_crashes() -> Result<()> {
     let outcome = run(&["7101:8:20", "7100:7"], &["--max-restart-delay", "50ms"])?.output()?;
     assert_served(&outcome, &[format!("7101 {EIO} 32"), "7100 7 0".into()])?;
     let report = outcome.report()?;
@@ -63,9 +64,9 @@ fn workers_that_crash_in_a_row_are_started_ever_later() -> Result<()> {
     Ok(())
 }
 
-/// Calls that are served well between two crashes do not make up for those.
+/// Calls that succeed between two crashes do not reset the delay.
 #[test]
-fn workers_that_crash_often_are_started_later() -> Result<()> {
+fn the_start_delay_grows_with_frequent_crashes() -> Result<()> {
     let asks = [&["7100:5"; 17][..], &["7101"]].concat().repeat(3);
     let options = ["--max-restart-delay", "50ms"];
     for (rate, delayed) in [("0", 3), ("1000000", 0)] {
@@ -80,9 +81,9 @@ fn workers_that_crash_often_are_started_later() -> Result<()> {
     Ok(())
 }
 
-/// The worker that a handler like that has at last serves; if there is none, the run ends and says why.
+/// If a later worker of such a handler serves, the run goes on; if none does, the run ends and says why.
 #[test]
-fn workers_that_die_before_they_serve_are_started_ever_later_and_not_for_ever() -> Result<()> {
+fn a_run_ends_if_its_workers_keep_dying_before_they_serve() -> Result<()> {
     let run = |stillborn: u32| {
         let handler = format!("{}:{stillborn}", library("stillborn")?.display());
         Run::new([client("retry")?.into_os_string(), "40".into()])
@@ -102,15 +103,16 @@ fn workers_that_die_before_they_serve_are_started_ever_later_and_not_for_ever() 
     Ok(())
 }
 
-/// Nor are zygotes whose handlers cannot be loaded any more.
+/// The same for zygotes whose handlers cannot be loaded any more.
 #[test]
-fn zygotes_that_die_before_they_serve_are_not_started_for_ever() -> Result<()> {
+fn a_run_ends_if_its_zygotes_keep_dying_before_they_serve() -> Result<()> {
     let session = Session::new()?;
     let broken = session.path("broken");
     let handler = format!("{}:0:{}", library("stillborn")?.display(), broken.display());
     let run = Run::new(["sleep", "1000"]).logged().option("--handler").option(&handler);
     let running = run.start_in(session)?;
-    // The command runs only once the handler was loaded. Until then the zygote may still have its program's name.
+    // The command runs only after the handler was loaded. Until then the zygote may still have the name of
+    // its program.
     until("the command", Duration::from_secs(60), || {
         running.session.processes().into_iter().find(|process| process.name().as_deref() == Some("sleep"))
     })?;

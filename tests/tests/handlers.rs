@@ -1,4 +1,4 @@
-//! Handlers as users bring them: libraries in C, worker programs in Rust.
+//! Handlers as users write them: libraries in C and worker programs in Rust.
 
 use anyhow::Result;
 use kcov_tests::binaries::example;
@@ -66,7 +66,7 @@ fn a_file_has_state_until_its_last_close() -> Result<()> {
 }
 
 #[test]
-fn the_device_is_found_by_any_spelling_and_by_nobody_else() -> Result<()> {
+fn the_device_is_found_by_any_spelling_and_only_in_its_own_run() -> Result<()> {
     let outcome = probe("paths", &[])?;
     outcome.assert_sound()?;
     let line = |name: &str, number: i32| format!("{name} {}", errno(number));
@@ -87,7 +87,7 @@ fn the_device_is_found_by_any_spelling_and_by_nobody_else() -> Result<()> {
 }
 
 #[test]
-fn the_callers_memory_is_read_and_written_within_its_bounds() -> Result<()> {
+fn a_handler_reads_and_writes_its_callers_memory_within_bounds() -> Result<()> {
     let outcome = probe("memory", &[])?;
     outcome.assert_sound()?;
     let fault = errno(libc::EFAULT);
@@ -98,8 +98,7 @@ fn the_callers_memory_is_read_and_written_within_its_bounds() -> Result<()> {
         format!("from past the end {fault}"),
         format!("read-only {fault}"),
         format!("wraps {fault}"),
-        // What a handler asks for beyond the bound.
-        // More than a handler may ask for at a time.
+        // The handler asks for more than it may request at a time.
         format!("too much {}", errno(libc::EINVAL)),
         "nothing 0".to_owned(),
         format!("null {fault}"),
@@ -120,7 +119,7 @@ fn every_kind_of_answer_arrives() -> Result<()> {
         "eventfd 5, close-on-exec 0".to_owned(),
         "memfd probe, close-on-exec 1".to_owned(),
     ];
-    assert_eq!(lines(&outcome), expected, "nothing that is not the handler's is given away");
+    assert_eq!(lines(&outcome), expected, "only the handler's own descriptors are passed on");
     let reasons: Vec<_> = outcome.events().into_iter().filter(|event| event.name() == "continue").collect();
     assert_eq!(reasons.len(), 1, "{reasons:?}");
     assert_eq!(reasons[0].field("handler").as_deref(), Some("probe"));
@@ -135,7 +134,7 @@ fn what_a_handler_records_is_in_the_callers_area() -> Result<()> {
     outcome.assert_sound()?;
     let lines = lines(&outcome);
     let pcs: Vec<&str> = lines[0].split(' ').collect();
-    assert_eq!(lines[0], lines[1], "the same call leaves the same");
+    assert_eq!(lines[0], lines[1], "the same call leaves the same records");
     assert_eq!(pcs[..2], ["pcs", "3"], "{lines:?}");
     assert!(pcs[2..].iter().all(|pc| pc.starts_with("ffffffff")), "{pcs:?}");
     assert_eq!(lines[2..4], ["open has the handler's edge", "call 1"]);
@@ -145,7 +144,7 @@ fn what_a_handler_records_is_in_the_callers_area() -> Result<()> {
 }
 
 #[test]
-fn a_crash_hurts_its_own_call_and_the_files_of_the_worker() -> Result<()> {
+fn a_crash_fails_its_own_call_and_the_files_of_its_worker() -> Result<()> {
     let outcome = probe("crash", &[])?;
     assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
     let eio = errno(libc::EIO);
@@ -157,7 +156,7 @@ fn a_crash_hurts_its_own_call_and_the_files_of_the_worker() -> Result<()> {
 }
 
 #[test]
-fn a_handler_that_hangs_costs_its_caller_the_deadline() -> Result<()> {
+fn a_handler_that_hangs_delays_its_caller_by_one_deadline() -> Result<()> {
     let outcome = probe("hang", &["--deadline", "300ms"])?;
     assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
     let eio = errno(libc::EIO);
@@ -167,9 +166,10 @@ fn a_handler_that_hangs_costs_its_caller_the_deadline() -> Result<()> {
     Ok(())
 }
 
-/// It is told of once, and runs: `adder.c` is covered by instrumentation alone, and built without.
+/// It is reported once, and runs: `adder.c` is only covered by compiler instrumentation, and is built
+/// without.
 #[test]
-fn a_handler_that_records_nothing_is_told_of() -> Result<()> {
+fn a_handler_that_records_nothing_is_reported_once() -> Result<()> {
     let run = Run::new([client("client")?.into_os_string(), "3".into(), "4".into()]);
     let outcome = run.option("--handler").option(&library("adder")?.to_string_lossy()).output()?;
     assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
@@ -179,14 +179,14 @@ fn a_handler_that_records_nothing_is_told_of() -> Result<()> {
 }
 
 #[test]
-fn a_library_that_is_no_handler_is_refused_before_the_tenant_starts() -> Result<()> {
+fn a_library_that_is_not_a_handler_is_refused_before_the_tenant_starts() -> Result<()> {
     let good = library("probe")?;
     let folder = tempfile::tempdir()?;
     let [unreadable, colon] = ["libunreadable.so", "lib:colon.so"].map(|name| folder.path().join(name));
     fs::copy(&good, &unreadable)?;
     fs::set_permissions(&unreadable, fs::Permissions::from_mode(0o600))?;
     fs::copy(&good, &colon)?;
-    // By its ELF header.
+    // The machine is that of its ELF header.
     let foreign = folder.path().join("libforeign.so");
     let mut bytes = std::fs::read(&good)?;
     bytes[18] = 0xf3;
@@ -233,9 +233,9 @@ fn a_library_that_is_no_handler_is_refused_before_the_tenant_starts() -> Result<
     Ok(())
 }
 
-/// A stack that is code would be a way to run whatever a tenant gets into it.
+/// An executable stack would let a tenant run any data that it gets onto the stack.
 #[test]
-fn a_library_with_memory_that_is_data_and_code_is_refused() -> Result<()> {
+fn a_library_with_writable_and_executable_memory_is_refused() -> Result<()> {
     let include = format!("-I{}", kcov_tests::binaries::workspace().join("worker/include").display());
     let flags = ["-shared", "-fPIC", "-pthread", "-z", "execstack", &include];
     let library = library_with("probe", "_execstack", flags.map(OsString::from))?;
@@ -247,7 +247,7 @@ fn a_library_with_memory_that_is_data_and_code_is_refused() -> Result<()> {
 }
 
 #[test]
-fn a_worker_program_of_the_users_own_serves() -> Result<()> {
+fn a_users_own_worker_program_serves() -> Result<()> {
     let worker = example("adder")?;
     let script = "import fcntl, os, struct\n\
         fd = os.open('/dev/adder', os.O_RDWR)\n\
@@ -262,7 +262,7 @@ fn a_worker_program_of_the_users_own_serves() -> Result<()> {
     Ok(())
 }
 
-/// A reader that gets no processor time for a while holds up the call, and does not fail it.
+/// A reader that gets no processor time for a while delays the call but does not fail it.
 #[test]
 fn a_reader_that_is_slow_is_waited_for() -> Result<()> {
     let worker = example("adder")?;
@@ -281,7 +281,7 @@ fn a_reader_that_is_slow_is_waited_for() -> Result<()> {
         until("more calls", WITHIN, || (calls(&running) > before).then_some(()))?;
         for reader in running.session.named("kcov-reader") {
             kill(Pid::from_raw(reader.0), Signal::SIGSTOP)?;
-            // Longer than a reader may hold up others, shorter than the deadline.
+            // Longer than a reader may hold up other calls, shorter than the deadline.
             sleep(Duration::from_millis(200 * pause));
             kill(Pid::from_raw(reader.0), Signal::SIGCONT)?;
         }
@@ -295,7 +295,7 @@ fn a_reader_that_is_slow_is_waited_for() -> Result<()> {
 }
 
 #[test]
-fn two_handlers_side_by_side() -> Result<()> {
+fn two_handlers_run_side_by_side() -> Result<()> {
     let worker = example("adder")?;
     let library = library("probe")?;
     let run = Run::new(["sh", "-c", "ls /dev/adder /dev/probe /dev/probes/busy"])
@@ -309,14 +309,14 @@ fn two_handlers_side_by_side() -> Result<()> {
     Ok(())
 }
 
-/// Whether one handler has made both up, or each of two has made up one.
+/// Both ids may come from one handler, or one from each of two.
 #[test]
-fn explicit_ids_that_are_one_point_are_told_of() -> Result<()> {
+fn explicit_ids_that_collide_are_reported() -> Result<()> {
     const ONE: u64 = 5;
     const OTHER: u64 = ONE << 25;
     let library = library("ids")?;
     let folder = tempfile::tempdir()?;
-    // By another name it is another library.
+    // A copy under another name is another library.
     let copy = folder.path().join("libcopy.so");
     std::fs::copy(&library, &copy)?;
     let named = |path: &Path, ids: String| format!("{}:{ids}", path.display());

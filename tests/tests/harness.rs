@@ -1,4 +1,4 @@
-//! The harness keeps its promises, so that the other tests may rely on them.
+//! Tests of the harness itself, on which the other tests rely.
 
 use anyhow::Result;
 use kcov_tests::event::Event;
@@ -9,24 +9,24 @@ use std::time::Duration;
 
 const WITHIN: Duration = Duration::from_secs(60);
 
-/// What hangs is ended with all that it started, in sessions and process groups of their own too, and the error
-/// tells what it was doing.
+/// A run that hangs is ended with everything that it started, also in other sessions and process groups, and
+/// the error says what each process was doing.
 #[test]
-fn what_hangs_is_ended_whole() -> Result<()> {
+fn a_run_that_hangs_is_ended_with_all_its_processes() -> Result<()> {
     let script = "sleep 1000 & setsid sleep 1000 & echo started; wait";
     let mut running = Run::bash(script).bare().within(Duration::from_millis(500)).start()?;
-    let error = format!("{:#}", running.wait().expect_err("it never ends"));
+    let error = format!("{:#}", running.wait().expect_err("the run never ends"));
     let processes = running.session.processes();
     drop(running);
     assert!(error.contains("sleep"), "{error}");
     assert_eq!(processes.len(), 3, "bash and two sleeps");
     let gone = || processes.iter().all(|process| process.executable().is_none()).then_some(());
-    until("the end of them", WITHIN, gone)
+    until("the processes to end", WITHIN, gone)
 }
 
-/// Sessions side by side do not take each other's processes for their own.
+/// Concurrent sessions do not mistake each other's processes for their own.
 #[test]
-fn sessions_are_told_apart() -> Result<()> {
+fn concurrent_sessions_see_only_their_own_processes() -> Result<()> {
     let sleep = || Run::new(["sleep", "1000"]).bare().start();
     let (one, other) = (sleep()?, sleep()?);
     let seen = |running: &kcov_tests::Running| running.session.processes();
@@ -35,20 +35,22 @@ fn sessions_are_told_apart() -> Result<()> {
     Ok(())
 }
 
-/// A terminal that is dropped takes the programs on it along.
+/// Dropping a terminal ends the programs on it.
 #[test]
-fn a_terminal_ends_its_programs() -> Result<()> {
+fn dropping_a_terminal_ends_its_programs() -> Result<()> {
     let mut terminal = Terminal::start(Session::new()?, &["bash", "-c", "sleep 1000 & echo started; wait"])?;
     terminal.expect("started")?;
     let processes = terminal.session.processes();
     assert!(!processes.is_empty());
     drop(terminal);
-    until("the end of them", WITHIN, || processes.iter().all(|one| one.executable().is_none()).then_some(()))
+    until("the processes to end", WITHIN, || {
+        processes.iter().all(|one| one.executable().is_none()).then_some(())
+    })
 }
 
-/// Words written are words read, and none lies outside the page.
+/// A word reads back as written, and an index outside the page is an error.
 #[test]
-fn control_words() -> Result<()> {
+fn control_words_read_back_as_written() -> Result<()> {
     let session = Session::new()?;
     let control = Control::new(session.path("control"))?;
     control.set(3, u64::MAX)?;
@@ -57,9 +59,9 @@ fn control_words() -> Result<()> {
     Ok(())
 }
 
-/// A client that ends before it got as far as it should is not waited for.
+/// Waiting for a client ends when the client has ended.
 #[test]
-fn a_client_that_ended_is_not_waited_for() -> Result<()> {
+fn waiting_for_a_client_stops_when_it_ends() -> Result<()> {
     let session = Session::new()?;
     let control = Control::new(session.path("control"))?;
     let mut running = Run::bash("echo reason >&2; exit 4").bare().start_in(session)?;
@@ -68,9 +70,9 @@ fn a_client_that_ended_is_not_waited_for() -> Result<()> {
     Ok(())
 }
 
-/// Limits, status and descriptors are read as the kernel writes them.
+/// Limits, status and descriptors are parsed as the kernel writes them.
 #[test]
-fn processes_as_proc_shows_them() -> Result<()> {
+fn proc_files_of_a_process_are_parsed() -> Result<()> {
     let running = Run::bash("ulimit -n 100; ulimit -f 7; echo set; exec sleep 1000").bare().start()?;
     until("the limits", WITHIN, || running.stdout().contains("set").then_some(()))?;
     let process = running.front();
@@ -85,9 +87,9 @@ fn processes_as_proc_shows_them() -> Result<()> {
     Ok(())
 }
 
-/// Events are found nested and flat, and between lines that are none.
+/// Events are found nested and flat, and between other lines.
 #[test]
-fn events_among_other_lines() {
+fn events_are_found_among_other_lines() {
     let log = "text\n{\"level\":\"INFO\",\"fields\":{\"event\":\"open\",\"id\":3,\"errno\":null}}\n\
                {\"event\":\"disable\",\"command\":\"a.out\"}\n{\"other\":1}\n[1]\n";
     let events = Event::all(log);

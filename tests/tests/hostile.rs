@@ -1,13 +1,13 @@
-//! What a hostile tenant does to the device, to its own processes and to what there is of everything: each act has an
-//! outcome that the client itself checks, and a quiet tenant beside it runs on, undisturbed and correct.
+//! What a hostile tenant does to the device, to its own processes and to limited resources. Each hostile
+//! client checks its own outcome, and a quiet tenant beside it keeps running correctly.
 //!
 //! | module | acts |
 //! |---|---|
-//! | [`beside`] | the quiet tenant, and what is asserted of every pair |
+//! | [`beside`] | the quiet tenant, and the assertions about every pair |
 //! | [`device`] | files, descriptors and areas |
 //! | [`tasks`] | signals, races of tasks, filters, tracers, stops, the freezer |
 //! | [`resources`] | descriptors, processes, memory, mappings, instances, areas |
-//! | [`stuck`] | memory and paths that nobody can read |
+//! | [`stuck`] | memory and paths that cannot be read |
 
 #[path = "hostile/beside.rs"]
 mod beside;

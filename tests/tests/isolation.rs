@@ -1,4 +1,4 @@
-//! Two runs side by side share nothing.
+//! Two concurrent runs share nothing.
 
 use anyhow::Result;
 use kcov_tests::{Control, Run, Running, Session, client};
@@ -6,10 +6,10 @@ use kcov_tests::{Control, Run, Running, Session, client};
 const GO: u64 = 0;
 const READY: u64 = 1;
 const FACTS: u64 = 2;
-/// `hold` keeps this handle.
+/// The handle that `hold` registers.
 const HANDLE: &str = "7";
 
-/// A client in a run of its own, with a control page.
+/// A client in its own run, with a control page.
 fn start(name: &str, before: &[&str], after: &[&str]) -> Result<(Running, Control)> {
     let session = Session::new()?;
     let control = Control::new(session.path("control"))?;
@@ -24,9 +24,9 @@ fn start(name: &str, before: &[&str], after: &[&str]) -> Result<(Running, Contro
     Ok((running, control))
 }
 
-/// The same common handle can be held in both at the same time.
+/// Both runs can hold the same common handle at the same time.
 #[test]
-fn remote_handles_are_a_runs_own() -> Result<()> {
+fn remote_handles_are_separate_in_each_run() -> Result<()> {
     let mut runs = [start("hold", &[], &[HANDLE])?, start("hold", &[], &[HANDLE])?];
     for (running, control) in &mut runs {
         running.reach(control, READY, 1)?;
@@ -39,10 +39,10 @@ fn remote_handles_are_a_runs_own() -> Result<()> {
     Ok(())
 }
 
-/// A device that reaches the other run through a socket is none there: every request is ENOTTY, and the giver
-/// does not notice.
+/// A device that reaches another run through a socket does not work there: every request gives ENOTTY, and
+/// the sender does not notice.
 #[test]
-fn a_device_of_another_run_is_none() -> Result<()> {
+fn a_device_of_another_run_gives_enotty() -> Result<()> {
     let place = Session::new()?;
     let socket = place.path("socket");
     let socket = socket.to_string_lossy();

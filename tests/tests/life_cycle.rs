@@ -1,13 +1,14 @@
-//! What a client opened and left, or was killed with, leaves nothing in the broker.
+//! Whatever a client opened and left behind, or held when it was killed, leaves nothing in the broker.
 
 use anyhow::Result;
 use kcov_tests::report::Report;
 use kcov_tests::{Run, client, long};
 use std::time::Duration;
 
-/// Rounds after which the broker's buffers and caches have the size that they keep.
+/// Rounds after which the broker's buffers and caches have reached their final size.
 const WARM: u64 = 200;
-/// Growth that is no leak: less than a byte a round over the long run, below a page a hundred rounds over the short.
+/// Growth that is not a leak: less than a byte a round in the long run, less than a page in a hundred rounds
+/// in the short run.
 const GROWTH_KIB: u64 = 1024;
 
 fn rounds() -> u64 {
@@ -30,9 +31,9 @@ fn assert_flat(warm: &Report, report: &Report) {
     assert!(more <= GROWTH_KIB, "memory grew by {more} KiB more: {warm:?}\n{report:?}");
 }
 
-/// Memory, descriptors and registry entries are the same after few and after many whole lives of an object.
+/// Memory, descriptors and registry entries are the same after few and after many whole lives of an instance.
 #[test]
-fn whole_lives_leave_nothing() -> Result<()> {
+fn whole_lives_of_instances_leave_nothing() -> Result<()> {
     let warm = after("life_cycle", WARM, "kcov,getppid")?;
     let report = after("life_cycle", rounds(), "kcov,getppid")?;
     assert_eq!(report.instances_opened, rounds());
@@ -40,8 +41,8 @@ fn whole_lives_leave_nothing() -> Result<()> {
     Ok(())
 }
 
-/// Children that die by SIGKILL with an object enabled and handles registered leave neither, and their handles
-/// are free as soon as they were waited for.
+/// Children that die of SIGKILL with an instance enabled and handles registered leave neither. Their handles
+/// are free as soon as the children have been waited for.
 #[test]
 fn killed_owners_leave_nothing() -> Result<()> {
     let children = rounds() / 4;

@@ -1,5 +1,5 @@
-//! An instance lives as long as anything refers to it: whoever holds it when its opener is gone keeps it whole, and
-//! with the last reference it goes, while the tenant lives on.
+//! An instance lives as long as anything refers to it. Whoever holds it after its opener is gone can use it;
+//! with the last reference it is released while the tenant lives on.
 
 use anyhow::Result;
 use kcov_tests::{Control, Run, Running, Session, client, until};
@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 const GO: u64 = 0;
 const READY: u64 = 1;
-/// Ends what leaks. The figure that is aimed at, 100 ms, is printed beside what it took.
+/// Deadline of a release. The test prints the time that it took, which should be below 100 ms.
 const WITHIN: Duration = Duration::from_secs(10);
-/// Long against the broker's sweeps: what is to be kept is looked at only after this.
+/// Long compared with the interval of the broker's sweeps: the test looks at an area that must be kept only
+/// after this.
 const A_WHILE: Duration = Duration::from_millis(400);
 
 /// Areas that the broker holds. Its other memfds have longer names.
@@ -24,9 +25,9 @@ fn areas(running: &Running) -> usize {
     brokers.into_iter().filter_map(|process| process.descriptors()).map(of).sum()
 }
 
-/// The close of a description that only an event tells of, when the queue of events is full (16,384).
+/// Closes that only an inotify event reports, while the event queue (16,384) is full.
 #[test]
-fn a_close_that_the_kernel_does_not_tell_of() -> Result<()> {
+fn closes_are_noticed_when_the_event_queue_overflows() -> Result<()> {
     let session = Session::new()?;
     let control = Control::new(session.path("control"))?;
     let words = [client("life_untold")?, control.path().to_path_buf()];
@@ -53,7 +54,7 @@ fn kept_by(how: &str) -> Result<()> {
     let mut running = Run::new(words).trace("kcov,getppid").start_in(session)?;
     running.reach(&control, READY, 1)?;
     std::thread::sleep(A_WHILE);
-    assert_eq!(areas(&running), 1, "areas while it is kept");
+    assert_eq!(areas(&running), 1, "areas while a reference is left");
     control.set(GO, 1)?;
     running.reach(&control, READY, 2)?;
     let start = Instant::now();
@@ -64,56 +65,57 @@ fn kept_by(how: &str) -> Result<()> {
     Ok(())
 }
 
-/// The descriptor of a child.
+/// The descriptor of a child keeps the instance.
 #[test]
-fn a_child() -> Result<()> {
+fn a_child_keeps_the_instance() -> Result<()> {
     kept_by("child")
 }
 
-/// A duplicate of the descriptor, the first one closed.
+/// A duplicate of the descriptor keeps the instance after the first one was closed.
 #[test]
-fn a_duplicate() -> Result<()> {
+fn a_duplicate_keeps_the_instance() -> Result<()> {
     kept_by("duplicate")
 }
 
-/// A descriptor across an exec.
+/// A descriptor that is inherited over an exec keeps the instance.
 #[test]
-fn an_image_after_exec() -> Result<()> {
+fn the_program_after_an_exec_keeps_the_instance() -> Result<()> {
     kept_by("exec")
 }
 
-/// A mapping alone.
+/// A mapping without any descriptor keeps the instance.
 #[test]
-fn a_mapping() -> Result<()> {
+fn a_mapping_keeps_the_instance() -> Result<()> {
     kept_by("mapping")
 }
 
-/// A thread that collects, with neither descriptor nor mapping left, until it exits.
+/// A thread that collects, without descriptor or mapping, keeps the instance until it exits.
 #[test]
-fn an_owner() -> Result<()> {
+fn an_owner_keeps_the_instance_until_it_exits() -> Result<()> {
     kept_by("owner")
 }
 
-/// The same, until it is killed.
+/// The same until the thread is killed.
 #[test]
-fn an_owner_that_is_killed() -> Result<()> {
+fn an_owner_keeps_the_instance_until_it_is_killed() -> Result<()> {
     kept_by("killed")
 }
 
-/// Whoever got it over a socket.
+/// A process that received the descriptor over a socket keeps the instance.
 #[test]
-fn a_receiver() -> Result<()> {
+fn a_receiver_keeps_the_instance() -> Result<()> {
     kept_by("received")
 }
 
-/// A socket in whose queue it is, the sender gone; it ends after it is received.
+/// A message in a socket's queue keeps the instance after the sender is gone. The instance ends some time
+/// after the message is received.
 #[test]
-fn a_message_that_is_received() -> Result<()> {
+fn a_queued_message_keeps_the_instance_until_it_is_received() -> Result<()> {
     kept_by("flight")
 }
 
-/// The same; it ends with the socket.
+/// The same until the socket is closed.
 #[test]
-fn a_message_that_nobody_receives() -> Result<()> {
+fn a_queued_message_keeps_the_instance_until_its_socket_closes() -> Result<()> {
     kept_by("queue")
 }

@@ -1,4 +1,4 @@
-//! The live view: what brokers show while they run is true, and whatever else lies where they show it does no harm.
+//! The live view: it shows the true state of running brokers, and other files in its directory do no harm.
 
 use anyhow::Result;
 use kcov_tests::live::{CALLS, Client, Planted, Status, Tenant, gone, path, shown};
@@ -13,22 +13,22 @@ use std::os::unix::fs::{FileExt, PermissionsExt, chown, symlink};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-/// A user that no system hands out.
+/// A uid that no system assigns.
 const STRANGER: u32 = 61_235;
 
 fn signal(process: Process, signal: Signal) -> Result<()> {
     Ok(kill(Pid::from_raw(process.0), signal)?)
 }
 
-/// The one process of the run that has this name.
+/// The only process of the run with this name.
 fn the(running: &Running, name: &str) -> Process {
     running.session.named(name)[0]
 }
 
-/// While a run goes on `status` tells of it what its report tells when it is over; each kind of call is counted as
-/// what it is.
+/// `status` shows the same figures during a run as its report at the end, and counts each call under its
+/// kind.
 #[test]
-fn a_running_tenant_is_shown_as_it_is_reported() -> Result<()> {
+fn status_of_a_running_tenant_agrees_with_its_report() -> Result<()> {
     let client = Client::start(&["--name", "live-1"])?;
     let tenant = client.settled()?;
     assert_eq!((tenant.name.as_str(), tenant.state.as_str(), tenant.uid), ("live-1", "live", 0));
@@ -54,7 +54,7 @@ fn a_running_tenant_is_shown_as_it_is_reported() -> Result<()> {
     assert_eq!(tenant.notifications_by_kind, kinds);
     assert_eq!(report.notifications_by_kind, kinds);
     assert_eq!(tenant.notifications, kinds.values().sum::<u64>());
-    // All of the first 32, and one of 32 from there on.
+    // The first 32 calls are all timed, and one of 32 afterwards.
     assert_eq!(tenant.timed(), 32 + tenant.notifications / 32 - 1);
     assert_eq!(tenant.latency, report.latency);
     let of_tenant =
@@ -65,7 +65,7 @@ fn a_running_tenant_is_shown_as_it_is_reported() -> Result<()> {
     gone(&segment)
 }
 
-/// What was refused over a quota, and workers that were killed, are counted while the run goes on.
+/// Quota refusals and killed workers are counted while the run goes on.
 #[test]
 fn refusals_and_crashes_are_shown() -> Result<()> {
     let client = Client::start(&["--name", "live-2"])?;
@@ -87,10 +87,10 @@ fn refusals_and_crashes_are_shown() -> Result<()> {
     Ok(())
 }
 
-/// A broker that is killed takes its segment with it, by the hand of its spawner. If both are killed it stays, is seen
-/// to be of a dead broker, and the next run removes it.
+/// When a broker is killed, its spawner removes its segment. If both are killed the segment stays, `status`
+/// recognises that its broker is dead, and the next run removes it.
 #[test]
-fn segments_of_dead_brokers_are_known_and_removed() -> Result<()> {
+fn segments_of_dead_brokers_are_recognised_and_removed() -> Result<()> {
     let client = Client::start(&["--name", "live-3"])?;
     let Tenant { segment, pid, .. } = client.settled()?;
     signal(Process(pid), Signal::SIGKILL)?;
@@ -99,7 +99,7 @@ fn segments_of_dead_brokers_are_known_and_removed() -> Result<()> {
 
     let client = Client::start(&["--name", "live-4"])?;
     let tenant = client.settled()?;
-    // Under the name of another user, so that no run of root's removes it meanwhile.
+    // Owned by another user, so that no run of root removes it in between.
     let kept = Planted::name(STRANGER, "kept");
     fs::copy(path(&tenant.segment), kept.path())?;
     chown(kept.path(), Some(STRANGER), Some(STRANGER))?;
@@ -120,24 +120,24 @@ fn segments_of_dead_brokers_are_known_and_removed() -> Result<()> {
     let status = Status::now(&session)?;
     let dead = status.of(&kept.segment).expect("the copy is shown");
     assert_eq!((dead.state.as_str(), dead.uid, dead.notifications), ("dead", STRANGER, tenant.notifications));
-    // A run of root's, or this one's, removes the original.
+    // A run of root, or this one, removes the original.
     Run::new(["true"]).output()?.assert_sound()?;
     gone(&tenant.segment)?;
-    assert!(kept.path().exists(), "a run removes what is its own user's");
+    assert!(kept.path().exists(), "a run removes only the segments of its own user");
     let swept =
         Command::new(session.path("kcov-broker")).args(["status", "--sweep"]).uid(STRANGER).output()?;
     assert!(swept.status.success(), "{swept:?}");
     gone(&kept.segment)
 }
 
-/// A segment of another start of the machine is of a dead broker, whoever has its number now.
+/// A segment of an earlier boot belongs to a dead broker, even if another process has its pid now.
 #[test]
 fn a_segment_of_another_boot_is_dead() -> Result<()> {
     let client = Client::start(&["--name", "live-5"])?;
     let tenant = client.settled()?;
     let old = Planted::name(STRANGER, "boot");
     fs::copy(path(&tenant.segment), old.path())?;
-    // The first words of the body: see `kcov_proto::view`.
+    // The first words of the body; see `kcov_proto::view`.
     OpenOptions::new().write(true).open(old.path())?.write_all_at(&[0xff; 16], 8 * 8)?;
     chown(old.path(), Some(STRANGER), Some(STRANGER))?;
     let status = Status::now(&client.running.session)?;
@@ -146,9 +146,9 @@ fn a_segment_of_another_boot_is_dead() -> Result<()> {
     client.finish()
 }
 
-/// Whatever is named like a segment is refused with its reason, if it is none; nothing is waited for.
+/// A file that is named like a segment but is not one is refused with the reason, without blocking.
 #[test]
-fn what_is_no_segment_is_refused() -> Result<()> {
+fn files_that_are_not_segments_are_refused() -> Result<()> {
     let client = Client::start(&["--name", "live-6"])?;
     let original = path(&client.settled()?.segment);
     let plant = |what: &str, make: &dyn Fn(&Planted) -> Result<()>| -> Result<Planted> {
@@ -197,9 +197,9 @@ fn what_is_no_segment_is_refused() -> Result<()> {
     client.finish()
 }
 
-/// A file that is cut short while it is read does not end the reader.
+/// A file that is truncated while it is read does not end the reading process.
 #[test]
-fn a_segment_that_shrinks_ends_nobody() -> Result<()> {
+fn a_segment_that_shrinks_does_not_end_its_reader() -> Result<()> {
     let client = Client::start(&["--name", "live-7"])?;
     let planted = Planted::name(0, "shrinks");
     fs::copy(path(&client.settled()?.segment), planted.path())?;
@@ -209,7 +209,7 @@ fn a_segment_that_shrinks_ends_nobody() -> Result<()> {
     std::thread::scope(|scope| -> Result<()> {
         scope.spawn(|| {
             while !done.load(std::sync::atomic::Ordering::Relaxed) {
-                // If the file is gone the test fails elsewhere.
+                // If the file is gone, the test fails elsewhere.
                 let _ = file.set_len(0);
                 let _ = file.write_all_at(&whole, 0);
             }
@@ -221,9 +221,9 @@ fn a_segment_that_shrinks_ends_nobody() -> Result<()> {
     client.finish()
 }
 
-/// Every user may look, unless the run says otherwise; no other user may write.
+/// Every user may read a segment unless the run forbids it. No other user may write to it.
 #[test]
-fn who_may_look_and_who_may_write() -> Result<()> {
+fn segments_can_be_read_by_all_and_written_by_none() -> Result<()> {
     let by_stranger = |session: &Session| {
         let mut command = Command::new(session.path("kcov-broker"));
         command.uid(STRANGER).gid(STRANGER);
@@ -258,9 +258,9 @@ fn who_may_look_and_who_may_write() -> Result<()> {
     client.finish()
 }
 
-/// A run that shows nothing to anybody has no segment, and times nothing.
+/// A run that is hidden from the live view has no segment and times no calls.
 #[test]
-fn a_run_that_is_not_shown() -> Result<()> {
+fn a_hidden_run_has_no_segment() -> Result<()> {
     let client = Client::start(&["--publish", "none"])?;
     let shown = Status::now(&client.running.session)?.tenants;
     assert!(shown.iter().all(|tenant| Process(tenant.pids.front) != client.running.front()), "{shown:?}");

@@ -1,11 +1,11 @@
-//! The log tells an operator what happened, to whom, and to which object.
+//! The log tells an operator what happened, in which thread, and to which instance.
 
 use anyhow::Result;
 use kcov_tests::event::Event;
 use kcov_tests::{Outcome, Run, client};
 use std::collections::BTreeSet;
 
-/// The client of one traced call a life.
+/// The client that makes one traced call in each life.
 const TRACED: &str = "getppid";
 
 fn names(outcome: &Outcome) -> BTreeSet<String> {
@@ -20,9 +20,9 @@ fn assert_names(outcome: &Outcome, expected: &[&str]) {
     }
 }
 
-/// One life of an object, in the order in which it happened, with thread and command.
+/// One life of an instance, in order, with thread and command.
 #[test]
-fn the_life_of_an_object() -> Result<()> {
+fn the_life_of_an_instance_is_logged() -> Result<()> {
     let words = [client("life_cycle")?.into_os_string(), "1".into()];
     let outcome = Run::new(words).trace(TRACED).logged().option("-vv").output()?;
     assert_names(&outcome, &["open", "ioctl", "enable", "disable"]);
@@ -47,27 +47,27 @@ fn the_life_of_an_object() -> Result<()> {
     Ok(())
 }
 
-/// The end of an owner that disabled nothing.
+/// The exit of an owner that did not disable.
 #[test]
-fn the_exit_of_an_owner() -> Result<()> {
+fn the_exit_of_an_owner_is_logged() -> Result<()> {
     let words = [client("abandon")?.into_os_string(), "1".into()];
     let outcome = Run::new(words).logged().option("-vv").output()?;
     assert_names(&outcome, &["open", "owner_exit"]);
     Ok(())
 }
 
-/// An exec by a thread that is not the leader, which takes the leader's number.
+/// An exec by a non-leader thread, which takes over the leader's tid.
 #[test]
-fn an_exec_that_changes_the_owners_number() -> Result<()> {
+fn an_exec_that_changes_the_owners_tid_is_logged() -> Result<()> {
     let words = [client("kcov_conformance")?.into_os_string(), "-g".into(), "exec".into()];
     let outcome = Run::new(words).trace("all").logged().option("-vv").output()?;
     assert_names(&outcome, &["exec_rebind"]);
     Ok(())
 }
 
-/// Without `-v`, a run in which nothing went wrong says nothing.
+/// Without `-v`, a run without problems logs nothing.
 #[test]
-fn quiet_when_all_is_well() -> Result<()> {
+fn a_run_without_problems_logs_nothing() -> Result<()> {
     let words = [client("life_cycle")?.into_os_string(), "3".into()];
     for run in [Run::new(words.clone()), Run::new(words).logged()] {
         assert_eq!(run.trace(TRACED).output()?.stderr, "");
@@ -75,9 +75,9 @@ fn quiet_when_all_is_well() -> Result<()> {
     Ok(())
 }
 
-/// The text format is for people: a line an event, none of it JSON.
+/// The text format is for people: one line an event, not JSON.
 #[test]
-fn text_is_no_json() -> Result<()> {
+fn the_text_format_is_not_json() -> Result<()> {
     let words = [client("life_cycle")?.into_os_string(), "1".into()];
     let outcome = Run::new(words).trace(TRACED).option("-vv").output()?;
     assert!(outcome.stderr.contains("enable"), "{}", outcome.stderr);

@@ -1,4 +1,4 @@
-//! `kcov-broker metrics`: text that Prometheus reads, printed, kept in a file, and behind a socket.
+//! `kcov-broker metrics`: text in the Prometheus format, printed, kept in a file, and served on a socket.
 
 use anyhow::{Context, Result, bail, ensure};
 use kcov_tests::live::{CALLS, Client};
@@ -17,18 +17,18 @@ const WITHIN: Duration = Duration::from_secs(60);
 
 type Labels = BTreeMap<String, String>;
 
-/// What a text says: the samples by name and labels.
+/// The samples of a text, by name and labels.
 #[derive(Debug, Default)]
 struct Exposition {
     kinds: HashMap<String, String>,
     samples: HashMap<(String, Labels), f64>,
 }
 
-/// A parser of the text format 0.0.4 that lets nothing pass that the format does not have.
+/// Parses the text format 0.0.4, and rejects everything that the format does not allow.
 fn parse(text: &str) -> Result<Exposition> {
     let mut found = Exposition::default();
     let (mut helped, mut family) = (HashSet::new(), String::new());
-    ensure!(text.ends_with('\n'), "the last line is not ended");
+    ensure!(text.ends_with('\n'), "the last line has no newline");
     for line in text.lines() {
         if let Some(rest) = line.strip_prefix("# HELP ") {
             let (name, help) = rest.split_once(' ').context("HELP without a text")?;
@@ -67,19 +67,19 @@ fn sample(line: &str) -> Result<(String, Labels, f64)> {
         let (label, value) = rest.split_once("=\"").context("no label")?;
         ensure!(is_name(label), "no label");
         let (value, after) = quoted(value)?;
-        ensure!(labels.insert(label.to_owned(), value).is_none(), "a label twice");
+        ensure!(labels.insert(label.to_owned(), value).is_none(), "a duplicate label");
         match after.split_at_checked(1) {
             Some((",", more)) => rest = more,
             Some(("}", end)) => {
                 let value = end.strip_prefix(' ').context("no value")?;
                 return Ok((name.to_owned(), labels, value.parse()?));
             }
-            _ => bail!("a label that is not ended"),
+            _ => bail!("an unterminated label"),
         }
     }
 }
 
-/// The value up to its closing quote, and what follows.
+/// Returns the value up to its closing quote, and the rest.
 fn quoted(text: &str) -> Result<(String, &str)> {
     let mut value = String::new();
     let mut chars = text.char_indices();
@@ -89,15 +89,15 @@ fn quoted(text: &str) -> Result<(String, &str)> {
             '\\' => match chars.next() {
                 Some((_, 'n')) => value.push('\n'),
                 Some((_, escaped @ ('"' | '\\'))) => value.push(escaped),
-                _ => bail!("no such escape"),
+                _ => bail!("unknown escape"),
             },
             c => value.push(c),
         }
     }
-    bail!("a quote that is not closed")
+    bail!("an unterminated string")
 }
 
-/// Buckets count up to the number of all.
+/// Asserts that buckets are cumulative and add up to the count.
 fn check_histograms(found: &Exposition) -> Result<()> {
     for (name, _) in found.kinds.iter().filter(|(_, kind)| *kind == "histogram") {
         let mut series: HashMap<Labels, Vec<(f64, f64)>> = HashMap::new();
@@ -120,7 +120,7 @@ fn check_histograms(found: &Exposition) -> Result<()> {
 }
 
 impl Exposition {
-    /// The one sample of this name whose labels have these values among them.
+    /// The only sample of this name with these label values.
     fn of(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
         let has = |given: &Labels| {
             labels.iter().all(|(name, value)| given.get(*name).is_some_and(|it| it == value))
@@ -137,7 +137,7 @@ fn metrics(session: &Session, arguments: &[&str]) -> Command {
     command
 }
 
-/// A program that runs until it is told to end.
+/// A program that runs until it gets a signal.
 struct Serving(Child);
 
 impl Serving {
@@ -147,7 +147,7 @@ impl Serving {
 
     fn end(mut self) -> Result<()> {
         kill(Pid::from_raw(self.0.id().cast_signed()), Signal::SIGTERM)?;
-        let status = until("its end", WITHIN, || self.0.try_wait().ok().flatten())?;
+        let status = until("the program to end", WITHIN, || self.0.try_wait().ok().flatten())?;
         ensure!(status.success(), "{status}");
         Ok(())
     }
@@ -162,7 +162,7 @@ impl Drop for Serving {
 }
 
 #[test]
-fn the_text_tells_what_the_tenant_did() -> Result<()> {
+fn metrics_report_what_the_tenant_did() -> Result<()> {
     let name = "a\"b\\n{c}";
     let client = Client::start(&["--name", name])?;
     let tenant = client.settled()?;
@@ -182,9 +182,9 @@ fn the_text_tells_what_the_tenant_did() -> Result<()> {
     client.finish()
 }
 
-/// Who reads the file finds a whole text at any time.
+/// A reader of the file finds a complete text at any time.
 #[test]
-fn the_file_is_whole_at_any_time() -> Result<()> {
+fn the_file_is_complete_at_any_time() -> Result<()> {
     let client = Client::start(&["--name", "metrics-file"])?;
     client.settled()?;
     let session = &client.running.session;
@@ -194,8 +194,8 @@ fn the_file_is_whole_at_any_time() -> Result<()> {
     let first = fs::metadata(&file)?.modified()?;
     let serving = Serving::start(metrics(session, &["--file", &path, "--every", "20ms"]))?;
     until("many new files", WITHIN, || {
-        let text = fs::read_to_string(&file).expect("there is always a file");
-        let found = parse(&text).expect("a whole text");
+        let text = fs::read_to_string(&file).expect("the file always exists");
+        let found = parse(&text).expect("a complete text");
         assert_eq!(found.of("kcov_tenant_up", &[("tenant", "metrics-file")]), Some(1.0));
         let age = fs::metadata(&file).ok()?.modified().ok()?.duration_since(first).ok()?;
         (age > Duration::from_millis(500)).then_some(())
@@ -218,16 +218,16 @@ fn ask(socket: &Path, request: &str) -> Result<(String, String)> {
 }
 
 #[test]
-fn the_socket_answers_who_asks() -> Result<()> {
+fn the_socket_serves_http_requests() -> Result<()> {
     let client = Client::start(&["--name", "metrics-socket"])?;
     client.settled()?;
     let session = &client.running.session;
     let socket = session.path("socket");
-    // One that nobody listens on any more is in nobody's way.
+    // A stale socket that no process listens on is replaced.
     drop(UnixListener::bind(&socket)?);
     let arguments = ["--listen", &socket.to_string_lossy()];
     let serving = Serving::start(metrics(session, &arguments))?;
-    until("somebody who listens", WITHIN, || UnixStream::connect(&socket).ok().map(drop))?;
+    until("a listener on the socket", WITHIN, || UnixStream::connect(&socket).ok().map(drop))?;
 
     let (head, body) = ask(&socket, "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
     assert!(head.starts_with("HTTP/1.0 200 OK\r\n") && head.contains("version=0.0.4"), "{head}");
@@ -237,15 +237,15 @@ fn the_socket_answers_who_asks() -> Result<()> {
     assert!(ask(&socket, "POST /metrics HTTP/1.0\r\n\r\n")?.0.starts_with("HTTP/1.0 405 "));
     assert_eq!(ask(&socket, "HEAD / HTTP/1.0\r\n\r\n")?.1, "");
 
-    // Those who do not ask, or ask without end, are left; others are answered.
+    // A client that sends nothing, or sends without end, does not hold up other clients.
     let silent = UnixStream::connect(&socket)?;
     let mut endless = UnixStream::connect(&socket)?;
-    // It is hung up on.
+    // The server closes its connection.
     let _ = endless.write_all(&[b'x'; 1 << 16]);
     assert!(ask(&socket, "GET / HTTP/1.0\r\n\r\n")?.0.starts_with("HTTP/1.0 200 "));
     drop((silent, endless));
 
-    // The socket has one who listens, and keeps him.
+    // A socket with a live listener is not taken over.
     let second = metrics(session, &arguments).output()?;
     assert!(!second.status.success());
     assert!(String::from_utf8_lossy(&second.stderr).contains("cannot listen on"), "{second:?}");

@@ -1,5 +1,5 @@
-//! Tenants in namespaces and roots of their own: the device is where its path leads, and an object that was opened
-//! works everywhere.
+//! Tenants in their own namespaces and roots: the device is where its path leads, and an open instance works
+//! everywhere.
 
 use anyhow::{Context, Result};
 use kcov_tests::{Outcome, Run, client};
@@ -21,50 +21,51 @@ fn assert_sound_script(text: &str) -> Result<()> {
     Ok(())
 }
 
-/// Each kind of namespace by itself.
+/// Each kind of namespace on its own.
 #[test]
-fn each_namespace() -> Result<()> {
+fn the_device_works_in_each_kind_of_namespace() -> Result<()> {
     let kinds = ["--pid --fork", "--user --map-root-user", "--mount", "--net", "--cgroup", "--uts", "--ipc"];
     let lines: Vec<String> = kinds.iter().map(|kind| format!("unshare {kind} $CYCLE here")).collect();
     assert_sound_script(&lines.join("\n"))
 }
 
-/// As containers are started by hand, twice into each other.
+/// As containers are started by hand, nested twice.
 #[test]
-fn unshare_within_unshare() -> Result<()> {
+fn the_device_works_in_nested_containers() -> Result<()> {
     assert_sound_script(
         "unshare -Urmpf --mount-proc $CYCLE here\n\
          unshare -Urmpf --mount-proc unshare -Urmpf --mount-proc unshare -Urmpf --mount-proc $CYCLE here",
     )
 }
 
-/// An object from outside works inside.
+/// An instance that was opened outside works inside.
 #[test]
-fn an_inherited_object() -> Result<()> {
+fn an_inherited_instance_works_in_new_namespaces() -> Result<()> {
     assert_sound_script("exec 7<>/sys/kernel/debug/kcov\nunshare -Urmpf --mount-proc $CYCLE fd 7")
 }
 
-/// All at once, several levels down, with a life and an inherited object at each level.
+/// All kinds at once, several levels deep, with a life and an inherited instance at each level.
 #[test]
-fn levels() -> Result<()> {
+fn the_device_works_several_levels_deep() -> Result<()> {
     for depth in ["1", "4"] {
         Run::new([cycle()?.as_str(), "nest", depth]).trace(TRACED).output()?.assert_sound()?;
     }
     Ok(())
 }
 
-/// Where the path is not, there is no device to open; what was opened before, or is reached by a descriptor, is one.
+/// In a root without the path there is no device to open. An instance that was opened before, or that is
+/// reached through a descriptor, works.
 #[test]
-fn a_root_without_the_device() -> Result<()> {
+fn a_root_without_the_path_has_no_device() -> Result<()> {
     let place = tempfile::tempdir()?;
     let directory = place.path().to_str().context("a path in UTF-8")?;
     Run::new([cycle()?.as_str(), "chroot", directory]).trace(TRACED).output()?.assert_sound()?;
     Ok(())
 }
 
-/// A tree into which the device's directory is bound has the device.
+/// A root into which the device's directory is bind-mounted has the device.
 #[test]
-fn a_root_with_the_device() -> Result<()> {
+fn a_root_with_the_bind_mounted_directory_has_the_device() -> Result<()> {
     let place = tempfile::tempdir()?;
     let root = place.path().display();
     let client = PathBuf::from(cycle()?);
@@ -77,9 +78,9 @@ fn a_root_with_the_device() -> Result<()> {
     ))
 }
 
-/// A mount that hides the placeholder hides the device, for that namespace alone.
+/// A mount over the placeholder hides the device, only in its own mount namespace.
 #[test]
-fn a_mount_over_the_device() -> Result<()> {
+fn a_mount_over_the_device_hides_it_in_that_namespace_only() -> Result<()> {
     let outcome = script(
         "unshare --mount bash -c 'mount -t tmpfs none /sys/kernel/debug && cat /sys/kernel/debug/kcov'\n\
          $CYCLE here && echo works outside",

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use kcov_tests::Run;
 
-/// Opens the device, asks for an area and resets it, and prints the errno of each step.
+/// Opens the device, initialises an area and resets it, and prints the errno of each step.
 const CLIENT: &str = r"
 import errno, fcntl, os, sys
 def step(name, request, argument):
@@ -24,25 +24,25 @@ fn steps(words: &str, options: &[&str]) -> Result<String> {
     Ok(outcome.stdout)
 }
 
-/// Without extensions, `RESET_TRACE` is a request that the device does not know.
+/// Without extensions the device does not know `RESET_TRACE`.
 #[test]
-fn no_extensions() -> Result<()> {
+fn without_extensions_reset_gives_enotty() -> Result<()> {
     let shown = steps("512", &["--extensions", "none"])?;
     assert_eq!(shown, "init ok\nidle-reset ENOTTY\nenable ok\nreset ENOTTY\ndisable ok\n");
     Ok(())
 }
 
-/// With it, `RESET_TRACE` belongs to the thread that collects.
+/// With the extension only the collecting thread may use `RESET_TRACE`.
 #[test]
-fn the_reset_extension() -> Result<()> {
+fn with_the_extension_reset_is_for_the_collecting_thread() -> Result<()> {
     let shown = steps("512", &["--extensions", "reset"])?;
     assert_eq!(shown, "init ok\nidle-reset EINVAL\nenable ok\nreset ok\ndisable ok\n");
     Ok(())
 }
 
-/// An area of the largest permitted size is given; one word more is not, as if memory were short.
+/// An area of the largest permitted size is granted. One more word gives ENOMEM.
 #[test]
-fn the_largest_area() -> Result<()> {
+fn an_area_above_the_largest_size_gives_enomem() -> Result<()> {
     let limit = ["--max-area", "65536", "--extensions", "none"];
     assert!(steps("8192", &limit)?.starts_with("init ok\n"));
     assert!(steps("8193", &limit)?.starts_with("init ENOMEM\n"));

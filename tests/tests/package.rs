@@ -1,5 +1,5 @@
-//! The Debian package, as an operator gets it: what lintian says, what it installs, the service as installed, and what a
-//! purge leaves. `deploy/test` builds it first and names it in `KCOV_PACKAGE`.
+//! The Debian package as an operator gets it: what lintian reports, what it installs, how the service runs,
+//! and what a purge leaves. `deploy/test` builds the package first and names it in `KCOV_PACKAGE`.
 
 use anyhow::{Context, Result, ensure};
 use kcov_tests::{binaries, client, library};
@@ -18,13 +18,13 @@ fn output(command: &mut Command) -> Result<String> {
     Ok(text)
 }
 
-/// What a script printed on a machine on which the package was installed, and the files that changed there since.
+/// What a script printed on a machine with the package installed, and the files that changed there since.
 struct Installed {
     said: String,
     changed: Vec<String>,
 }
 
-/// Installs the package on a machine of its own, which has `files` in `/tmp`, and runs `script` there.
+/// Installs the package on a fresh machine with `files` in `/tmp`, and runs `script` there.
 fn installed(script: &str, files: &[&Path]) -> Result<Installed> {
     let directory = tempfile::tempdir()?;
     let machine = binaries::workspace().join("tests/tests/package/machine");
@@ -41,14 +41,14 @@ fn installed(script: &str, files: &[&Path]) -> Result<Installed> {
 }
 
 #[test]
-fn lintian_has_nothing_to_say() -> Result<()> {
+fn lintian_reports_nothing() -> Result<()> {
     let mut lintian = Command::new("lintian");
     lintian.args(["--allow-root", "--fail-on", "error,warning"]).arg(package()?);
     output(&mut lintian).map(drop)
 }
 
 #[test]
-fn what_an_operator_looks_for_is_installed() -> Result<()> {
+fn the_files_that_an_operator_needs_are_installed() -> Result<()> {
     let machine = installed(
         "id -un kcov-tenant; man -w kcov-broker-serve kcov-broker.toml kcov-handler; kcov-broker doctor",
         &[],
@@ -87,19 +87,19 @@ fn what_an_operator_looks_for_is_installed() -> Result<()> {
     Ok(())
 }
 
-/// What its author finds is enough for a handler.
+/// The installed files are enough to build a handler from its documentation.
 #[test]
 fn the_handler_of_the_documentation_is_built_and_covered() -> Result<()> {
     let script = "cp -r /usr/share/doc/kcov-broker/examples/handler /tmp\n\
         make -C /tmp/handler run cover\n\
         test -s /tmp/handler/cover.html";
     let machine = installed(script, &[])?;
-    assert!(machine.said.contains("adder.c:"), "its lines are told: {}", machine.said);
+    assert!(machine.said.contains("adder.c:"), "the report names its lines: {}", machine.said);
     Ok(())
 }
 
 #[test]
-fn the_unit_is_sound() -> Result<()> {
+fn the_systemd_unit_is_valid() -> Result<()> {
     const EXPOSURE: &str = "60";
     let unit = "$(dpkg -L kcov-broker | grep '/kcov-broker.service$')";
     let script = format!(
@@ -111,13 +111,13 @@ fn the_unit_is_sound() -> Result<()> {
     Ok(())
 }
 
-/// What the shipped configurations name beside themselves, by what stands in for it here.
+/// Files that the shipped configurations name, with their stand-ins here.
 const STAND_INS: &str = "cd /tmp\n\
     for library in target other agent pool; do cp libprobe.so $library.so; done\n\
     for program in fuzzer builder load; do cp one_call $program; done\n";
 
 #[test]
-fn the_shipped_configurations_are_right() -> Result<()> {
+fn the_shipped_configurations_are_valid() -> Result<()> {
     let script = format!(
         "{STAND_INS}
         kcov-broker check /etc/kcov-broker/serve.toml
@@ -129,7 +129,7 @@ fn the_shipped_configurations_are_right() -> Result<()> {
 }
 
 #[test]
-fn the_service_runs_as_installed_and_a_purge_ends_it_and_leaves_nothing() -> Result<()> {
+fn the_installed_service_runs_and_a_purge_leaves_nothing() -> Result<()> {
     let script = "
         mkdir -m 0700 /run/kcov-broker
         unit=$(dpkg -L kcov-broker | grep '/kcov-broker.service$')
@@ -159,7 +159,7 @@ fn the_service_runs_as_installed_and_a_purge_ends_it_and_leaves_nothing() -> Res
         ";
     let machine = installed(script, &[])?;
     assert!(machine.said.contains("one"), "{}", machine.said);
-    // What the package manager itself keeps.
+    // Files of the package manager itself.
     let kept = |path: &String| {
         ["var/lib/dpkg/", "var/log/", "var/cache/"].iter().any(|folder| path.starts_with(folder))
             || path.ends_with('/')

@@ -1,4 +1,4 @@
-//! The ways of use that the kernel's documentation of KCOV shows or implies: who opens, who maps, who enables.
+//! The patterns of use in the kernel's documentation of KCOV: which process opens, maps and enables.
 
 use anyhow::Result;
 use kcov_tests::{Run, client, long};
@@ -23,8 +23,8 @@ fn rounds() -> u64 {
     if long() { 10_000 } else { 200 }
 }
 
-/// The parent opens, initialises and maps; children only enable: each right after the one before it was waited for,
-/// and several at once. A child of an enabled parent is not.
+/// The parent opens, initialises and maps. Its children enable, each right after the one before was waited
+/// for, and several at once. Children of an enabled parent are not enabled.
 #[test]
 fn the_parent_maps_and_children_enable() -> Result<()> {
     let rounds = rounds();
@@ -35,14 +35,15 @@ fn the_parent_maps_and_children_enable() -> Result<()> {
     assert_facts("pattern_children", Some(rounds), &facts)
 }
 
-/// Of threads that ask for one descriptor at once exactly one gets it, and it is free when that one was joined.
+/// Of several threads that enable one descriptor at once, exactly one succeeds, and the descriptor is free
+/// when that thread was joined.
 #[test]
-fn one_descriptor_over_threads() -> Result<()> {
+fn one_descriptor_has_one_owner_among_threads() -> Result<()> {
     let rounds = rounds();
     assert_facts("pattern_threads", Some(rounds), &format!("one-of-eight {rounds}\nturns yes\n"))
 }
 
-/// Two descriptors of one thread, one descriptor by several names, comparisons, remote coverage.
+/// Two descriptors of one thread, several names of one descriptor, comparisons, remote coverage.
 #[test]
 fn descriptors_comparisons_and_remote_coverage() -> Result<()> {
     let facts = "\

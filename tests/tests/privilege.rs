@@ -1,4 +1,4 @@
-//! What each process of a run may do, as `/proc` shows it.
+//! The privileges of each process of a run, as `/proc` shows them.
 
 use anyhow::{Context, Result};
 use kcov_tests::client::library_with;
@@ -12,11 +12,12 @@ use std::time::Duration;
 const WITHIN: Duration = Duration::from_secs(60);
 const GO: u64 = 0;
 const READY: u64 = 1;
-/// What a jailed process may hold: its sockets, the listener, the shared words, the areas in use, three streams.
+/// Bound on the descriptors of a jailed process: its sockets, the listener, shared memory, the areas in use,
+/// three streams.
 const DESCRIPTORS: usize = 12;
 const CAPABILITIES: [&str; 5] = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"];
 
-/// A run whose command has an object enabled, so that every process is there and has done its work.
+/// A run whose command has enabled an instance, so that every process exists and has done its work.
 fn start() -> Result<(Running, Control)> {
     let session = Session::new()?;
     let control = Control::new(session.path("control"))?;
@@ -40,7 +41,7 @@ fn jailed(running: &Running, name: &str) -> Result<Process> {
     until(&format!("a process {name}"), WITHIN, || running.session.named(name).first().copied())
 }
 
-/// Whether `uids` (real, effective, saved, file system) are all those of one user that is not root.
+/// Returns whether `uids` (real, effective, saved, file system) are all the same and not root.
 fn is_one_ordinary_user(uids: &str) -> bool {
     let ids: Vec<_> = uids.split_whitespace().collect();
     ids.len() == 4 && ids[0] != "0" && ids.iter().all(|id| *id == ids[0])
@@ -62,7 +63,8 @@ fn assert_jailed(process: Process, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Its namespaces are its tenant's own but for that of processes, and the only mount is an empty directory.
+/// It is in its tenant's own namespaces, except for the PID namespace, and its only mount is an empty
+/// directory.
 #[track_caller]
 fn assert_apart(process: Process, name: &str) -> Result<()> {
     let namespace = |process: Process, kind: &str| -> Result<std::path::PathBuf> {
@@ -72,7 +74,7 @@ fn assert_apart(process: Process, name: &str) -> Result<()> {
     for kind in ["mnt", "net", "ipc", "uts", "cgroup"] {
         assert_ne!(namespace(process, kind)?, namespace(own, kind)?, "{name}: {kind}");
     }
-    // A reader of notifications sees no process ids from a namespace below.
+    // A notification read from a PID namespace below the caller's has pid 0.
     assert_eq!(namespace(process, "pid")?, namespace(own, "pid")?, "{name}");
     let mounts = std::fs::read_to_string(format!("/proc/{}/mountinfo", process.0))?;
     assert_eq!(mounts.lines().count(), 1, "{name}: {mounts}");
@@ -84,7 +86,7 @@ fn assert_apart(process: Process, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Private memory of a process, kilobytes: what it costs beside what others share with it.
+/// Private memory of a process in kilobytes, without what it shares with others.
 fn private(process: Process) -> Result<u64> {
     let text = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", process.0))?;
     let fields = text.lines().filter(|line| line.starts_with("Private_"));
@@ -96,7 +98,7 @@ fn assert_bounded(process: Process, name: &str) -> Result<()> {
     let limits = process.limits().with_context(|| format!("{name} is gone"))?;
     let limit = |limit: &str| limits.get(limit).and_then(|value| value.parse::<u64>().ok());
     assert_eq!(limit("Max core file size"), Some(0), "{name}");
-    // What a handler may put into a memfd for its caller.
+    // The most that a handler may put into a memfd for its caller.
     assert_eq!(limit("Max file size"), Some(64 << 20), "{name}");
     assert!(limit("Max open files").is_some_and(|files| files <= 1024), "{name}: {limits:?}");
     assert!(limit("Max processes").is_some(), "{name}: {limits:?}");
@@ -104,7 +106,7 @@ fn assert_bounded(process: Process, name: &str) -> Result<()> {
 }
 
 #[track_caller]
-fn assert_needed_descriptors_alone(process: Process, name: &str) -> Result<()> {
+fn assert_only_needed_descriptors(process: Process, name: &str) -> Result<()> {
     let descriptors = process.descriptors().with_context(|| format!("{name} is gone"))?;
     assert!(descriptors.len() <= DESCRIPTORS, "{name}: {descriptors:?}");
     for target in &descriptors {
@@ -116,31 +118,31 @@ fn assert_needed_descriptors_alone(process: Process, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// A worker is an ordinary user's process without a privilege to lose.
+/// A worker runs as an ordinary user without any privilege.
 #[test]
-fn a_worker_may_do_nothing_but_serve() -> Result<()> {
+fn a_worker_has_no_privilege() -> Result<()> {
     let (running, control) = start()?;
     let worker = jailed(&running, "kcov-worker")?;
     assert_jailed(worker, "worker")?;
     assert_apart(worker, "worker")?;
     assert_bounded(worker, "worker")?;
-    assert_needed_descriptors_alone(worker, "worker")?;
+    assert_only_needed_descriptors(worker, "worker")?;
     end(running, &control)
 }
 
-/// A zygote, which forks the workers, has no more than they have.
+/// A zygote, which forks the workers, has no more privilege than they have.
 #[test]
-fn a_zygote_may_do_nothing_but_fork() -> Result<()> {
+fn a_zygote_has_no_privilege() -> Result<()> {
     let (running, control) = start()?;
     let zygote = jailed(&running, "kcov-zygote")?;
     assert_jailed(zygote, "zygote")?;
     assert_apart(zygote, "zygote")?;
     assert_bounded(zygote, "zygote")?;
-    assert_needed_descriptors_alone(zygote, "zygote")?;
+    assert_only_needed_descriptors(zygote, "zygote")?;
     end(running, &control)
 }
 
-/// What a tenant costs that does nothing: zygote and worker have 3 MiB together that are theirs alone.
+/// An idle tenant is small: zygote and worker together have at most 3 MiB of private memory.
 #[test]
 fn an_idle_tenant_is_small() -> Result<()> {
     const MOST: u64 = 3 * 1024;
@@ -150,9 +152,9 @@ fn an_idle_tenant_is_small() -> Result<()> {
     end(running, &control)
 }
 
-/// The memory of a worker is bounded, but for one with a sanitizer, whose shadow is larger than any bound.
+/// The memory of a worker is bounded, unless it has a sanitizer: the shadow memory is larger than any bound.
 #[test]
-fn memory_is_bounded_where_that_makes_sense() -> Result<()> {
+fn worker_memory_is_bounded_without_a_sanitizer() -> Result<()> {
     let include = format!("-I{}", kcov_tests::binaries::workspace().join("worker/include").display());
     for (variant, flag, bound) in
         [("_plain", "-O1", "67108864"), ("_asan", "-fsanitize=address", "unlimited")]
@@ -174,7 +176,7 @@ fn memory_is_bounded_where_that_makes_sense() -> Result<()> {
     Ok(())
 }
 
-/// Workers of two runs are different users: neither can signal or trace the other.
+/// Workers of two runs have different uids: neither can signal or trace the other.
 #[test]
 fn workers_of_two_runs_are_different_users() -> Result<()> {
     let (one, other) = (start()?, start()?);
@@ -187,7 +189,7 @@ fn workers_of_two_runs_are_different_users() -> Result<()> {
     end(other.0, &other.1)
 }
 
-/// The command has one filter and no descriptor of the broker's: its listener is not among its own.
+/// The command has one filter and none of the broker's descriptors, so no listener.
 #[test]
 fn the_command_holds_no_listener() -> Result<()> {
     let (running, control) = start()?;
@@ -199,11 +201,11 @@ fn the_command_holds_no_listener() -> Result<()> {
     assert_eq!(status.get("Seccomp").map(String::as_str), Some("2"));
     assert_eq!(status.get("Seccomp_filters").map(String::as_str), Some("1"));
     let descriptors = command.descriptors().context("the command is gone")?;
-    // What any command inherits here, and its device.
+    // What every command inherits here, and its device.
     let bare = Run::new(["sleep", "1000"]).bare().start()?;
     let inherits = || bare.front().executable().is_some_and(|path| path.ends_with("sleep"));
     until("a bare command", WITHIN, || inherits().then_some(()))?;
-    // What is closed on an exec is closed a moment after the new program is to be seen.
+    // Close-on-exec descriptors are closed a moment after the new program becomes visible.
     let inherited = || Some(bare.front().descriptors()?.len());
     let one_more = || inherited().filter(|&count| count + 1 == descriptors.len());
     until("as many descriptors, and one", WITHIN, one_more)?;
@@ -214,7 +216,7 @@ fn the_command_holds_no_listener() -> Result<()> {
     end(running, &control)
 }
 
-/// No process that serves, after the start, has all of root's capabilities.
+/// After the start, no serving process has all of root's capabilities.
 #[test]
 fn the_broker_has_reduced_capabilities() -> Result<()> {
     let (running, control) = start()?;

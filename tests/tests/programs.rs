@@ -11,7 +11,7 @@ const GO: u64 = 0;
 const READY: u64 = 1;
 const FACTS: u64 = 2;
 
-/// Runs it with every call traced, and asserts that it prints what it prints without the broker.
+/// Runs the command with every call traced, and asserts that it prints the same as without the broker.
 #[track_caller]
 fn assert_same_output(run: Run) -> Result<String> {
     let traced = run.clone().trace("all").output()?;
@@ -22,9 +22,9 @@ fn assert_same_output(run: Run) -> Result<String> {
     Ok(traced.stdout)
 }
 
-/// Pipes, subshells, substitutions, here documents, background jobs and traps of bash.
+/// Pipes, subshells, substitutions, here documents, background jobs and traps in bash.
 #[test]
-fn bash() -> Result<()> {
+fn bash_runs_unchanged() -> Result<()> {
     let script = r#"
         set -euo pipefail
         seq 1 2000 | sort -rn | awk '{ sum += $1 } END { print sum }'
@@ -41,9 +41,9 @@ fn bash() -> Result<()> {
     Ok(())
 }
 
-/// Threads, subprocesses, a pool of forked processes and an event loop of Python.
+/// Threads, subprocesses, a pool of forked processes and an event loop in Python.
 #[test]
-fn python() -> Result<()> {
+fn python_runs_unchanged() -> Result<()> {
     let script = r"
 import asyncio, multiprocessing, subprocess, sys, tempfile, threading, time
 def square(n): return n * n
@@ -70,9 +70,9 @@ except OSError as error: print(error)
     Ok(())
 }
 
-/// A compiler, and the program that it made.
+/// A compiler, and the program that it built.
 #[test]
-fn a_compiler_and_its_program() -> Result<()> {
+fn a_compiler_and_its_program_run_unchanged() -> Result<()> {
     let place = Session::new()?;
     fs::write(
         place.path("sum.c"),
@@ -85,28 +85,28 @@ fn a_compiler_and_its_program() -> Result<()> {
     Ok(())
 }
 
-/// Threads of one process, each with a device of its own, that synchronise by futexes.
+/// Threads of one process, each with its own device, that synchronise by futexes.
 #[test]
-fn threads() -> Result<()> {
+fn threads_with_devices_of_their_own_synchronise() -> Result<()> {
     let outcome = Run::new([client("threads")?]).trace("all").output()?;
     outcome.assert_sound()?;
     assert_eq!(outcome.stdout, "400\n");
     Ok(())
 }
 
-/// The profile that syzkaller needs runs programs as well.
+/// The profile for syzkaller runs ordinary programs too.
 #[test]
-fn programs_under_the_syzkaller_profile() -> Result<()> {
+fn programs_run_under_the_syzkaller_profile() -> Result<()> {
     let outcome = Run::bash("seq 1 100 | sort -n | tail -1").trace("syzkaller").output()?;
     outcome.assert_sound()?;
     assert_eq!(outcome.stdout, "100\n");
     Ok(())
 }
 
-/// Two handlers, one run a thousand times a second, restart what they interrupt: no call fails, none is done
-/// twice, also when the process is stopped and continued meanwhile.
+/// Two handlers of signals, one run a thousand times a second, restart the calls that they interrupt: no call
+/// fails and none takes effect twice, also while the process is stopped and continued.
 #[test]
-fn signal_handlers_stops_and_continuations() -> Result<()> {
+fn calls_survive_signal_handlers_and_stops() -> Result<()> {
     let session = Session::new()?;
     let control = Control::new(session.path("control"))?;
     let program = client("signals")?;
@@ -116,7 +116,7 @@ fn signal_handlers_stops_and_continuations() -> Result<()> {
     let client =
         running.session.processes().into_iter().find(|process| process.executable() == Some(program.clone()));
     let client = nix::unistd::Pid::from_raw(client.map_or(-1, |process| process.0));
-    anyhow::ensure!(client.as_raw() > 0, "the client is not to be found");
+    anyhow::ensure!(client.as_raw() > 0, "the client was not found");
     for _ in 0..10 {
         let calls = control.get(FACTS)?;
         running.reach(&control, FACTS, calls + 300)?;

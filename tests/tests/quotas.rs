@@ -1,4 +1,5 @@
-//! What is over a quota is refused, counted by quota, and told of in the log: which, its bound, and what raises it.
+//! A request over a quota is refused, counted by quota, and logged with the quota's name, its bound, and the
+//! option that raises it.
 
 use anyhow::{Context, Result};
 use kcov_tests::event::Event;
@@ -11,7 +12,7 @@ fn exhaust(words: &[&str], option: &str, bound: &str) -> Result<Outcome> {
     run.trace("kcov,getppid").option(option).option(bound).logged().output()
 }
 
-/// Asserts that this quota alone refused something, and that the log tells of each time once.
+/// Asserts that only this quota refused something, and that the log has one line for each refusal.
 #[track_caller]
 fn assert_told(outcome: &Outcome, what: &str, option: &str, bound: &str) -> Result<()> {
     let report = outcome.assert_sound()?;
@@ -30,7 +31,7 @@ fn assert_told(outcome: &Outcome, what: &str, option: &str, bound: &str) -> Resu
 }
 
 #[test]
-fn each_refusal_is_counted_and_told() -> Result<()> {
+fn each_refusal_is_counted_and_logged() -> Result<()> {
     for (words, what, option, bound) in [
         (&["area"][..], "area", "--max-area", "1048576"),
         (&["total", "1024", "9"], "total", "--max-total", "65536"),
@@ -42,10 +43,10 @@ fn each_refusal_is_counted_and_told() -> Result<()> {
     Ok(())
 }
 
-/// What handlers read and write of their callers' memory: too often, too much at once, never. What is refused is told to
-/// the handler; some time later there is more. The device itself goes on.
+/// Handlers access the memory of their callers too often, too much at once, or with a quota of zero. The
+/// handler gets an error, and has a new allowance some time later. The device itself keeps working.
 #[test]
-fn handlers_read_and_write_no_more_than_they_may() -> Result<()> {
+fn handler_memory_access_is_limited_by_quota() -> Result<()> {
     let library = library("probe")?.display().to_string();
     let (rate, bytes) = (("assist_rate", "--max-assist-rate"), ("assist_bytes", "--max-assist-bytes"));
     for ((what, option), bound, shown) in [
@@ -62,14 +63,14 @@ fn handlers_read_and_write_no_more_than_they_may() -> Result<()> {
     Ok(())
 }
 
-/// However often it is refused, a tenant does not fill the log.
+/// A tenant cannot fill the log with refusals.
 #[test]
-fn many_refusals_are_few_lines() -> Result<()> {
+fn many_refusals_give_few_log_lines() -> Result<()> {
     let outcome = exhaust(&["opens", "2000", "50"], "--max-instances", "50")?;
     let report = outcome.assert_sound()?;
     assert!(report.quota_refusals >= 1950, "{report:?}");
     let lines = outcome.events().into_iter().filter(|event| event.name() == "quota").count();
-    // The first, the last, and some on a machine that takes long over it.
+    // The first, the last, and a few in between on a slow machine.
     assert!((1..50).contains(&lines), "{lines}");
     Ok(())
 }

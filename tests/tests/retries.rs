@@ -1,4 +1,4 @@
-//! A call that a worker died of is handled once more where that cannot be told from once, and nowhere else.
+//! A call during which a worker died is handled again if its handler is idempotent, and otherwise not.
 
 use anyhow::{Context, Result};
 use kcov_tests::process::Process;
@@ -23,7 +23,7 @@ const EIO: i64 = -(libc::EIO as i64);
 const LONG: [&str; 2] = ["--deadline", "20s"];
 const WITHIN: Duration = Duration::from_secs(60);
 
-/// The client makes `calls` of the handler with this configuration.
+/// Runs the client, which makes `calls` of the handler with this configuration.
 fn run(config: &str, calls: &[&str], options: &[&str]) -> Result<Run> {
     let program = client("retry")?;
     let handler = format!("{}{config}", library("retry")?.display());
@@ -39,14 +39,14 @@ fn assert_results(outcome: &Outcome, expected: &[(&str, i64, u32)]) {
     assert_eq!(outcome.stdout, expected, "{}", outcome.stderr);
 }
 
-/// Calls that were handled once more, by the log.
+/// Calls that were handled again, according to the log.
 fn retries(outcome: &Outcome) -> Vec<String> {
     let retries = outcome.events().into_iter().filter(|event| event.name() == "retry");
     retries.filter_map(|event| event.field("call")).collect()
 }
 
 #[test]
-fn a_call_of_an_idempotent_handler_is_handled_once_more() -> Result<()> {
+fn a_call_of_an_idempotent_handler_is_retried_once() -> Result<()> {
     let outcome = run("", &[ONCE, READ, EVER, WRITE, ONCE], &LONG)?.output()?;
     let expected = [(ONCE, 2, 2), (READ, 4711, 2), (EVER, EIO, 2), (WRITE, EIO, 1), (ONCE, 2, 2)];
     assert_results(&outcome, &expected);
@@ -58,7 +58,7 @@ fn a_call_of_an_idempotent_handler_is_handled_once_more() -> Result<()> {
 }
 
 #[test]
-fn no_other_call_is() -> Result<()> {
+fn other_calls_are_not_retried() -> Result<()> {
     for config in [":once", ":short"] {
         let outcome = run(config, &[ONCE, READ], &LONG)?.output()?;
         assert_results(&outcome, &[(ONCE, EIO, 1), (READ, EIO, 1)]);
@@ -67,24 +67,25 @@ fn no_other_call_is() -> Result<()> {
     Ok(())
 }
 
-/// Whether it hangs at once or the second time: the caller has its answer, and the next call is served.
+/// A call that hangs in its first or second attempt gets its answer at the deadline, and the next call is
+/// served.
 #[test]
-fn a_call_that_hangs_costs_one_deadline() -> Result<()> {
+fn a_call_that_hangs_is_answered_after_one_deadline() -> Result<()> {
     let outcome = run("", &[HANG, TWO, "44"], &["--deadline", "2s"])?.output()?;
     let lines: Vec<&str> = outcome.stdout.lines().collect();
     assert_eq!(lines.first(), Some(&"45: -5 after 1"), "{}", outcome.stderr);
-    // On a machine that is busy enough there is no time left to begin with the second attempt.
+    // On a busy machine there may be no time left for the second attempt.
     assert!(["46: -5 after 2", "46: -5 after 1"].contains(&lines[1]), "{lines:?}");
     assert_eq!(lines.len(), 3, "{lines:?}");
     outcome.report()?.assert_nothing_left();
     Ok(())
 }
 
-/// Nor does it matter who ended the worker, as long as it was not the broker.
+/// A worker that something other than the broker killed does not fail the call.
 #[test]
-fn a_worker_that_is_killed_costs_nothing() -> Result<()> {
+fn killing_the_worker_does_not_fail_a_retried_call() -> Result<()> {
     let running = run("", &[KILL, KILL], &LONG)?.start()?;
-    // Workers do nothing for so long but in the call of this kind.
+    // Workers only compute this long during a call of this kind.
     let spins = |worker: &Process| cpu_ticks(*worker) > Some(10);
     let busy = || running.session.named("kcov-worker").into_iter().find(spins);
     kill(Pid::from_raw(until("a call in flight", WITHIN, busy)?.0), Signal::SIGKILL)?;
@@ -97,16 +98,16 @@ fn a_worker_that_is_killed_costs_nothing() -> Result<()> {
 /// Time that a process spent in user space.
 fn cpu_ticks(process: Process) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{}/stat", process.0)).ok()?;
-    // Field 14; the second one, in brackets, may have blanks.
+    // Field 14 of /proc/PID/stat. Field 2, in parentheses, may contain blanks.
     stat.rsplit(')').next()?.split_whitespace().nth(11)?.parse().ok()
 }
 
-/// What the first attempt died of is kept and can be had again, though its caller never saw it.
+/// The crash of the first attempt leaves an artifact that replays, although the caller never saw the crash.
 #[test]
 fn the_first_crash_leaves_its_artifact() -> Result<()> {
     let directory = tempfile::tempdir()?;
     let artifacts = directory.path().join("artifacts");
-    // Not the session's worker, which ends with the run: the replay is to find it.
+    // Not the worker of the session, which is removed with the run: the replay needs it afterwards.
     let worker = binaries::directory()?.join("kcov-worker");
     let run = run("", &[ONCE], &LONG)?.option("--worker").option(&worker.to_string_lossy());
     let outcome = run.option("--artifacts").option(&artifacts.to_string_lossy()).output()?;
@@ -122,7 +123,7 @@ fn the_first_crash_leaves_its_artifact() -> Result<()> {
 }
 
 #[test]
-fn a_flag_that_nobody_knows_is_refused() -> Result<()> {
+fn an_unknown_handler_flag_is_refused() -> Result<()> {
     let outcome = run(":unknown", &[ONCE], &[])?.output()?;
     assert_eq!((outcome.code(), outcome.stdout.as_str()), (125, ""), "{}", outcome.stderr);
     let expected = "its flags 0x80000000 are of a later kcov_handler.h";

@@ -1,4 +1,4 @@
-//! The broker started by an ordinary user: the same device, with nobody's privilege.
+//! The broker run by an ordinary user: the same device, without any privilege.
 
 use anyhow::{Context, Result};
 use kcov_tests::binaries::workspace;
@@ -17,9 +17,9 @@ const WITHIN: Duration = Duration::from_secs(60);
 const GO: u64 = 0;
 const READY: u64 = 1;
 const FACTS: u64 = 2;
-/// A user namespace of one user has no other one to become.
+/// A user namespace that maps one uid has no other uid to change to.
 const NO_SECOND_USER: &str = "open.nonroot";
-/// Without `--map-root` the device belongs to the user that the command is.
+/// Without `--map-root` the device belongs to the user that runs the command.
 const OWNER: &str = "file.fstat_owner";
 
 fn control(session: &Session) -> Result<Control> {
@@ -56,7 +56,7 @@ fn recorded(name: &str) -> Result<String> {
     Ok(fs::read_to_string(workspace().join("tests/conformance").join(name))?)
 }
 
-/// Runs the conformance program and compares, `besides` being allowed to differ.
+/// Runs the conformance program and compares; the points of `besides` may differ too.
 #[track_caller]
 fn assert_points(options: &[&str], besides: &[&str]) -> Result<Outcome> {
     let program = client("kcov_conformance")?;
@@ -71,25 +71,25 @@ fn assert_points(options: &[&str], besides: &[&str]) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// As root of a namespace of his own, a user sees the kernel's device, point by point.
+/// As root of their own namespace, users see the kernel's device, point by point.
 #[test]
-fn every_point_is_the_kernels_to_a_mapped_root() -> Result<()> {
+fn every_point_equals_the_kernels_for_a_mapped_root() -> Result<()> {
     assert_points(&["--map-root"], &[NO_SECOND_USER])?;
     Ok(())
 }
 
-/// As himself he sees the same, but that the device is his.
+/// Under their own uid, users see the same, except that the device belongs to them.
 #[test]
-fn every_point_but_the_owner_is_the_kernels() -> Result<()> {
+fn every_point_but_the_owner_equals_the_kernels() -> Result<()> {
     let outcome = assert_points(&[], &[NO_SECOND_USER, OWNER])?;
     let points = parse(&outcome.stdout)?;
     assert_eq!(points.get(OWNER), Some(&format!("{0}:{0}", user()?)));
     Ok(())
 }
 
-/// Random operations give the kernel's bytes.
+/// Random operations give the kernel's output, byte for byte.
 #[test]
-fn random_operations_are_the_kernels() -> Result<()> {
+fn random_operations_equal_the_kernels() -> Result<()> {
     let program = client("kcov_conformance")?.into_os_string();
     let command: Vec<_> =
         [program].into_iter().chain(words(&["-w", "1", "--stress", "3000", "--seed", "1"])).collect();
@@ -99,7 +99,7 @@ fn random_operations_are_the_kernels() -> Result<()> {
     Ok(())
 }
 
-/// Whole lives of objects leave nothing behind.
+/// Whole lives of instances leave nothing behind.
 #[test]
 fn whole_lives_leave_nothing() -> Result<()> {
     let command = [client("life_cycle")?.into_os_string(), "300".into()];
@@ -109,7 +109,7 @@ fn whole_lives_leave_nothing() -> Result<()> {
     Ok(())
 }
 
-/// A client that forbids everybody to look into it is served all the same.
+/// A client that is not dumpable, so that no process of its user may trace it, is served.
 #[test]
 fn a_client_that_is_not_dumpable_is_served() -> Result<()> {
     let program = client("undumpable")?;
@@ -121,9 +121,9 @@ fn a_client_that_is_not_dumpable_is_served() -> Result<()> {
     Ok(())
 }
 
-/// In a user namespace that the command makes for itself the device works as well.
+/// The device works in a user namespace that the command creates.
 #[test]
-fn a_namespace_below_the_commands_is_served() -> Result<()> {
+fn a_nested_user_namespace_is_served() -> Result<()> {
     let program = client("undumpable")?;
     let command = ["unshare".as_ref(), "-Urm".as_ref(), program.as_os_str()];
     let outcome = output(&["--trace", "all"], &command)?;
@@ -132,7 +132,7 @@ fn a_namespace_below_the_commands_is_served() -> Result<()> {
     Ok(())
 }
 
-/// Traced, a script prints what it prints to the same user without the broker.
+/// Asserts that a script prints the same with every call traced as without the broker, for the same user.
 #[track_caller]
 fn assert_same_output(command: &[&str], telling: &str) -> Result<()> {
     let traced = output(&["--trace", "all"], command)?;
@@ -143,7 +143,7 @@ fn assert_same_output(command: &[&str], telling: &str) -> Result<()> {
 }
 
 #[test]
-fn bash() -> Result<()> {
+fn bash_runs_unchanged() -> Result<()> {
     let script = r#"
         set -euo pipefail
         seq 1 2000 | sort -rn | awk '{ sum += $1 } END { print sum }'
@@ -156,7 +156,7 @@ fn bash() -> Result<()> {
 }
 
 #[test]
-fn python() -> Result<()> {
+fn python_runs_unchanged() -> Result<()> {
     let script = r"
 import multiprocessing, subprocess, tempfile, threading
 total, lock = 0, threading.Lock()
@@ -176,13 +176,13 @@ with tempfile.TemporaryFile() as f: print('file', f.write(b'x' * 100000))
 }
 
 #[test]
-fn a_compiler_and_its_program() -> Result<()> {
+fn a_compiler_and_its_program_run_unchanged() -> Result<()> {
     let source = "#include <stdio.h>\nint main(void) { puts(\"compiled\"); return 0; }\n";
     let script = format!("printf %s '{source}' > one.c && cc -O2 -o one one.c && ./one && rm one one.c");
     assert_same_output(&["bash", "-c", &script], "compiled")
 }
 
-/// The command's status is the run's, and so is a shell's for what cannot be run.
+/// The run has the command's exit status, or a shell's status for a command that cannot be run.
 #[test]
 fn exit_statuses_are_the_commands() -> Result<()> {
     let code = |command: &[&str]| -> Result<i32> { Ok(output(&[], command)?.code()) };
@@ -210,13 +210,13 @@ fn named(running: &Running, name: &str) -> Result<Process> {
 fn command(running: &Running, program: &Path) -> Result<Process> {
     let processes = running.session.processes().into_iter();
     let mut found = processes.filter(|process| process.executable().is_some_and(|path| path == program));
-    found.next().context("the command is not to be found")
+    found.next().context("the command was not found")
 }
 
-/// Workers and zygote have the user's uid and nothing else: no capability, no namespace that holds anything, and
-/// nobody of the same user may look into them.
+/// Workers and zygote have the user's uid and nothing else: no capabilities, only empty namespaces, and no
+/// process of the same user may trace them.
 #[test]
-fn a_worker_may_do_nothing_but_serve() -> Result<()> {
+fn workers_and_zygote_have_no_privilege() -> Result<()> {
     const CAPABILITIES: [&str; 5] = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"];
     let (running, control) = start("hold", &["--trace", "kcov"], &[])?;
     let tenant = command(&running, &client("hold")?)?;
@@ -245,7 +245,7 @@ fn a_worker_may_do_nothing_but_serve() -> Result<()> {
     Ok(())
 }
 
-/// A worker that stops is killed at the deadline: its caller gets EIO, or is served by the next one.
+/// A worker that stops is killed at the deadline: its caller gets EIO, or the next worker serves it.
 #[test]
 fn a_worker_that_stops_is_replaced() -> Result<()> {
     let options = ["--trace", "kcov,getppid", "--deadline", "500ms"];
@@ -264,9 +264,9 @@ fn a_worker_that_stops_is_replaced() -> Result<()> {
     Ok(())
 }
 
-/// A setuid program of root's runs as who started it.
+/// A setuid-root program runs with the uid of the user who started it.
 #[test]
-fn setuid_programs_have_no_power() -> Result<()> {
+fn setuid_programs_gain_nothing() -> Result<()> {
     let session = session()?;
     let program = session.path("id");
     fs::copy("/usr/bin/id", &program)?;
@@ -278,7 +278,7 @@ fn setuid_programs_have_no_power() -> Result<()> {
     Ok(())
 }
 
-/// Root of a user namespace in which no other uid is mapped is an ordinary user to the broker.
+/// The broker treats root of a user namespace that maps no other uid as an ordinary user.
 #[test]
 fn root_of_a_small_namespace_is_an_ordinary_user() -> Result<()> {
     let session = session()?;
@@ -291,7 +291,7 @@ fn root_of_a_small_namespace_is_an_ordinary_user() -> Result<()> {
     Ok(())
 }
 
-/// A run where the machine has none of a kind of namespaces.
+/// A run on a machine that permits no namespaces of one kind.
 fn without_namespaces(kind: &str) -> Result<Outcome> {
     let session = session()?;
     let broker = session.path("kcov-broker");
@@ -300,18 +300,18 @@ fn without_namespaces(kind: &str) -> Result<Outcome> {
     Run::new(line).bare().start_in(session)?.finish()
 }
 
-/// Where user namespaces are forbidden the message names the switch.
+/// Where user namespaces are forbidden, the message names the sysctl.
 #[test]
-fn a_machine_that_forbids_namespaces_is_named() -> Result<()> {
+fn forbidden_user_namespaces_are_reported() -> Result<()> {
     let outcome = without_namespaces("user")?;
     assert_eq!(outcome.code(), 125, "{}", outcome.stderr);
     assert!(outcome.stderr.contains("sysctl -w user.max_user_namespaces"), "{}", outcome.stderr);
     Ok(())
 }
 
-/// Workers run in the whole jail or not at all.
+/// Workers run in the complete jail or not at all.
 #[test]
-fn a_machine_without_a_part_of_the_jail_is_named() -> Result<()> {
+fn a_missing_part_of_the_jail_is_reported() -> Result<()> {
     for (kind, call) in [("net", "unshare(CLONE_NEWNET)"), ("ipc", "unshare(CLONE_NEWIPC)")] {
         let outcome = without_namespaces(kind)?;
         assert_eq!(outcome.code(), 125, "{}", outcome.stderr);
@@ -321,13 +321,13 @@ fn a_machine_without_a_part_of_the_jail_is_named() -> Result<()> {
     Ok(())
 }
 
-/// No process of the run is left when the front ends, with a background process of the command's neither.
+/// When the front ends, no process of the run is left, not even a background process of the command.
 #[test]
-fn nothing_is_left() -> Result<()> {
+fn no_process_is_left_after_the_front() -> Result<()> {
     let session = session()?;
     let mut running =
         run(&session, &["--trace", "all"], &["sh", "-c", "sleep 0.2 & exit 3"])?.start_in(session)?;
     assert_eq!(running.wait()?.code(), Some(3));
     let session = &running.session;
-    until("the end of every process", WITHIN, || session.processes().is_empty().then_some(()))
+    until("every process to end", WITHIN, || session.processes().is_empty().then_some(()))
 }

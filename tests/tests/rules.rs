@@ -1,5 +1,5 @@
-//! Rules of the kernel that clients seldom meet: what it refuses before it asks the device, callers of the other table
-//! of system calls, other names of the device, tasks of unusual kinds.
+//! Rules of the kernel that clients rarely meet: what it refuses before it asks the device, i386 callers,
+//! other names of the device, unusual tasks.
 
 use anyhow::Result;
 use kcov_tests::{Run, client, long};
@@ -7,7 +7,7 @@ use std::ffi::OsString;
 
 const PROFILES: [&str; 2] = ["kcov,getppid", "all"];
 
-/// Runs a client that judges itself under each profile.
+/// Runs a client that checks itself, under each profile.
 #[track_caller]
 fn assert_rules(name: &str, arguments: &[&str]) -> Result<()> {
     let program = client(name)?.into_os_string();
@@ -22,31 +22,33 @@ fn tries() -> &'static str {
     if long() { "200000" } else { "3000" }
 }
 
-/// Flags, modes and structures that no open may have are refused of the device as of any file.
+/// Invalid flags, modes and structures of an open are refused as for any file.
 #[test]
-fn opens_that_the_kernel_refuses() -> Result<()> {
+fn invalid_opens_are_refused_as_by_the_kernel() -> Result<()> {
     assert_rules("refused_opens", &[tries()])
 }
 
-/// So are lengths, offsets, addresses and types of mappings, and the device has its say after that.
+/// Invalid lengths, offsets, addresses and types of mappings are refused as for any file, before the device
+/// is asked.
 #[test]
-fn maps_that_the_kernel_refuses() -> Result<()> {
+fn invalid_mappings_are_refused_as_by_the_kernel() -> Result<()> {
     assert_rules("refused_maps", &[tries()])
 }
 
-/// The 32-bit table of system calls, in a 64-bit program.
+/// Calls through the 32-bit table of system calls, in a 64-bit program.
 #[test]
-fn the_calls_of_i386() -> Result<()> {
+fn i386_calls_work_in_a_64_bit_program() -> Result<()> {
     if cfg!(not(target_arch = "x86_64")) {
-        println!("no such table on this machine");
+        println!("this machine has no i386 calls");
         return Ok(());
     }
     assert_rules("i386_calls", &[])
 }
 
-/// Every name of an object opens a new one, and one of a path alone is none; the device keeps its own.
+/// An open through another name of the device creates a new instance, an O_PATH descriptor does not; the
+/// device keeps its names.
 #[test]
-fn names_of_the_device_and_its_objects() -> Result<()> {
+fn other_names_of_the_device_behave_as_in_the_kernel() -> Result<()> {
     for profile in PROFILES {
         let place = tempfile::tempdir()?;
         let words = [client("other_names")?, place.path().to_path_buf()];
@@ -55,8 +57,8 @@ fn names_of_the_device_and_its_objects() -> Result<()> {
     Ok(())
 }
 
-/// Owners without a leader, without a memory, descriptor or descriptor table of their own, and many of them.
+/// Owners without a leader, or with memory or a descriptor table shared or gone, and many of them.
 #[test]
-fn tasks_of_unusual_kinds() -> Result<()> {
+fn unusual_tasks_can_own_instances() -> Result<()> {
     assert_rules("odd_tasks", &[if long() { "2500" } else { "300" }])
 }

@@ -1,14 +1,14 @@
-//! Handlers that a compiler instruments: what they record follows from the binary, in every run, and has its place in
-//! the source.
+//! Handlers that a compiler instruments: their records follow from the binary, are the same in every run, and
+//! have a place in the source.
 //!
-//! | module | what is held |
+//! | module | what it checks |
 //! |---|---|
-//! | [`asked`] | has the handler `branches` decide things, and finds the lines of what that left |
+//! | [`asked`] | runs decisions of the handler `branches` and locates the records that they left |
 //! | [`branches`] | points and comparisons of a function with branches, from each compiler |
 //! | [`widths`] | comparisons, divisions and switches of each width, from each compiler |
-//! | [`optimised`] | that points of optimised code stay in their functions |
+//! | [`optimised`] | points of optimised code stay in their functions |
 //! | [`builds`] | ways to build a library with an instrumented handler |
-//! | [`programs`] | worker programs of a user's own with instrumented code |
+//! | [`programs`] | users' own worker programs with instrumented code |
 
 #[path = "sancov/asked.rs"]
 mod asked;

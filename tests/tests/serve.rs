@@ -1,4 +1,4 @@
-//! `kcov-broker serve`: many tenants, an operator, and deaths of each kind of process.
+//! `kcov-broker serve`: many tenants, an operator, and the death of each kind of process.
 
 #[path = "serve/check.rs"]
 mod check;

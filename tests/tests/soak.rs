@@ -1,4 +1,5 @@
-//! The soak: 20 seconds of it, ten minutes with the long variants. `kcov-soak --time 30m` is the whole.
+//! The soak test for 20 seconds, or for ten minutes in the long variant. `kcov-soak --time 30m` runs it for
+//! longer.
 
 use anyhow::Result;
 use kcov_tests::long;
@@ -14,7 +15,7 @@ fn random_tenants_leave_nothing_and_see_nothing_of_each_other() -> Result<()> {
     let summary: Value = serde_json::from_slice(&output.stdout)?;
     assert!(output.status.success(), "{summary:#}\n{said}");
     assert_eq!(summary["violations"].as_array().map(Vec::len), Some(0));
-    // It did what it is there for.
+    // The run exercised everything that it is meant to.
     for (what, least) in
         [("instances", 100), ("records", 1000), ("pattern_rounds", 50), ("kills", 5), ("runs_beside", 1)]
     {

@@ -1,4 +1,4 @@
-//! What syzkaller's executor does with a KCOV device, by clients that do exactly the same.
+//! Clients that use a KCOV device exactly as syzkaller's executor does.
 
 use anyhow::{Context, Result, ensure};
 use kcov_tests::{Outcome, Run, client, long};
@@ -8,15 +8,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Executors are served by the first; the second must serve them as well.
+/// The first profile is the one for executors; the second must serve them as well.
 const PROFILES: [&str; 2] = ["syzkaller", "all"];
-/// Instances of an executor, the remote one among them.
+/// Instances of an executor, including the remote one.
 const INSTANCES: u64 = 9;
 /// A PC outside makes the executor drop the signal of the whole call.
 const TEXT: std::ops::Range<u64> = 0xffff_ffff_8000_0000..0xffff_ffff_ff00_0000;
-/// Filters ignore these low bits of a PC.
+/// Low bits of a PC that filters ignore.
 const FILTERED: u64 = 7;
-/// Filters know so many regions of a GiB at most.
+/// The most regions of 1 GiB that filters track.
 const REGIONS: usize = 8;
 
 fn run(name: &str, arguments: &[&str], profile: &str) -> Result<Run> {
@@ -37,10 +37,10 @@ fn assert_facts(name: &str, arguments: &[&str], facts: &str) -> Result<()> {
     Ok(())
 }
 
-/// Instances at fixed descriptors, with sign-extended requests, areas between guard pages, mapped early, late, twice
-/// and for reading; protection keys; handles of remote coverage.
+/// Instances at fixed descriptors, with sign-extended requests; areas between guard pages, mapped early,
+/// late, twice and read-only; protection keys; handles of remote coverage.
 #[test]
-fn instances_and_probes() -> Result<()> {
+fn the_executors_instances_and_probes_work() -> Result<()> {
     let keys = if has_protection_keys()? { "pkey ok\nrecorded-under-pkey yes\n" } else { "pkey none\n" };
     let guards = "guard-before EFAULT\nfirst-byte ok\nlast-byte ok\nguard-behind EFAULT\n".repeat(2);
     let facts = format!(
@@ -54,15 +54,16 @@ fn instances_and_probes() -> Result<()> {
     assert_facts("syz_device", &[], &facts)
 }
 
-/// Whether processor and kernel have them.
+/// Returns whether processor and kernel support protection keys.
 fn has_protection_keys() -> Result<bool> {
     let text = fs::read_to_string("/proc/cpuinfo")?;
     Ok(text.split_whitespace().any(|word| word == "ospke"))
 }
 
-/// A new child enables what the one before it, dead by exit or by SIGKILL, never disabled: none loses a record.
+/// A new child enables the instance that the child before it, ended by exit or SIGKILL, never disabled. No
+/// record is lost.
 #[test]
-fn programs_lose_nothing() -> Result<()> {
+fn successive_programs_lose_no_records() -> Result<()> {
     let programs = if long() { 10_000 } else { 500 };
     for profile in PROFILES {
         let run = run("syz_programs", &[&programs.to_string()], profile)?;
@@ -74,23 +75,24 @@ fn programs_lose_nothing() -> Result<()> {
     Ok(())
 }
 
-/// The main thread resets the buffer of another thread by a store: the next call leaves what it always leaves, and a
-/// store in the middle of calls leaves the buffer whole.
+/// The main thread resets the area of another thread by a store: the next call leaves its usual records, and
+/// a store during calls leaves a valid area.
 #[test]
-fn the_main_thread_resets_for_another() -> Result<()> {
+fn the_main_thread_may_reset_the_area_of_another() -> Result<()> {
     let calls = if long() { "200000" } else { "5000" };
     assert_facts("syz_reset", &[calls], "equal 100\nwhole yes\n")
 }
 
-/// The probe for `RESET_TRACE` finds it where it is switched on.
+/// The probe for `RESET_TRACE` finds it where it is enabled.
 #[test]
-fn the_reset_probe() -> Result<()> {
+fn the_reset_probe_finds_the_extension() -> Result<()> {
     assert_facts("syz_probe", &[], "reset ok\nrecorded yes\nemptied yes\n")
 }
 
-/// Where it is off, the answer is `ENOTTY`, the only one that the executor takes for a device without it.
+/// Where it is disabled the answer is `ENOTTY`, the only errno that the executor takes for a device without
+/// it.
 #[test]
-fn the_reset_probe_without_extensions() -> Result<()> {
+fn the_reset_probe_gets_enotty_without_extensions() -> Result<()> {
     for profile in PROFILES {
         let run = run("syz_probe", &[], profile)?.option("--extensions").option("none");
         let outcome = run.output()?;
@@ -100,9 +102,9 @@ fn the_reset_probe_without_extensions() -> Result<()> {
     Ok(())
 }
 
-/// What test programs do to the executor's instances hurts neither the one that they had nor another.
+/// Test programs that misuse the executor's instances harm neither their own instance nor another.
 #[test]
-fn abuse_of_inherited_instances() -> Result<()> {
+fn misuse_of_inherited_instances_does_no_harm() -> Result<()> {
     const ACTS: [&str; 17] = [
         "nothing",
         "ftruncate",
@@ -131,7 +133,7 @@ fn abuse_of_inherited_instances() -> Result<()> {
     Ok(())
 }
 
-/// Records of calls, by round and place in the program: name of the call, words.
+/// Records of calls, by round and position in the program: name of the call, words.
 type Trace = BTreeMap<u32, Vec<(String, Vec<u64>)>>;
 
 fn trace(mode: &str, profile: &str) -> Result<(String, Trace)> {
@@ -152,7 +154,7 @@ fn trace(mode: &str, profile: &str) -> Result<(String, Trace)> {
     Ok((outcome.stdout, trace))
 }
 
-/// Asserts that PCs are where the executor and its filters take them.
+/// Asserts that the executor and its filters accept the PCs.
 #[track_caller]
 fn assert_accepted(pcs: &[u64]) {
     assert!(pcs.iter().all(|pc| TEXT.contains(pc)), "outside the text: {pcs:x?}");
@@ -166,8 +168,8 @@ fn assert_accepted(pcs: &[u64]) {
     assert!(count(pcs.iter().map(|pc| pc >> 30).collect()) <= REGIONS, "{pcs:x?}");
 }
 
-/// Every call of a program is covered, mmap first, which the machine check makes; a call leaves the same each time: in
-/// one process, and in every run.
+/// Every call of a program is covered, also mmap, which syzkaller's machine check makes first. A call leaves
+/// the same records each time, in one process and in every run.
 #[test]
 fn calls_leave_the_same_pcs_each_time() -> Result<()> {
     for profile in PROFILES {
@@ -183,7 +185,7 @@ fn calls_leave_the_same_pcs_each_time() -> Result<()> {
     Ok(())
 }
 
-/// Every call leaves a comparison that the executor keeps, and nothing that it takes for corruption.
+/// Every call leaves a comparison that the executor keeps, and no record that it takes for corruption.
 #[test]
 fn calls_leave_comparisons_that_are_kept() -> Result<()> {
     for profile in PROFILES {
@@ -201,7 +203,8 @@ fn calls_leave_comparisons_that_are_kept() -> Result<()> {
     Ok(())
 }
 
-/// The executor drops equal operands, and a first one of 0 beside a 0 or where it is a constant.
+/// The executor drops comparisons with equal operands, and those whose first operand is 0 if the second is 0
+/// too or the first is a constant.
 fn is_kept([kind, left, right, _]: &[u64; 4]) -> bool {
     let constant = kind & 1 != 0;
     left != right && !(*left == 0 && (*right == 0 || constant))
@@ -211,10 +214,10 @@ fn is_kept([kind, left, right, _]: &[u64; 4]) -> bool {
 struct MemoryGroup(PathBuf);
 
 impl MemoryGroup {
-    /// `None` where there are no memory cgroups, or none can be made.
+    /// Returns `None` where memory cgroups do not exist or cannot be created.
     fn new(name: &str) -> Option<Self> {
         let name = format!("kcov-tests-{}-{name}", std::process::id());
-        // Version 1 has a hierarchy of its own for memory.
+        // Version 1 has a separate hierarchy for memory.
         let parents = ["/sys/fs/cgroup/memory", "/sys/fs/cgroup"];
         let groups = parents.into_iter().map(|parent| MemoryGroup(Path::new(parent).join(&name)));
         groups.filter(|group| fs::create_dir(&group.0).is_ok()).find(MemoryGroup::limits_memory)
@@ -227,12 +230,12 @@ impl MemoryGroup {
 
 impl Drop for MemoryGroup {
     fn drop(&mut self) {
-        // Where the test failed there may be none.
+        // If the test failed, there may be none.
         let _ = fs::remove_dir(&self.0);
     }
 }
 
-/// Goes into a sandbox step by step, and asserts that the instances work after each.
+/// Enters a sandbox step by step, and asserts that the instances work after each step.
 #[track_caller]
 fn assert_sandbox(kind: &str, steps: &str) -> Result<()> {
     for profile in PROFILES {
@@ -248,15 +251,15 @@ fn assert_sandbox(kind: &str, steps: &str) -> Result<()> {
     Ok(())
 }
 
-/// A step that has no answer of its own is one after which the instances are tried.
+/// After a step that prints nothing else, the instances are tried.
 fn fact(step: &str) -> String {
     if step.contains(' ') { format!("{step}\n") } else { format!("{step} ok, covers, covers\n") }
 }
 
-/// Limits, a PID namespace, a new root, another user, not dumpable: descriptors, and programs by threads that never
-/// disable, work in all of them.
+/// Limits, a PID namespace, a new root, another user, not dumpable: descriptors work in all of them, and so
+/// do programs whose threads never disable.
 #[test]
-fn a_sandbox_by_user() -> Result<()> {
+fn instances_work_in_the_setuid_sandbox() -> Result<()> {
     assert_sandbox(
         "setuid",
         "namespaces\nlimits\npivot_root\nchroot\nopen ok\nopen-dev ok\nsetuid\ndumpable\nno-new-privileges\n\
@@ -266,7 +269,7 @@ fn a_sandbox_by_user() -> Result<()> {
 
 /// The same in a user namespace.
 #[test]
-fn a_sandbox_by_user_namespace() -> Result<()> {
+fn instances_work_in_the_namespace_sandbox() -> Result<()> {
     assert_sandbox(
         "namespace",
         "uid-map\nnamespaces\nlimits\npivot_root\nchroot\nopen ok\nopen-dev ok\ndumpable\nno-new-privileges\n\
@@ -274,9 +277,10 @@ fn a_sandbox_by_user_namespace() -> Result<()> {
     )
 }
 
-/// What a fuzzer reads to know the text: the range that all PCs are in, where it asks for it, and nothing of it elsewhere.
+/// A fuzzer reads the range of the kernel's text, which contains all PCs, from `/proc/kallsyms`. Only tenants
+/// that ask for it see the file replaced.
 #[test]
-fn the_range_of_the_text() -> Result<()> {
+fn kallsyms_shows_the_range_of_all_pcs() -> Result<()> {
     const SCRIPT: &str =
         "cat /proc/kallsyms | head -3; ls -l /proc/kallsyms | cut -c1-10; echo x >/proc/kallsyms";
     let host = fs::read("/proc/kallsyms").unwrap_or_default();
@@ -291,7 +295,7 @@ fn the_range_of_the_text() -> Result<()> {
     );
     assert!(outcome.stderr.contains("Read-only file system"), "{}", outcome.stderr);
     let without = Run::new(["cat", "/proc/kallsyms"]).trace("kcov").output()?;
-    assert_eq!(without.stdout.as_bytes(), host, "a tenant that does not ask sees the host's");
-    assert_eq!(fs::read("/proc/kallsyms").unwrap_or_default(), host, "the host's own is as it was");
+    assert_eq!(without.stdout.as_bytes(), host, "a tenant without the option sees the host's file");
+    assert_eq!(fs::read("/proc/kallsyms").unwrap_or_default(), host, "the host's file is unchanged");
     Ok(())
 }

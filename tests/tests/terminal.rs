@@ -12,7 +12,7 @@ use std::time::Duration;
 const WITHIN: Duration = Duration::from_secs(60);
 const PROMPT: &str = "prompt> ";
 
-/// A shell with job control on a terminal, and the line that runs `command` under the broker.
+/// A shell with job control on a terminal, and the command line that runs `command` under the broker.
 fn shell(command: &[&str], profile: &str) -> Result<(Terminal, String)> {
     shell_for(&Run::new(command.iter().copied()).trace(profile))
 }
@@ -29,7 +29,7 @@ fn shell_for(run: &Run) -> Result<(Terminal, String)> {
     Ok((terminal, line))
 }
 
-/// Waits until the command runs: a process of this program that is not the shell's own.
+/// Waits until the command runs: a process of this program other than the shell itself.
 fn wait_for(terminal: &Terminal, program: &str) -> Result<()> {
     let runs = |path: &Path| path.file_name().is_some_and(|name| name == program);
     until(&format!("a process {program}"), WITHIN, || {
@@ -45,7 +45,7 @@ fn assert_last_status(terminal: &mut Terminal, status: i32) -> Result<()> {
     Ok(())
 }
 
-/// The command has the terminal, and its streams are it.
+/// The command's streams are the terminal, and it is the controlling terminal.
 #[test]
 fn the_command_has_the_terminal() -> Result<()> {
     let (mut terminal, line) =
@@ -59,7 +59,7 @@ fn the_command_has_the_terminal() -> Result<()> {
     assert_last_status(&mut terminal, 0)
 }
 
-/// Ctrl-C ends the command, not the shell.
+/// Ctrl-C ends the command but not the shell.
 #[test]
 fn control_c_ends_the_command() -> Result<()> {
     let (mut terminal, line) = shell(&["sleep", "1000"], "all")?;
@@ -68,7 +68,7 @@ fn control_c_ends_the_command() -> Result<()> {
     terminal.press("\x03")?;
     terminal.expect(PROMPT)?;
     assert_last_status(&mut terminal, 130)?;
-    until("the end of the broker's processes", WITHIN, || {
+    until("the broker's processes to end", WITHIN, || {
         terminal.session.own_processes().is_empty().then_some(())
     })
 }
@@ -95,9 +95,9 @@ fn control_z_stops_and_fg_continues() -> Result<()> {
     assert_last_status(&mut terminal, 0)
 }
 
-/// A job that was started in the background, and stopped there, goes on with `bg` and is waited for.
+/// A job that was started and stopped in the background continues with `bg` and can be waited for.
 #[test]
-fn background_jobs() -> Result<()> {
+fn background_jobs_can_be_stopped_and_continued() -> Result<()> {
     let (mut terminal, line) = shell(&["sh", "-c", "'sleep 0.5; exit 6'"], "kcov")?;
     terminal.press(&format!("{line} &\n"))?;
     terminal.expect(PROMPT)?;
@@ -106,9 +106,9 @@ fn background_jobs() -> Result<()> {
     assert_last_status(&mut terminal, 6)
 }
 
-/// A command that goes on without its broker stops, continues and ends by the keys as before.
+/// A command that goes on without its broker still reacts to the keys for stop, continue and end.
 #[test]
-fn a_job_without_a_broker_stays_one() -> Result<()> {
+fn a_command_without_a_broker_is_still_a_job() -> Result<()> {
     let run = Run::new(["cat"]).trace("getppid").option("--on-broker-death").option("enosys");
     let (mut terminal, line) = shell_for(&run)?;
     terminal.press(&format!("{line}\n"))?;

@@ -1,4 +1,4 @@
-//! `kcov-broker top` on a terminal that tmux plays.
+//! `kcov-broker top` on a terminal that tmux emulates.
 
 use anyhow::{Context, Result, ensure};
 use kcov_tests::live::Client;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 const WITHIN: Duration = Duration::from_secs(60);
 
-/// A tmux server of its own, with one window. Dropping it ends it.
+/// A separate tmux server with one window. Dropping it ends it.
 struct Screen {
     server: String,
 }
@@ -34,7 +34,7 @@ impl Screen {
         self.tmux(&[&["send-keys"], keys].concat()).map(drop)
     }
 
-    /// The lines of the screen, as soon as they are as wanted.
+    /// Waits until the lines of the screen are as wanted, and returns them.
     fn expect(&self, what: &str, holds: impl Fn(&[&str]) -> bool) -> Result<()> {
         let mut last = String::new();
         let seen = until(what, WITHIN, || {
@@ -47,7 +47,7 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        // It may not have been started.
+        // The server may not have been started.
         let _ = self.tmux(&["kill-server"]);
     }
 }
@@ -75,16 +75,16 @@ fn top_shows_tenants_and_obeys_its_keys() -> Result<()> {
     screen.press(&["p"])?;
     screen.expect("a pause", |lines| has(lines, "PAUSED"))?;
     screen.press(&["p"])?;
-    screen.expect("its end", |lines| !has(lines, "PAUSED"))?;
+    screen.expect("the end of the pause", |lines| !has(lines, "PAUSED"))?;
     screen.tmux(&["resize-window", "-x", "60", "-y", "8"])?;
     screen.expect("a small screen", |lines| lines.len() <= 8 && has(lines, "NAME"))?;
     screen.tmux(&["resize-window", "-x", "160", "-y", "50"])?;
     screen.expect("a large screen", |lines| has(lines, "REFUSED") && is_shown(lines))?;
     screen.press(&["q"])?;
-    screen.expect("its end", |lines| has(lines, "status 0"))?;
+    screen.expect("the end of top", |lines| has(lines, "status 0"))?;
     drop(screen);
 
-    // Of another session than the run, which ends before it.
+    // Its session differs from that of the run, which ends before it.
     let viewer = Session::new()?;
     let screen = Screen::start("detail", &viewer, &pid)?;
     screen.expect("the tenant", is_shown)?;
@@ -94,13 +94,13 @@ fn top_shows_tenants_and_obeys_its_keys() -> Result<()> {
         has(lines, &calls) && has(lines, "by time, below") && has(lines, "█")
     })?;
     client.finish()?;
-    screen.expect("its end", |lines| has(lines, ": 0 tenants"))?;
+    screen.expect("the end of the tenant", |lines| has(lines, ": 0 tenants"))?;
     screen.press(&["C-c"])?;
     screen.expect("the end of top", |lines| has(lines, "status 0"))
 }
 
 #[test]
-fn top_without_a_terminal_says_so() -> Result<()> {
+fn top_without_a_terminal_is_refused() -> Result<()> {
     let session = Session::new()?;
     let output = Command::new(session.path("kcov-broker")).arg("top").stdin(Stdio::null()).output()?;
     assert_eq!(output.status.code(), Some(125));

@@ -1,4 +1,4 @@
-//! The tutorial is true: its commands, run from an empty folder, do what it says.
+//! The tutorial works: its commands, run from an empty folder, do what it promises.
 
 use anyhow::{Context, Result, ensure};
 use kcov_tests::binaries::{directory, workspace};
@@ -13,12 +13,12 @@ use std::process::Command;
 enum Block {
     /// Commands.
     Commands(String),
-    /// A file of that name, relative to where the commands are.
+    /// A file with its path relative to the working directory of the commands.
     File(String, String),
 }
 
-/// The blocks that are to be done; a file is named in backquotes by the last line of text before it. Those of the kind
-/// `console` are done already: they build what is tested.
+/// Parses the blocks to execute. The last text line before a file's block names the file in backquotes.
+/// Blocks of the kind `console` are skipped: they build what is tested here.
 fn blocks(text: &str) -> Result<Vec<Block>> {
     let mut blocks = Vec::new();
     let mut before = "";
@@ -44,7 +44,7 @@ fn blocks(text: &str) -> Result<Vec<Block>> {
     Ok(blocks)
 }
 
-/// All blocks as one script, with a mark before the output of each.
+/// All blocks as one script that prints a mark before the output of each.
 fn script(blocks: &[Block]) -> Result<String> {
     let mut script = String::from("set -eu\nexec 2>&1\n");
     for (number, block) in blocks.iter().enumerate() {
@@ -54,7 +54,7 @@ fn script(blocks: &[Block]) -> Result<String> {
             Block::File(name, body) => write!(script, "cat > {name} <<'END OF FILE'\n{body}END OF FILE\n")?,
         }
         if number == 0 {
-            // Where the dependencies were built the last time.
+            // The target directory in which the dependencies were built the last time.
             script += "ln -s \"$BUILT\" target\n";
         }
     }
@@ -79,9 +79,9 @@ fn the_tutorial_leads_from_an_empty_folder_to_a_bug() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let printed = follow(folder.path())?;
     let lines = fs::read_to_string(folder.path().join("door/src/main.rs"))?.lines().count();
-    assert!(lines <= 20, "a first handler is short: {lines} lines");
+    assert!(lines <= 20, "the first handler is too long: {lines} lines");
     let [_, _, device, fuzzing, report, replay, symbols, cover] = &printed[..] else {
-        anyhow::bail!("other blocks than these: {printed:#?}");
+        anyhow::bail!("unexpected blocks: {printed:#?}");
     };
     assert!(device.contains("/dev/door"), "{device}");
     assert!(fuzzing.contains("0x7801(0x6e657065736d)"), "{fuzzing}");
@@ -95,7 +95,7 @@ fn the_tutorial_leads_from_an_empty_folder_to_a_bug() -> Result<()> {
 }
 
 #[test]
-fn blocks_of_a_text() -> Result<()> {
+fn blocks_of_a_text_are_parsed() -> Result<()> {
     let text = "Text\n```console\n$ a\n```\nThe file `x/y`:\n\n```rust\nfn main() {}\n```\n```sh\nls\n```\n";
     let file = Block::File("x/y".into(), "fn main() {}\n".into());
     assert_eq!(blocks(text)?, [file, Block::Commands("ls\n".into())]);

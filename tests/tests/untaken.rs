@@ -1,4 +1,4 @@
-//! No call waits much longer than the deadline, be there a worker to take it or not.
+//! No call waits much longer than the deadline, whether or not a worker is free to receive it.
 
 use anyhow::{Context, Result};
 use kcov_tests::process::Process;
@@ -13,14 +13,14 @@ const GO: u64 = 0;
 const READY: u64 = 1;
 const FACTS: u64 = 2;
 const EIO: i64 = -(libc::EIO as i64);
-/// Kinds of calls of the handler `retry`: one that does not come to an end, and one that does at once.
+/// Kinds of calls of the handler `retry`: one that never returns, and one that returns at once.
 const HANG: &str = "45";
 const COUNT: &str = "44";
 
-/// Calls that wait behind others that hang fail with them, and not a deadline each; those that do not hang have their
-/// result, wherever they wait: what resembles a call that hung comes last.
+/// Calls that wait behind hanging calls fail together with them, not one deadline each. Calls that do not
+/// hang get their result wherever they wait; a call that looks like one that hung is served last.
 #[test]
-fn calls_that_hang_one_behind_the_other_cost_one_deadline() -> Result<()> {
+fn calls_queued_behind_hanging_calls_wait_one_deadline() -> Result<()> {
     const DEADLINE_MS: i64 = 4000;
     let program = client("queue")?;
     let words = [HANG, COUNT, HANG, HANG, HANG, COUNT];
@@ -34,18 +34,18 @@ fn calls_that_hang_one_behind_the_other_cost_one_deadline() -> Result<()> {
         let (kind, rest) = line.split_once(": ").context("a kind")?;
         let (result, took) = rest.split_once(" in ").context("a time")?;
         results.push((kind, result.parse::<i64>()?));
-        // The worker is ended at the deadline, and the last of them after a quarter more.
+        // The worker is ended at the deadline, and the last of the calls a quarter of the deadline later.
         assert!(took.parse::<i64>()? < 2 * DEADLINE_MS, "{line}\n{}", outcome.stderr);
     }
     let (kinds, results): (Vec<_>, Vec<_>) = results.into_iter().unzip();
     assert_eq!(kinds, words);
     assert_eq!([results[0], results[2], results[3], results[4]], [EIO; 4]);
-    assert_eq!([results[1], results[5]], [1; 2], "the calls behind the first one that hangs");
+    assert_eq!([results[1], results[5]], [1; 2], "results of the calls behind the first hanging call");
     outcome.report()?.assert_nothing_left();
     Ok(())
 }
 
-/// A zygote that does not fork is replaced, and until then callers fail at their deadlines.
+/// A zygote that does not fork is replaced. Until then callers fail at their deadlines.
 #[test]
 fn a_stopped_zygote_is_replaced() -> Result<()> {
     let session = Session::new()?;
@@ -71,7 +71,7 @@ fn a_stopped_zygote_is_replaced() -> Result<()> {
     until("another worker", WITHIN, || running.session.named("kcov-worker").first().copied())?;
     control.set(GO, 2)?;
     running.reach(&control, READY, 3)?;
-    assert_eq!(control.get(FACTS)?, 0, "errno of the call after");
+    assert_eq!(control.get(FACTS)?, 0, "errno of the next call");
     control.set(GO, 3)?;
     let outcome = running.finish()?;
     assert_eq!(outcome.code(), 0, "{}", outcome.stderr);

@@ -1,5 +1,5 @@
-//! A worker that gets any signal there is, from outside or by its handler's own doing: the call in flight is answered,
-//! the next one is served, and nothing is left.
+//! A worker may get any signal, from outside or raised by its handler: the call in flight is answered, the
+//! next one is served, and nothing is left.
 
 use anyhow::{Context, Result};
 use kcov_tests::process::Process;
@@ -11,11 +11,12 @@ use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
-/// All signals, the real-time ones among them.
+/// All signals, including the real-time signals.
 const ALL: std::ops::RangeInclusive<i32> = 1..=64;
 const STOPS: [i32; 4] = [libc::SIGSTOP, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
-/// What a worker goes on after: it ignores some, says where it is at one, and takes note of those that an instruction
-/// brings about, which would come again if one did. The C library's own two may be ignored since long before.
+/// Signals after which a worker goes on. It ignores some of them, reports its position on one, and handles
+/// those that an instruction can raise: when sent by a process, these do not come again. The two signals that
+/// the C library uses itself may be ignored as well.
 const SURVIVED: [i32; 15] = [
     libc::SIGQUIT,
     libc::SIGPIPE,
@@ -33,8 +34,8 @@ const SURVIVED: [i32; 15] = [
     32,
     33,
 ];
-/// Low, as each signal that does not end a worker costs one; and no long waits between workers, most of which serve too
-/// few calls to be taken for good ones.
+/// A low deadline, as each signal that does not end a worker takes one; and no long delays between workers,
+/// most of which serve too few calls to reset the delay.
 const OPTIONS: [&str; 4] = ["--deadline", "500ms", "--max-restart-delay", "10ms"];
 const WITHIN: Duration = Duration::from_secs(60);
 const GO: u64 = 0;
@@ -47,7 +48,8 @@ fn lethal() -> impl Iterator<Item = i32> {
     ALL.filter(|signal| !STOPS.contains(signal) && !SURVIVED.contains(signal))
 }
 
-/// Sends a signal of any number: the C library keeps some to itself. Says whether there was the process.
+/// Sends a signal of any number, by `kill` because the C library reserves some numbers. Returns whether the
+/// process existed.
 fn send(process: Process, signal: i32) -> Result<bool> {
     let words = [signal.to_string(), process.0.to_string()];
     Ok(Command::new("sh").args(["-c", "kill -$0 $1"]).args(words).status()?.success())
@@ -63,22 +65,22 @@ fn with_faults(asks: &[&str]) -> Result<Run> {
     Ok(with_options(run))
 }
 
-/// Signals that workers died of, other than by the broker's hand.
+/// Signals that ended workers and that the broker did not send.
 fn ends(outcome: &Outcome) -> BTreeSet<i32> {
     let crashes = outcome.events().into_iter().filter(|event| event.name() == "worker_crash");
     let own = crashes.filter(|event| event.field("reason").is_none());
     own.filter_map(|event| event.field("signal")?.parse().ok()).collect()
 }
 
-/// Whether it is in a sleep of its handler.
+/// Returns whether the process sleeps in its handler.
 fn sleeps(worker: Process) -> bool {
     let call = fs::read_to_string(format!("/proc/{}/syscall", worker.0)).unwrap_or_default();
     call.starts_with(&format!("{} ", libc::SYS_clock_nanosleep))
 }
 
-/// Each by itself, but for those that do nothing: they come together.
+/// Each signal in a call of its own, except for those without effect: they are sent together.
 #[test]
-fn any_signal_in_a_call_costs_that_call() -> Result<()> {
+fn any_signal_during_a_call_fails_only_that_call() -> Result<()> {
     let rounds: Vec<Vec<i32>> =
         lethal().chain(STOPS).map(|signal| vec![signal]).chain([SURVIVED.to_vec()]).collect();
     let asks: Vec<&str> = rounds.iter().flat_map(|_| ["7111", "7100:5"]).collect();
@@ -105,7 +107,7 @@ fn any_signal_in_a_call_costs_that_call() -> Result<()> {
     Ok(())
 }
 
-/// A run whose client makes a traced call when it is told to.
+/// A run whose client makes one traced call for each order.
 struct Caller {
     running: Running,
     control: Control,
@@ -122,7 +124,7 @@ impl Caller {
         Ok(Caller { running, control, calls: 0 })
     }
 
-    /// Has the client make a call. Returns its errno.
+    /// Orders a call of the client. Returns its errno.
     fn call(&mut self) -> Result<u64> {
         self.calls += 1;
         self.control.set(GO, self.calls)?;
@@ -130,7 +132,7 @@ impl Caller {
         self.control.get(ERRNO)
     }
 
-    /// Sends a signal to the worker. One that died of the last signal may still be seen.
+    /// Sends a signal to the worker. A worker that died of the last signal may still be visible.
     fn signal(&self, signal: i32) -> Result<()> {
         until("a worker that lives", WITHIN, || {
             let worker = self.running.session.named("kcov-worker").first().copied()?;
@@ -139,9 +141,9 @@ impl Caller {
     }
 }
 
-/// The first call afterwards may fail: the worker may have taken it while the signal was on its way.
+/// The first call afterwards may fail: the worker may have received it while the signal was on its way.
 #[test]
-fn any_signal_to_an_idle_worker_costs_a_call_at_most() -> Result<()> {
+fn any_signal_to_an_idle_worker_fails_at_most_one_call() -> Result<()> {
     let mut caller = Caller::start(2 * ALL.count() + 1)?;
     assert_eq!(caller.call()?, 0);
     for signal in ALL {
@@ -158,9 +160,9 @@ fn any_signal_to_an_idle_worker_costs_a_call_at_most() -> Result<()> {
     Ok(())
 }
 
-/// A handler can send no signal but the one of `abort`: the jail ends it for the attempt.
+/// A handler can only raise the SIGABRT of `abort`: for any other attempt the jail ends the worker.
 #[test]
-fn a_handler_that_signals_itself_costs_that_call() -> Result<()> {
+fn a_handler_that_signals_itself_fails_only_its_call() -> Result<()> {
     let raises: Vec<String> = ALL.map(|signal| format!("7112:{signal:x}")).collect();
     let asks: Vec<&str> = raises.iter().map(String::as_str).flat_map(|raise| [raise, "7100:5"]).collect();
     let outcome = with_faults(&[&asks[..], &["7113", "7100:5"]].concat())?.output()?;

@@ -1,26 +1,28 @@
-//! Coverage-guided fuzzing of every decoder of what others wrote: one program for each kind of input, in `src/bin`.
+//! Coverage-guided fuzzing of every decoder of untrusted input: one program for each kind of input, in
+//! `src/bin`.
 //!
-//! `deploy/fuzz` builds them with the coverage points of LLVM, which stable `rustc` gives, and runs them by libFuzzer.
-//! What a decoder must hold for any bytes is asserted here: it gives a value or an error, within bounds, and a value
-//! that it gives is one that its encoder makes.
+//! `deploy/fuzz` builds the programs with LLVM's coverage points, which stable `rustc` can insert, and runs
+//! them with libFuzzer. They assert what must hold for any bytes: the decoder returns a value or an error,
+//! within bounds, and a decoded value encodes to bytes that decode to the same value.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;
 
-/// If the bytes are a message, that message is one: its own encoding is no longer, and decodes to it.
+/// If the bytes decode to a message, encodes it again: the result is not longer and decodes to the same
+/// message.
 ///
 /// # Panics
 /// If that does not hold.
 pub fn message<T: Serialize + DeserializeOwned + PartialEq + Debug>(bytes: &[u8]) {
     let Ok(message) = kcov_proto::message::decode::<T>(bytes) else { return };
     let mut again = Vec::new();
-    kcov_proto::message::encode(&message, &mut again).expect("what was decoded is within the bounds");
+    kcov_proto::message::encode(&message, &mut again).expect("a decoded message is within the bounds");
     assert!(again.len() <= bytes.len(), "{message:?}");
-    assert_eq!(kcov_proto::message::decode::<T>(&again).expect("it was encoded"), message);
+    assert_eq!(kcov_proto::message::decode::<T>(&again).expect("an encoded message decodes"), message);
 }
 
-/// The bytes as words; what is left over is left out.
+/// The bytes as words, without an incomplete last one.
 #[must_use]
 pub fn words(bytes: &[u8]) -> Vec<u64> {
     bytes.chunks_exact(8).filter_map(|word| Some(u64::from_le_bytes(word.try_into().ok()?))).collect()

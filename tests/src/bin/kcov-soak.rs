@@ -1,4 +1,4 @@
-//! Random tenants against long-lived brokers, for as long as one likes. Needs root.
+//! Runs random tenants against long-lived brokers, for any time. Needs root.
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
@@ -13,15 +13,16 @@ use std::time::Duration;
 #[derive(Debug, Parser)]
 #[command(name = "kcov-soak", version)]
 struct Arguments {
-    /// For how long, in seconds or with a unit (30m)
+    /// Duration in seconds, or with a unit (30m)
     #[arg(long, default_value = "20s", value_parser = parse_time)]
     time: Duration,
 
-    /// Where the random choices start; a run of the same seed makes the same ones [default: the clock]
+    /// Random seed: the same seed makes the same choices [default: the clock]
     #[arg(long)]
     seed: Option<u64>,
 
-    /// Long-lived brokers: hostile tenants, real clients, clients whose workers are killed, in turn
+    /// Number of long-lived brokers; their themes alternate: hostile tenants, real clients, clients whose
+    /// workers are killed
     #[arg(long, default_value_t = 3)]
     brokers: usize,
 
@@ -54,7 +55,7 @@ fn parse_time(text: &str) -> Result<Duration> {
 fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
     if let Some(Inside::Inside { theme, seconds, seed, clients, output }) = arguments.inside {
-        let theme = Theme::named(&theme).context("no such theme")?;
+        let theme = Theme::named(&theme).context("unknown theme")?;
         let driver = Driver { theme, time: Duration::from_secs(seconds), seed, clients, output };
         println!("{}", serde_json::to_string(&driver.run())?);
         return Ok(ExitCode::SUCCESS);

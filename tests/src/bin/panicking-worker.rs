@@ -1,5 +1,5 @@
-//! A worker program for the client of `tests/handlers/faults.c`: request 0x7100 returns its argument, request 0x7101
-//! panics over it, request 0x7102 does so elsewhere.
+//! A worker program for the client of `tests/handlers/faults.c`. Request 0x7100 returns its argument, request
+//! 0x7101 panics on it in one place, request 0x7102 in another.
 #![forbid(unsafe_code)]
 
 use kcov_worker::Errno;

@@ -4,14 +4,14 @@ use crate::client;
 use anyhow::Result;
 use std::path::PathBuf;
 
-/// What a long-lived broker is there for.
+/// The purpose of a long-lived broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Theme {
-    /// The worst that a tenant can do, few calls traced.
+    /// Hostile tenants, with few calls traced.
     Hostile,
-    /// What real clients do, all calls traced.
+    /// Real clients, with all calls traced.
     Clients,
-    /// Correct clients, while workers are killed.
+    /// Correct clients whose workers are killed.
     Killed,
 }
 
@@ -47,7 +47,7 @@ impl Theme {
         [Theme::Hostile, Theme::Clients, Theme::Killed].into_iter().find(|theme| theme.name() == name)
     }
 
-    /// What is done under it. `ID` stands for a number that no other act has.
+    /// The acts of this theme. `ID` stands for a number that no other act has.
     #[must_use]
     pub fn acts(self) -> &'static [Act] {
         match self {
@@ -122,7 +122,7 @@ const CLIENTS: &[Act] = &[
 
 const KILLED: &[Act] = &[&["soak_pattern", "ID", "2", "tolerant"], &["soak_pattern", "ID", "5", "tolerant"]];
 
-/// Acts that need a broker of their own, with its options; `ROOTLESS` starts it as an ordinary user would.
+/// Acts that need a separate broker, with its options; `ROOTLESS` starts it as an ordinary user would.
 pub const BESIDE: &[(Act, &[&str])] = &[
     (&["hostile_exhaust", "opens", "2500", "2000"], &["--max-instances", "2000"]),
     (&["hostile_exhaust", "area"], &["--max-area", "1M"]),
@@ -139,13 +139,14 @@ pub const BESIDE: &[(Act, &[&str])] = &[
     (&["pattern_descriptors"], &[ROOTLESS, "--map-root"]),
 ];
 
-/// Stands for no option: the broker is root of a user namespace in which no other user is, and so an ordinary one.
+/// Not an option: runs the broker as root of a user namespace that maps no other user, and so as an ordinary
+/// user.
 pub const ROOTLESS: &str = "rootless";
 
-/// Builds every client. Returns the directory that they are in.
+/// Builds every client. Returns their directory.
 ///
 /// # Errors
-/// When one does not compile.
+/// When a client does not compile.
 pub fn build() -> Result<PathBuf> {
     let lists = [HOSTILE, CLIENTS, KILLED].into_iter().flatten().chain(BESIDE.iter().map(|(act, _)| act));
     let mut programs =

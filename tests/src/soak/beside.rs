@@ -1,4 +1,4 @@
-//! Runs of their own beside the long-lived ones, one at a time: acts that need options of the broker.
+//! Separate runs beside the long-lived brokers, one at a time, for acts that need options of the broker.
 
 use super::acts::{BESIDE, ROOTLESS};
 use super::summary::Summary;
@@ -8,27 +8,27 @@ use crate::run::{Run, Running};
 use anyhow::{Context, Result};
 use std::time::{Duration, Instant};
 
-/// A run is begun only if so much time is left.
+/// A run is started only if this much time is left.
 const ROOM: Duration = Duration::from_secs(5);
-/// Exit status of a client for which the machine lacks something.
+/// Exit status of a client that needs something this machine lacks.
 const UNAVAILABLE: i32 = 77;
-/// Ends what hangs.
+/// Deadline of a run that hangs.
 const WITHIN: Duration = Duration::from_secs(180);
 
-/// See the module.
+/// The separate runs.
 pub struct Beside {
     random: fastrand::Rng,
     running: Option<(String, Instant, Running)>,
 }
 
 impl Beside {
-    /// None yet.
+    /// Creates it without a run.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Beside { random: fastrand::Rng::with_seed(seed.rotate_left(17)), running: None }
     }
 
-    /// Takes in a run that is over, and begins the next one.
+    /// Takes the result of a run that has ended, and starts the next one.
     pub fn turn(&mut self, summary: &mut Summary, left: Duration) {
         if let Some((_, start, running)) = &self.running {
             if !running.session.own_processes().is_empty() && start.elapsed() < WITHIN {
@@ -57,7 +57,7 @@ impl Beside {
         Ok((format!("{} {}", act.join(" "), options.join(" ")), run.start()?))
     }
 
-    /// Waits for the run that is under way.
+    /// Waits for the current run.
     pub fn finish(&mut self, summary: &mut Summary) {
         let Some((name, _, running)) = self.running.take() else { return };
         summary.runs_beside += 1;
@@ -73,13 +73,13 @@ impl Beside {
     }
 }
 
-/// What a run of its own has to leave: nothing.
+/// Checks that a run left nothing.
 fn judge(name: &str, outcome: &Outcome, summary: &mut Summary) {
     let Ok(report) = outcome.report() else {
         return summary.violation(&format!("beside, {name}: no report"));
     };
     let left = [report.instances_live, report.handles_live, report.tasks_live, report.arena_bytes];
-    // A short deadline may be missed by a worker that has to wait for a processor; its caller does not notice.
+    // A worker that waits for a processor may miss a short deadline. Its caller does not notice.
     let crashed = report.worker_crashes != 0 && !name.contains("--deadline");
     if left != [0; 4] || crashed {
         summary.violation(&format!("beside, {name}: left, or crashed: {report:?}"));

@@ -1,4 +1,4 @@
-//! A long-lived broker with its driver, and the samples that are taken of it from outside.
+//! A long-lived broker with its driver, and samples of its resources.
 
 use super::acts::{self, Theme};
 use super::inside::Done;
@@ -10,16 +10,16 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::time::Duration;
 
-/// What the driver may take to end after its time: its last acts.
+/// Time for the driver's last acts after its end.
 const LAST_ACTS: Duration = Duration::from_secs(240);
-/// Its own tables of descriptors, former owners' pidfds, and a few: what a broker may keep.
+/// Descriptors that a broker may keep: its tables, pidfds of former owners, and a few.
 const CACHES: u64 = 64 + 256 + 64;
-/// Memory for those, and for tables that have the size that they once needed.
+/// Memory for those, and for tables that keep the largest size they once needed.
 const GROWTH_KIB: u64 = 8 * 1024;
-/// Of the samples, the first ones are of a broker that warms up.
+/// Share of the samples that are taken while the broker warms up.
 const WARM_UP: f64 = 0.2;
 
-/// What was seen of the broker's process at one moment.
+/// A sample of the broker's process.
 #[derive(Clone, Copy, Debug)]
 struct Sample {
     descriptors: u64,
@@ -27,7 +27,7 @@ struct Sample {
     processes: usize,
 }
 
-/// See the module.
+/// A long-lived broker.
 pub struct LongLived {
     theme: Theme,
     running: Running,
@@ -37,7 +37,7 @@ pub struct LongLived {
 }
 
 impl LongLived {
-    /// Starts it, for `time`.
+    /// Starts it for `time`.
     ///
     /// # Errors
     /// When a client does not build or the broker does not start.
@@ -63,9 +63,9 @@ impl LongLived {
         Ok(LongLived { theme, running, samples: Vec::new(), random, kills: 0 })
     }
 
-    /// Takes a sample; kills a worker, if that is the theme.
+    /// Takes a sample, and kills a worker if that is the theme.
     pub fn look(&mut self, elapsed: Duration) {
-        /// Before it, the driver may not have started.
+        /// Before this time the driver may not have started.
         const SETTLED: Duration = Duration::from_secs(1);
         if elapsed < SETTLED {
             return;
@@ -85,18 +85,18 @@ impl LongLived {
         }
     }
 
-    /// How it is.
+    /// A summary of its last sample.
     #[must_use]
     pub fn state(&self) -> String {
         match self.samples.last() {
             Some(Sample { descriptors, memory_kib, processes }) => {
                 format!("{}: {memory_kib} KiB, {descriptors} fds, {processes} processes", self.theme.name())
             }
-            None => format!("{}: not seen yet", self.theme.name()),
+            None => format!("{}: no sample yet", self.theme.name()),
         }
     }
 
-    /// Waits for its end and judges it.
+    /// Waits for its end and checks its results.
     pub fn finish(self, summary: &mut Summary) {
         let LongLived { theme, running, samples, kills, .. } = self;
         let name = theme.name();
@@ -134,7 +134,7 @@ impl LongLived {
 }
 
 fn sample(brokers: &[Process], processes: usize) -> Option<Sample> {
-    // The front has the program's name as well; the broker is the one that holds most.
+    // The front has the program's name as well; the broker is the process with the most descriptors.
     let seen = brokers.iter().filter_map(|broker| Some((broker, broker.descriptors()?.len() as u64)));
     let (broker, descriptors) = seen.max_by_key(|(_, descriptors)| *descriptors)?;
     let memory = broker.status()?.get("VmRSS")?.split_whitespace().next()?.parse().ok()?;
@@ -146,7 +146,7 @@ fn median(mut values: Vec<u64>) -> u64 {
     values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
-/// Medians of the first and of the last third after the warm-up; `None` of too few samples.
+/// Medians of the first and the last third after the warm-up; `None` if there are too few samples.
 fn figures(samples: &[Sample]) -> Option<Figures> {
     const FEWEST: usize = 6;
     let warm = samples.get((samples.len() as f64 * WARM_UP) as usize..)?;
@@ -166,7 +166,7 @@ fn figures(samples: &[Sample]) -> Option<Figures> {
 }
 
 fn judge(name: &str, figures: &Figures, summary: &mut Summary) {
-    /// Front, broker, spawner, tender, zygote, worker, reader; readers that are slow, and ones that take over.
+    /// Front, broker, spawner, tender, zygote, worker, reader; slow readers and their replacements.
     const PROCESSES: u64 = 32;
     if figures.late_kib > figures.early_kib + GROWTH_KIB {
         summary.violation(&format!("{name}: memory grows: {figures:?}"));

@@ -1,5 +1,5 @@
-//! The driver: the command of a long-lived broker. It starts act after act, several at a time, and judges each by its
-//! exit status.
+//! The driver: the command of a long-lived broker. It starts act after act, several at a time, and judges
+//! each by its exit status.
 
 use super::acts::{Act, Theme};
 use serde::{Deserialize, Serialize};
@@ -9,54 +9,54 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Acts at a time.
+/// Concurrent acts.
 const AT_A_TIME: usize = 4;
-/// Ends what hangs: an act takes seconds.
+/// Deadline of an act that hangs: an act takes seconds.
 const WITHIN: Duration = Duration::from_secs(180);
-/// How often the driver looks. Waiting would do, but not with a deadline.
+/// Interval between the driver's checks. A wait would have no deadline.
 const LOOK: Duration = Duration::from_millis(20);
-/// Exit status of a client for which the machine lacks something.
+/// Exit status of a client that needs something this machine lacks.
 const UNAVAILABLE: i32 = 77;
-/// `EIO`, by which a start may fail whose worker was killed.
+/// `EIO`: a start may fail with it if its worker was killed.
 const EIO: i32 = libc::EIO;
 
-/// What a driver did.
+/// The results of a driver.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Done {
     /// Acts by the client's name.
     pub acts: BTreeMap<String, u64>,
-    /// Acts that this machine has no means for.
+    /// Acts that this machine does not support.
     pub unavailable: u64,
     /// Rounds of the pattern clients.
     pub pattern_rounds: u64,
-    /// Calls of theirs that gave `EIO`.
+    /// Their calls that gave `EIO`.
     pub eios: u64,
     /// What went wrong.
     pub violations: Vec<String>,
 }
 
-/// An act under way.
+/// A running act.
 struct Running {
     act: Act,
-    /// Its facts hold: some need calls that only this theme traces.
+    /// Whether its facts must hold: some need calls that only this theme traces.
     all_traced: bool,
     child: Child,
     start: Instant,
     output: PathBuf,
 }
 
-/// What a driver is told.
+/// Settings of a driver.
 #[derive(Clone, Debug)]
 pub struct Driver {
-    /// Of the broker.
+    /// Theme of the broker.
     pub theme: Theme,
-    /// For how long.
+    /// Duration.
     pub time: Duration,
-    /// Where the random choices start.
+    /// Random seed.
     pub seed: u64,
     /// Directory of the clients.
     pub clients: PathBuf,
-    /// Directory for what they print.
+    /// Directory of their output.
     pub output: PathBuf,
 }
 
@@ -73,7 +73,7 @@ impl Driver {
                 let Some(act) = random.choice(self.theme.acts()) else { break };
                 match self.start(act, number) {
                     Ok(act) => running.push(act),
-                    // A worker died over the exec: that is what this theme is about.
+                    // A worker died during the exec, which this theme expects.
                     Err(error) if self.theme == Theme::Killed && error.raw_os_error() == Some(EIO) => {}
                     Err(error) => done.violations.push(format!("{}: does not start: {error}", act.join(" "))),
                 }
@@ -86,7 +86,7 @@ impl Driver {
 
     fn start(&self, act: Act, number: u64) -> std::io::Result<Running> {
         let (name, arguments) = act.split_first().ok_or(std::io::ErrorKind::InvalidInput)?;
-        // Of three brokers, none has a number of another's.
+        // The ids of three concurrent brokers do not overlap.
         let id = (number % 0x3fff * 4 + self.theme as u64 + 1).to_string();
         let arguments = arguments.iter().map(|word| if *word == "ID" { id.as_str() } else { word });
         let output = self.output.join(format!("act-{number}"));
@@ -102,7 +102,7 @@ impl Driver {
     }
 }
 
-/// Whether a line of a client, which are facts, says that one does not hold.
+/// Returns whether a line of a client's output reports a fact that does not hold.
 fn is_denied(line: &str) -> bool {
     line.ends_with(" no") || line.contains("covers nothing")
 }
@@ -112,17 +112,17 @@ fn text(path: &Path) -> String {
 }
 
 impl Done {
-    /// Takes in an act that has ended; ends one that hangs.
+    /// Takes the result of an act that has ended; ends an act that hangs.
     fn is_over(&mut self, act: &mut Running) -> bool {
         let words = act.act.join(" ");
         let status = match act.child.try_wait() {
             Ok(Some(status)) => status,
             Ok(None) if act.start.elapsed() < WITHIN => return false,
             Ok(None) | Err(_) => {
-                // It may be gone: that is what is wanted.
+                // It may have ended already.
                 let _ = act.child.kill();
                 let _ = act.child.wait();
-                self.violations.push(format!("{words}: hangs, or cannot be waited for"));
+                self.violations.push(format!("{words}: hung, or could not be waited for"));
                 return true;
             }
         };
@@ -138,7 +138,7 @@ impl Done {
                 self.violations.push(format!("{words}: {status}: {}", end.join(" | ")));
             }
         }
-        // What is left is removed with its directory.
+        // A file that is left is removed with its directory.
         let _ = fs::remove_file(&act.output);
         true
     }

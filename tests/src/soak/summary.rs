@@ -1,60 +1,60 @@
-//! What a soak did, and what was wrong.
+//! The counters and violations of a soak.
 
 use super::inside::Done;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Of one broker, medians: after the warm-up, and at the end.
+/// Resources of one broker: medians after the warm-up and at the end.
 #[derive(Clone, Debug, Serialize)]
 pub struct Figures {
-    /// Resident memory at first, KiB.
+    /// Resident memory after the warm-up, KiB.
     pub early_kib: u64,
     /// Resident memory at the end, KiB.
     pub late_kib: u64,
-    /// Descriptors at first.
+    /// Descriptors after the warm-up.
     pub early_fds: u64,
     /// Descriptors at the end.
     pub late_fds: u64,
-    /// Most processes at a time.
+    /// The most processes at a time.
     pub most_processes: u64,
 }
 
-/// See the module.
+/// The results of a soak.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Summary {
-    /// Where the random choices started.
+    /// Random seed.
     pub seed: u64,
-    /// How long it took.
+    /// Duration in seconds.
     pub seconds: u64,
     /// Acts by broker and client.
     pub acts: BTreeMap<String, BTreeMap<String, u64>>,
-    /// Acts that this machine has no means for.
+    /// Acts that this machine does not support.
     pub unavailable: u64,
     /// Runs beside the long-lived brokers.
     pub runs_beside: u64,
     /// Rounds of the clients that know their own pattern.
     pub pattern_rounds: u64,
-    /// Calls that gave `EIO`, as their worker was killed.
+    /// Calls that gave `EIO` because their worker was killed.
     pub eios: u64,
     /// Workers killed.
     pub kills: u64,
-    /// Opens of the device, by the long-lived brokers.
+    /// Opens of the device in the long-lived brokers.
     pub instances: u64,
-    /// Notifications, by the same.
+    /// Notifications of the long-lived brokers.
     pub notifications: u64,
-    /// Records, by the same.
+    /// Records of the long-lived brokers.
     pub records: u64,
-    /// What was seen of each broker.
+    /// Resources of each broker.
     pub figures: BTreeMap<String, Figures>,
     /// What went wrong.
     pub violations: Vec<String>,
 }
 
 impl Summary {
-    /// Something went wrong.
+    /// Adds a violation.
     pub fn violation(&mut self, what: &str) {
-        eprintln!("WRONG (seed {}): {what}", self.seed);
+        eprintln!("violation (seed {}): {what}", self.seed);
         self.violations.push(what.to_owned());
     }
 
@@ -64,7 +64,7 @@ impl Summary {
         self.acts.values().flat_map(BTreeMap::values).sum()
     }
 
-    /// Takes in what a driver did.
+    /// Adds the results of a driver.
     pub fn take_in(&mut self, broker: &str, done: Done) {
         let Done { acts, unavailable, pattern_rounds, eios, violations } = done;
         self.unavailable += unavailable;
@@ -82,7 +82,7 @@ impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "seed {}, {} s: {} acts, {} runs beside, {} acts not to be had here",
+            "seed {}, {} s: {} acts, {} runs beside, {} acts not supported here",
             self.seed,
             self.seconds,
             self.acts_done(),

@@ -1,4 +1,4 @@
-//! A handler that was taken over, and what comes of each way out that it tries.
+//! The attempts of a compromised handler to leave its jail, and the outcome of each.
 
 use Outcome::{Dies, Ended, EndedLater, Fails, FailsByOwner, Held, Killed, Value};
 use libc::{
@@ -6,29 +6,29 @@ use libc::{
     SIGXFSZ,
 };
 
-/// What comes of an attempt.
+/// The outcome of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The kernel ends the worker: the filter has no such call.
+    /// The kernel kills the worker: its filter forbids the call.
     Killed,
-    /// The worker dies of this signal, or ends by itself if it is 0.
+    /// The worker dies of this signal, or exits if it is 0.
     Dies(i32),
-    /// The broker ends the worker, for this reason.
+    /// The broker ends the worker for this reason.
     Ended(&'static str),
-    /// Nothing answers the call but the broker, which ends the worker when that takes too long.
+    /// The handler does not answer the call; the broker answers it and ends the worker at a deadline.
     Held,
     /// The call fails with this errno, and the broker ends the worker for this reason.
     EndedLater(i32, &'static str),
-    /// It fails with this errno, and the worker goes on.
+    /// The call fails with this errno, and the worker goes on.
     Fails(i32),
-    /// It fails with the first errno under root's broker, with the second under a user's.
+    /// The call fails with the first errno under root's broker, with the second under an ordinary user's.
     FailsByOwner(i32, i32),
-    /// It returns this, which says that nothing came of it.
+    /// The call returns this value, which means that the attempt had no effect.
     Value(i64),
 }
 
 impl Outcome {
-    /// What the caller gets.
+    /// The result of the call, as the caller sees it.
     #[must_use]
     pub fn value(self, rootless: bool) -> i64 {
         let error = |errno: i32| -i64::from(errno);
@@ -40,30 +40,30 @@ impl Outcome {
         }
     }
 
-    /// Whether the call is over only with a deadline.
+    /// Returns whether the call is only answered at a deadline.
     #[must_use]
     pub fn is_slow(self) -> bool {
         self == Held
     }
 
-    /// How the worker ends, if it does: the signal, and what the broker may give as its reason.
+    /// How the worker ends, if it does: the signal, and the reasons that the broker may log.
     #[must_use]
     pub fn end(self) -> Option<(i32, Vec<&'static str>)> {
         match self {
             Killed => Some((SIGSYS, vec![])),
             Dies(signal) => Some((signal, vec![])),
             Ended(reason) | EndedLater(_, reason) => Some((SIGKILL, vec![reason])),
-            // The last on a machine so busy that it has not come to hide anything yet.
+            // The last one applies on a machine so busy that the worker has not hidden anything by then.
             Held => Some((SIGKILL, vec!["does not answer a call", "past its deadline"])),
             Fails(_) | FailsByOwner(..) | Value(_) => None,
         }
     }
 }
 
-/// Why a worker is ended that asks its broker for more than a call is worth.
+/// The reason for which the broker ends a worker with too many requests for one call.
 const TOO_MUCH: &str = "too many requests for one call";
 
-/// The attempts of `handlers/escape.c`, by their names.
+/// The attempts of `handlers/escape.c`, by name.
 pub const ATTEMPTS: &[(&str, Outcome)] = &[
     ("nothing", Value(0)),
     // Files.
@@ -152,7 +152,7 @@ pub const ATTEMPTS: &[(&str, Outcome)] = &[
     ("execve", Killed),
     ("execveat", Killed),
     ("execveat of a memory file", Killed),
-    // The broker's and the reader's sockets, out of turn.
+    // Messages out of turn on the sockets of broker and reader.
     ("noise for the broker", Ended("sent a malformed request")),
     ("an empty message", Ended("closed its socket")),
     ("a message that is cut off", Ended("sent a malformed request")),

@@ -8,24 +8,25 @@ use std::time::Duration;
 const GO: u64 = 0;
 const READY: u64 = 1;
 const LIVES: u64 = 2;
-/// Lives of objects in the quiet tenant after the hostile one ended.
+/// Lives of instances in the quiet tenant after the hostile one ended.
 const MORE: u64 = 20;
-/// Exit status of a client for which the machine lacks something, such as userfaultfd.
+/// Exit status of a client that needs something this machine lacks, such as userfaultfd.
 const UNAVAILABLE: i32 = 77;
-/// What the broker may keep: tables of descriptors of 64 threads, pidfds of 256 former owners, and a few.
+/// Descriptors that the broker may keep: descriptor tables of 64 threads, pidfds of 256 former owners, and a
+/// few.
 const CACHES: u64 = 64 + 256 + 16;
-/// Memory for those, and for tables that have the size that they once needed.
+/// Memory for those, and for tables that keep the largest size they once needed.
 const GROWTH_KIB: u64 = 8 * 1024;
 
 /// The calls that go to a worker, in both tenants.
 pub const TRACED: &str = "kcov,getppid";
 
-/// A hostile client with its arguments and the broker's options.
+/// Runs a hostile client with its arguments and the broker's options.
 pub fn hostile(words: &[&str], options: &[&str]) -> Result<Run> {
     let (name, arguments) = words.split_first().ok_or_else(|| anyhow::anyhow!("no client"))?;
     let program = client(name)?.into_os_string();
     let run = Run::new([program].into_iter().chain(arguments.iter().map(Into::into))).trace(TRACED);
-    // Ends what hangs. The longest of the long variants takes five minutes on a busy machine.
+    // Deadline of a client that hangs. The longest of the long variants takes five minutes on a busy machine.
     let within = Duration::from_secs(if long() { 900 } else { 120 });
     Ok(options.iter().fold(run.within(within), |run, option| run.option(option)))
 }
@@ -54,7 +55,7 @@ impl Quiet {
         Ok(())
     }
 
-    /// Asserts that it worked meanwhile and works on, and that nothing went wrong in it.
+    /// Asserts that it made progress, keeps working, and saw nothing wrong.
     pub fn assert_undisturbed(mut self) -> Result<()> {
         ensure!(self.control.get(LIVES)? > self.lives, "the quiet tenant did nothing meanwhile");
         self.works()?;
@@ -64,8 +65,8 @@ impl Quiet {
     }
 }
 
-/// Runs both, and asserts that the hostile one found what it expects, that nothing of it is left, that no worker
-/// crashed over it, and that the quiet one did not notice.
+/// Runs both, and asserts that the hostile client found what it expects, that nothing of it is left, that no
+/// worker crashed, and that the quiet tenant did not notice.
 pub fn beside(words: &[&str], options: &[&str]) -> Result<()> {
     let mut quiet = Quiet::start()?;
     quiet.works()?;
@@ -73,16 +74,16 @@ pub fn beside(words: &[&str], options: &[&str]) -> Result<()> {
     print!("{}", outcome.stdout);
     quiet.assert_undisturbed()?;
     if outcome.code() == UNAVAILABLE {
-        println!("{}: not to be had on this machine", words.join(" "));
+        println!("{}: not supported on this machine", words.join(" "));
         outcome.report()?.assert_nothing_left();
         return Ok(());
     }
-    assert_is_over(&outcome)
+    assert_nothing_left(&outcome)
 }
 
-/// See [`beside`].
+/// Asserts that the hostile client left nothing. See [`beside`].
 #[track_caller]
-pub fn assert_is_over(outcome: &Outcome) -> Result<()> {
+pub fn assert_nothing_left(outcome: &Outcome) -> Result<()> {
     assert_flat(outcome.assert_sound()?);
     Ok(())
 }

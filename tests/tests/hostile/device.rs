@@ -4,33 +4,35 @@ use crate::beside::beside;
 use anyhow::Result;
 use kcov_tests::long;
 
-/// A memfd of the device's name and a file of its inode number are none; seals, sizes, contents and holes are held
-/// off, or are the tenant's own trouble.
+/// A memfd with the device's name or a file with its inode number is not the device. Seals, truncation,
+/// writes and holes are refused or affect only the tenant itself.
 #[test]
-fn files_that_are_no_device_and_what_the_devices_file_takes() -> Result<()> {
+fn files_that_imitate_the_device_are_not_the_device() -> Result<()> {
     beside(&["hostile_files"], &[])
 }
 
-/// A file system of the tenant's own gives its files the inode numbers of an area and of the device.
+/// The tenant's own file system gives its files the inode numbers of an area and of the device.
 #[test]
-fn files_with_inode_numbers_of_the_tenants_choice() -> Result<()> {
+fn files_with_forged_inode_numbers_are_not_the_device() -> Result<()> {
     beside(&["hostile_fuse"], &[])
 }
 
-/// Whatever is exchanged under a call, it acts on one object, and nothing else is recorded into.
+/// A call acts on one instance even if its descriptor is exchanged meanwhile, and nothing is recorded into
+/// another.
 #[test]
-fn a_descriptor_exchanged_during_every_call() -> Result<()> {
+fn a_descriptor_may_be_exchanged_during_every_call() -> Result<()> {
     beside(&["hostile_swap", if long() { "1000000" } else { "20000" }], &[])
 }
 
-/// No count leads a record out of its area.
+/// No value of the count makes the worker record outside the area.
 #[test]
-fn garbage_in_the_count() -> Result<()> {
+fn garbage_in_the_count_stays_within_the_area() -> Result<()> {
     beside(&["hostile_headers", if long() { "30000" } else { "1000" }], &[])
 }
 
-/// Opens that no filter sees: the path is the placeholder's, a re-open is the same object.
+/// Opens through io_uring pass no filter: the path leads to the placeholder, and a re-open gives the same
+/// instance.
 #[test]
-fn opens_by_io_uring() -> Result<()> {
+fn opens_by_io_uring_reach_the_placeholder() -> Result<()> {
     beside(&["hostile_uring"], &[])
 }

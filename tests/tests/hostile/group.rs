@@ -1,13 +1,13 @@
-//! A cgroup of the test's own.
+//! A cgroup that a test creates for itself.
 
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Where cgroups are mounted: the unified hierarchy itself, or a directory for each controller.
+/// Where cgroups are mounted: the unified hierarchy, or a directory for each controller.
 const ROOT: &str = "/sys/fs/cgroup";
 
-/// See the module. Dropping it removes the cgroup, once its processes are gone.
+/// A cgroup. Dropping it removes the cgroup once its processes have ended.
 #[derive(Debug)]
 pub struct Group {
     path: PathBuf,
@@ -15,13 +15,13 @@ pub struct Group {
 }
 
 impl Group {
-    /// A new cgroup under `controller`; `None` if this machine gives none.
+    /// Creates a cgroup under `controller`; `None` if this machine does not permit it.
     pub fn new(controller: &str, name: &str) -> Option<Self> {
         let unified = Path::new(ROOT).join("cgroup.controllers").exists();
         let above = if unified { PathBuf::from(ROOT) } else { Path::new(ROOT).join(controller) };
         let path = above.join(format!("kcov-tests-{name}-{}", std::process::id()));
         if unified {
-            // The freezer is in every group.
+            // The unified hierarchy has a freezer in every group.
             let _ = fs::write(above.join("cgroup.subtree_control"), format!("+{controller}"));
         }
         fs::create_dir(&path).ok()?;
@@ -33,18 +33,18 @@ impl Group {
         &self.path
     }
 
-    /// Sets a limit; the two hierarchies name it differently.
+    /// Sets a limit, whose name differs between the two hierarchies.
     pub fn limit(&self, unified: &str, legacy: &str, value: &str) -> Result<()> {
         let file = self.path.join(if self.unified { unified } else { legacy });
         fs::write(&file, value).with_context(|| format!("{value} to {}", file.display()))
     }
 
-    /// Takes a process in.
+    /// Moves a process into the cgroup.
     pub fn take(&self, process: i32) -> Result<()> {
         fs::write(self.path.join("cgroup.procs"), process.to_string()).context("a process into its cgroup")
     }
 
-    /// Freezes its processes, or thaws them.
+    /// Freezes or thaws its processes.
     pub fn freeze(&self, frozen: bool) -> Result<()> {
         let (unified, legacy) = if frozen { ("1", "FROZEN") } else { ("0", "THAWED") };
         self.limit("cgroup.freeze", "freezer.state", if self.unified { unified } else { legacy })
@@ -53,7 +53,7 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // A frozen process cannot be killed in the older hierarchy.
+        // In the version 1 hierarchy a frozen process cannot be killed.
         let _ = self.freeze(false);
         for _ in 0..1000 {
             if fs::remove_dir(&self.path).is_ok() || !self.path.exists() {

@@ -1,6 +1,6 @@
-//! What there is of descriptors, processes, memory, mappings, instances and areas, used up.
+//! Exhausts descriptors, processes, memory, mappings, instances and areas.
 
-use crate::beside::{Quiet, TRACED, assert_is_over, beside};
+use crate::beside::{Quiet, TRACED, assert_nothing_left, beside};
 use crate::group::Group;
 use anyhow::{Context, Result};
 use kcov_tests::process::Process;
@@ -8,31 +8,31 @@ use kcov_tests::{Run, Session, client, long};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::time::Duration;
 
-/// The tenant's own limit of descriptors.
+/// The tenant's own descriptor limit.
 #[test]
-fn descriptors_of_the_tenant() -> Result<()> {
+fn a_tenant_may_exhaust_its_descriptors() -> Result<()> {
     beside(&["hostile_exhaust", "fds"], &[])
 }
 
 /// `vm.max_map_count` mappings.
 #[test]
-fn mappings_of_the_tenant() -> Result<()> {
+fn a_tenant_may_exhaust_its_mappings() -> Result<()> {
     beside(&["hostile_exhaust", "maps"], &[])
 }
 
-/// Every inotify instance of the tenant's user, who may be the broker's.
+/// Every inotify instance of the tenant's user, which may be the broker's user too.
 #[test]
-fn watches_of_the_tenants_user() -> Result<()> {
+fn a_tenant_may_exhaust_the_inotify_instances_of_its_user() -> Result<()> {
     beside(&["hostile_exhaust", "watches"], &[])
 }
 
 fn in_group(controller: &str, what: &str, limit: impl Fn(&Group) -> Result<()>) -> Result<()> {
     let Some(group) = Group::new(controller, what) else {
-        println!("no {controller} controller on this machine");
+        println!("this machine has no {controller} controller");
         return Ok(());
     };
     if limit(&group).is_err() {
-        println!("the {controller} controller is not ours to use");
+        println!("the {controller} controller cannot be used here");
         return Ok(());
     }
     let path = group.path().to_string_lossy();
@@ -41,29 +41,29 @@ fn in_group(controller: &str, what: &str, limit: impl Fn(&Group) -> Result<()>) 
 
 /// As many processes as a cgroup allows.
 #[test]
-fn processes_of_the_tenant() -> Result<()> {
+fn a_tenant_may_exhaust_its_processes() -> Result<()> {
     in_group("pids", "pids", |group| group.limit("pids.max", "pids.max", "32"))
 }
 
-/// A cgroup's memory, filled through the device's files: the out-of-memory killer hits the tenant.
+/// The memory of a cgroup, filled through the device's files: the out-of-memory killer hits the tenant.
 #[test]
-fn memory_of_the_tenant() -> Result<()> {
+fn a_tenant_may_exhaust_the_memory_of_its_cgroup() -> Result<()> {
     in_group("memory", "memory", |group| group.limit("memory.max", "memory.limit_in_bytes", "33554432"))
 }
 
-/// One instance more than there may be is `ENFILE`, and all of them come back.
+/// One instance above the quota gives `ENFILE`, and all instances are released afterwards.
 #[test]
-fn instances() -> Result<()> {
+fn instances_above_the_quota_give_enfile() -> Result<()> {
     beside(&["hostile_exhaust", "opens", "2500", "2000"], &["--max-instances", "2000"])
 }
 
-/// 70,000 opens at once, of which the default quota grants 65,536; fewer where descriptors are fewer and their limit is
-/// not to be raised.
+/// 70,000 opens at once, of which the default quota grants 65,536; fewer if the descriptor limit is lower and
+/// cannot be raised.
 #[test]
-fn as_many_instances_as_there_may_be() -> Result<()> {
-    /// Descriptors that client and broker need besides.
+fn the_default_quota_of_instances_can_be_used_up() -> Result<()> {
+    /// Descriptors that client and broker need in addition.
     const BESIDES: u64 = 1000;
-    /// An instance may cost the broker two.
+    /// An instance may need two descriptors of the broker.
     const ENOUGH: u64 = 2 * 65_536 + BESIDES;
     if !long() {
         return Ok(());
@@ -73,29 +73,30 @@ fn as_many_instances_as_there_may_be() -> Result<()> {
         return beside(&["hostile_exhaust", "opens", "70000", "65536"], &[]);
     }
     let (opens, most) = ((hard - BESIDES).to_string(), (hard / 2 - BESIDES).to_string());
-    println!("of 70000 opens there are descriptors for {opens}");
+    println!("descriptors suffice for {opens} of 70000 opens");
     beside(&["hostile_exhaust", "opens", &opens, &most], &["--max-instances", &most])
 }
 
 /// An area above the limit is refused before anything is allocated.
 #[test]
-fn an_area_above_the_limit() -> Result<()> {
+fn an_area_above_its_limit_is_refused() -> Result<()> {
     beside(&["hostile_exhaust", "area"], &["--max-area", "1M"])
 }
 
-/// The limit of all areas together counts what is in use, and no more.
+/// The limit on the sum of all areas counts only areas in use.
 #[test]
-fn areas_above_the_limit_of_all() -> Result<()> {
+fn areas_above_the_total_limit_are_refused() -> Result<()> {
     beside(&["hostile_exhaust", "total", "1024", "9"], &["--max-total", "64K"])
 }
 
-/// Remote handles beyond their limit are refused in the kernel's order of checks; those of the dead are free.
+/// Remote handles above their limit are refused in the kernel's order of checks. Handles of dead owners are
+/// free.
 #[test]
-fn remote_handles() -> Result<()> {
+fn remote_handles_above_their_limit_are_refused() -> Result<()> {
     beside(&["hostile_exhaust", "handles", "12"], &["--max-handles", "12"])
 }
 
-/// Starts a client under a broker that may have few descriptors itself, and may not raise that limit.
+/// Runs a client under a broker that has few descriptors and cannot raise that limit.
 fn with_few_descriptors(session: Session, words: &[&str]) -> Result<kcov_tests::Running> {
     const FEW: u32 = 1000;
     let [program, client] =
@@ -109,19 +110,20 @@ fn with_few_descriptors(session: Session, words: &[&str]) -> Result<kcov_tests::
     Run::bash(&script).bare().within(Duration::from_secs(60)).start_in(session)
 }
 
-/// A tenant that takes every descriptor of the broker gets clean refusals, and what it has goes on working.
+/// A tenant that uses up the broker's descriptors gets clean refusals, and its existing instances keep
+/// working.
 #[test]
-fn descriptors_of_the_broker() -> Result<()> {
+fn a_tenant_may_exhaust_the_brokers_descriptors() -> Result<()> {
     let mut quiet = Quiet::start()?;
     quiet.works()?;
     let outcome = with_few_descriptors(Session::new()?, &["broker"])?.finish()?;
     quiet.assert_undisturbed()?;
-    assert_is_over(&outcome)
+    assert_nothing_left(&outcome)
 }
 
-/// Nor does it make a worker's death the end of the run: there are descriptors left for the next one.
+/// Then a worker's death does not end the run: descriptors are left for the next worker.
 #[test]
-fn descriptors_of_the_broker_and_a_dead_worker() -> Result<()> {
+fn a_worker_is_replaced_when_the_brokers_descriptors_are_exhausted() -> Result<()> {
     let session = Session::new()?;
     let control = kcov_tests::Control::new(session.path("control"))?;
     let path = control.path().display().to_string();

@@ -1,4 +1,4 @@
-//! Memory and paths that nobody can read: only the call that names them waits, to its deadline.
+//! Memory and paths that cannot be read: only the call that names them waits, until its deadline.
 
 use crate::beside::beside;
 use anyhow::Result;
@@ -10,36 +10,36 @@ fn stuck(what: &str) -> Result<()> {
 
 /// A path on a page that userfaultfd never resolves.
 #[test]
-fn a_path_that_cannot_be_read() -> Result<()> {
+fn an_unreadable_path_delays_only_its_call() -> Result<()> {
     stuck("path")
 }
 
-/// `struct kcov_remote_arg` there.
+/// `struct kcov_remote_arg` on such a page.
 #[test]
-fn a_structure_that_cannot_be_read() -> Result<()> {
+fn an_unreadable_structure_delays_only_its_call() -> Result<()> {
     stuck("remote")
 }
 
-/// `struct open_how` there.
+/// `struct open_how` on such a page.
 #[test]
-fn an_open_how_that_cannot_be_read() -> Result<()> {
+fn an_unreadable_open_how_delays_only_its_call() -> Result<()> {
     stuck("how")
 }
 
 /// The same three on a page of a file whose FUSE server never answers a read.
 #[test]
-fn a_page_of_a_file_that_is_never_read() -> Result<()> {
+fn an_unreadable_fuse_page_delays_only_its_call() -> Result<()> {
     ["fuse-path", "fuse-remote", "fuse-how"].into_iter().try_for_each(stuck)
 }
 
-/// A path below a FUSE mount whose server takes the request and says nothing: whoever walks it cannot even be killed.
+/// A path below a FUSE mount whose server never answers: the process that resolves it cannot even be killed.
 #[test]
-fn a_path_that_cannot_be_walked() -> Result<()> {
+fn an_unresolvable_path_delays_only_its_call() -> Result<()> {
     stuck("fuse")
 }
 
-/// A descriptor that is not to be looked at: nobody does.
+/// Reading the fdinfo of this descriptor would hang: no process of the broker reads it.
 #[test]
-fn a_descriptor_that_is_a_trap() -> Result<()> {
+fn a_descriptor_whose_fdinfo_hangs_is_harmless() -> Result<()> {
     beside(&["hostile_fdinfo", if long() { "30000" } else { "2000" }], &[])
 }

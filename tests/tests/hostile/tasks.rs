@@ -19,51 +19,51 @@ fn storm() -> &'static str {
 
 /// With `SA_RESTART`, no call notices a signal.
 #[test]
-fn a_storm_of_signals_that_restart() -> Result<()> {
+fn restarting_signals_go_unnoticed() -> Result<()> {
     beside(&["hostile_signals", "restart", storm()], &[])
 }
 
-/// Without it, an interrupted call has done nothing.
+/// Without it, an interrupted call had no effect.
 #[test]
-fn a_storm_of_signals_that_interrupt() -> Result<()> {
+fn interrupted_calls_have_no_effect() -> Result<()> {
     beside(&["hostile_signals", "interrupt", storm()], &[])
 }
 
-/// Execs, exits, vforks, clones and deaths, all at once.
+/// Concurrent execs, exits, vforks, clones and kills.
 #[test]
-fn races_of_tasks() -> Result<()> {
+fn races_of_tasks_do_no_harm() -> Result<()> {
     beside(&["hostile_tasks", if long() { "2000" } else { "150" }], &[])
 }
 
-/// The tenant's own filters lie above ours as above the kernel.
+/// The tenant's own filters take precedence over the broker's as over the kernel.
 #[test]
-fn filters_on_top() -> Result<()> {
+fn a_tenant_may_install_its_own_filters() -> Result<()> {
     beside(&["hostile_filters"], &[])
 }
 
-/// A tracer at every entry and exit.
+/// A tracer that stops at every entry and exit.
 #[test]
-fn a_tracer_that_steps() -> Result<()> {
+fn a_tracer_may_step_through_calls() -> Result<()> {
     beside(&["hostile_ptrace", "step"], &[])
 }
 
 /// A tracer that interrupts at any time.
 #[test]
-fn a_tracer_that_interrupts() -> Result<()> {
+fn a_tracer_may_interrupt_calls() -> Result<()> {
     beside(&["hostile_ptrace", "interrupt"], &[])
 }
 
 /// `SIGSTOP` at any time.
 #[test]
-fn stops_and_continuations() -> Result<()> {
+fn a_tenant_may_be_stopped_and_continued() -> Result<()> {
     beside(&["hostile_ptrace", "stop"], &[])
 }
 
-/// A tenant that is frozen for many deadlines in the middle of its calls loses none of them.
+/// A tenant that is frozen in the middle of its calls for many deadlines loses none of them.
 #[test]
-fn a_frozen_tenant() -> Result<()> {
+fn a_frozen_tenant_loses_no_calls() -> Result<()> {
     let Some(group) = Group::new("freezer", "frozen") else {
-        println!("no freezer on this machine");
+        println!("this machine has no freezer");
         return Ok(());
     };
     let mut quiet = Quiet::start()?;
@@ -92,7 +92,12 @@ fn a_frozen_tenant() -> Result<()> {
     running.reach(&control, ROUNDS, rounds + 100)?;
     control.set(GO, 1)?;
     let outcome = running.finish()?;
-    assert_eq!((control.get(EIOS)?, control.get(WRONGS)?), (0, 0), "lost, and wrong:\n{}", outcome.stderr);
+    assert_eq!(
+        (control.get(EIOS)?, control.get(WRONGS)?),
+        (0, 0),
+        "lost calls, wrong results:\n{}",
+        outcome.stderr
+    );
     outcome.assert_sound()?;
     quiet.assert_undisturbed()
 }

@@ -1,4 +1,4 @@
-//! What the handler `branches` decides, and what that leaves in the caller's area.
+//! Decisions of the handler `branches`, and the records that they leave in the caller's area.
 
 use anyhow::{Context, Result, ensure};
 use kcov_tests::binaries::directory;
@@ -12,7 +12,7 @@ use std::process::Command;
 /// Key and value.
 pub type Question = (u64, u64);
 
-/// What the function was asked, and what that left.
+/// A question to the function, its answer, and the records that it left.
 #[derive(Debug, Default, PartialEq)]
 pub struct Decision {
     pub key: u64,
@@ -27,19 +27,20 @@ fn number(word: &str) -> Result<u64> {
         Some(digits) => u64::from_str_radix(digits, 16),
         None => word.parse(),
     };
-    number.with_context(|| format!("no number: {word}"))
+    number.with_context(|| format!("not a number: {word}"))
 }
 
 fn numbers(words: &str) -> Result<Vec<u64>> {
     words.split_whitespace().map(number).collect()
 }
 
-/// Has the handler of a library decide everything, as often as `rounds` says, which all leave the same.
+/// Runs all questions in `rounds` rounds against the handler of a library, and asserts that each round leaves
+/// the same records.
 pub fn decisions(library: &Path, questions: &[Question], rounds: u32) -> Result<Vec<Decision>> {
     decisions_of(&["--handler", &library.to_string_lossy()], questions, rounds)
 }
 
-/// The same of a run with these options.
+/// The same in a run with these options.
 pub fn decisions_of(options: &[&str], questions: &[Question], rounds: u32) -> Result<Vec<Decision>> {
     let words = questions.iter().flat_map(|(key, value)| [key.to_string(), value.to_string()]);
     let words = [rounds.to_string()].into_iter().chain(words).map(Into::into);
@@ -51,7 +52,7 @@ pub fn decisions_of(options: &[&str], questions: &[Question], rounds: u32) -> Re
     Ok(decisions)
 }
 
-/// What the client prints.
+/// Parses the output of the client.
 fn parse(printed: &str) -> Result<Vec<Decision>> {
     let mut decisions: Vec<Decision> = Vec::new();
     for line in printed.lines() {
@@ -72,7 +73,7 @@ fn parse(printed: &str) -> Result<Vec<Decision>> {
     Ok(decisions)
 }
 
-/// A place in a source.
+/// A place in a source file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Place {
     pub function: String,
@@ -97,11 +98,11 @@ pub fn places(options: &[&str], decisions: &[Decision]) -> Result<BTreeMap<u64, 
         let number = place["line"].as_u64().with_context(|| format!("line: {line}"))?;
         places.insert(*pc, Place { function: text("function")?, file: text("file")?, line: number });
     }
-    ensure!(places.len() == pcs.len(), "a line for each PC");
+    ensure!(places.len() == pcs.len(), "expected a line for each PC");
     Ok(places)
 }
 
-/// The source of the function, to ask where something stands.
+/// The source of the function, to look up lines.
 pub struct Source(String);
 
 impl Source {
@@ -109,7 +110,7 @@ impl Source {
         Ok(Source(fs::read_to_string(path)?))
     }
 
-    /// The first line with this text.
+    /// The number of the first line with this text.
     pub fn line(&self, text: &str) -> u64 {
         let at = self.0.lines().position(|line| line.contains(text));
         at.unwrap_or_else(|| panic!("no {text} in the source")) as u64 + 1

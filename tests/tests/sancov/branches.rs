@@ -1,4 +1,5 @@
-//! A function with known branches and comparisons: exactly its points and comparisons, in order, from each compiler.
+//! A function with known branches and comparisons leaves exactly its points and comparisons, in order, from
+//! each compiler.
 
 use super::asked::{Decision, Question, Source, decisions, decisions_of, places};
 use anyhow::Result;
@@ -11,12 +12,12 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 
-/// Clients drop a call that has a PC outside the kernel's text.
+/// Clients drop a call with a PC outside the kernel's text.
 const TEXT: std::ops::Range<u64> = 0xffff_ffff_8000_0000..0xffff_ffff_ff00_0000;
-/// The switch of the function.
+/// The cases of the function's switch.
 const CASES: [u64; 4] = [5, 1000, 70000, 0x1_0000_0000];
 pub const KEY: u64 = 0x1234;
-/// Each way through it.
+/// Questions for each path through the function.
 pub const QUESTIONS: [Question; 9] = [
     (KEY, 78),
     (KEY, 77),
@@ -29,8 +30,8 @@ pub const QUESTIONS: [Question; 9] = [
     (0xfedc, 0xffff_ffff_0000_0005),
 ];
 
-/// Lines of the blocks that a decision runs through. gcc calls back in each, also at the end of the function; clang
-/// and rustc where one does not follow from others.
+/// Lines of the blocks on the path of a decision. gcc calls back in each block, also at the end of the
+/// function; clang and rustc only where a block does not follow from others.
 fn blocks(source: &Source, compiler: Compiler, decision: &Decision) -> Vec<u64> {
     let has_key = decision.key == KEY;
     let case = CASES.iter().position(|case| *case == decision.value);
@@ -50,8 +51,7 @@ fn blocks(source: &Source, compiler: Compiler, decision: &Decision) -> Vec<u64> 
     }
 }
 
-/// Type, operands and line of the comparisons of a decision. Which of two variables comes first is the compiler's
-/// choice.
+/// Type, operands and line of the comparisons of a decision. The compiler chooses the order of two variables.
 fn comparisons(source: &Source, compiler: Compiler, decision: &Decision) -> Vec<[u64; 4]> {
     let Decision { key, value, .. } = *decision;
     let c = compiler != Compiler::Rustc;
@@ -69,8 +69,8 @@ fn comparisons(source: &Source, compiler: Compiler, decision: &Decision) -> Vec<
     expected
 }
 
-/// Asserts that decisions left exactly what this compiler's code of the source is to leave, and where; returns the
-/// PCs.
+/// Asserts that decisions left exactly the records that this compiler's code should leave, with their places.
+/// Returns the PCs.
 pub fn assert_exact(
     compiler: Compiler,
     source: &Path,
@@ -111,7 +111,7 @@ fn each_compilers_code_leaves_exactly_its_points_and_comparisons() -> Result<()>
     Ok(())
 }
 
-/// A library has the same PCs whatever its name is and whatever stands beside it.
+/// The PCs of a library depend neither on its name nor on other libraries.
 #[test]
 fn a_library_keeps_its_pcs_beside_others() -> Result<()> {
     let (one, two) = (tempfile::tempdir()?, tempfile::tempdir()?);
@@ -119,19 +119,19 @@ fn a_library_keeps_its_pcs_beside_others() -> Result<()> {
     let found = decisions(&library, &QUESTIONS, 1)?;
     let copy = two.path().join("libother.so");
     fs::copy(&library, &copy)?;
-    assert_eq!(decisions(&copy, &QUESTIONS, 1)?, found, "its name has no part in it");
+    assert_eq!(decisions(&copy, &QUESTIONS, 1)?, found, "the PCs depend on the file name");
 
     let probe = kcov_tests::library("probe")?;
     let (probe, library) = (probe.to_string_lossy(), library.to_string_lossy());
     let beside = decisions_of(&["--handler", &probe, "--handler", &library], &QUESTIONS, 1)?;
-    assert_eq!(beside, found, "another library has no part in it");
+    assert_eq!(beside, found, "the PCs depend on another library");
     Ok(())
 }
 
-/// Two libraries of one build id want the same PCs: the second has others, which lead to its source all the same, and
-/// the log says so.
+/// Two libraries with the same build id map to the same PCs: the second gets others, which still lead to its
+/// source, and the log reports it.
 #[test]
-fn a_library_whose_pcs_are_taken_is_told_of_and_has_others() -> Result<()> {
+fn a_library_whose_pcs_are_taken_gets_others_and_is_reported() -> Result<()> {
     const ID: &str = "-Wl,--build-id=0x0123456789abcdef0123456789abcdef01234567";
     let folder = tempfile::tempdir()?;
     let alone = Compiler::Gcc.library(folder.path(), "decide", &[])?;

@@ -1,4 +1,4 @@
-//! Ways to build an instrumented handler: cargo for one in Rust, and what is installed.
+//! Ways to build an instrumented handler: `kcov-broker cargo` for Rust, and the installed SDK.
 
 use super::asked::{Decision, decisions};
 use super::branches::{KEY, QUESTIONS};
@@ -9,9 +9,9 @@ use kcov_tests::package::{built, with_cargo};
 use std::fs;
 use std::process::Command;
 
-/// `kcov-broker cargo` instruments the crates of the workspace, and no dependency.
+/// `kcov-broker cargo` instruments the crates of the workspace and no dependency.
 #[test]
-fn cargo_instruments_the_handlers_crate_alone() -> Result<()> {
+fn cargo_instruments_only_the_handlers_crate() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let write = |path: &str, text: &str| -> Result<()> {
         let path = folder.path().join(path);
@@ -31,7 +31,7 @@ fn cargo_instruments_the_handlers_crate_alone() -> Result<()> {
 
     let mut cargo = Command::new(directory()?.join("kcov-broker"));
     cargo.args(["cargo", "build", "--release", "--offline", "--target-dir", "target"]);
-    // The tests themselves may be run by a cargo that sets this.
+    // The cargo that runs the tests may set this.
     succeed(cargo.env("CARGO_PROFILE_RELEASE_DEBUG", "true").current_dir(folder.path().join("handler")))?;
     let library = link(folder.path(), &folder.path().join("handler/target/release/libhandler.a"), &[])?;
     let found = decisions(&library, &QUESTIONS, 1)?;
@@ -40,15 +40,15 @@ fn cargo_instruments_the_handlers_crate_alone() -> Result<()> {
         |decision: &Decision| decision.comparisons.iter().map(|record| record[1]).collect::<Vec<_>>();
     assert!(
         found.iter().all(|decision| operands(decision) == [KEY]),
-        "the dependency is not covered: {found:x?}"
+        "the dependency must not be covered: {found:x?}"
     );
     Ok(())
 }
 
-/// What has no runtime works as it does without instrumentation: tests of a crate alone, a program that is no worker, a
-/// procedural macro that uses an instrumented crate.
+/// Programs without the runtime work as without instrumentation: tests of a single crate, a program that is
+/// not a worker, a procedural macro that uses an instrumented crate.
 #[test]
-fn cargo_builds_what_has_no_runtime() -> Result<()> {
+fn instrumented_programs_without_the_runtime_work() -> Result<()> {
     const DECIDE: &str = "pub fn decide(key: u64) -> u64 {\n    \
         match key { 7 => 1, 1000 => 2, _ => u64::from(key > 77) }\n}\n\
         #[test]\nfn decides() { assert_eq!(decide(78), 1); }\n";
@@ -85,10 +85,10 @@ fn cargo_builds_what_has_no_runtime() -> Result<()> {
     Ok(())
 }
 
-/// What is installed for handlers is enough to build one, in C and in Rust, and to run it.
+/// The installed files are enough to build and run a handler, in C and in Rust.
 #[test]
 fn the_installed_example_is_built_and_covered() -> Result<()> {
-    // The same folder each time: cargo builds the crate anew wherever it is.
+    // The same folder each time: cargo rebuilds the crate in a new place.
     let prefix = built()?.join("sdk");
     succeed(Command::new(workspace().join("deploy/install-sdk")).arg(&prefix))?;
     let folder = tempfile::tempdir()?;
@@ -99,7 +99,7 @@ fn the_installed_example_is_built_and_covered() -> Result<()> {
         make.arg("-C").arg(folder.path().join("handler")).arg(target);
         make.env("KCOV_BROKER", directory()?.join("kcov-broker")).env("TARGET", built()?);
         make.env("PKG_CONFIG_PATH", prefix.join("lib/pkgconfig"));
-        // As the packages of other tests are built: their dependencies are there.
+        // With the target directory of other tests' packages, where the dependencies are built already.
         make.env("CARGO_PROFILE_DEV_DEBUG", "true").env("CARGO_NET_OFFLINE", "true");
         succeed(with_cargo(&mut make)?)
     };
@@ -109,6 +109,6 @@ fn the_installed_example_is_built_and_covered() -> Result<()> {
     make("cover")?;
     let mut version = Command::new("pkg-config");
     version.args(["--modversion", "kcov-handler"]).env("PKG_CONFIG_PATH", prefix.join("lib/pkgconfig"));
-    ensure!(succeed(&mut version)?.trim() == env!("CARGO_PKG_VERSION"), "the version of the package");
+    ensure!(succeed(&mut version)?.trim() == env!("CARGO_PKG_VERSION"), "pkg-config reports another version");
     Ok(())
 }

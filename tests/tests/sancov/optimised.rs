@@ -1,10 +1,10 @@
-//! Optimised code: a point is in the function that it is of.
+//! In optimised code, each point stays in the function that it belongs to.
 
 use super::asked::{decisions, places};
 use anyhow::Result;
 use kcov_tests::instrumented::Compiler;
 
-/// The functions of the points of a call, in order, each once in a row.
+/// The functions of the points of a call, in order, without repetitions in a row.
 fn functions(compiler: Compiler, flags: &[&str], value: u64) -> Result<Vec<String>> {
     let folder = tempfile::tempdir()?;
     let library = compiler.library(folder.path(), "calls", flags)?;
@@ -15,7 +15,7 @@ fn functions(compiler: Compiler, flags: &[&str], value: u64) -> Result<Vec<Strin
     Ok(functions)
 }
 
-/// From -O2 on gcc would end a function by a jump to the callback, which then finds the caller's place.
+/// From -O2 on, gcc would end a function by a jump to the callback, which then sees the caller's address.
 const GCC: &str = "-fno-optimize-sibling-calls";
 
 #[test]

@@ -1,4 +1,4 @@
-//! Worker programs of a user's own, built as a user would, with instrumented code in them.
+//! Users' own worker programs with instrumented code, built as a user would build them.
 
 use super::asked::{decisions_of, places};
 use super::branches::{QUESTIONS, assert_exact};
@@ -8,7 +8,7 @@ use kcov_tests::package::Package;
 use std::fs;
 use std::path::Path;
 
-/// The handler `branches` in Rust; it calls `decide`, which is declared where this says.
+/// The handler `branches` in Rust. It calls `decide`, whose declaration is inserted here.
 const MAIN: &str = r#"
 mod decide;
 
@@ -30,7 +30,7 @@ fn package(folder: &Path, decide: &str, others: &[(&str, &str)]) -> Result<Packa
 }
 
 #[test]
-fn a_program_with_an_instrumented_library_in_c_is_covered_where_that_is() -> Result<()> {
+fn a_program_with_an_instrumented_c_library_is_covered_in_that_library() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let source = Compiler::Gcc.source("decide");
     let declaration = "unsafe extern \"C\" {\n    pub safe fn decide(key: u32, value: u64) -> i32;\n}\n";
@@ -46,7 +46,7 @@ fn a_program_with_an_instrumented_library_in_c_is_covered_where_that_is() -> Res
 }
 
 #[test]
-fn a_program_that_our_cargo_built_is_covered_where_its_own_code_is() -> Result<()> {
+fn a_program_built_by_our_cargo_is_covered_in_its_own_code() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let decide = fs::read_to_string(Compiler::Rustc.source("decide"))?;
     let package = package(folder.path(), &decide, &[])?;
@@ -57,7 +57,7 @@ fn a_program_that_our_cargo_built_is_covered_where_its_own_code_is() -> Result<(
     let source = package.path("src/decide.rs");
     let is_there = |pc: &u64| Path::new(&places[pc].file) == source;
     for decision in &mut found {
-        // The handler around it, and generic code that is built for it, are its own code as well.
+        // The handler around it, and generic code instantiated for it, belong to its own code as well.
         assert!(decision.pcs.iter().any(|pc| !is_there(pc)), "{decision:x?}");
         decision.pcs.retain(is_there);
         decision.comparisons.retain(|record| is_there(&record[3]));

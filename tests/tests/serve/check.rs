@@ -1,4 +1,4 @@
-//! `kcov-broker check`: all that is wrong with a file, with line and key, for people and for programs.
+//! `kcov-broker check` reports every error in a file, with line and key, as text and as JSON.
 
 use anyhow::Result;
 use kcov_tests::service::tenant;
@@ -11,10 +11,10 @@ fn check(session: &Session, words: &[&str]) -> Result<Output> {
     Ok(session.command(session.path("kcov-broker")).arg("check").args(words).output()?)
 }
 
-/// Text that is no TOML, keys that nobody knows, values out of bounds and what the machine says: in one go, by line, each
-/// once.
+/// Invalid TOML, unknown keys, values out of bounds and problems of this machine are reported in one run, by
+/// line, each once.
 #[test]
-fn every_error_is_told_at_once() -> Result<()> {
+fn every_error_is_reported_in_one_run() -> Result<()> {
     let session = Session::new()?;
     let file = session.path("wrong.toml");
     fs::write(session.path("text.so"), "no library\n")?;
@@ -74,9 +74,9 @@ colour = \"red\"
     Ok(())
 }
 
-/// So is what concerns all tenants: sockets and files that cannot be where they are to be, uids that are somebody's.
+/// The keys of the service are checked too: sockets and files that cannot be created, uids that are in use.
 #[test]
-fn the_service_itself_is_checked() -> Result<()> {
+fn the_keys_of_the_service_are_checked() -> Result<()> {
     let session = Session::new()?;
     let file = session.path("serve.toml");
     let name = file.to_string_lossy();
@@ -102,9 +102,9 @@ fn the_service_itself_is_checked() -> Result<()> {
     Ok(())
 }
 
-/// The text alone can be checked on another machine than the one that it is for.
+/// `--text` checks a file for another machine.
 #[test]
-fn the_text_can_be_checked_without_the_machine() -> Result<()> {
+fn a_file_can_be_checked_without_this_machine() -> Result<()> {
     let session = Session::new()?;
     let file = session.path("elsewhere.toml");
     let name = file.to_string_lossy();
@@ -116,9 +116,9 @@ fn the_text_can_be_checked_without_the_machine() -> Result<()> {
     Ok(())
 }
 
-/// A handler is one by its file: ELF, of this machine, with the function that handlers export.
+/// A handler is recognised by its file: an ELF file for this machine that exports the handler's function.
 #[test]
-fn a_handler_is_known_by_its_file() -> Result<()> {
+fn handlers_are_checked_by_their_elf_files() -> Result<()> {
     let session = Session::new()?;
     let file = session.path("handlers.toml");
     let name = file.to_string_lossy();
@@ -126,7 +126,7 @@ fn a_handler_is_known_by_its_file() -> Result<()> {
     fs::write(&file, tenant("one", &["true"], &format!("handlers = [{right:?}]")))?;
     let output = check(&session, &[&name])?;
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    // A program of this machine that exports nothing.
+    // A program of this machine that does not export the handler's function.
     fs::write(&file, tenant("one", &["true"], "handlers = [\"/bin/true\"]"))?;
     let said = check(&session, &[&name])?.stderr;
     assert!(String::from_utf8_lossy(&said).contains("exports no `kcov_handler_v1`"));
@@ -140,9 +140,9 @@ fn a_handler_is_known_by_its_file() -> Result<()> {
     Ok(())
 }
 
-/// What is about the file as a whole has no line.
+/// Errors of the file as a whole have no line.
 #[test]
-fn a_file_that_is_no_text_is_told_plainly() -> Result<()> {
+fn an_unreadable_file_is_reported() -> Result<()> {
     let session = Session::new()?;
     let file = session.path("file.toml");
     let name = file.to_string_lossy();
@@ -160,9 +160,10 @@ fn a_file_that_is_no_text_is_told_plainly() -> Result<()> {
     Ok(())
 }
 
-/// Where a tenant's user may not go is a warning, as a service may see other files; so are tenants that are not kept apart.
+/// A path that a tenant's user may not reach is a warning, as a service may see other files. So are tenants
+/// that share a uid.
 #[test]
-fn what_a_tenants_user_may_not_reach_is_warned_of() -> Result<()> {
+fn unreachable_paths_and_shared_uids_are_warnings() -> Result<()> {
     let session = Session::new()?;
     let closed = session.path("closed");
     fs::create_dir(&closed)?;

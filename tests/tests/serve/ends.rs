@@ -1,4 +1,4 @@
-//! Ends: orderly ones, restarts, and processes that are killed.
+//! Orderly ends, restarts, and processes that are killed.
 
 use crate::{FACTS, GO, READY};
 use anyhow::{Context, Result};
@@ -15,13 +15,13 @@ fn strike(pid: i32) -> Result<()> {
     Ok(kill(Pid::from_raw(pid), Signal::SIGKILL)?)
 }
 
-/// Children of a process that have this name.
+/// Children of a process with this name.
 fn named_below(service: &Service, ancestor: i32, name: &str) -> Vec<Process> {
     let below = |process: &Process| process.descends_from(Process(ancestor));
     service.session.named(name).into_iter().filter(below).collect()
 }
 
-/// Nothing outlives `SIGTERM`: not what ignores it, nor what left its session, nor what was stopped.
+/// No process survives the service's `SIGTERM`, whether it ignores signals, left its session or is stopped.
 #[test]
 fn an_orderly_end_leaves_nothing() -> Result<()> {
     let stubborn = ["bash", "-c", "trap '' TERM; while :; do sleep 1000; done"];
@@ -35,16 +35,16 @@ fn an_orderly_end_leaves_nothing() -> Result<()> {
     for name in ["stubborn", "scattered", "still"] {
         service.wait_state(name, "running")?;
     }
-    // What a command of a service leaves behind ends with it.
+    // Processes that the command of a service leaves behind end with it.
     service.wait_state("ended", "stopped")?;
     let log = service.stop()?;
     assert!(log.contains("tenant_kill"), "{log}");
     Ok(())
 }
 
-/// A tenant that fails is started again as often as it may be, and then told to have failed.
+/// A tenant that fails is restarted up to its limit, and then reported as failed.
 #[test]
-fn failures_are_restarted_with_a_bound() -> Result<()> {
+fn failed_tenants_are_restarted_up_to_the_limit() -> Result<()> {
     let keys = "restart-delay = \"20ms\"\nrestart-max = 3";
     let tenants = tenant("fails", &["bash", "-c", "exit 7"], keys)
         + &tenant("never", &["bash", "-c", "exit 7"], "restart = \"never\"")
@@ -57,14 +57,14 @@ fn failures_are_restarted_with_a_bound() -> Result<()> {
     }
     let always = service.wait("always", "over", |tenant| tenant.state == "stopped" && tenant.starts == 4)?;
     assert_eq!((always.restarts, always.last_status), (3, Some(0)), "{always:?}");
-    // The operator's word begins a new row.
+    // An operator's restart resets the count.
     service.order(&["restart", "fails", "--no-wait"])?;
     service.wait("fails", "started again", |tenant| tenant.state == "failed" && tenant.starts == 8)?;
     service.stop()?;
     Ok(())
 }
 
-/// A command that cannot be executed is told with its reason.
+/// A command that cannot be executed is reported with the reason.
 #[test]
 fn a_start_that_fails_says_why() -> Result<()> {
     let session = Session::new()?;
@@ -81,9 +81,9 @@ fn a_start_that_fails_says_why() -> Result<()> {
     Ok(())
 }
 
-/// A broker that is killed takes its own tenant along and no other, and the tenant starts again.
+/// A broker that is killed ends its own tenant and no other, and the tenant is restarted.
 #[test]
-fn a_killed_broker_costs_its_own_tenant_a_restart() -> Result<()> {
+fn a_killed_broker_restarts_only_its_own_tenant() -> Result<()> {
     let keys = "restart-delay = \"20ms\"";
     let tenants = tenant("one", &["sleep", "1000"], keys) + &tenant("two", &["sleep", "1000"], keys);
     let service = Service::start(&tenants)?;
@@ -95,7 +95,7 @@ fn a_killed_broker_costs_its_own_tenant_a_restart() -> Result<()> {
     assert_ne!(again.broker, one.broker);
     let beside = service.tenant("two")?;
     assert_eq!((beside.starts, beside.broker), (1, two.broker));
-    // It runs from the moment before its exec on.
+    // The state is `running` from the moment before the exec.
     until("one command of each, and no other", WITHIN, || {
         let commands =
             service.session.processes().into_iter().filter(|p| p.name().as_deref() == Some("sleep"));
@@ -105,7 +105,8 @@ fn a_killed_broker_costs_its_own_tenant_a_restart() -> Result<()> {
     Ok(())
 }
 
-/// With `on-broker-death = "enosys"` the command lives on, its traced calls get `ENOSYS`, and it can be stopped.
+/// With `on-broker-death = "enosys"` the command lives on, its traced calls get `ENOSYS`, and an operator can
+/// stop it.
 #[test]
 fn a_tenant_may_outlive_its_broker() -> Result<()> {
     let session = Session::new()?;
@@ -118,19 +119,21 @@ fn a_tenant_may_outlive_its_broker() -> Result<()> {
     service.reach(&control, READY, 1)?;
     control.set(GO, 1)?;
     service.reach(&control, READY, 2)?;
-    assert_eq!(control.get(FACTS)?, 0, "errno while there is a broker");
+    assert_eq!(control.get(FACTS)?, 0, "errno before the broker is killed");
     let broker = service.tenant("one")?.broker.context("a broker")?;
     strike(broker)?;
-    until("its workers to be gone", WITHIN, || service.log().contains("a broker was killed").then_some(()))?;
+    until("the log entry of the first broker", WITHIN, || {
+        service.log().contains("a broker was killed").then_some(())
+    })?;
     until("only the other worker to be left", WITHIN, || {
         (service.session.named("kcov-worker").len() == 1).then_some(())
     })?;
     control.set(GO, 2)?;
     service.reach(&control, READY, 3)?;
-    assert_eq!(control.get(FACTS)?, u64::from(libc::ENOSYS.unsigned_abs()), "errno without one");
+    assert_eq!(control.get(FACTS)?, u64::from(libc::ENOSYS.unsigned_abs()), "errno without a broker");
 
     strike(service.wait_state("stays", "running")?.broker.context("a broker")?)?;
-    until("that to be seen", WITHIN, || {
+    until("the log entry of the second broker", WITHIN, || {
         (service.log().matches("a broker was killed").count() == 2).then_some(())
     })?;
     service.ordered(&["stop", "stays"])?;
@@ -143,7 +146,7 @@ fn a_tenant_may_outlive_its_broker() -> Result<()> {
     Ok(())
 }
 
-/// If the manager is killed, nothing of it stays, and another one takes its place at the socket.
+/// When the manager is killed, all its processes end, and a new manager can take over the socket.
 #[test]
 fn a_killed_manager_leaves_nothing() -> Result<()> {
     let tenants = tenant("one", &["bash", "-c", "setsid sleep 1000 & sleep 1000"], "trace = \"all\"")
@@ -153,16 +156,16 @@ fn a_killed_manager_leaves_nothing() -> Result<()> {
     service.wait_state("two", "running")?;
     service.signal(Signal::SIGKILL)?;
     assert!(!service.wait_end()?.success());
-    assert!(service.session.path("ctl/socket").exists(), "a socket that nobody listens at");
+    assert!(service.session.path("ctl/socket").exists(), "the stale socket is still there");
     service.again()?;
     service.wait_state("one", "running")?;
     service.stop()?;
     Ok(())
 }
 
-/// Each helper of a tenant may die at any time: the tenant goes on, or starts again.
+/// Each helper of a tenant may die at any time: the tenant goes on or is restarted.
 #[test]
-fn any_helper_may_be_killed() -> Result<()> {
+fn any_helper_of_a_tenant_may_be_killed() -> Result<()> {
     let command = ["bash", "-c", "while :; do /bin/true; done"];
     let service = Service::start(&tenant("one", &command, "trace = \"all\"\nrestart-delay = \"20ms\""))?;
     for name in ["kcov-worker", "kcov-zygote", "kcov-reader", "kcov-tender", "kcov-spawner"] {
@@ -170,7 +173,7 @@ fn any_helper_may_be_killed() -> Result<()> {
         let broker = one.broker.context("a broker")?;
         let victim = until(name, WITHIN, || named_below(&service, broker, name).first().copied())?;
         strike(victim.0)?;
-        until("a worker again", WITHIN, || {
+        until("a new worker", WITHIN, || {
             let tenant = service.tenant("one").ok()?;
             let serves = tenant.broker.is_some_and(|broker| {
                 named_below(&service, broker, "kcov-worker").iter().any(|worker| *worker != victim)
@@ -179,7 +182,7 @@ fn any_helper_may_be_killed() -> Result<()> {
         })
         .with_context(|| format!("{name}\n{}", service.log()))?;
         if name == "kcov-worker" {
-            until("the crash to be told", WITHIN, || {
+            until("the crash in the status", WITHIN, || {
                 let said = service.ordered(&["status", "one"]).ok()?;
                 (said.contains("crashes       1 of 2 workers") && said.contains("nothing over a quota"))
                     .then_some(())
@@ -191,7 +194,7 @@ fn any_helper_may_be_killed() -> Result<()> {
             assert!(!service.log().contains("a broker was killed"), "{}", service.log());
         }
         if name == "kcov-spawner" {
-            // Without it no worker can be replaced for ever: the operator restarts the tenant.
+            // Without the spawner no worker can be replaced, so an operator restarts the tenant.
             service.ordered(&["restart", "one"])?;
         }
     }

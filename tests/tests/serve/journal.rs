@@ -1,4 +1,4 @@
-//! Output of tenants in the journal: one listens in its place.
+//! Output of tenants in the journal, with a test socket in place of journald's.
 
 use anyhow::{Context, Result};
 use kcov_tests::Session;
@@ -10,17 +10,17 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
-/// Puts the socket `$JOURNAL` in the place of journald's, for the command that follows.
+/// Puts the socket `$JOURNAL` in place of journald's for the command that follows.
 const PLACED: &str = "mount -t tmpfs none /run && mkdir -p /run/systemd/journal &&
     ln -s \"$JOURNAL\" /run/systemd/journal/stdout && exec \"$@\"";
 
-/// Each tenant has a stream of its own under its own name; the service keeps the one that it got.
+/// Each tenant has its own stream with its name; the service keeps the stream that it inherited.
 #[test]
-fn the_journal_knows_whose_a_line_is() -> Result<()> {
+fn each_tenant_has_its_own_journal_stream() -> Result<()> {
     let session = Session::new()?;
     let socket = session.path("journal");
     let listener = UnixListener::bind(&socket)?;
-    // What the service gets as standard error.
+    // The service's standard error.
     let log = File::create(session.path("log"))?.metadata()?;
     let journal = format!("{}:{}", log.dev(), log.ino());
     let prefix = ["unshare", "--mount", "--propagation", "private", "sh", "-c", PLACED, "sh"];

@@ -1,4 +1,4 @@
-//! Whoever kills the workers of a service: at each tick a random one.
+//! Kills the workers of a service: a random one at each tick.
 
 use kcov_tests::Session;
 use kcov_tests::process::Process;
@@ -11,19 +11,19 @@ use std::time::Duration;
 /// Time between two kills.
 const BETWEEN: Duration = Duration::from_millis(10);
 
-/// What was done.
+/// What a killer did.
 #[derive(Clone, Copy, Debug)]
 pub struct Kills {
-    /// In which time.
+    /// How long it ran.
     time: Duration,
-    /// Workers that lived, and were killed.
+    /// Workers that were alive and were killed.
     pub kills: u64,
-    /// Ticks at which no worker lived.
+    /// Ticks at which no worker was alive.
     idle: u64,
 }
 
 impl Kills {
-    /// Ticks of the time, those that were left out among them.
+    /// Ticks in that time, including those that were missed.
     pub fn ticks(&self) -> u64 {
         (self.time.as_nanos() / BETWEEN.as_nanos()) as u64
     }
@@ -43,7 +43,7 @@ impl fmt::Display for Kills {
 #[derive(Debug)]
 pub struct Killer<'a> {
     session: &'a Session,
-    /// The broker of a tenant whose workers live.
+    /// The broker of the tenant whose workers are spared.
     spared: Option<Process>,
     /// Parents of workers.
     zygotes: Vec<Process>,
@@ -51,7 +51,7 @@ pub struct Killer<'a> {
 }
 
 impl<'a> Killer<'a> {
-    /// One that spares the workers below `spared`.
+    /// Creates a killer that spares the workers below `spared`.
     pub fn new(session: &'a Session, spared: Option<Process>) -> Self {
         let mut killer =
             Killer { session, spared, zygotes: Vec::new(), random: fastrand::Rng::with_seed(16) };
@@ -77,7 +77,8 @@ impl<'a> Killer<'a> {
         })
     }
 
-    /// Kills the worker of the first zygote, in a random order, that has one. Says whether any has.
+    /// Visits the zygotes in random order and kills the worker of the first that has one. Returns whether any
+    /// had.
     fn kill_one(&mut self) -> bool {
         self.random.shuffle(&mut self.zygotes);
         let looks = self.zygotes.iter().map(|zygote| zygote.children());

@@ -14,14 +14,14 @@ use std::time::Duration;
 
 /// Tenants under load.
 const TENANTS: usize = 16;
-/// What the clients do that is traced; no futex among it: to the C library an EIO of a futex is a reason to abort.
+/// The calls of the clients that are traced. No futex: the C library aborts on EIO from a futex.
 const TRACE: &str = "trace = [\"kcov\", \"getppid\", \"read\", \"dup\"]";
-/// Two deadlines, milliseconds: a call that takes this long was forgotten.
+/// Two deadlines in milliseconds: a call that takes this long was lost.
 const FORGOTTEN_MS: u64 = 10_000;
-/// Descriptors that a broker keeps for speed: its tables, and pidfds of former owners.
+/// Descriptors that a broker caches: its tables, and pidfds of former owners.
 const CACHES: u64 = 64 + 256 + 64;
 
-/// Facts of a survivor, in their order.
+/// Names of the facts of a survivor, in order.
 const FACT_NAMES: [&str; 5] =
     ["rounds", "EIOs", "wrong results", "slowest call, ms", "descriptors left over"];
 
@@ -51,7 +51,7 @@ impl Load {
         Ok(Load { service, controls, reports })
     }
 
-    /// Lets the clients end, and asserts that nothing went wrong and nothing is left.
+    /// Ends the clients, and asserts that nothing went wrong and nothing is left.
     fn finish(self) -> Result<[u64; 5]> {
         let Load { service, controls, reports } = self;
         let mut sums = [0; 5];
@@ -77,7 +77,7 @@ impl Load {
     }
 }
 
-/// Whatever workers die, each caller gets its answer or EIO, the answer is right, and nothing is left.
+/// Whichever workers die, each caller gets its result or EIO, the result is right, and nothing is left.
 #[test]
 fn sixteen_tenants_survive_the_death_of_their_workers() -> Result<()> {
     let time = Duration::from_secs(if kcov_tests::long() { 600 } else { 20 });
@@ -91,10 +91,10 @@ fn sixteen_tenants_survive_the_death_of_their_workers() -> Result<()> {
     Ok(())
 }
 
-/// What the deaths of other tenants' workers cost a quiet one: its latencies under the same load, without kills and with
-/// them.
+/// The effect that the deaths of other tenants' workers have on a quiet tenant: its latencies under the same
+/// load, with and without kills.
 #[test]
-fn a_quiet_tenant_hardly_notices() -> Result<()> {
+fn killed_workers_hardly_slow_down_a_quiet_tenant() -> Result<()> {
     let time = Duration::from_secs(if kcov_tests::long() { 60 } else { 3 });
     let load = Load::start()?;
     let control = Control::new(load.service.session.path("quiet"))?;

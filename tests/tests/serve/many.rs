@@ -1,4 +1,4 @@
-//! Many tenants: one after the other, and at a time.
+//! Many tenants, one after the other and at the same time.
 
 use anyhow::{Context, Result};
 use kcov_tests::process::Process;
@@ -20,10 +20,10 @@ fn memory(process: Process) -> Result<u64> {
     words.context("its memory")
 }
 
-/// Tenants that come and go leave nothing: no process, no descriptor, no memory, no mount.
+/// Tenants that come and go leave no process, descriptor, memory or mount.
 #[test]
 fn tenants_one_after_the_other_leave_nothing() -> Result<()> {
-    /// The allocator keeps some; one KiB for each tenant would be a leak.
+    /// The allocator keeps some memory; one KiB for each tenant would be a leak.
     const SLACK_KIB: u64 = 512;
     let rounds = if kcov_tests::long() { 1000 } else { 12 };
     let service = Service::start("")?;
@@ -44,7 +44,7 @@ fn tenants_one_after_the_other_leave_nothing() -> Result<()> {
     assert_eq!(uids.len(), rounds, "each had a uid of its own");
     service.wait_empty()?;
     let (descriptors, kib, mounted) = before.context("rounds")?;
-    // One more may be that of an operator who has just gone.
+    // A descriptor of an operator who has just disconnected may still be there.
     kcov_tests::until("no more descriptors than before", Duration::from_secs(60), || {
         (service.manager().descriptors().map(|all| all.len()) <= descriptors).then_some(())
     })?;
@@ -55,7 +55,7 @@ fn tenants_one_after_the_other_leave_nothing() -> Result<()> {
     Ok(())
 }
 
-/// An idle tenant costs little: the private memory of its zygote and worker is bounded; the time to start is told.
+/// The private memory of an idle tenant's zygote and worker is bounded. The test prints the time to start.
 #[test]
 fn idle_tenants_are_small() -> Result<()> {
     /// The goal, KiB.

@@ -1,4 +1,4 @@
-//! The service keeps its tenants' counters for Prometheus.
+//! The service exports its tenants' counters for Prometheus.
 
 use anyhow::{Context, Result};
 use kcov_tests::service::{Service, tenant};
@@ -22,10 +22,10 @@ fn asked(socket: &Path) -> Option<String> {
     Some(said)
 }
 
-/// In a file and behind a socket, as long as the service runs; by a process that is replaced, and holds nothing of the
-/// service.
+/// In a file and on a socket, as long as the service runs, by a separate process that is replaced when it
+/// dies and holds nothing of the service.
 #[test]
-fn a_service_tells_its_counters() -> Result<()> {
+fn a_service_exports_its_counters() -> Result<()> {
     let session = Session::new()?;
     let (file, socket) = (session.path("kcov.prom"), session.path("prometheus"));
     let metrics = format!("[serve.metrics]\nfile = {file:?}\nevery = \"50ms\"\nlisten = {socket:?}\n");
@@ -59,11 +59,11 @@ fn a_service_tells_its_counters() -> Result<()> {
         assert!(said.lines().any(|said| said == line), "{line}\n{said}");
     }
     assert_eq!(said.matches("kcov_tenant_up{tenant=\"shown\"").count(), 1, "{said}");
-    // Its end is seen, and costs nobody else anything.
+    // The service notices its death, and nothing else is affected.
     kill(Pid::from_raw(exporter.0), Signal::SIGKILL)?;
-    until("its end to be seen", WITHIN, || service.log().contains("metrics_end").then_some(()))?;
+    until("the log entry of its end", WITHIN, || service.log().contains("metrics_end").then_some(()))?;
     assert_eq!(service.tenant("shown")?.starts, 1);
-    until("another one", WITHIN, || {
+    until("another exporter", WITHIN, || {
         service.session.named("kcov-metrics").iter().any(|process| *process != exporter).then_some(())
     })?;
     until("its answer", WITHIN, || asked(&socket).filter(|said| is_shown(said)))?;

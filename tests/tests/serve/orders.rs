@@ -1,4 +1,4 @@
-//! What an operator can say, and what it does.
+//! The operator's commands and their effects.
 
 use anyhow::Result;
 use kcov_tests::Session;
@@ -18,7 +18,7 @@ fn assert_refused(service: &Service, words: &[&str], parts: &[&str]) -> Result<(
     Ok(())
 }
 
-/// Tenants come, go, come again and are told of.
+/// Tenants are added, stopped, restarted, listed and removed.
 #[test]
 fn tenants_are_added_stopped_restarted_and_listed() -> Result<()> {
     let service = Service::start(&tenant("one", &["sleep", "1000"], ""))?;
@@ -40,12 +40,12 @@ fn tenants_are_added_stopped_restarted_and_listed() -> Result<()> {
     assert_eq!((again.state.as_str(), again.starts), ("running", 2), "{again:?}");
     assert!(
         again.broker != first.broker && again.uid == first.uid,
-        "a new broker, and the uid that was its: {again:?}"
+        "expected a new broker and the same uid: {again:?}"
     );
 
     service.ordered(&["stop", "one"])?;
     service.ordered(&["stop", "two"])?;
-    // A tenant of the file stays known, one that was added does not.
+    // A tenant of the file stays listed after its stop; an added one does not.
     let one = service.tenant("one")?;
     assert_eq!((one.state.as_str(), one.broker, one.last_status), ("stopped", None, Some(143)), "{one:?}");
     assert_refused(&service, &["status", "two"], &["there is no tenant two"])?;
@@ -56,9 +56,9 @@ fn tenants_are_added_stopped_restarted_and_listed() -> Result<()> {
     Ok(())
 }
 
-/// What cannot be done is refused with the reason.
+/// Orders that cannot be executed are refused with the reason.
 #[test]
-fn orders_that_make_no_sense_are_refused() -> Result<()> {
+fn invalid_orders_are_refused() -> Result<()> {
     let service = Service::start(&tenant("one", &["sleep", "1000"], ""))?;
     service.wait_state("one", "running")?;
     for words in [["stop", "none"], ["restart", "none"], ["status", "none"]] {
@@ -83,9 +83,9 @@ fn orders_that_make_no_sense_are_refused() -> Result<()> {
     Ok(())
 }
 
-/// Tenants that are added and cannot run are all named, with the reason, and keep no other from running.
+/// Of several added tenants, those that cannot run are all named with the reason, and the others run.
 #[test]
-fn tenants_that_are_added_fail_alone() -> Result<()> {
+fn added_tenants_that_fail_do_not_affect_others() -> Result<()> {
     let service = Service::start("")?;
     let file = service.session.path("more.toml");
     let never = "restart = \"never\"";
@@ -105,8 +105,8 @@ fn tenants_that_are_added_fail_alone() -> Result<()> {
     Ok(())
 }
 
-/// The socket is for the one who serves: in a closed directory, one server at a time, and told plainly when there is
-/// none.
+/// The control socket is in a closed directory and belongs to one service at a time. Without a service, the
+/// error says so.
 #[test]
 fn the_control_socket_belongs_to_one_service() -> Result<()> {
     let service = Service::start("")?;
@@ -115,7 +115,7 @@ fn the_control_socket_belongs_to_one_service() -> Result<()> {
     let second = service.second()?;
     let said = String::from_utf8_lossy(&second.stderr);
     assert!(second.status.code() == Some(125) && said.contains("runs already"), "{said}");
-    assert!(service.list()?.is_empty(), "the first one serves on");
+    assert!(service.list()?.is_empty(), "the first service keeps running");
     fs::set_permissions(service.session.path("ctl"), fs::Permissions::from_mode(0o755))?;
     let second = service.second()?;
     let said = String::from_utf8_lossy(&second.stderr);
@@ -130,9 +130,10 @@ fn the_control_socket_belongs_to_one_service() -> Result<()> {
     Ok(())
 }
 
-/// `SIGHUP` takes over what has changed in the file, and leaves the rest alone; a broken file changes nothing.
+/// `SIGHUP` applies the changes of the file and leaves unchanged tenants running. A broken file changes
+/// nothing.
 #[test]
-fn a_reload_changes_what_has_changed() -> Result<()> {
+fn a_reload_restarts_only_changed_tenants() -> Result<()> {
     let all = |keys| tenant("same", &["sleep", "1000"], "") + &tenant("changed", &["sleep", "1000"], keys);
     let service = Service::start(&(all("") + &tenant("removed", &["sleep", "1000"], "")))?;
     for name in ["same", "changed", "removed"] {
@@ -140,7 +141,7 @@ fn a_reload_changes_what_has_changed() -> Result<()> {
     }
     service.configure("[[tenant]]\nname = 1\n")?;
     service.signal(Signal::SIGHUP)?;
-    kcov_tests::until("the complaint", Duration::from_secs(60), || {
+    kcov_tests::until("the error in the log", Duration::from_secs(60), || {
         service.log().contains("nothing is changed").then_some(())
     })?;
     assert_eq!(service.list()?.len(), 3);
@@ -152,16 +153,16 @@ fn a_reload_changes_what_has_changed() -> Result<()> {
     service.wait_state("added", "running")?;
     service.wait("changed", "started again", |tenant| tenant.starts == 2 && tenant.state == "running")?;
     assert_eq!(service.tenant("same")?.starts, 1);
-    kcov_tests::until("the removed one to be gone", Duration::from_secs(60), || {
+    kcov_tests::until("the removed tenant to be gone", Duration::from_secs(60), || {
         service.list().ok().filter(|tenants| tenants.iter().all(|tenant| tenant.name != "removed"))
     })?;
     service.stop()?;
     Ok(())
 }
 
-/// systemd is told when it serves, how it is, and that it ends.
+/// systemd is notified when the service is ready, of its status, and when it stops.
 #[test]
-fn the_service_manager_is_told() -> Result<()> {
+fn the_service_notifies_systemd() -> Result<()> {
     let session = Session::new()?;
     let path = session.path("notify");
     let socket = UnixDatagram::bind(&path)?;

@@ -1,4 +1,4 @@
-//! Tenants that this machine cannot run: they fail by themselves, and tell why; the others run.
+//! Tenants that this machine cannot run fail with the reason, and the others run.
 
 use anyhow::Result;
 use kcov_tests::Session;
@@ -6,7 +6,7 @@ use kcov_tests::service::{Service, tenant};
 use nix::sys::signal::Signal;
 use std::fs;
 
-/// Name, keys, and what is told of it.
+/// Name, keys, and parts of the message.
 const BROKEN: [(&str, &str, &[&str]); 7] = [
     ("library", "handlers = [\"none.so\"]", &["config.toml:", "tenant.handlers", "none.so"]),
     ("text", "handlers = [\"text.so\"]", &["text.so", "cannot be loaded"]),
@@ -41,14 +41,14 @@ fn assert_told(service: &Service) -> Result<()> {
 
 /// At the start of the service.
 #[test]
-fn a_tenant_that_cannot_run_fails_alone() -> Result<()> {
+fn a_tenant_that_cannot_run_does_not_affect_others() -> Result<()> {
     let session = Session::new()?;
     fs::write(session.path("text.so"), "no library\n")?;
     let tenants = broken() + &tenant("good", &["sleep", "1000"], "");
     let service = Service::start_in(session, &tenants, &[], &[])?;
     service.wait_state("good", "running")?;
     assert_told(&service)?;
-    // What was missing is there: the operator has it started again.
+    // The missing program exists now: the operator restarts the tenant.
     std::os::unix::fs::symlink("/bin/sleep", service.session.path("program"))?;
     service.configure(
         &tenants.replace("/no/such/program", &service.session.path("program").to_string_lossy()),
@@ -61,9 +61,9 @@ fn a_tenant_that_cannot_run_fails_alone() -> Result<()> {
     Ok(())
 }
 
-/// When the configuration is read again.
+/// At a reload of the configuration.
 #[test]
-fn a_reload_lets_them_fail_alone() -> Result<()> {
+fn a_reload_with_failing_tenants_does_not_affect_others() -> Result<()> {
     let good = tenant("good", &["sleep", "1000"], "");
     let service = Service::start(&good)?;
     service.wait_state("good", "running")?;
@@ -77,9 +77,9 @@ fn a_reload_lets_them_fail_alone() -> Result<()> {
     Ok(())
 }
 
-/// A text that is no configuration starts nothing: nobody knows what it means.
+/// A configuration with errors in its text starts nothing.
 #[test]
-fn a_wrong_text_starts_nothing() -> Result<()> {
+fn an_invalid_configuration_starts_nothing() -> Result<()> {
     let session = Session::new()?;
     let file = session.path("config.toml");
     fs::write(&file, tenant("one", &["true"], "deadline = 0") + &tenant("one", &["true"], "colour = 1"))?;
@@ -95,9 +95,9 @@ fn a_wrong_text_starts_nothing() -> Result<()> {
     Ok(())
 }
 
-/// What became of a run is known while the next one is under way.
+/// The end of a run is still reported while the next one is under way.
 #[test]
-fn the_last_end_is_remembered() -> Result<()> {
+fn the_end_of_the_last_run_is_reported() -> Result<()> {
     let session = Session::new()?;
     let once = session.path("once");
     let script = format!("if mkdir {once:?}; then kill -SEGV $$; fi; sleep 1000");

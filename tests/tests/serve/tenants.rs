@@ -1,4 +1,4 @@
-//! What a tenant is: its own user, environment, directory and output, and apart from all others.
+//! A tenant has its own user, environment, directory and output, and is separate from all others.
 
 use crate::{FACTS, READY};
 use anyhow::{Context, Result};
@@ -9,9 +9,9 @@ use kcov_tests::{Control, Session, client, ordinary, until};
 use std::fs;
 use std::time::Duration;
 
-/// The command runs as configured, and the device is its user's own.
+/// The command runs as configured, and the device belongs to its user.
 #[test]
-fn a_tenant_runs_as_it_is_told() -> Result<()> {
+fn a_tenant_runs_as_configured() -> Result<()> {
     let session = Session::new()?;
     let script = "id -u; id -g; id -G; pwd; echo $HOME $USER $LOGNAME $A; env | wc -l; \
                   tr '\\0' ' ' < /proc/self/cmdline > /dev/null; exec 3<>/sys/kernel/debug/kcov && echo opened; \
@@ -39,32 +39,33 @@ fn a_tenant_runs_as_it_is_told() -> Result<()> {
     assert_eq!(
         (zeros.count(), lines.len()),
         (5, 12),
-        "no capability is left, setuid programs are not lost: {said}"
+        "expected no capability, and working setuid programs: {said}"
     );
     service.stop()?;
     Ok(())
 }
 
-/// Each process that serves a tenant says so: `ps` shows its part and the tenant's name.
+/// `ps` shows the role and the tenant's name of each process that serves a tenant.
 #[test]
-fn processes_tell_their_tenant() -> Result<()> {
+fn process_titles_name_the_tenant() -> Result<()> {
     let service = Service::start(&tenant("titled", &["sleep", "1000"], ""))?;
     let one = service.wait_state("titled", "running")?;
     let title = |pid: i32| fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     for name in ["kcov-spawner", "kcov-tender", "kcov-reader", "kcov-worker"] {
         let titled =
             |process: &Process| title(process.0).split('\0').next() == Some(&format!("{name}: titled"));
-        // A process has its name a moment before its title.
+        // A process gets its name a moment before its title.
         until(name, Duration::from_secs(60), || service.session.named(name).into_iter().find(titled))?;
     }
     let broker = one.broker.context("a broker")?;
     assert_eq!(title(broker).trim_end_matches('\0'), "kcov-broker: titled");
-    assert!(title(service.manager().0).contains("serve"), "the service keeps its own");
+    assert!(title(service.manager().0).contains("serve"), "the manager has its own title");
     service.stop()?;
     Ok(())
 }
 
-/// No step of an output's path may be a link: who owns its directory must not have others' files written to.
+/// No component of an output path may be a symbolic link: otherwise the owner of a directory could redirect
+/// the output to other users' files.
 #[test]
 fn output_follows_no_links() -> Result<()> {
     let session = Session::new()?;
@@ -82,9 +83,9 @@ fn output_follows_no_links() -> Result<()> {
     Ok(())
 }
 
-/// A device that reaches another tenant through a socket is none there.
+/// A device that reaches another tenant through a socket does not work there.
 #[test]
-fn a_device_of_another_tenant_is_none() -> Result<()> {
+fn a_device_of_another_tenant_gives_enotty() -> Result<()> {
     let session = Session::new()?;
     let socket = session.path("socket").into_os_string();
     let controls = [Control::new(session.path("giver"))?, Control::new(session.path("taker"))?];
@@ -105,9 +106,9 @@ fn a_device_of_another_tenant_is_none() -> Result<()> {
     Ok(())
 }
 
-/// An ordinary user serves too.
+/// An ordinary user can run a service.
 #[test]
-fn an_ordinary_user_serves() -> Result<()> {
+fn an_ordinary_user_can_run_a_service() -> Result<()> {
     let session = ordinary::session()?;
     let control = Control::new(session.path("control"))?;
     own(control.path())?;

@@ -1,4 +1,4 @@
-//! Configurations of a service, which come over its socket too.
+//! Configurations of a service, which clients can also send over its socket.
 #![no_main]
 
 use kcov_broker::config::{Config, Source};
@@ -9,7 +9,7 @@ fuzz_target!(|data: &[u8]| {
     let Ok(text) = std::str::from_utf8(data) else { return };
     if let Err(errors) = Config::parse(text, &Source::file(Path::new("fuzz.toml"))) {
         assert!(!errors.0.is_empty());
-        // Each has its place, whatever the text.
+        // Each error has its place, whatever the text.
         assert!(errors.to_string().lines().count() >= errors.0.len());
     }
 });

@@ -1,5 +1,5 @@
-//! Files from anywhere, and structures that a tenant has the broker copy: artifacts, journals in them, entries of a
-//! binary's table of sites, `struct kcov_remote_arg`. The first byte says which.
+//! Files from anywhere, and structures that a tenant makes the broker copy: artifacts, journals in them,
+//! entries of a binary's site table, `struct kcov_remote_arg`. The first byte selects the kind.
 #![no_main]
 
 use kcov_broker::artifact::record::Artifact;
@@ -16,8 +16,8 @@ fn artifact(bytes: &[u8]) {
 
 fn events(bytes: &[u8]) {
     let Ok(events) = journal::decode(bytes) else { return };
-    let again = journal::encode(&events).expect("what was decoded is within the bounds");
-    assert_eq!(journal::decode(&again).expect("it was encoded"), events);
+    let again = journal::encode(&events).expect("decoded events are within the bounds");
+    assert_eq!(journal::decode(&again).expect("an encoded journal decodes"), events);
 }
 
 fn site(bytes: &[u8]) {

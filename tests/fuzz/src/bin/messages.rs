@@ -1,5 +1,5 @@
-//! Messages between processes: worker, zygote and reader to the broker, and clients to a service. The first byte says
-//! which.
+//! Messages between processes: from worker, zygote and reader to the broker, and from clients to a service.
+//! The first byte selects the kind.
 #![no_main]
 
 use kcov_broker::service::control::message::{Reply, Request};

@@ -1,5 +1,5 @@
-//! Memory that others write while it is read: the segment of a broker, the journal of a worker, what a worker counts. The
-//! first byte says which.
+//! Memory that other processes write while it is read: the segment of a broker, the journal of a worker, the
+//! counters of a worker. The first byte selects the kind.
 #![no_main]
 
 use kcov_fuzz::words;
