@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * ROUNDS [KEY VALUE]...: has the handler `branches` decide things, each as often as the first argument says, and prints
- * what each left in the area, the same every time or else it fails:
+ * ROUNDS [KEY VALUE]... - asks each question of the handler `branches` ROUNDS times and prints what it
+ * left in the area. Fails unless each round leaves the same.
  *
- *	KEY VALUE = RESULT
- *	pc PC...
- *	cmp TYPE ARG1 ARG2 PC, a line each
+ *         KEY VALUE = RESULT
+ *         pc PC...
+ *         cmp TYPE ARG1 ARG2 PC, a line each
  */
 #include "kcov_client.h"
 
@@ -18,7 +18,7 @@ struct question {
 	uint64_t key, value;
 };
 
-/* The result; what it left is in `area`. */
+/* Returns the result. The records are in `area`. */
 static int ask(int fd, const struct question *question, uint64_t *area)
 {
 	int result;
@@ -62,8 +62,8 @@ int main(int argc, char **argv)
 			result = ask(device, &question, area);
 			memcpy(first, area, sizeof(first));
 			for (long round = 1; round < rounds; round++) {
-				need(ask(device, &question, area) == result, "another result");
-				need(!memcmp(first, area, sizeof(first)), "other records");
+				need(ask(device, &question, area) == result, "the same result");
+				need(!memcmp(first, area, sizeof(first)), "the same records");
 			}
 			need(!ioctl(fd, KCOV_DISABLE, 0), "DISABLE");
 			if (mode == KCOV_TRACE_PC)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-/* cmp_trace - the comparisons of one mmap and one read of a bad descriptor, a record a line. */
+/* cmp_trace - prints the comparisons of one mmap and one read of a bad descriptor, one record a line. */
 #include "kcov_client.h"
 
 enum { WORDS = 64 << 10 };
@@ -11,7 +11,7 @@ int main(void)
 
 	need(!ioctl(fd, KCOV_ENABLE, KCOV_TRACE_CMP), "ENABLE");
 	__atomic_store_n(&area[0], 0, __ATOMIC_RELAXED);
-	/* At a fixed place, so that the arguments are the same in every run. */
+	/* At a fixed address, so that the arguments are the same in every run. */
 	void *page = mmap((void *)0x20000000, 4096, PROT_READ | PROT_WRITE,
 			  MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	ssize_t got = read(-1, (void *)0x20000000, 64);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * A page that the test and a client share: they agree on an order of acts
- * without a system call, so that the agreement itself is never traced.
+ * A page that the test and a client share. Through it they agree on an order of actions without a system
+ * call, so that the agreement itself is never traced.
  */
 #ifndef CONTROL_H
 #define CONTROL_H

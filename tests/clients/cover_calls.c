@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * cover_calls WORD... - does one thing a word, in order:
- *   pc:WORDS, cmp:WORDS   collects into an area of so many words
- *   reset                 sets its count to 0, and says what it was
- *   disable               collects no more
- *   crash                 has the handler `probe` crash
- *   N                     makes system call N with arguments that it refuses
+ * cover_calls WORD... - performs one action for each word, in order:
+ *   pc:WORDS, cmp:WORDS   enables an instance with an area of WORDS words
+ *   reset                 prints the count of the area and sets it to 0
+ *   disable               disables the instance
+ *   crash                 makes the handler `probe` crash
+ *   N                     makes system call N with invalid arguments
  */
 #define _GNU_SOURCE
 #include "kcov_client.h"
@@ -16,7 +16,7 @@
 static int kcov = -1;
 static uint64_t *area;
 
-/* The smallest area, of 2 words, cannot be mapped: its size is no whole page. */
+/* The smallest area, of 2 words, cannot be mapped: its size is not a multiple of the page size. */
 static void collect(size_t words, unsigned long mode)
 {
 	kcov = open(KCOV_DEVICE, O_RDWR | O_CLOEXEC);
@@ -31,7 +31,7 @@ static void collect(size_t words, unsigned long mode)
 
 static void reset(void)
 {
-	need(area != NULL, "an area that is mapped");
+	need(area != NULL, "a mapped area");
 	printf("%llu\n", (unsigned long long)__atomic_exchange_n(area, 0, __ATOMIC_SEQ_CST));
 }
 

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * cycles CONTROL - goes once through the whole life of a KCOV object each time the test raises go (1, 2, ...), until
- * go is END, while what serves it may be killed at any step.
+ * cycles CONTROL - goes through the whole life of a KCOV instance each time the test raises go (1, 2,
+ * ...), until go is END, while the processes that serve it may be killed at any step.
  *
- * A call may give EIO. It may not have taken effect then: it is asked for again, and by what it says the second time
- * a first one that took effect all the same is told from one that did not. Everything else is wrong.
+ * A call may give EIO, and must not have taken effect then. The client repeats it; the result of the
+ * repetition shows whether the first call took effect after all. Any other unexpected result is wrong.
  *   ready: 1 + cycles done
- *   facts: 0 calls that gave EIO, 1 wrong results, 2 calls that gave EIO and took effect, 3 most milliseconds of one
- *          call, 4 descriptors left over; all since the start
+ *   facts: 0 calls that gave EIO, 1 wrong results, 2 calls that gave EIO but took effect,
+ *          3 the longest call in milliseconds, 4 descriptors left over; all since the start
  */
 #include "control.h"
 #include "kcov_client.h"
@@ -45,7 +45,7 @@ static long call(long number, long a, long b, long c, long d, long e)
 	return -errno;
 }
 
-/* The call, asked for again while it gives EIO; `again` says whether it was. */
+/* Makes the call, and repeats it while it gives EIO. Sets `again` if it was repeated. */
 static long persist(int *again, long number, long a, long b, long c, long d, long e)
 {
 	long result;
@@ -64,7 +64,7 @@ static void expect(const char *what, long got, int holds)
 	dprintf(2, "wrong: %s gave %ld\n", what, got);
 }
 
-/* A request that gives `done` if it is asked for again after it took effect. */
+/* A request whose repetition gives `done` if the first one took effect. */
 static void request(const char *name, int fd, unsigned long code, unsigned long arg, long done)
 {
 	int again;
@@ -77,7 +77,7 @@ static void request(const char *name, int fd, unsigned long code, unsigned long 
 	expect(name, got, got == 0);
 }
 
-/* ENABLE; after an EIO it is not asked for again before a DISABLE has told whether it took effect. */
+/* ENABLE. After an EIO, a DISABLE shows whether it took effect before it is repeated. */
 static void enable(int fd)
 {
 	long got = call(SYS_ioctl, fd, KCOV_ENABLE, KCOV_TRACE_PC, 0, 0);
@@ -136,7 +136,7 @@ static void cycle(void)
 	close(fd);
 }
 
-/* Descriptors in use: an open that took effect and said EIO leaves one over. */
+/* Counts open descriptors: an open that took effect but gave EIO leaves one. */
 static uint64_t descriptors(void)
 {
 	uint64_t open = 0;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * A tenant of the handler escape.c: has it try each way out that is named on the
- * command line, and says what came of it. It collects coverage all the while.
+ * A tenant of the handler escape.c: makes it try each attempt that is named on the command line, and
+ * prints the result. It collects coverage all the while.
  *
  * escape NEIGHBOUR NAME...
  *
- * Another thread makes calls meanwhile if the name is that of COMPANY.
+ * During the attempt COMPANY another thread makes calls too.
  */
 #define _GNU_SOURCE
 #include "kcov_client.h"
@@ -20,7 +20,7 @@ static struct request {
 	uint64_t memory;
 } request;
 
-#define COMPANY "one call kept, all others served"
+#define COMPANY "one call kept while others are served"
 
 static volatile int in_company;
 
@@ -31,13 +31,14 @@ static void *make_calls(void *unused)
 	return unused;
 }
 
-/* The result of ioctl(), -errno if it fails. A file is not the same to the worker that follows one that died. */
+/* The result of ioctl(), or -errno. The device is opened again for each attempt: files of a dead worker
+ * are lost. */
 static long attempt(const char *name)
 {
 	long value;
 	int fd;
 
-	/* One that comes while a worker is buried may go with it. */
+	/* A call that arrives while a dead worker is being cleaned up may get EIO with it. */
 	do
 		fd = open("/dev/escape", O_RDWR | O_CLOEXEC);
 	while (fd < 0 && errno == EIO);

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * Asks the handler of tests/handlers/faults.c for what it is told to:
- * "REQUEST[:ARGUMENT[:TIMES]]..." in hexadecimal. "call:N" is getpriority(N, 0),
- * "keep" has later requests use one open file, "collect" collects PCs from then
- * on. Prints a line for each request, with the last result, and how many results
- * were EIO; and one with the PCs that it left, if they are collected.
+ * Makes requests to the handler of tests/handlers/faults.c: REQUEST[:ARGUMENT[:TIMES]]... in hexadecimal.
+ * "call:N" is getpriority(N, 0), "keep" makes later requests use one open file, "collect" collects PCs
+ * from then on. Prints a line for each request with the last result and the number of EIO results, and, if
+ * PCs are collected, a line with the PCs of the request.
  */
 #include "../handlers/faults.h"
 #include "kcov_client.h"

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * gvisor_kcov - what gVisor's tests of its own KCOV ask of one, by meaning: a
- * fact a line.
+ * gvisor_kcov - checks what gVisor's own KCOV tests check, written anew. Prints one fact a line.
  */
 #define _GNU_SOURCE
 #include "kcov_client.h"
@@ -30,7 +29,7 @@ static void *map(int fd)
 	return mmap(NULL, WORDS * 8, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 }
 
-/* Whether calls of this thread, which is enabled, leave PCs of the text alone. */
+/* Returns whether calls of this thread, which has enabled an instance, leave only PCs of the text. */
 static int covered(volatile uint64_t *area)
 {
 	area[0] = 0;
@@ -72,7 +71,7 @@ static void maps_after_init_alone(void)
 
 static pthread_barrier_t both;
 
-/* Both are enabled at the same time, and each gets what it called itself. */
+/* Both are enabled at the same time, and each records only its own calls. */
 static void *own_device(void *holds)
 {
 	struct device device;
@@ -132,7 +131,7 @@ static void one_device_two_threads(void)
 	fact("second-is-refused", in_thread(enable_is_refused, &device));
 	fact("first-disables", !ioctl(device.fd, KCOV_DISABLE, 0));
 	fact("second-enables-and-leaves", in_thread(map_enable_and_leave, &device));
-	/* The first mapping and INIT_TRACE still hold. */
+	/* The first mapping and INIT_TRACE are still valid. */
 	fact("first-enables-again", !ioctl(device.fd, KCOV_ENABLE, KCOV_TRACE_PC) && covered(device.area));
 	fact("first-disables-again", !ioctl(device.fd, KCOV_DISABLE, 0));
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * hand_over give SOCKET CONTROL - hands an initialised device to whoever connects
- * hand_over take SOCKET CONTROL - what the device does for one who got it so:
+ * hand_over give SOCKET CONTROL - passes an initialised device to the client that connects
+ * hand_over take SOCKET CONTROL - tries the requests on a device that it received:
  *   facts: errno of INIT_TRACE, ENABLE, DISABLE, REMOTE_ENABLE on it
  */
 #include "control.h"
@@ -60,10 +60,10 @@ static void give(const char *path, volatile uint64_t *page)
 	int peer = accept(listener, NULL, NULL);
 	need(peer >= 0, "accept");
 	send_descriptor(peer, fd);
-	/* The peer hangs up when it has tried everything. */
+	/* The peer closes the connection when it has tried everything. */
 	char byte;
 	need(read(peer, &byte, 1) == 0, "end of the peer");
-	/* Nothing that it tried did anything here. */
+	/* None of its requests had an effect here. */
 	need(!ioctl(fd, KCOV_ENABLE, KCOV_TRACE_PC), "ENABLE by the owner");
 	need(!ioctl(fd, KCOV_DISABLE, 0), "DISABLE by the owner");
 }

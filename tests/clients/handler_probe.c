@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-/* Uses the device and the calls of the handler `probe`. One argument: what to try. */
+/* Uses the device and the calls of the handler `probe`. The argument selects what to try. */
 #define _GNU_SOURCE
 #include "kcov_client.h"
 
@@ -39,7 +39,7 @@ static long sum(int fd)
 	return value;
 }
 
-/* A result as the kernel gives it: a value, or minus the errno. */
+/* A result as the kernel returns it: a value or -errno. */
 static long raw(long result)
 {
 	return result < 0 ? -errno : result;
@@ -80,7 +80,7 @@ static void paths(void)
 	snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
 	again = open(name, O_RDWR);
 	need(again >= 0 && !ioctl(fd, PROBE_ADD, 3), "again");
-	/* A file of its own, as an open of a device is. */
+	/* Each open of a device gives a separate file. */
 	printf("again %ld\n", sum(again));
 	need(!chdir("/dev/shm"), "chdir");
 	again = openat(AT_FDCWD, ".././/probe", O_RDONLY);
@@ -125,7 +125,7 @@ static void memory(void)
 	printf("null %ld\n", raw(ioctl(fd, PROBE_COPY, NULL)));
 }
 
-/* Asks the handler to write, until that gives `wanted` or it has been asked often enough. */
+/* Makes the handler write until the result is `wanted`, or many times. */
 static long write_until(int fd, long wanted)
 {
 	uint64_t value;
@@ -139,7 +139,7 @@ static long write_until(int fd, long wanted)
 	return result;
 }
 
-/* What handlers may not read and write any more, and what the device itself does beside that. */
+/* What handlers cannot read and write over their quota, and that the device itself still works. */
 static void assists(void)
 {
 	static char from[1 << 16], to[1 << 16];
@@ -168,7 +168,7 @@ static void answers(void)
 
 	printf("value %ld\n", raw(syscall(SYS_getpriority, 44, 0)));
 	printf("error %ld\n", raw(syscall(SYS_getpriority, 41, 0)));
-	/* The kernel knows no such kind. */
+	/* The kernel has no such `which`. */
 	printf("continued %ld\n", raw(syscall(SYS_getpriority, 40, 0)));
 	printf("not claimed %ld\n", raw(syscall(SYS_getpriority, 39, 0)));
 	fd = syscall(SYS_getpriority, 42, 0);
@@ -177,17 +177,17 @@ static void answers(void)
 	fd = ioctl(file, PROBE_MEMFD, 0);
 	need(fd >= 0 && pread(fd, text, sizeof(text), 0) == 6, "memfd");
 	printf("memfd %.5s, close-on-exec %d\n", text, fcntl(fd, F_GETFD));
-	/* Whatever the worker has there, it is not its to give. */
+	/* The worker must not pass on its own descriptors, whatever they are. */
 	for (int given = 0; given < 12; given++) {
 		long result = raw(ioctl(file, PROBE_LISTENER, given));
 
 		if (result != -EIO)
 			printf("given away: %d as %ld\n", given, result);
-		/* A worker that closed its listener or a socket ends; the next one does not know the file. */
+		/* A worker that closed its listener or a socket ends, and the next one does not know the file. */
 		usleep(30000);
 		close(file);
 		while ((file = open("/dev/probe", O_RDWR)) < 0)
-			need(errno == EIO, "open /dev/probe");
+			need(errno == EIO, "EIO from open of /dev/probe");
 	}
 }
 
@@ -254,7 +254,7 @@ static void crash(void)
 		if (again < 0)
 			continue;
 		if (raw(ioctl(again, PROBE_CRASH, 0)) != -EIO)
-			printf("a crash is no EIO\n");
+			printf("a crash did not give EIO\n");
 		close(again);
 	}
 	for (int i = 0; i < 3; i++)
@@ -291,6 +291,6 @@ int main(int argc, char **argv)
 			tries[i].run();
 			return 0;
 		}
-	fprintf(stderr, "what is to be tried?\n");
+	fprintf(stderr, "usage: handler_probe WHAT\n");
 	return 2;
 }

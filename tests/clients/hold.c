@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * hold CONTROL [COMMON_HANDLE] - enables an object (remotely, with a common
- * handle) and holds it until the test says go.  Fact 0 is the errno of it.
+ * hold CONTROL [COMMON_HANDLE] - enables an instance (remotely, with a common handle) and holds it until
+ * the test sets go. Fact 0 is the errno of the request.
  */
 #include "control.h"
 #include "kcov_client.h"

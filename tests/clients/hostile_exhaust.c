@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * hostile_exhaust fds           - opens until its own limit says EMFILE
- * hostile_exhaust maps          - maps until there is no more room for mappings
+ * hostile_exhaust fds           - opens until its own limit gives EMFILE
+ * hostile_exhaust maps          - maps until no more mappings are possible
  * hostile_exhaust watches       - takes all inotify instances of its user
- * hostile_exhaust pids GROUP    - forks until the pids cgroup at GROUP says EAGAIN
+ * hostile_exhaust pids GROUP    - forks until the pids cgroup at GROUP gives EAGAIN
  * hostile_exhaust memory GROUP  - writes to files of the device until the memory cgroup at GROUP kills it
- * hostile_exhaust opens N MOST  - holds N opens at a time, of which MOST are granted and the others ENFILE
- * hostile_exhaust area          - asks for the largest area under a limit: ENOMEM, and nothing is allocated
- * hostile_exhaust total WORDS N - asks for N areas of WORDS words: the last one is too much, until another is gone
+ * hostile_exhaust opens N MOST  - holds N opens at a time, of which MOST succeed and the others give
+ * ENFILE
+ * hostile_exhaust area          - asks for the largest area under a limit: ENOMEM, and nothing is
+ * allocated
+ * hostile_exhaust total WORDS N - asks for N areas of WORDS words: the last one fails until another is
+ * gone
  * hostile_exhaust handles MOST  - takes remote handles, of which MOST are granted, from 8 on
  * hostile_exhaust broker [CONTROL] - opens in several processes until the broker has no more descriptors
  *
@@ -25,7 +28,7 @@ static int try_open(void)
 	return open(KCOV_DEVICE, O_RDWR | O_CLOEXEC);
 }
 
-/* What was closed gives its place to others when the broker has noticed: soon, not at once. */
+/* A closed instance makes room when the broker has noticed the close: soon, but not at once. */
 static int open_soon(void)
 {
 	uint64_t end = milliseconds() + 10000;
@@ -33,7 +36,7 @@ static int open_soon(void)
 
 	while ((fd = try_open()) < 0 && errno == ENFILE && milliseconds() < end)
 		;
-	expect("open when there is room again", outcome(fd), 0);
+	expect("open after a close made room", outcome(fd), 0);
 	return fd;
 }
 
@@ -85,7 +88,7 @@ static void exhaust_mappings(void)
 	close(fd);
 }
 
-/* The broker of a tenant of the same user has none left: that is the end of opens of mode 3 alone. */
+/* A broker of the same user has no inotify instance left either. Only opens with access mode 3 need one. */
 static void exhaust_watches(void)
 {
 	int instances[4096], count = 0;
@@ -95,14 +98,14 @@ static void exhaust_watches(void)
 	expect("inotify_init1 beyond the limit", count < (int)NUMBER_OF(instances) ? errno : 0, EMFILE);
 	for (int i = 0; i < 20; i++)
 		cycle("without inotify");
-	/* Others may have given one back meanwhile. */
+	/* Another process may have released one in the meantime. */
 	int odd = open(KCOV_DEVICE, O_ACCMODE | O_CLOEXEC);
 	expect_one_of("open with access mode 3", outcome(odd), 0, EMFILE);
 	close(odd);
 	while (count)
 		close(instances[--count]);
 	odd = open(KCOV_DEVICE, O_ACCMODE | O_CLOEXEC);
-	expect("the same afterwards", outcome(odd), 0);
+	expect("open with access mode 3 afterwards", outcome(odd), 0);
 	close(odd);
 }
 
@@ -138,7 +141,7 @@ static void exhaust_processes(const char *group)
 		if (children[count] < 0)
 			break;
 		if (children[count] == 0) {
-			cycle("among as many processes as there may be");
+			cycle("with as many processes as the limit permits");
 			pause();
 			_exit(0);
 		}
@@ -167,7 +170,7 @@ static void exhaust_memory(const char *group)
 		if (i % (1 << 16) == 0)
 			syscall(SYS_getppid);
 	}
-	wrong("no limit of memory held");
+	wrong("the memory limit had no effect");
 }
 
 static void hold_opens(long wanted, long most)
@@ -189,7 +192,7 @@ static void hold_opens(long wanted, long most)
 	printf("%ld of %ld opens granted\n", count, wanted);
 	if (count != most)
 		wrong("%ld opens granted, expected %ld", count, most);
-	/* One goes: another one finds its place soon. */
+	/* After one close, another open soon succeeds. */
 	if (count) {
 		close(fds[--count]);
 		close(open_soon());
@@ -229,7 +232,7 @@ static void ask_for_all(unsigned long words, int number)
 	int got = ENOMEM;
 	while (got == ENOMEM && milliseconds() < end)
 		got = outcome(ioctl(fds[number - 1], KCOV_INIT_TRACE, words));
-	expect("INIT_TRACE when there is room again", got, 0);
+	expect("INIT_TRACE after a close made room", got, 0);
 	for (int i = 1; i < number; i++)
 		close(fds[i]);
 }
@@ -246,11 +249,11 @@ static uint64_t usb_handle(uint32_t instance)
 	return 1ull << 56 | instance;
 }
 
-/* Asks for `count` handles from `first` on, and for a common one unless that is 0. */
+/* Asks for `count` handles from `first` on, and for the common handle unless it is 0. */
 static int remote_enable(int fd, uint32_t first, uint32_t count, uint64_t common)
 {
 	struct many_handles many = { .arg = { .area_size = KIT_WORDS, .num_handles = count, .common_handle = common } };
-	/* What is in `more` goes on where `handles` ends. */
+	/* `more` continues where `handles` ends. */
 	uint64_t *handles = (uint64_t *)((char *)&many + offsetof(struct kcov_remote_arg, handles));
 
 	for (uint32_t i = 0; i < count; i++)
@@ -288,7 +291,7 @@ static pid_t keep_handles(uint32_t count)
 	return child;
 }
 
-/* Checks are in the kernel's order, handle by handle; a call that is refused takes nothing. */
+/* Checks are in the kernel's order, handle by handle. A refused call takes nothing. */
 static void take_handles(uint32_t most)
 {
 	int fd = ready_object();
@@ -298,11 +301,11 @@ static void take_handles(uint32_t most)
 	for (int round = 0; round < 3; round++) {
 		expect("one too many", remote_enable(fd, next, 5, 0), ENOMEM);
 		expect("one too many with the common one", remote_enable(fd, next, 4, 2), ENOMEM);
-		expect("a taken one among those there is room for", remote_enable(fd, 0, 1, 0), EEXIST);
-		expect("a taken common one after too many", remote_enable(fd, next, 5, 1), ENOMEM);
+		expect("a taken one within the limit", remote_enable(fd, 0, 1, 0), EEXIST);
+		expect("a taken common one after too many others", remote_enable(fd, next, 5, 1), ENOMEM);
 		expect("a taken common one", remote_enable(fd, next, 4, 1), EEXIST);
 	}
-	expect("as many as there may be", remote_enable(fd, next, 3, 2), 0);
+	expect("as many as the limit permits", remote_enable(fd, next, 3, 2), 0);
 	int other = ready_object();
 	pid_t third = fork();
 	if (third == 0) {
@@ -314,7 +317,7 @@ static void take_handles(uint32_t most)
 	}
 	expect("a third process", wait_for(third), 0);
 	expect("DISABLE", outcome(ioctl(fd, KCOV_DISABLE, 0)), 0);
-	/* Those of the dead are free at once. */
+	/* The handles of dead owners are free at once. */
 	kill(child, SIGKILL);
 	wait_for(child);
 	expect("all of them", remote_enable(fd, next, most - 1, 2), 0);
@@ -323,7 +326,7 @@ static void take_handles(uint32_t most)
 	close(fd);
 }
 
-/* Opens until something says no; tells how that was, and keeps what it has until told to end. */
+/* Opens until an open fails, reports the number and the errno, and holds the instances until told to end. */
 static void keep_opening(int report, int end)
 {
 	static int fds[1 << 20];
@@ -338,7 +341,7 @@ static void keep_opening(int report, int end)
 		wrong("read: %m");
 }
 
-/* Several processes, each of which may have as many descriptors as the broker, take all that the broker has. */
+/* Several processes, each with the same descriptor limit as the broker, use up the broker's descriptors. */
 static void exhaust_broker(const char *control)
 {
 	volatile uint64_t *page = *control ? control_map(control) : NULL;
@@ -358,17 +361,17 @@ static void exhaust_broker(const char *control)
 			_exit(verdict());
 		}
 		need(read(report[0], facts, sizeof(facts)) == sizeof(facts), "a child's facts");
-		expect_one_of("open beyond what there is", facts[1], EMFILE, ENFILE);
+		expect_one_of("open without a free descriptor in the broker", facts[1], EMFILE, ENFILE);
 		printf("%d opens, then %s\n", facts[0], strerrorname_np(facts[1]));
 	}
-	/* What is open already goes on working: owners and helpers have their share of the descriptors. */
-	expect("ENABLE while there are no more opens", outcome(ioctl(kept, KCOV_ENABLE, KCOV_TRACE_PC)), 0);
+	/* Existing instances keep working: the broker reserves descriptors for owners and helpers. */
+	expect("ENABLE while opens fail", outcome(ioctl(kept, KCOV_ENABLE, KCOV_TRACE_PC)), 0);
 	syscall(SYS_getppid);
-	expect("DISABLE while there are no more opens", outcome(ioctl(kept, KCOV_DISABLE, 0)), 0);
+	expect("DISABLE while opens fail", outcome(ioctl(kept, KCOV_DISABLE, 0)), 0);
 	if (page) {
 		control_set(page, CONTROL_READY, 1);
 		control_wait(page, 1);
-		/* Ended meanwhile, a worker has a successor. */
+		/* If a worker was killed in the meantime, its replacement serves. */
 		expect("ENABLE", outcome(ioctl(kept, KCOV_ENABLE, KCOV_TRACE_PC)), 0);
 		expect("DISABLE", outcome(ioctl(kept, KCOV_DISABLE, 0)), 0);
 	}

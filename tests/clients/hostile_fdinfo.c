@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * hostile_fdinfo MILLISECONDS - lays a trap for whoever looks at a descriptor
- * of this process more closely than its file's identity: an epoll instance
- * whose lock is held for ever, because epoll_wait(2) copies its events to a
- * page that userfaultfd never resolves.  Whoever reads that descriptor's fdinfo
- * sleeps on the lock, and cannot be killed.  The trap is exchanged with an
- * object while calls of the device name it.
+ * hostile_fdinfo MILLISECONDS - a trap for a process that looks at more of a descriptor than its file's
+ * identity: an epoll instance whose lock is held forever, because epoll_wait(2) copies its events to a
+ * page that userfaultfd never resolves. A process that reads the fdinfo of that descriptor sleeps on the
+ * lock and cannot be killed. Another thread exchanges the trap with an instance while calls of the device
+ * name it.
  */
 #include "hostile_kit.h"
 #include <linux/userfaultfd.h>
@@ -17,7 +16,7 @@ static int slot = 100, object, trap;
 static volatile int over, ended;
 static volatile uint64_t made;
 
-/* Milliseconds after which a call is taken for lost: far above the deadline. */
+/* Milliseconds after which a call counts as lost: far above the deadline. */
 enum { PATIENCE = 15000 };
 
 static void *unresolved_page(void)
@@ -53,10 +52,10 @@ static void *exchange(void *unused)
 static void *map(void *unused)
 {
 	while (!over) {
-		/* Longer than the area: refused, by the device or by the kernel. */
+		/* Longer than the area: refused by the device or by the kernel. */
 		void *mapped = mmap(NULL, 2 * KIT_BYTES, PROT_READ, MAP_SHARED, slot, 0);
 
-		/* 0: it was the trap that was looked at, and the object's file that was mapped. */
+		/* 0: the check saw the trap, and the kernel mapped the instance's file. */
 		expect_one_of("mmap", mapped == MAP_FAILED ? errno : 0, EINVAL, ENODEV, 0);
 		if (mapped != MAP_FAILED)
 			munmap(mapped, 2 * KIT_BYTES);
@@ -91,13 +90,13 @@ int main(int argc, char **argv)
 	for (last = made; milliseconds() - since < PATIENCE && !ended; usleep(1000))
 		;
 	if (!ended) {
-		wrong("a call of the device waits for ever, after %lu", last);
-		/* Ends the lock's holder with all else. */
+		wrong("a call of the device never returned, after %lu calls", last);
+		/* Ends the thread that holds the lock, with all others. */
 		_exit(1);
 	}
 	printf("%lu calls\n", made);
 	cycle("beside the trap");
 	fflush(stdout);
-	/* The thread in the trap cannot be joined. */
+	/* The trapped thread cannot be joined. */
 	_exit(verdict());
 }

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * hostile_files - files that look like the device, and what can be done to the
- * device's own file: seals, sizes, writes and holes, before INIT_TRACE and while
- * it is traced.
+ * hostile_files - files that look like the device, and operations on the device's own file: seals, sizes,
+ * writes and holes, before INIT_TRACE and while it is traced.
  */
 #include "hostile_kit.h"
 #include <linux/falloc.h>
@@ -38,7 +37,7 @@ static void a_memfd_of_our_name(void)
 	close(live);
 }
 
-/* A tmpfs counts its inodes from 1 with one processor, so a number is met by making files up to it. */
+/* With one processor a tmpfs counts its inodes from 1, so creating files reaches a given number. */
 static void a_file_with_the_inode_number(void)
 {
 	enum { MOST = 400000 };
@@ -64,7 +63,7 @@ static void a_file_with_the_inode_number(void)
 		need(other >= 0, "open of a file in a tmpfs");
 		expect_no_device("a file of the same inode number", other);
 		close(other);
-		printf("inode number met\n");
+		printf("inode number reached\n");
 	} else {
 		printf("inode number %lu is out of reach\n", (unsigned long)device.st_ino);
 	}
@@ -72,7 +71,7 @@ static void a_file_with_the_inode_number(void)
 	close(fd);
 }
 
-/* Seals of the tenant's: INIT_TRACE says EPERM, and the object stays as it was. */
+/* The tenant's own seals: INIT_TRACE gives EPERM, and the instance is unchanged. */
 static void seals_before_init(void)
 {
 	static const struct { const char *name; int seals; off_t size; int errno_wanted; } cases[] = {
@@ -81,7 +80,7 @@ static void seals_before_init(void)
 		{ "F_SEAL_FUTURE_WRITE", F_SEAL_FUTURE_WRITE, 0, EPERM },
 		{ "F_SEAL_GROW", F_SEAL_GROW, 0, EPERM },
 		{ "F_SEAL_SHRINK, larger than the area", F_SEAL_SHRINK, 2 * KIT_BYTES, EPERM },
-		/* This one asks for no more than what INIT_TRACE does itself. */
+		/* This one asks for no more than INIT_TRACE itself does. */
 		{ "F_SEAL_SHRINK", F_SEAL_SHRINK, 0, 0 },
 	};
 
@@ -117,7 +116,7 @@ static void contents_before_init(off_t size)
 	close(fd);
 }
 
-/* Two at once: each INIT_TRACE gives a whole area or leaves none. */
+/* Two at once: each INIT_TRACE gives a complete area or none. */
 static void sizes_while_init(void)
 {
 	for (int i = 0; i < 300; i++) {
@@ -144,7 +143,7 @@ static void sizes_while_init(void)
 	}
 }
 
-/* Seals hold the size; everything else about the contents is the tenant's to spoil, and nobody else's trouble. */
+/* Seals keep the size. The tenant may spoil all other contents, which harms nobody else. */
 static void acts_while_traced(void)
 {
 	uint64_t *area, junk = ~0ull;
@@ -186,6 +185,6 @@ int main(void)
 	contents_before_init(1 << 20);
 	sizes_while_init();
 	acts_while_traced();
-	cycle("after all of it");
+	cycle("after all operations");
 	return verdict();
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * hostile_filters - filters of the tenant's own on top of the broker's: a
- * second listener, and stricter ones.  The kernel's order of actions decides,
- * as it does without the broker: kill before errno before notification.
+ * hostile_filters - the tenant's own filters on top of the broker's: a second listener, and stricter
+ * filters. The kernel's order of actions decides, as without the broker: kill before errno before
+ * notification.
  */
 #include "hostile_kit.h"
 #include <linux/filter.h>
@@ -24,7 +24,7 @@ static int install(unsigned flags, unsigned number, unsigned action)
 	return outcome(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program));
 }
 
-/* Status of a child that enables an object under a filter of its own. */
+/* Exit status of a child that enables an instance under its own filter. */
 static int under(unsigned number, unsigned action)
 {
 	pid_t pid = fork();
@@ -46,9 +46,9 @@ int main(void)
 	expect("a second listener", install(SECCOMP_FILTER_FLAG_NEW_LISTENER, SYS_getpid, SECCOMP_RET_USER_NOTIF), EBUSY);
 	expect("under one that kills at ioctl", under(SYS_ioctl, SECCOMP_RET_KILL_PROCESS), 128 + SIGSYS);
 	expect("under one that denies ioctl", under(SYS_ioctl, SECCOMP_RET_ERRNO | EXDEV), 100 + EXDEV);
-	/* A notification comes before the tracer's, the log's and the allowance of others. */
+	/* A notification takes precedence over trace, log and allow actions of other filters. */
 	expect("under one that allows", under(SYS_ioctl, SECCOMP_RET_LOG), 100);
-	expect("under one that asks a listener that nobody has", under(SYS_getpid, SECCOMP_RET_USER_NOTIF), 100);
+	expect("under one that notifies a missing listener", under(SYS_getpid, SECCOMP_RET_USER_NOTIF), 100);
 	cycle("beneath the children's filters");
 	return verdict();
 }

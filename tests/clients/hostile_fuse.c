@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * hostile_fuse - a file system of the tenant's own whose files have whatever
- * inode number it likes: that of an area, of the device's path. None of them is
- * an instance or the device.
+ * hostile_fuse - the tenant's own file system, whose files have any inode number: that of an area, that of
+ * the device's path. None of them is an instance or the device.
  */
 #include "hostile_kit.h"
 #include <linux/fuse.h>
@@ -24,7 +23,7 @@ static void answer(uint64_t unique, int error, const void *body, size_t length)
 	memcpy(out, &header, sizeof(header));
 	if (length)
 		memcpy(out + sizeof(header), body, length);
-	/* A request that was interrupted has nobody that waits for it. */
+	/* An interrupted request has no caller any more. */
 	if (write(fuse_fd, out, header.len) != (ssize_t)header.len && errno != ENOENT)
 		wrong("answer to FUSE: %m");
 }
@@ -38,7 +37,7 @@ static struct fuse_attr attributes(uint64_t node)
 				   .blksize = 4096 };
 }
 
-/* Any name is a file, of the inode number that is wanted at the moment. */
+/* Every name is a file, with the inode number that is wanted at the moment. */
 static void *serve(void *unused)
 {
 	static char request[1 << 17];
@@ -55,7 +54,7 @@ static void *serve(void *unused)
 
 			answer(in->unique, 0, &out, sizeof(out));
 		} else if (in->opcode == FUSE_LOOKUP) {
-			/* A node of its own for each number: the kernel takes nodes for files. */
+			/* A separate node for each number: the kernel identifies files by their nodes. */
 			struct fuse_entry_out out = { .nodeid = inode + 1000, .attr = attributes(2) };
 
 			answer(in->unique, 0, &out, sizeof(out));
@@ -94,7 +93,7 @@ static void mount_own(void)
 	usleep(50000);
 }
 
-/* A file with this inode number: it is nothing but itself. */
+/* A file with this inode number is neither the device nor an instance. */
 static void try(const char *as, const char *name)
 {
 	struct stat facts;
@@ -130,7 +129,7 @@ int main(void)
 	need(!stat(KCOV_DEVICE, &facts), "stat of the device");
 	inode = facts.st_ino;
 	try("the device", "/mnt/kcov");
-	/* The instance never noticed. */
+	/* The instance is unaffected. */
 	__atomic_store_n(&area[0], 0, __ATOMIC_RELAXED);
 	syscall(SYS_getppid);
 	if (load(&area[0]) != 1)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * hostile_headers MILLISECONDS - four threads store garbage into the count of
- * an area that is recorded into, at full speed: in PC mode, then in CMP mode.
- * No record leaves the area, and nobody but this client has trouble.
+ * hostile_headers MILLISECONDS - four threads store garbage into the count of an area during recording, at
+ * full speed: in PC mode, then in CMP mode. No record lands outside the area, and no other client is
+ * affected.
  */
 #include "hostile_kit.h"
 #include <pthread.h>
@@ -20,7 +20,7 @@ static void *scribble(void *seed)
 		uint64_t next = next_random(&random);
 
 		__atomic_store_n(&area[0], next % 3 ? edges[next % NUMBER_OF(edges)] : next, __ATOMIC_RELAXED);
-		/* The records, too: nobody reads them but clients. */
+		/* Into the records too: only clients read them. */
 		__atomic_store_n(&area[next % KIT_WORDS], next, __ATOMIC_RELAXED);
 	}
 	return NULL;
@@ -55,7 +55,7 @@ int main(int argc, char **argv)
 		if (neighbour[i])
 			wrong("word %d of another area: %#lx", i, neighbour[i]);
 	close(other);
-	/* With the noise gone, the same object counts correctly. */
+	/* Afterwards the same instance counts correctly. */
 	expect("ENABLE", outcome(ioctl(fd, KCOV_ENABLE, KCOV_TRACE_PC)), 0);
 	__atomic_store_n(&area[0], 0, __ATOMIC_RELEASE);
 	syscall(SYS_getppid);

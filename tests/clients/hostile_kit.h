@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * What the hostile clients share.  Each judges its own outcomes: it names what
- * is wrong on standard error and exits with 1 at its end.  Statuses: 0 all as
- * expected, 1 something wrong, 9 its own set-up failed, 77 not to be had here.
+ * Shared code of the hostile clients. Each checks its own outcomes, names wrong results on standard error,
+ * and exits with 1 if there were any. Statuses: 0 all as expected, 1 something wrong, 9 its own set-up
+ * failed, 77 not supported on this machine.
  */
 #ifndef HOSTILE_KIT_H
 #define HOSTILE_KIT_H
@@ -24,7 +24,7 @@ __attribute__((format(printf, 1, 2))) static inline void wrong(const char *forma
 {
 	va_list list;
 
-	/* The first ones tell; a million would hide them. */
+	/* The first messages are enough; a million would hide them. */
 	if (__atomic_fetch_add(&kit_wrongs, 1, __ATOMIC_RELAXED) >= 20)
 		return;
 	va_start(list, format);
@@ -53,7 +53,7 @@ static inline void expect(const char *what, int got, int wanted)
 
 #define NUMBER_OF(array) (sizeof(array) / sizeof((array)[0]))
 
-/* `got` is 0 or an errno that some order of events could give. */
+/* `got` must be 0 or an errno that some order of events can give. */
 #define expect_one_of(what, got, ...)                                                              \
 	do {                                                                                       \
 		const int kit_set[] = { __VA_ARGS__ };                                             \
@@ -85,7 +85,7 @@ static inline uint64_t load(uint64_t *word)
 	return __atomic_load_n(word, __ATOMIC_ACQUIRE);
 }
 
-/* A whole, correct life of an object: after whatever was done, the device works. */
+/* A complete, correct life of an instance: the device works, whatever happened before. */
 static inline void cycle(const char *when)
 {
 	uint64_t *area = MAP_FAILED;

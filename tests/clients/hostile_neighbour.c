@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * hostile_neighbour CONTROL - the quiet tenant beside a hostile one: whole
- * lives of objects, in which everything is right, until the test says go.
+ * hostile_neighbour CONTROL - the quiet tenant beside a hostile one: whole lives of instances, in which
+ * everything must be right, until the test sets go.
  *   facts: 0 lives
  */
 #include "hostile_kit.h"

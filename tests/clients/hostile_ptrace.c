@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * hostile_ptrace step      - traces a child over lives of objects, stopping it
- *                            at each entry and exit of a system call
- * hostile_ptrace interrupt - the same, interrupting it at any time
- * hostile_ptrace stop      - stops a child with SIGSTOP at any time, or lets it
- *                            stop itself, and continues it
+ * hostile_ptrace step      - traces a child through lives of instances and stops it at each entry into
+ *                            and exit from a system call
+ * hostile_ptrace interrupt - the same, but interrupts it at any time
+ * hostile_ptrace stop      - stops a child with SIGSTOP at any time, or lets it stop itself, and continues
+ * it
  *
- * The child finds everything right.
+ * The child must find everything right.
  */
 #include "hostile_kit.h"
 #include <sys/ptrace.h>
@@ -56,7 +56,7 @@ static unsigned long trace(int interrupt)
 		need(waitpid(pid, &status, 0) == pid, "waitpid");
 		if (ended(status))
 			return stops;
-		/* SIGCONT and SIGSTOP of the start are swallowed. */
+		/* The SIGSTOP of the start, and SIGCONT, are suppressed. */
 		ptrace(interrupt ? PTRACE_CONT : PTRACE_SYSCALL, pid, 0, 0);
 	}
 }
@@ -71,7 +71,7 @@ static unsigned long stop(void)
 		usleep(300);
 		kill(pid, SIGSTOP);
 		usleep(100);
-		/* Also continues one that stopped itself, at whatever point that was. */
+		/* Also continues a child that stopped itself, at any point. */
 		kill(pid, SIGCONT);
 		if (waitpid(pid, &status, WNOHANG) == pid && ended(status))
 			return stops;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * hostile_signals restart|interrupt MILLISECONDS - lives of objects under a
- * storm of signals, whose handler restarts calls or does not.  Only without
- * SA_RESTART may a call give EINTR, and it has taken no effect then.
+ * hostile_signals restart|interrupt MILLISECONDS - lives of instances under a storm of signals, whose
+ * handler restarts calls or does not. Only without SA_RESTART may a call give EINTR, and it must not have
+ * taken effect then.
  */
 #include "hostile_kit.h"
 #include <pthread.h>
@@ -26,7 +26,7 @@ static void *storm(void *target)
 	return NULL;
 }
 
-/* The call, done again as often as it was interrupted. */
+/* Makes the call, and repeats it while it is interrupted. */
 static long persist(long number, long a, long b, long c, long d, long e, long f)
 {
 	for (;;) {
@@ -45,7 +45,7 @@ static void life(void)
 	int fd = persist(SYS_openat, AT_FDCWD, (long)KCOV_DEVICE, O_RDWR | O_CLOEXEC, 0, 0, 0);
 
 	expect("open", outcome(fd), 0);
-	/* A replay of a call that took effect would say EBUSY. */
+	/* The repetition of a call that took effect would give EBUSY. */
 	expect("INIT_TRACE", outcome(persist(SYS_ioctl, fd, KCOV_INIT_TRACE, KIT_WORDS, 0, 0, 0)), 0);
 	long area = persist(SYS_mmap, 0, KIT_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	expect("mmap", outcome(area), 0);

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * hostile_stuck WHAT - calls of the device whose path or structure cannot be
- * read: on a page that userfaultfd never resolves (path, remote, how), on a page
- * of a file whose FUSE server never answers a read (fuse-path, fuse-remote,
- * fuse-how), or below a FUSE mount whose server answers nothing (fuse).
- * Such a call gets EIO at the deadline; calls of others wait no longer than
- * that, and the device works afterwards.
+ * hostile_stuck WHAT - calls of the device whose path or structure cannot be read: on a page that
+ * userfaultfd never resolves (path, remote, how), on a page of a file whose FUSE server never answers a
+ * read (fuse-path, fuse-remote, fuse-how), or below a FUSE mount whose server answers nothing (fuse). Such
+ * a call gets EIO at the deadline. Calls of other threads wait no longer than that, and the device works
+ * afterwards.
  */
 #include "hostile_kit.h"
 #include <linux/fuse.h>
@@ -38,7 +37,7 @@ static void *unresolved_page(void)
 	return mapped;
 }
 
-/* The file that has a page of its own, in a file system that shows nothing else. */
+/* The node of the only file in this file system. */
 enum { FILE_NODE = 2 };
 
 static void answer_fuse(uint64_t unique, const void *body, size_t length)
@@ -61,7 +60,7 @@ static struct fuse_attr attributes(uint64_t node)
 				   .blksize = 4096 };
 }
 
-/* What it takes to map a file; a read is never answered. */
+/* Answers what is needed to map a file, but never a read. */
 static void serve_file(const struct fuse_in_header *in)
 {
 	if (in->opcode == FUSE_LOOKUP) {
@@ -81,7 +80,7 @@ static void serve_file(const struct fuse_in_header *in)
 	}
 }
 
-/* Says INIT's answer, and nothing to anything else but what a file needs. */
+/* Answers INIT and the requests for the file, and nothing else. */
 static void *serve_fuse(void *unused)
 {
 	static char request[1 << 17];
@@ -128,7 +127,7 @@ static void *unanswered_page(void)
 	need(fd >= 0, "open of a file of the own file system");
 	mapped = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, fd, 0);
 	need(mapped != MAP_FAILED, "mmap of it");
-	/* Not at the end: its server would be gone by then. */
+	/* Now and not at exit, when its server would be gone. */
 	need(!close(fd), "close of it");
 	return mapped;
 }
@@ -177,7 +176,7 @@ static void get_stuck(int times)
 		while (!done && milliseconds() - start < PATIENCE)
 			usleep(1000);
 		if (!done) {
-			wrong("the call waits for ever");
+			wrong("the call never returned");
 			return;
 		}
 		pthread_join(thread, NULL);
@@ -202,6 +201,6 @@ int main(int argc, char **argv)
 	get_stuck(2);
 	if (!verdict())
 		cycle("afterwards");
-	/* Threads that are stuck cannot be joined; the end of this process closes what holds them. */
+	/* Stuck threads cannot be joined; the end of this process closes the descriptors that hold them. */
 	_exit(verdict());
 }

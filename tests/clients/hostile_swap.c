@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * hostile_swap TRIES - a descriptor that another thread exchanges during every
- * call between two objects and a plain file.  Every result is one that some
- * order gives, a call acts on one object alone, and nothing is ever recorded
- * into a file or an object that was not enabled.
+ * hostile_swap TRIES - another thread exchanges a descriptor between two instances and a plain file during
+ * every call. Every result must be possible for some order of events, each call acts on one instance only,
+ * and nothing is recorded into a file or into an instance that was not enabled.
  */
 #include "hostile_kit.h"
 #include <pthread.h>
@@ -40,7 +39,7 @@ static int other_calls(uint64_t *random)
 			wrong("mmap: %m");
 		else
 			munmap(mapped, KIT_BYTES);
-		/* One page more is EINVAL of an object; of a file it is not. */
+		/* One page more is EINVAL for an instance, but not for a file. */
 		mapped = mmap(NULL, 2 * KIT_BYTES, PROT_READ, MAP_SHARED, slot, 0);
 		expect_one_of("longer mmap", mapped == MAP_FAILED ? errno : 0, 0, EINVAL);
 		if (mapped != MAP_FAILED)
@@ -107,7 +106,7 @@ int main(int argc, char **argv)
 		if (foreign[i] || plain[i])
 			wrong("word %d of what was never enabled: %#lx %#lx", i, foreign[i], plain[i]);
 	close(never);
-	printf("%lu of %lu found an object\n", hits, tries);
+	printf("%lu of %lu found an instance\n", hits, tries);
 	cycle("after the exchanges");
 	return verdict();
 }

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * hostile_tasks ROUNDS - children that enable objects in several threads, and
- * then race: execs of several threads at once, exits of a thread and of the
- * whole, vforks, clones, and a SIGKILL at any time.  Whatever becomes of them,
- * nothing of them stays, and the device works for the next.
+ * hostile_tasks ROUNDS - children that enable instances in several threads and then race: execs of several
+ * threads at once, exits of a thread and of the process, vforks, clones, and a SIGKILL at any time.
+ * Nothing of them may be left, and the device works for the next child.
  */
 #include "hostile_kit.h"
 #include <pthread.h>
@@ -113,7 +112,7 @@ int main(int argc, char **argv)
 		int status = wait_for(pid);
 		if (status != 0 && status != 128 + SIGKILL)
 			wrong("round %lu ended with %d", round, status);
-		/* Orphans of the round: vfork's and clone's. */
+		/* Orphans of vfork and clone. */
 		kill(-pid, SIGKILL);
 		if (round % 8 == 0)
 			cycle("between the races");

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * hostile_uring - opens by io_uring, which no filter sees: the device's path
- * leads to the placeholder, a re-open of an object leads to the same object.
+ * hostile_uring - opens through io_uring, which no filter sees: the device's path leads to the
+ * placeholder, and a re-open of an instance gives the same instance.
  */
 #include "ring.h"
 
@@ -25,7 +25,7 @@ int main(void)
 			wrong("re-open: %s", strerrorname_np(-again));
 		expect("INIT_TRACE of a re-open", outcome(ioctl(again, KCOV_INIT_TRACE, KIT_WORDS)), EBUSY);
 		expect("ENABLE of a re-open", outcome(ioctl(again, KCOV_ENABLE, KCOV_TRACE_PC)), 0);
-		/* Any order of the two ends. */
+		/* The two are closed in either order. */
 		close(i % 2 ? object : again);
 		syscall(SYS_getppid);
 		if (load(&area[0]) == 0)

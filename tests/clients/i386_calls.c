@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * i386_calls - the device by the calls of the 32-bit table: every way to open
- * and map it, the same requests as in the 64-bit one, and calls that are
- * recorded.
+ * i386_calls - uses the device through the 32-bit table of system calls: every way to open and map it, the
+ * same requests as in the 64-bit table, and calls that are recorded.
  */
 #include "hostile_kit.h"
 #include <linux/openat2.h>
@@ -16,7 +15,7 @@ int main(void)
 /* Numbers of `arch/x86/entry/syscalls/syscall_32.tbl`. */
 enum { OPEN = 5, CREAT = 8, IOCTL = 54, GETPPID = 64, OLD_MMAP = 90, MMAP2 = 192, OPENAT = 295, OPENAT2 = 437 };
 
-/* What the calls point to lies where 32 bits reach. */
+/* The calls' data must have 32-bit addresses. */
 struct low {
 	char path[64];
 	struct open_how how;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-/* The KCOV ABI, written out so that no kernel header is needed. */
+/* The KCOV ABI, spelled out so that no kernel header is needed. */
 #ifndef KCOV_CLIENT_H
 #define KCOV_CLIENT_H
 #include <errno.h>
@@ -29,7 +29,7 @@ struct kcov_remote_arg {
 	uint64_t handles[4];
 };
 
-/* Ends the client with a message: exit status 9 is a failure of its own set-up. */
+/* Ends the client with a message. Exit status 9 means that its own set-up failed. */
 static inline void need(int holds, const char *what)
 {
 	if (!holds) {
@@ -38,7 +38,7 @@ static inline void need(int holds, const char *what)
 	}
 }
 
-/* An open and initialised device of `words` words with its area mapped. */
+/* Opens and initialises a device with an area of `words` words, and maps the area. */
 static inline int kcov_ready(size_t words, uint64_t **area)
 {
 	int fd = open(KCOV_DEVICE, O_RDWR | O_CLOEXEC);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * kcov_example - the smallest use of a KCOV device: which code does one
- * system call reach?  Prints the number of covered points, then one PC a line.
+ * kcov_example - the smallest use of a KCOV device: which code does one system call reach? Prints the
+ * number of covered points, then one PC a line.
  *
  *   kcov_example [DEVICE]        (default /sys/kernel/debug/kcov)
  */
@@ -39,15 +39,15 @@ int main(int argc, char **argv)
 	if (area == MAP_FAILED)
 		fail("mmap");
 
-	/* From here on, the calls of this thread are covered. */
+	/* From here on the calls of this thread are covered. */
 	if (ioctl(fd, KCOV_ENABLE, KCOV_TRACE_PC))
 		fail("KCOV_ENABLE");
-	/* Word 0 counts the records; what ENABLE itself reached is not wanted. */
+	/* Word 0 counts the records. The reset drops what ENABLE itself reached. */
 	__atomic_store_n(&area[0], 0, __ATOMIC_RELAXED);
 
 	ssize_t got = read(-1, NULL, 0);
 
-	/* Read before any other call adds to it. */
+	/* Read before another call adds to it. */
 	uint64_t count = __atomic_load_n(&area[0], __ATOMIC_RELAXED);
 	if (ioctl(fd, KCOV_DISABLE, 0))
 		fail("KCOV_DISABLE");

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * life_cycle N - N times the whole life of a KCOV object, in each of which the
- * area is fresh and one call is recorded.
+ * life_cycle N - goes N times through the whole life of a KCOV instance. Each time the area is fresh and
+ * one call is recorded.
  */
 #include "kcov_client.h"
 

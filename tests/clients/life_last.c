@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * life_last HOW CONTROL - a process opens an object and is gone; HOW says what
- * keeps the object.  ready 1: that alone keeps it; when the test says go 1, it
- * ends, and ready 2 says so; go 2 ends the client.
+ * life_last HOW CONTROL - a process opens an instance and is gone; HOW selects what keeps the instance.
+ * ready 1: only that keeps it. When the test sets go 1 it ends, followed by ready 2. go 2 ends the client.
  */
 #include "hostile_kit.h"
 #include "control.h"
@@ -47,7 +46,7 @@ static int receive_descriptor(void)
 	return fd;
 }
 
-/* What is kept is the same object, and it works. */
+/* The instance that was kept is the same one, and it works. */
 static void use(int fd)
 {
 	expect("INIT_TRACE, again", outcome(ioctl(fd, KCOV_INIT_TRACE, KIT_WORDS)), EBUSY);
@@ -55,14 +54,14 @@ static void use(int fd)
 	expect("DISABLE of what was kept", outcome(ioctl(fd, KCOV_DISABLE, 0)), 0);
 }
 
-/* Keeps until the test says go. */
+/* Keeps it until the test sets go. */
 static void keep(void)
 {
 	control_set(page, CONTROL_READY, 1);
 	control_wait(page, 1);
 }
 
-/* Ends without a further call of the device: exit, or death. */
+/* Ends without a further call of the device: by exit or by a signal. */
 static void end_of_keeper(void)
 {
 	if (is("killed"))
@@ -105,7 +104,7 @@ static void keeper(int fd, uint64_t *area)
 
 static pid_t keeping;
 
-/* The opener: makes the object, leaves it to a child or a socket, and is gone. */
+/* The opener creates the instance, leaves it to a child or a socket, and ends. */
 static void opener(void)
 {
 	uint64_t *area;
@@ -115,7 +114,7 @@ static void opener(void)
 		send_descriptor(fd);
 		_exit(0);
 	}
-	/* The keeper is the grandchild, a child of the client by PR_SET_CHILD_SUBREAPER. */
+	/* The keeper is the grandchild; PR_SET_CHILD_SUBREAPER makes it a child of the client. */
 	if (fork() == 0) {
 		while (getppid() == keeping)
 			usleep(1000);
@@ -150,12 +149,12 @@ int main(int argc, char **argv)
 		keep();
 		close(fd);
 	} else if (is("flight")) {
-		/* In the socket's queue: the sender is gone, nobody has received it. */
+		/* In the socket's queue: the sender is gone and the message has not been received. */
 		close(sockets[0]);
 		keep();
 		close(receive_descriptor());
 	} else if (is("queue")) {
-		/* Never received: it goes with the socket. */
+		/* Never received: it ends with the socket. */
 		close(sockets[0]);
 		keep();
 		close(sockets[1]);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * live_counts CONTROL CALLS - collects over CALLS calls of getppid in an area
- * of 512 words, says that it has, and goes on when it is told to.
+ * live_counts CONTROL CALLS - collects CALLS calls of getppid in an area of 512 words, sets ready, and
+ * goes on when the test sets go.
  *
- * Without a libc's start-up but that of a static program: traced as
- * "kcov,getppid" it makes 2 opens, 3 requests and 2 mappings of files.
+ * It is a static program, so that nothing is added by a dynamic loader: traced as "kcov,getppid" it makes
+ * 2 opens, 3 requests and 2 mappings of files.
  */
 #include "control.h"
 #include "kcov_client.h"

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * ns_cycle here       - a life of an object, opened here
- * ns_cycle fd N       - the same with the descriptor N that it inherited
- * ns_cycle nest N     - N levels down, each in new PID, user, mount, network,
- *                       cgroup, UTS and IPC namespaces, a life at each level
- * ns_cycle chroot DIR - in DIR, where no device is: none to open, but what was
- *                       opened before works, and so does what is brought there
+ * ns_cycle here       - a life of an instance that is opened here
+ * ns_cycle fd N       - the same with the inherited descriptor N
+ * ns_cycle nest N     - N levels down, each in new PID, user, mount, network, cgroup, UTS and IPC
+ * namespaces,
+ *                       a life at each level
+ * ns_cycle chroot DIR - in DIR, which has no device: an open fails, but an instance that was opened before
+ *                       works, and so does a device reached through a descriptor
  */
 #include "hostile_kit.h"
 #include <sched.h>
@@ -51,7 +52,7 @@ static void nest(int depth)
 	write_file("/proc/self/setgroups", "deny");
 	write_file("/proc/self/uid_map", "0 0 1");
 	write_file("/proc/self/gid_map", "0 0 1");
-	/* This process stays in the outer PID namespace; its child is the first of the inner one. */
+	/* This process stays in the outer PID namespace; its child is the first process of the inner one. */
 	cycle("after unshare");
 	pid_t pid = fork();
 	need(pid >= 0, "fork");
@@ -76,7 +77,7 @@ static void change_root(const char *directory)
 	need(!chroot(directory) && !chdir("/"), "chroot");
 	expect("open where no device is", outcome(open(KCOV_DEVICE, O_RDWR)), ENOENT);
 	use_inherited(before);
-	/* A descriptor from outside leads out. */
+	/* A descriptor from outside leads to the old root. */
 	int fd = openat(place, &KCOV_DEVICE[1], O_RDWR);
 	expect("openat from a descriptor of the old root", outcome(fd), 0);
 	use_inherited(fd);

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * odd_tasks THREADS - tasks of unusual kinds own objects: the last thread of a
- * process whose leader has exited, a child that shares the memory, one of
- * vfork, one with descriptors of its own, THREADS threads at once; and what a
- * task owns when the descriptor is gone.
+ * odd_tasks THREADS - unusual tasks own instances: the last thread of a process whose leader has exited, a
+ * child that shares the memory, a vfork child, a thread with its own descriptor table, THREADS threads at
+ * once; and a task owns an instance whose descriptor is closed.
  */
 #include "hostile_kit.h"
 #include <pthread.h>
@@ -21,7 +20,7 @@ static void *outlive_the_leader(void *unused)
 	int fd = open("debug/kcov", O_RDWR);
 	expect("open by a relative path", outcome(fd), 0);
 	expect("INIT_TRACE", outcome(ioctl(fd, KCOV_INIT_TRACE, KIT_WORDS)), 0);
-	expect("ENABLE of what its process had", outcome(ioctl(shared, KCOV_ENABLE, KCOV_TRACE_PC)), 0);
+	expect("ENABLE of the instance of its process", outcome(ioctl(shared, KCOV_ENABLE, KCOV_TRACE_PC)), 0);
 	syscall(SYS_exit_group, verdict());
 	return unused;
 }
@@ -45,7 +44,7 @@ static int enable_shared(void *unused)
 	return outcome(ioctl(shared, KCOV_ENABLE, KCOV_TRACE_PC));
 }
 
-/* Each exits without DISABLE, and leaves the object free. */
+/* Each exits without DISABLE, and leaves the instance free. */
 static void children(void)
 {
 	static char stack[65536];
@@ -61,7 +60,7 @@ static void children(void)
 	}
 }
 
-/* The same number is another object to a thread with descriptors of its own. */
+/* In a thread with its own descriptor table the same number is another instance. */
 static void *with_own_descriptors(void *unused)
 {
 	uint64_t *area;
@@ -106,10 +105,10 @@ static void many(unsigned number)
 	for (unsigned i = 0; i < number; i++)
 		pthread_join(threads[i], NULL);
 	if (refused)
-		wrong("%u of %u threads own nothing", refused, number);
+		wrong("%u of %u threads own no instance", refused, number);
 }
 
-/* Another object under the number changes nothing of what the thread owns. */
+/* Another instance under the same number does not change what the thread owns. */
 static void another_under_the_number(uint64_t *area)
 {
 	uint64_t *unused;

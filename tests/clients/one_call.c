@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * one_call CONTROL CALLS [KIND] - makes a traced call each time the test raises go (1, 2, ...):
- *   getppid, and from the second on, if there is a KIND, the call of the handler `retry` with that number
- *   ready: calls made;  facts: 0 errno of the last one, 1 its milliseconds
+ * one_call CONTROL CALLS [KIND] - makes a traced call each time the test raises go (1, 2, ...): getppid,
+ * and, from the second on, the call KIND of the handler `retry` if given
+ *   ready: calls made
+ *   facts: 0 errno of the last call, 1 its milliseconds
  */
 #include "control.h"
 #include "kcov_client.h"

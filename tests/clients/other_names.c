@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * other_names DIRECTORY - the device and its objects by every other name: links
- * in procfs, /dev/fd, paths with dots, symbolic links made in DIRECTORY.  A
- * name of the device or of an object opens a new object; a descriptor of a path
- * alone is none.  Nobody takes the name of the device away.
+ * other_names DIRECTORY - the device and its instances under every other name: links in procfs, /dev/fd,
+ * paths with dots, symbolic links made in DIRECTORY. An open of any such name gives a new instance; an
+ * O_PATH descriptor is not an instance. The device's name cannot be removed or replaced.
  */
 #include "hostile_kit.h"
 #include <sched.h>
@@ -21,7 +20,7 @@ __attribute__((format(printf, 1, 2))) static const char *name(const char *format
 	return text;
 }
 
-/* What is opened by `path` was never initialised. */
+/* An open of `path` gives an instance that was never initialised. */
 static void is_new(const char *path)
 {
 	int fd = open(path, O_RDWR | O_CLOEXEC);
@@ -35,7 +34,7 @@ static void is_new(const char *path)
 	close(fd);
 }
 
-/* Names of what `fd` refers to. */
+/* Names of the file that `fd` refers to. */
 static void names_of(int fd)
 {
 	is_new(name("/proc/self/fd/%d", fd));
@@ -94,7 +93,7 @@ static void paths_alone(int object)
 	names_of(same);
 }
 
-/* As root, whom no permission keeps from it: debugfs has no such operations. */
+/* Even as root, who has every permission: debugfs does not support these operations. */
 static void keeps_its_name(void)
 {
 	struct stat facts;
@@ -109,7 +108,7 @@ static void keeps_its_name(void)
 		wrong("mode %#o, size %ld, links %lu", facts.st_mode, (long)facts.st_size, facts.st_nlink);
 }
 
-/* Whoever may not open the device may not open an object anew either; what was opened is his to use. */
+/* A user who may not open the device may not re-open an instance either, but may use an open one. */
 static void of_another_user(int object)
 {
 	pid_t pid = fork();
@@ -124,7 +123,7 @@ static void of_another_user(int object)
 	expect("another user", wait_for(pid), 0);
 }
 
-/* A mount for reading only, into which the device's directory is bound. */
+/* A read-only bind mount of the device's directory. */
 static void read_only(const char *directory)
 {
 	pid_t pid = fork();

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * pattern_children N - the parent opens, initialises and maps; children only
- * enable: one after the other on one object, then all at once on one each, each
- * run N times.  A fact a line.
+ * pattern_children N - the parent opens, initialises and maps; children only enable: one after the other
+ * on one instance, then all at once on one each, each run N times. Prints one fact a line.
  */
 #include "kcov_client.h"
 #include <sys/wait.h>
@@ -18,7 +17,7 @@ static struct device devices[CHILDREN];
 /* Shared: the child that looks at the parent's area is done. */
 static volatile int *looked;
 
-/* Whether a call of this process is recorded into the parent's mapping. */
+/* Returns whether a call of this process is recorded in the parent's mapping. */
 static int covered(const struct device *device)
 {
 	device->area[0] = 0;
@@ -58,7 +57,7 @@ static int is_not_enabled(const struct device *device)
 	__atomic_store_n(looked, 1, __ATOMIC_RELEASE);
 	if (recorded)
 		return 1;
-	/* The parent has it, and a child cannot disable for it. */
+	/* The parent owns it, and a child cannot disable it. */
 	if (!ioctl(device->fd, KCOV_ENABLE, KCOV_TRACE_PC) || errno != EINVAL)
 		return 1;
 	return !ioctl(device->fd, KCOV_DISABLE, 0) || errno != EINVAL;
@@ -108,7 +107,7 @@ int main(int argc, char **argv)
 	need(!ioctl(devices[0].fd, KCOV_ENABLE, KCOV_TRACE_PC), "ENABLE");
 	pid_t child = start(is_not_enabled, &devices[0]);
 
-	/* No call meanwhile, which would be recorded. */
+	/* No call in between, as it would be recorded. */
 	while (!__atomic_load_n(looked, __ATOMIC_ACQUIRE))
 		;
 	printf("child-is-not-enabled %d\n", holds(child));

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * pattern_descriptors - two descriptors in one thread, one by each of its names
- * (dup, a re-open, one sent over a socket), and the documentation's ways of
- * comparing and of remote coverage.  A fact a line.
+ * pattern_descriptors - two descriptors in one thread, several names of one instance (dup, re-open, passed
+ * over a socket), and comparisons and remote coverage as the documentation uses them. Prints one fact a
+ * line.
  */
 #define _GNU_SOURCE
 #include "kcov_client.h"
@@ -85,7 +85,7 @@ static void one_by_many_names(void)
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", sent);
 	int fresh = open(path, O_RDWR);
 
-	/* A re-open is an open: an object of its own, not yet initialised. */
+	/* A re-open gives a new instance, not yet initialised. */
 	fact("reopened-is-another", fresh >= 0 && !ioctl(fresh, KCOV_INIT_TRACE, WORDS));
 	close(sent);
 	fact("goes-on-when-closed", recorded(area) > 0);
@@ -128,7 +128,7 @@ static void remote(void)
 	close(fd);
 }
 
-/* One thread is enabled for good by the second group of facts: each group is a process. */
+/* Each group is a process, as the second leaves a thread enabled for good. */
 static void group(void (*body)(void))
 {
 	int status;

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * pattern_threads N - one descriptor over threads: N times, eight threads ask
- * for it at once and exactly one gets it; the next round comes as soon as they
- * were joined, whether the one disabled or left.  Then a descriptor that each
- * of two threads hands to the other.
+ * pattern_threads N - one descriptor and several threads: N times, eight threads enable it at once and
+ * exactly one succeeds. The next round starts as soon as they were joined, whether the winner disabled it
+ * or exited. Then two threads hand one descriptor to each other in turns.
  */
 #include "kcov_client.h"
 #include <pthread.h>
@@ -15,14 +14,14 @@ static volatile uint64_t *area;
 static pthread_barrier_t barrier;
 static int disables;
 
-/* Result: 1 for who got it and was recorded, 0 for who was refused as the kernel does. */
+/* Result: 1 if it succeeded and was recorded, 0 if it was refused as by the kernel. */
 static void *ask(void *result)
 {
 	pthread_barrier_wait(&barrier);
 	int got = !ioctl(fd, KCOV_ENABLE, KCOV_TRACE_PC);
 	int refusal = errno;
 
-	/* Everyone has asked; nobody has left. */
+	/* All have tried, and none has exited. */
 	pthread_barrier_wait(&barrier);
 	if (!got) {
 		need(refusal == EINVAL, "refusal");
@@ -54,7 +53,7 @@ static int winners(void)
 
 static pthread_barrier_t hand;
 
-/* The first takes it in even turns, the second in odd ones. */
+/* The first takes even turns, the second odd turns. */
 static void *take_turns(void *which)
 {
 	for (int turn = 0; turn < HANDS; turn++) {

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * queue KIND... - makes the calls of the handler `retry` with these numbers, each
- * in a thread of its own and the next one when the last is on its way.  Prints in
- * their order what each returns, or minus its errno, and how many milliseconds
- * it took.
+ * queue KIND... - makes the calls of the handler `retry` with these numbers, each in its own thread,
+ * started when the one before is on its way. Prints in this order the result or -errno of each, and its
+ * duration in milliseconds.
  */
 #define _GNU_SOURCE
 #include "kcov_client.h"

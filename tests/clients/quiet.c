@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * quiet CONTROL - a traced call every millisecond while go is odd; from odd to
- * even ends a round.  Go all ones ends the client.
- *   ready: 1 + rounds;  facts of the last round: 0 calls, 1 their median, 2 their
- *          99th percentile, microseconds
+ * quiet CONTROL - makes a traced call every millisecond while go is odd. A round ends when go becomes
+ * even. Go with all bits set ends the client.
+ *   ready: 1 + rounds
+ *   facts of the last round: 0 calls, 1 their median, 2 their 99th percentile, in microseconds
  */
 #include "control.h"
 #include "kcov_client.h"

@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * refused_maps TRIES - maps of the device with random lengths, offsets,
- * addresses, protections and flags, each beside the same map of a plain file
- * that was opened alike: the device has its say only where the kernel would map
- * a file.  Left out is what depends on the memory of the process: its limits,
- * and MAP_FIXED_NOREPLACE where something is mapped.
+ * refused_maps TRIES - maps the device with random lengths, offsets, addresses, protections and flags, and
+ * a plain file that was opened alike with the same arguments: the device's own checks only apply where the
+ * kernel would map a file. Left out is what depends on the memory of the process: its limits, and
+ * MAP_FIXED_NOREPLACE where something is mapped.
  */
 #include "hostile_kit.h"
 
 enum { AREA_WORDS = 1024, AREA_BYTES = AREA_WORDS * 8, ROOM = 1 << 20 };
 
-/* By access mode, and last an object that was never initialised. */
+/* By access mode; the last one is an instance that was never initialised. */
 static int devices[4], files[4];
 static char *room;
 static uint64_t seed = 88172645463325252ull;
@@ -59,7 +58,7 @@ static struct map random_map(void)
 				    MAP_SYNC, MAP_HUGETLB, 4, 5, 8);
 	if (map.flags & MAP_FIXED) {
 		map.address = ONE_OF((uintptr_t)room, (uintptr_t)room + 8, 1ull << 47, 1ull << 63, ~0ull - 4095);
-		/* Nothing else may be replaced. */
+		/* It must not replace other mappings. */
 		if (map.length < 1ull << 47 && map.length > ROOM)
 			map.length = ROOM;
 	}
@@ -84,7 +83,7 @@ static void keep_room(void)
 	room = kept;
 }
 
-/* `kcov_mmap`. */
+/* The checks of `kcov_mmap`. */
 static int rule(const struct map *map)
 {
 	return map->which == 3 || map->offset || ((map->length + 4095) & ~4095ull) != AREA_BYTES ? EINVAL : 0;

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * refused_opens TRIES - opens of the device with random flags, modes and
- * resolve bits, each beside the same open of a plain file of the same mode:
- * what the kernel checks before it asks a file, it checks of every file alike.
- * Left out is O_DIRECT, which the device refuses and a tmpfs does not.
+ * refused_opens TRIES - opens the device with random flags, modes and resolve bits, and a plain file of
+ * the same mode with the same arguments: the checks that the kernel makes before it asks a file are the
+ * same for every file. Left out is O_DIRECT, which the device refuses and a tmpfs does not.
  */
 #include "hostile_kit.h"
 #include <linux/openat2.h>
@@ -13,7 +12,7 @@
 #define PLAIN_DIRECTORY "/mnt"
 #define DEVICE_DIRECTORY "/sys/kernel/debug"
 
-/* An open, but for the path. */
+/* An open, without its path. */
 struct how {
 	int call;
 	uint64_t flags;
@@ -49,7 +48,7 @@ static struct how random_how(void)
 	how.how = (struct open_how){ .flags = how.flags, .mode = how.mode };
 	how.how.flags |= one_in(16) ? random_bit(64) & ~(uint64_t)O_DIRECT : 0;
 	how.how.mode |= one_in(16) ? random_bit(64) : 0;
-	/* Without RESOLVE_CACHED: whose names are in the cache is nobody's choice. */
+	/* Without RESOLVE_CACHED, as the contents of the name cache are not predictable. */
 	how.how.resolve = one_in(4) ? next_random(&seed) % 32 : 0;
 	how.how.resolve |= one_in(16) ? random_bit(64) & ~(uint64_t)RESOLVE_CACHED : 0;
 	if (one_in(8))
@@ -71,7 +70,8 @@ static long open_by(struct how *how, int directory, const char *path)
 	return syscall(SYS_openat2, directory, path, &how->how, how->size);
 }
 
-/* As F_GETFL tells them. The device's never have O_NOFOLLOW: they are of a re-open by a link. */
+/* As F_GETFL reports them. Descriptors of the device never have O_NOFOLLOW: the broker re-opens through a
+ * link. */
 static int status_flags(int fd)
 {
 	int flags = fcntl(fd, F_GETFL);
@@ -82,7 +82,7 @@ static int status_flags(int fd)
 static void compare(struct how *how, int plain, int plain_errno, int device, int device_errno)
 {
 	if (plain_errno != device_errno)
-		wrong("call %d, flags %#lx, mode %#o, how %#llx %#llo %#llx of %zu bytes: %s, a file says %s", how->call,
+		wrong("call %d, flags %#lx, mode %#o, how %#llx %#llo %#llx of %zu bytes: %s, a file gives %s", how->call,
 		      how->flags, how->mode, how->how.flags, how->how.mode, how->how.resolve, how->size,
 		      strerrorname_np(device_errno), strerrorname_np(plain_errno));
 	if (plain < 0 || device < 0)
@@ -107,7 +107,8 @@ static void try(int plain_directory, int device_directory)
 	close(device);
 }
 
-/* The kernel reads a path and a structure wherever the machine lets it: also where the mapping is for writing alone. */
+/* The kernel reads a path or structure from any readable memory. A mapping with only PROT_WRITE is
+ * readable too. */
 static void of_any_memory(void)
 {
 	static const struct { const char *name; int protection, wanted; } cases[] = {

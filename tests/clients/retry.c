@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * Makes the calls of the handler `retry` whose numbers are the arguments. Prints
- * what each returns, or minus its errno, and how often it was attempted.
+ * Makes the calls of the handler `retry` whose numbers are the arguments. Prints the result or -errno of
+ * each, and how often it was attempted.
  */
 #define _GNU_SOURCE
 #include <errno.h>

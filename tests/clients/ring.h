@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-/* Opens by io_uring, which no filter sees. */
+/* Opens through io_uring, which no filter sees. */
 #ifndef RING_H
 #define RING_H
 #include "hostile_kit.h"
@@ -29,7 +29,7 @@ static inline uint32_t *word(uint32_t offset)
 	return (uint32_t *)(ring + offset);
 }
 
-/* Descriptor, or minus the errno. */
+/* Returns the descriptor or -errno. */
 static inline int open_by_ring(const char *path, int flags)
 {
 	uint32_t tail = *word(parameters.sq_off.tail), mask = *word(parameters.sq_off.ring_mask);

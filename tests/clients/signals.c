@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * signals CONTROL - makes system calls all the time while two handlers run:
- * SIGALRM of a 1 kHz timer, and SIGUSR1 that the SIGALRM handler sends.
- * Both handlers restart calls, so that no call may fail, and both make a call.
+ * signals CONTROL - makes system calls all the time while two signal handlers run: for SIGALRM of a 1 kHz
+ * timer, and for SIGUSR1, which the SIGALRM handler sends. Both handlers restart calls, so that no call
+ * may fail, and both make a call.
  *   facts: 0 calls made, 1 SIGALRMs, 2 SIGUSR1s, 3 wrong results
  */
 #include "control.h"
@@ -56,7 +56,7 @@ int main(int argc, char **argv)
 	need(!setitimer(ITIMER_REAL, &kilohertz, NULL), "setitimer");
 	control_set(page, CONTROL_READY, 1);
 	while (control_get(page, CONTROL_GO) == 0) {
-		/* A byte through the pipe: a call done twice would leave two. */
+		/* A byte through the pipe: a write that took effect twice would leave one. */
 		if (write(ends[1], &byte, 1) != 1 || read(ends[0], &byte, 1) != 1)
 			control_add(page, WRONGS, 1);
 		if (getppid() <= 0)
@@ -64,7 +64,7 @@ int main(int argc, char **argv)
 		control_add(page, CALLS, 3);
 	}
 	need(!setitimer(ITIMER_REAL, &never, NULL), "setitimer");
-	/* Nothing may be left in the pipe. */
+	/* The pipe must be empty. */
 	need(!fcntl(ends[0], F_SETFL, O_NONBLOCK), "fcntl");
 	if (read(ends[0], &byte, 1) != -1 || errno != EAGAIN)
 		control_add(page, WRONGS, 1);

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * soak_pattern ID SECONDS strict|tolerant - calls whose arguments carry a
- * pattern of this tenant's own, in comparison mode, and in PC mode calls that
- * leave one record each. Every record must be explained by the own calls: an
- * operand with a foreign pattern, a count that nothing explains, a PC outside
- * of the text, is wrong. With `tolerant`, workers are being killed meanwhile: a
- * call may give EIO, and may then have left its records or not.
+ * soak_pattern ID SECONDS strict|tolerant - makes calls whose arguments carry a pattern unique to this
+ * tenant, in comparison mode, and in PC mode calls that leave one record each. The client's own calls must
+ * explain every record: an operand with another tenant's pattern, an unexpected count, or a PC outside the
+ * text is wrong. With `tolerant`, workers are being killed: a call may give EIO, and may or may not have
+ * left its records then.
  * Prints the rounds, and the calls that gave EIO.
  */
 #define _GNU_SOURCE
@@ -20,7 +19,7 @@ enum { CALLS = 20 };
 static uint64_t own, eios;
 static int tolerant;
 
-/* The call, done again as long as it gives EIO and that may be. */
+/* Makes the call, and repeats it while it gives EIO in tolerant mode. */
 static long persist(long number, long a, long b, long c, long d, long e)
 {
 	for (;;) {
@@ -78,7 +77,7 @@ static void cover(uint64_t *area, uint64_t *usual)
 	__atomic_store_n(&area[0], 0, __ATOMIC_RELAXED);
 	persist(SYS_getppid, 0, 0, 0, 0, 0);
 	count = load(&area[0]);
-	/* A worker that died may have left its record, and so may the next. */
+	/* A worker that died may have left its record, and the next one another. */
 	if (count < 1 || count > 1 + eios - before) {
 		wrong("%lu records of a getppid after %lu EIO", count, eios - before);
 		return;
@@ -97,7 +96,7 @@ static void life(int comparisons, uint64_t round)
 	uint64_t *area;
 
 	need(fd >= 0, "open");
-	/* An INIT_TRACE or ENABLE that took effect and said EIO is EBUSY the second time. */
+	/* An INIT_TRACE or ENABLE that took effect and gave EIO gives EBUSY when repeated. */
 	need(!persist(SYS_ioctl, fd, KCOV_INIT_TRACE, KIT_WORDS, 0, 0) || (tolerant && errno == EBUSY), "INIT");
 	area = (uint64_t *)persist(SYS_mmap, 0, KIT_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd);
 	need(area != MAP_FAILED, "mmap");

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * survivor CONTROL - four threads go through the life of KCOV objects and make
- * traced calls while their workers are being killed, until the test says go.
+ * survivor CONTROL - four threads go through the life of KCOV instances and make traced calls while their
+ * workers are being killed, until the test sets go.
  *
- * A call may give EIO; it took no effect then, so that doing it again gives
- * what it would have given at first.  Everything else is wrong.
- *   facts: 0 rounds, 1 calls that gave EIO, 2 wrong results, 3 most milliseconds of one call,
+ * A call may give EIO, and must not have taken effect then, so that its repetition gives the expected
+ * result. Any other unexpected result is wrong.
+ *   facts: 0 rounds, 1 calls that gave EIO, 2 wrong results, 3 the longest call in milliseconds,
  *          4 descriptors left over
  */
 #include "control.h"
@@ -31,11 +31,11 @@ static uint64_t milliseconds(void)
 static void wrong(const char *what, long got)
 {
 	control_add(page, WRONGS, 1);
-	/* As raw as can be: this call may itself be traced and fail. */
+	/* Writes directly: this call may itself be traced and fail. */
 	dprintf(2, "wrong: %s gave %ld, errno %d\n", what, got, errno);
 }
 
-/* The call, done again as long as it gives EIO. */
+/* Makes the call, and repeats it while it gives EIO. */
 static long persist(long number, long a, long b, long c, long d, long e, long f)
 {
 	for (;;) {
@@ -106,7 +106,7 @@ static void *thread(void *unused)
 	return unused;
 }
 
-/* Descriptors in use: an open that took effect and said EIO leaves one over. */
+/* Counts open descriptors: an open that took effect but gave EIO leaves one. */
 static uint64_t descriptors(void)
 {
 	uint64_t open = 0;

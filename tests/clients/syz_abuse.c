@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * syz_abuse - what test programs do to the executor's own instances: each act in
- * a child that has one enabled and never disables it, then whether both that one
- * and another still work.
+ * syz_abuse - what test programs can do to the executor's own instances. Each act runs in a child that has
+ * one instance enabled and never disables it; afterwards both that instance and another must still work.
  */
 #define _GNU_SOURCE
 #include "syz_cover.h"
@@ -37,7 +36,7 @@ static struct cover *victim(void)
 	return &covers[VICTIM];
 }
 
-/* Each act ends with 0, unless an answer that it needs was another. */
+/* Each act ends with 0, or with another status if an answer that it needs was unexpected. */
 static int nothing(void)
 {
 	return 0;
@@ -45,7 +44,7 @@ static int nothing(void)
 
 static int truncates(void)
 {
-	/* Whatever the answer: no size but its own may come of it. */
+	/* Whatever the result, the size must not change. */
 	(void)!ftruncate(victim()->fd, 0);
 	(void)!ftruncate(victim()->fd, 1ul << 40);
 	one_mmap();
@@ -93,7 +92,7 @@ static int replaces_all(void)
 	for (int fd = EXTRA_FD; fd < COVER_FD + INSTANCES; fd++)
 		if (dup2(STDERR_FILENO, fd) != fd)
 			return 1;
-	/* No device any more. */
+	/* No longer a device. */
 	return !one_mmap() || !cover_enable(victim(), KCOV_TRACE_PC) || errno != ENOTTY;
 }
 
@@ -101,7 +100,7 @@ static int swaps_two(void)
 {
 	if (dup2(covers[VICTIM + 1].fd, victim()->fd) < 0)
 		return 1;
-	/* Another object now, and this thread has one. */
+	/* Another instance now, while this thread has one enabled. */
 	return !cover_enable(victim(), KCOV_TRACE_PC) || errno != EBUSY;
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * KCOV instances as syzkaller's executor sets them up: fixed descriptors, big
- * areas between guard pages, requests that are sign-extended ints.
+ * KCOV instances as syzkaller's executor sets them up: fixed descriptors, large areas between guard pages,
+ * requests that are sign-extended ints.
  */
 #ifndef SYZ_COVER_H
 #define SYZ_COVER_H
@@ -12,19 +12,19 @@ enum {
 	EXTRA_FD = 215,            /* the instance for remote coverage */
 	COVER_FD = 216,            /* the first of the others */
 	INSTANCES = 8,
-	PREMAPPED = 3,             /* mapped before the first fork; the others in the child that needs them */
+	PREMAPPED = 3,             /* mapped before the first fork; a child maps the others when it needs them */
 	COVER_WORDS = 0x80000,
 	EXTRA_WORDS = 0x100000,
 	PAGE = 4096,
 };
 
-/* `KCOV_INIT_TRACE` as an int that was widened: only its low half is the request. */
+/* `KCOV_INIT_TRACE` as a sign-extended int: only its low half is the request. */
 #define SIGN_EXTENDED_INIT 0xffffffff80086301ul
 /* Proposed upstream. */
 #define KCOV_RESET_TRACE 0x6368ul
-/* A USB handle and a common one are of this executor's number. */
+/* The number of this executor, used in a USB handle and a common handle. */
 #define USB_HANDLE 0x0100000000000000ul
-/* Data of test programs lies at fixed places. */
+/* Data of test programs has fixed addresses. */
 #define DATA ((char *)0x20000000)
 
 static uint64_t proc_id;
@@ -32,7 +32,7 @@ static uint64_t proc_id;
 struct cover {
 	int fd;
 	size_t words;
-	char *guarded;             /* a page before the area and one behind it that nobody may touch */
+	char *guarded;             /* inaccessible pages before and behind the area */
 	uint64_t *area;
 };
 
@@ -58,10 +58,10 @@ static inline void cover_map(struct cover *cover)
 	need((char *)cover->area == cover->guarded + PAGE, "area between its guards");
 }
 
-/* All instances, the first ones and the remote one mapped. */
+/* All instances; the first ones and the remote one are mapped. */
 static inline void cover_open_all(struct cover *covers, struct cover *extra)
 {
-	/* Its handles are of its own number, as those of other clients. */
+	/* Its handles contain its own number, as other clients run in the same tenant. */
 	proc_id = getpid() - 1;
 	for (int i = 0; i < INSTANCES; i++) {
 		cover_open(&covers[i], COVER_FD + i, COVER_WORDS);
@@ -105,7 +105,7 @@ static inline uint64_t cover_count(const struct cover *cover)
 	return *(volatile uint64_t *)cover->area;
 }
 
-/* A call that every profile traces which traces any, and that touches nothing but its own page. */
+/* A call that every profile with traced calls traces, and that touches only its own page. */
 static inline int one_mmap(void)
 {
 	return mmap(DATA, PAGE, PROT_READ | PROT_WRITE, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == DATA;
@@ -117,7 +117,7 @@ static inline uint64_t record_words(unsigned long mode)
 	return mode == KCOV_TRACE_CMP ? 4 : 1;
 }
 
-/* What a call said: "ok" or the name of its errno. */
+/* The result of a call: "ok" or the name of its errno. */
 static inline const char *said(int result)
 {
 	return result < 0 ? strerrorname_np(errno) : "ok";

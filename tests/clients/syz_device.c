@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * syz_device - the instances of an executor and the probes that it makes on
- * them, a fact a line.
+ * syz_device - the instances of an executor and the probes that it makes on them. Prints one fact a line.
  */
 #define _GNU_SOURCE
 #include "syz_cover.h"
@@ -19,7 +18,7 @@ static void holds(const char *name, int truth)
 	printf("%s %s\n", name, truth ? "yes" : "no");
 }
 
-/* The kernel reads `byte` for us and says EFAULT where we would die. */
+/* The kernel reads `byte` for us, and gives EFAULT where an access would kill us. */
 static int touch(const void *byte)
 {
 	int pipes[2];
@@ -42,7 +41,7 @@ static void guards(const struct cover *cover)
 	fact("guard-behind", touch((char *)cover->area + cover->words * 8));
 }
 
-/* Whether a call of this thread is recorded; the instance is left as it was found. */
+/* Returns whether a call of this thread is recorded. The state of the instance is restored. */
 static int records(const struct cover *cover)
 {
 	if (cover_enable(cover, KCOV_TRACE_PC))
@@ -75,7 +74,7 @@ static int maps_late(void)
 	return records(&covers[PREMAPPED]) ? 0 : 1;
 }
 
-/* Two views of one descriptor: what one shows, the other does. */
+/* Two views of one descriptor show the same contents. */
 static void two_views(const struct cover *cover)
 {
 	uint64_t *view = mmap(NULL, cover->words * 8, PROT_READ | PROT_WRITE, MAP_SHARED, cover->fd, 0);
@@ -124,7 +123,7 @@ static int enables_remote_on_another(void)
 static void remote(void)
 {
 	holds("remote-child", in_child(enables_remote_and_leaves) == 0);
-	/* The handles came free with the child. */
+	/* The child's handles are free after its exit. */
 	fact("remote", cover_enable_remote(&extra));
 	cover_reset(&extra);
 	need(one_mmap(), "mmap");
@@ -142,7 +141,7 @@ int main(void)
 	guards(&covers[0]);
 	guards(&extra);
 	fact("second-init", syscall(SYS_ioctl, COVER_FD, SIGN_EXTENDED_INIT, COVER_WORDS));
-	/* Both halves of a register that are no part of an int descriptor or request. */
+	/* The upper halves of the registers are not part of a descriptor or a request. */
 	fact("wide-enable", syscall(SYS_ioctl, 0xffffffff00000000ul | COVER_FD, 0xffffffff00006364ul, 0));
 	fact("disable", cover_disable(&covers[0]));
 	for (int i = 0; i < PREMAPPED; i++)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * syz_probe - whether RESET_TRACE is there, as an executor asks, and that the
- * probe leaves nothing: 100 times, then an instance is used.
+ * syz_probe - probes for RESET_TRACE as an executor does, and checks that 100 probes leave nothing behind
+ * and that an instance works afterwards.
  */
 #define _GNU_SOURCE
 #include "syz_cover.h"
@@ -39,7 +39,7 @@ int main(void)
 	printf("recorded %s\n", cover_count(&cover) >= CALLS ? "yes" : "no");
 	int reset = ioctl(cover.fd, KCOV_RESET_TRACE, 0);
 
-	/* What the request itself reached after it had reset may stand there. */
+	/* The request itself may leave records after its reset. */
 	printf("emptied %s\n", !reset && cover_count(&cover) < CALLS ? "yes" : "no");
 	need(!cover_disable(&cover), "DISABLE");
 	return 0;

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * syz_programs N [bare] - N test programs, each in a forked child whose threads
- * enable inherited instances and never disable them; the next child enables the
- * same ones as soon as the last was waited for.  `bare` leaves KCOV out: what
- * the programs cost by themselves.
+ * syz_programs N [bare] - N test programs, each in a forked child whose threads enable inherited instances
+ * and never disable them. The next child enables the same instances as soon as the last one was waited
+ * for. `bare` leaves KCOV out, to measure the programs themselves.
  *
- * Prints how many programs lost coverage: an ENABLE that was refused, or a call
- * without a record.  What one cost goes to standard error.
+ * Prints how many programs lost coverage: an ENABLE that was refused, or a call without a record. The time
+ * per program goes to standard error.
  */
 #define _GNU_SOURCE
 #include "syz_cover.h"
@@ -19,12 +18,12 @@
 enum {
 	THREADS = 3,
 	LATE = INSTANCES - 1,      /* the last thread's instance, mapped by the child */
-	RUNS = 2,                  /* calls a thread, each under a reset of its own */
-	HANGS = 4,                 /* each so many programs leave a thread in a call that does not end */
-	KILLED = 5,                /* each so many end by SIGKILL */
+	RUNS = 2,                  /* calls per thread, each after a reset */
+	HANGS = 4,                 /* every so many programs, a thread is left in a call that never returns */
+	KILLED = 5,                /* every so many programs end by SIGKILL */
 };
 
-/* Of the program that runs, written by it and read when it is dead. */
+/* State of the running program, which it writes and its parent reads after its death. */
 struct seen {
 	uint32_t enabled, remote, covered, overflown;
 	int32_t refusal;
@@ -127,7 +126,7 @@ static _Noreturn void program(unsigned long number)
 	_exit(0);
 }
 
-/* Whether the program lost something. */
+/* Returns whether the program lost coverage. */
 static int lost(unsigned long number)
 {
 	if (seen->enabled == THREADS && seen->remote == 1 && seen->covered == THREADS * RUNS && !seen->overflown)
@@ -152,7 +151,7 @@ static unsigned long microseconds(void)
 
 int main(int argc, char **argv)
 {
-	/* SIGCHLD interrupts: without SA_RESTART. */
+	/* SIGCHLD interrupts calls: no SA_RESTART. */
 	struct sigaction action = { .sa_handler = on_child };
 	unsigned long programs, losses = 0;
 

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * syz_reset CALLS - the main thread resets the buffer of another thread:
- * between its calls, where each call must then leave the same records, and
- * while it makes CALLS calls, where the buffer must stay whole.
+ * syz_reset CALLS - the main thread resets the area of another thread: between its calls, where each call
+ * must then leave the same records, and while it makes CALLS calls, where the area must stay valid.
  */
 #define _GNU_SOURCE
 #include "syz_cover.h"
@@ -12,11 +11,11 @@ enum { ROUNDS = 100 };
 
 static struct cover cover;
 static unsigned long calls;
-/* Odd: the thread's turn. Even: the main thread's. */
+/* Odd: the thread's turn. Even: the main thread's turn. */
 static volatile unsigned long turn;
 static volatile int enabled, busy;
 
-/* Without a call of ours between reset and call: neither is to be recorded. */
+/* Without a system call between reset and call, as it would be recorded. */
 static void await_turn(unsigned long mine)
 {
 	while (__atomic_load_n(&turn, __ATOMIC_ACQUIRE) != mine)
@@ -48,7 +47,7 @@ static void *work(void *unused)
 	return unused;
 }
 
-/* Rounds of which the records are those of the first. */
+/* Rounds with the same records as the first. */
 static unsigned equal_rounds(void)
 {
 	static uint64_t first[COVER_WORDS];

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * syz_sandbox setuid|namespace CGROUP - goes into an executor's sandbox step by
- * step and says after each whether the instances still work.  CGROUP is a
- * memory cgroup to enter, or `-`.
+ * syz_sandbox setuid|namespace CGROUP - enters an executor's sandbox step by step and prints after each
+ * step whether the instances still work. CGROUP is a memory cgroup to enter, or `-`.
  */
 #define _GNU_SOURCE
 #include "syz_cover.h"
@@ -25,7 +24,7 @@ enum {
 
 static struct cover covers[INSTANCES], extra;
 
-/* Whether a call under `cover` leaves a record. */
+/* Checks whether a call under `cover` leaves a record. */
 static const char *covered(const struct cover *cover, unsigned long mode)
 {
 	if (cover_enable(cover, mode))
@@ -39,7 +38,7 @@ static const char *covered(const struct cover *cover, unsigned long mode)
 	return mapped && records > 0 && records < cover->words ? "covers" : "covers nothing";
 }
 
-/* The step's own answer, and what the instances say after it. */
+/* Prints the result of the step, and whether the instances work after it. */
 static void step(const char *name, int result)
 {
 	const char *answer = said(result);
@@ -68,7 +67,7 @@ static int enter_cgroup(const char *directory)
 	char limit[32];
 
 	snprintf(limit, sizeof(limit), "%d", MEMORY);
-	/* The first name is version 1's. */
+	/* The first name is that of cgroup version 1. */
 	if (write_file(directory, "memory.limit_in_bytes", limit) && write_file(directory, "memory.max", limit))
 		return -1;
 	return write_file(directory, "cgroup.procs", "0");
@@ -102,7 +101,7 @@ static int be_root_of_namespace(void)
 	       write_file("/proc/self", "gid_map", "0 0 1");
 }
 
-/* A tmpfs as root, with the device's directories bound into it. */
+/* A tmpfs as root, into which the device's directories are bound. */
 static int pivot(void)
 {
 	const char *place = "/tmp";
@@ -220,7 +219,7 @@ int main(int argc, char **argv)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (argc > 3)
 		return in_sandbox(!strcmp(argv[1], "namespace"), argv[2]);
-	/* As the runner starts an executor: no environment, no descriptor of others. */
+	/* As the runner starts an executor: without environment and without other descriptors. */
 	close_range(LAST_OWN_FD + 1, ~0u, 0);
 	char *again[] = { argv[0], argv[1], argv[2], "inside", NULL };
 

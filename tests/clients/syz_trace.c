@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * syz_trace pc|cmp - the records of each call of a test program, twice, a call
- * a line: its round, its name, then the words of its records.
+ * syz_trace pc|cmp - prints the records of each call of a test program, which runs twice, one call a line:
+ * its round, its name, then the words of its records.
  */
 #define _GNU_SOURCE
 #include "syz_cover.h"
@@ -15,7 +15,7 @@ static void begin(void)
 	cover_reset(&cover);
 }
 
-/* Right after the call: loads alone. */
+/* Right after the call: only loads. */
 static void end(int round, const char *name)
 {
 	static uint64_t words[COVER_WORDS];
@@ -30,7 +30,7 @@ static void end(int round, const char *name)
 	printf("\n");
 }
 
-/* Arguments are the same in every run: descriptors of fixed numbers, data at fixed places. */
+/* The arguments are the same in every run: fixed descriptor numbers, data at fixed addresses. */
 static void program(int round)
 {
 	begin();

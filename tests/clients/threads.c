@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * threads - eight threads, each with a KCOV object of its own, that meet at
- * barriers, count under a lock, allocate, and start short-lived threads.
+ * threads - eight threads, each with its own KCOV instance, that meet at barriers, count under a lock,
+ * allocate, and start short-lived threads.
  */
 #include "kcov_client.h"
 #include <pthread.h>

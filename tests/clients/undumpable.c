@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * undumpable - forbids everybody but root to look into it, then uses the
- * device: area, PC and CMP records, a remote handle, a thread-sized loop.
- * Prints "ok" or says what did not work.
+ * undumpable - makes itself not dumpable, so that only root may trace it, then uses the device: area, PC
+ * and CMP records, a remote handle, open by a relative path. Prints "ok" or what did not work.
  */
 #include "kcov_client.h"
 #include <sys/prctl.h>
@@ -29,9 +28,9 @@ int main(void)
 	collect(fd, area, KCOV_TRACE_PC);
 	collect(other, area, KCOV_TRACE_CMP);
 	need(!ioctl(other, KCOV_REMOTE_ENABLE, &remote), "REMOTE_ENABLE");
-	need(ioctl(fd, KCOV_REMOTE_ENABLE, &remote) && errno == EINVAL, "a second REMOTE_ENABLE");
+	need(ioctl(fd, KCOV_REMOTE_ENABLE, &remote) && errno == EINVAL, "EINVAL from a second REMOTE_ENABLE");
 	need(!ioctl(fd, KCOV_DISABLE, 0), "DISABLE of the remote one");
-	need(ioctl(0, KCOV_DISABLE, 0), "DISABLE of what is no device");
+	need(ioctl(0, KCOV_DISABLE, 0), "failure of DISABLE on a descriptor that is not a device");
 	need(mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 4096) == MAP_FAILED, "mmap at an offset");
 	need(!chdir("/sys/kernel"), "chdir");
 	other = open("debug/kcov", O_RDWR);

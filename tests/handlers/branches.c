@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-/* A handler without coverage of its own, around the function of decide.c or decide.rs: /dev/branches. */
+/* A handler without its own coverage, around the function of decide.c or decide.rs: /dev/branches. */
 #include "kcov_handler.h"
 
 #include <errno.h>
 
-/* Reads a struct question, returns what is decided. */
+/* Reads a struct question, returns the decision. */
 #define BRANCHES_DECIDE 0x7101
 
 struct question {

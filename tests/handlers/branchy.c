@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * Functions with branches of every kind, covered twice: as a handler (/dev/branchy), and with -DBRANCHY_MAIN as a
- * program of its own for gcov and llvm-cov, that makes the calls of its arguments.
+ * Functions with branches of every kind, covered in two ways: as a handler (/dev/branchy), and with
+ * -DBRANCHY_MAIN as a program for gcov and llvm-cov that makes the calls of its arguments.
  */
 #include <errno.h>
 #include <stdint.h>
@@ -35,7 +35,7 @@ static int never(struct list *list)
 	return -EPERM;
 }
 
-/* Blocks that begin in one line and branch in another, and several ways out. */
+/* Blocks that begin in one line and branch in another, and several returns. */
 static int classify(uint64_t request)
 {
 	int kind = 0;

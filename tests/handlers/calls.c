@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-/* A function that calls others, each of which ends in a point, to be compiled with instrumentation and optimised. */
+/* A function that calls others, each of which ends in a point. To be compiled with instrumentation and
+ * optimisation. */
 #include <stdint.h>
 
 static volatile int count;

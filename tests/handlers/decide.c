@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-/* A function with known branches and comparisons, to be compiled with instrumentation; decide.rs is the same in Rust. */
+/* A function with known branches and comparisons, to be compiled with instrumentation. decide.rs is the
+ * same in Rust. */
 #include <stdint.h>
 
 int decide(uint32_t key, uint64_t value);

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * A handler that was taken over, and tries each way out of its worker by name.
+ * A compromised handler that makes each attempt to escape from its worker, by name.
  *
- * Its device has one request, whose argument points to the name and to what the
- * attempt needs to know. The value is what the system call of the attempt
- * returned; a worker that dies of it does not answer.
+ * Its device has one request, whose argument points to the name and to the data that the attempt needs.
+ * The result is that of the attempt's system call; a worker that dies of it does not answer.
  */
 #define _GNU_SOURCE
 #include "kcov_handler.h"
@@ -33,12 +32,12 @@
 #define PAGE   4096UL
 
 static const struct kcov_host *host;
-static struct kcov_caller *caller_at;	/* of the call that the attempt is made in */
+static struct kcov_caller *caller_at;	/* of the call in which the attempt is made */
 static struct request {
 	char name[64];
 	uint64_t tid;		/* of the caller */
 	uint64_t neighbour;	/* a process of another tenant */
-	uint64_t memory;	/* somewhere in both */
+	uint64_t memory;	/* an address that is mapped in both */
 } request;
 
 /* Room for structures that a call would read or write. */
@@ -63,7 +62,7 @@ static int listener(void)
 	return -1;
 }
 
-/* The sockets: the first two come right behind the listener; the third changes with each new reader. */
+/* The sockets: the first two are right behind the listener; the third changes with each new reader. */
 enum peer { BROKER, ORDERS, READER };
 
 static int socket_of(enum peer peer)
@@ -82,7 +81,7 @@ static int socket_of(enum peer peer)
 	return -1;
 }
 
-/* How many descriptors from 0 on let act() do what it wants. */
+/* The number of descriptors from 0 on for which act() succeeds. */
 static long for_each_descriptor(long (*act)(int fd))
 {
 	long count = 0;
@@ -102,7 +101,7 @@ static long seal(int fd)
 	return fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE);
 }
 
-static long map_code(int fd)
+static long map_page(int fd)
 {
 	void *map = mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE, fd, 0);
 
@@ -122,10 +121,10 @@ static long seal_all(void)
 /* Memory files that are still open: the slot, the roster, the journal, areas. */
 static long map_all(void)
 {
-	return for_each_descriptor(map_code);
+	return for_each_descriptor(map_page);
 }
 
-/* Messages, as bincode writes them. */
+/* Messages in bincode's encoding. */
 
 struct message {
 	unsigned char bytes[128];
@@ -136,7 +135,7 @@ static void put(struct message *message, uint64_t value)
 {
 	size_t size = value >> 32 ? 8 : value >> 16 ? 4 : value > 250 ? 2 : 1;
 
-	/* What does not fit into one byte has a mark of its size in front. */
+	/* A value that does not fit into one byte is preceded by a mark of its size. */
 	if (size > 1)
 		message->bytes[message->length++] = size == 8 ? 253 : size == 4 ? 252 : 251;
 	memcpy(message->bytes + message->length, &value, size);
@@ -148,7 +147,7 @@ static long transmit(enum peer peer, const void *bytes, size_t length)
 	return result(send(socket_of(peer), bytes, length, MSG_NOSIGNAL));
 }
 
-/* The broker ends the worker that broke the rules, which waits for it here. */
+/* The broker ends a worker that broke the rules, which waits for that here. */
 static long await_the_end(long sent)
 {
 	if (sent < 0)
@@ -165,7 +164,7 @@ static long answer_of(enum peer peer, struct message *answer)
 	return length ? result(length) : -EPIPE;
 }
 
-/* The id of the notification in flight, which the worker's code has in its memory: found by asking the kernel. */
+/* Finds the id of the notification in flight in the memory of the worker's code, by asking the kernel. */
 static uint64_t in_flight(void)
 {
 	uint64_t *const *words = (uint64_t *const *)caller_at;
@@ -191,7 +190,7 @@ static long await_an_answer(long sent)
 	return sent;
 }
 
-/* Variants of AssistKind and ReaderKind, by their place. */
+/* Variants of AssistKind and ReaderKind, by position. */
 enum { READY, OPEN, OPENED, FILE_OF, INJECT, REASON, SILENCE, COLLISION, IOCTL, MMAP, EXEC };
 enum { MEMORY, WRITE, OPEN_PATH, OPENAT2, REMOTE_ENABLE };
 /* Variants of ReaderReply. */
@@ -290,7 +289,7 @@ static long flood(void)
 	}
 }
 
-/* The same, but the answers are read: nothing is in the way but what one call is worth. */
+/* The same, but the answers are read: the only bound is the number of requests for one call. */
 static long flood_with_answers(void)
 {
 	struct message message = ask(in_flight(), request.tid, FILE_OF), answer;
@@ -303,7 +302,7 @@ static long flood_with_answers(void)
 	return await_the_end(done);
 }
 
-/* What gets no answer is sent until the socket is closed. */
+/* A request without an answer is sent until the socket is closed. */
 static long flood_without_answers(enum peer peer, const struct message *one, const struct message *two)
 {
 	for (;;) {
@@ -327,7 +326,7 @@ static long flood_of_reasons(void)
 	return flood_without_answers(BROKER, &message, &message);
 }
 
-/* Two decisions for one call would be a fault. */
+/* Two decisions for one call would be a violation. */
 static long flood_of_decisions(void)
 {
 	struct message one = ask(1, request.tid, EXEC), two = ask(2, request.tid, EXEC);
@@ -345,20 +344,21 @@ static long flood_by_the_reader(void)
 	return flood_without_answers(READER, &message, &message);
 }
 
-/* Whether the broker says that a descriptor of somebody else's is a device file: the reply's 'file' is absent. */
+/* Whether the broker reports that another process's descriptor is a device file: the reply has no 'file'
+ * otherwise. */
 static long file_of(uint64_t id, uint64_t tid, int fd)
 {
 	struct message message = ask(id, tid, FILE_OF), answer;
 	long done;
 
-	/* Signed numbers are written zigzag. */
+	/* Signed numbers are zigzag-encoded. */
 	put(&message, 2 * fd);
 	done = transmit(BROKER, message.bytes, message.length);
 	if (done >= 0)
 		done = answer_of(BROKER, &answer);
 	if (done < 0)
 		return done;
-	/* id, verdict with its value, no arena, then the file; a big id takes nine bytes. */
+	/* id, verdict with its value, no arena, then the file; a large id takes nine bytes. */
 	return answer.length > 24;
 }
 
@@ -395,14 +395,14 @@ static long of_the_reader(uint64_t id, uint64_t tid, int what)
 	done = transmit(READER, message.bytes, message.length);
 	if (done >= 0)
 		done = answer_of(READER, &answer);
-	/* On a busy machine it is replaced while it is asked. */
+	/* On a busy machine the reader may be replaced during the request. */
 	if (done == -EPIPE)
 		return -EAGAIN;
 	if (done < 0)
 		return done;
 	switch (answer.bytes[0]) {
 	case FAILED:
-		/* Zigzag, in one byte. */
+		/* Zigzag-encoded in one byte. */
 		return -(answer.bytes[1] / 2);
 	case GONE:
 		return -ESRCH;
@@ -441,7 +441,7 @@ static long memory_for_a_stale_call(void)
 	return of_the_reader(1, request.tid, MEMORY);
 }
 
-/* The reader takes it for a fault of the worker's, and ends: its place is taken by another one. */
+/* The reader treats it as a fault of the worker, and ends; another reader replaces it. */
 static long noise_for_the_reader(void)
 {
 	struct message answer;
@@ -471,7 +471,7 @@ static long send_with(enum peer peer, int type, const void *data, size_t size, s
 	return result(sendmsg(socket_of(peer), &header, MSG_NOSIGNAL));
 }
 
-/* Descriptors that nobody asked for are closed, and the question beside them is answered. */
+/* The broker closes descriptors that it did not ask for, and answers the request that came with them. */
 static long unasked_descriptors(void)
 {
 	struct message message = ask(in_flight(), request.tid, FILE_OF), answer;
@@ -514,7 +514,7 @@ static long credentials_of_others(void)
 
 /* Memory. */
 
-/* Whether a page can be read, and whether it can be written: asked of the kernel, which does not fault. */
+/* Ask the kernel whether a page can be read or written, as the kernel does not fault. */
 static int is_readable(int pipe[2], const void *address)
 {
 	char byte;
@@ -531,7 +531,7 @@ static int is_writable(int pipe[2], void *address)
 	return read(pipe[0], &byte, 1) != 1;
 }
 
-/* A page of the roster: read-only, and with the number of the caller, which collects coverage. */
+/* A page of the roster: read-only, with the thread id of the caller, which collects coverage. */
 static void *roster(void)
 {
 	char *newest = mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -582,7 +582,7 @@ static long move_the_roster(void)
 
 	if (!place)
 		return -ENOENT;
-	/* A second mapping of the same pages, which is as the first one. */
+	/* Maps the same pages again; the second mapping has the same rights as the first. */
 	copy = mremap(place, 0, PAGE, MREMAP_MAYMOVE);
 	return copy == MAP_FAILED ? -errno : result(mprotect(copy, PAGE, PROT_READ | PROT_WRITE));
 }
@@ -600,7 +600,7 @@ static uint64_t *slot(void)
 	for (char *place = newest - reach; place < newest + reach; place += PAGE) {
 		uint64_t *words = (uint64_t *)place;
 
-		/* As kcov_proto::slot lays it out. */
+		/* The layout of kcov_proto::slot. */
 		if (is_readable(ends, place) && words[8] == id && (uint32_t)words[9] == request.tid)
 			return words;
 	}
@@ -617,7 +617,7 @@ static long hide_the_call(void)
 	return await_the_end(0);
 }
 
-/* Says that it goes on from call to call. */
+/* Claims to go on from call to call. */
 static long count_on(uint64_t *words)
 {
 	for (uint64_t taken = words[1];; taken++)
@@ -625,7 +625,7 @@ static long count_on(uint64_t *words)
 	return 0;
 }
 
-static long hide_and_boast(void)
+static long hide_behind_new_ids(void)
 {
 	uint64_t *words = slot();
 
@@ -635,14 +635,14 @@ static long hide_and_boast(void)
 	return count_on(words);
 }
 
-static long boast(void)
+static long show_new_ids(void)
 {
 	uint64_t *words = slot();
 
 	return words ? count_on(words) : -ENOENT;
 }
 
-/* Serves on with the call unanswered, and shows each of the others. */
+/* Serves other calls with this one unanswered, and shows each of them. */
 static long keep_one(void)
 {
 	uint64_t *words = slot(), id = in_flight();
@@ -658,7 +658,7 @@ static long keep_one(void)
 			continue;
 		words[1]++;
 		answer.id = words[8];
-		/* So that each is seen. */
+		/* So that the broker sees each. */
 		poll(NULL, 0, 1);
 		ioctl(fd, SECCOMP_IOCTL_NOTIF_SEND, &answer);
 	}
@@ -700,7 +700,7 @@ static long code_into_data(void)
 	return result(mprotect(page, PAGE, PROT_READ | PROT_WRITE | PROT_EXEC));
 }
 
-/* Its own code can become data, as with any process; it does not become code again. */
+/* Like any process it can make its own code writable, but then not executable again. */
 static long rewrite_code(void)
 {
 	unsigned char *code = (unsigned char *)((uintptr_t)abs & ~(PAGE - 1));
@@ -718,7 +718,7 @@ static long nothing(void)
 
 /* Processes. */
 
-/* The only signal that it may send, for abort(); to itself. */
+/* The only signal that it may send is that of abort(), and only to itself. */
 static long abort_a_neighbour(void)
 {
 	return result(syscall(SYS_tgkill, request.neighbour, request.neighbour, SIGABRT));
@@ -796,7 +796,7 @@ static long by_int_80(void)
 {
 	long value;
 
-	/* getpid, which its own table allows by another number. */
+	/* getpid by the i386 number, which its own table has for a permitted call. */
 	__asm__ volatile("int $0x80" : "=a"(value) : "a"(20L) : "memory", "r8", "r9", "r10", "r11");
 	return value;
 }
@@ -832,7 +832,7 @@ static long attempt(const char *name)
 		return result(syscall(one->number, args[0], args[1], args[2], args[3], args[4],
 				      args[5]));
 	}
-	/* The tables of attempts differ. */
+	/* The two tables have different names. */
 	return -ENOSYS;
 }
 
@@ -849,7 +849,7 @@ static struct kcov_answer escape_ioctl(void *state, void *file, uint32_t number,
 	int unreadable = host->read(caller, arg, &request, sizeof(request));
 
 	(void)state, (void)file, (void)number;
-	/* Nothing was tried: a reader that is slow on a busy machine is replaced, which costs what it was at. */
+	/* Nothing was tried: a slow reader on a busy machine is replaced, and its current request is lost. */
 	if (unreadable)
 		return kcov_value(-EAGAIN);
 	request.name[sizeof(request.name) - 1] = 0;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * A handler that ends in every way in which a handler can end: by signals, by
- * exit, by not ending at all, by what sanitizers report.
+ * A handler that ends in every possible way: by signals, by exit, by hanging, by errors that sanitizers
+ * report.
  */
 #define _GNU_SOURCE
 #include "kcov_handler.h"
@@ -19,7 +19,7 @@
 
 static const struct kcov_host *host;
 
-/* Three functions in one frame: what a backtrace must tell apart. */
+/* Three functions in one frame, which a backtrace must tell apart. */
 static inline __attribute__((always_inline)) void store(volatile int *place)
 {
 	*place = 1; /* HERE: store */
@@ -183,7 +183,7 @@ static struct kcov_answer faults_ioctl(void *state, void *file, uint32_t request
 		for (;;)
 			sleep(1000);
 	case FAULT_RAISE:
-		/* The first one may only be taken note of. */
+		/* The worker may only take note of the first one. */
 		for (;;)
 			syscall(SYS_tgkill, getpid(), gettid(), (int)order.address);
 	case FAULT_FORBIDDEN:
@@ -204,7 +204,7 @@ static struct kcov_answer faults_ioctl(void *state, void *file, uint32_t request
 	return kcov_value(0);
 }
 
-/* Does on the last close what it was told to before. */
+/* Does on the last close what an earlier request asked for. */
 static void faults_release(void *state, void *file)
 {
 	uint64_t *last = file;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* What the client of faults.c asks for. */
+/* Requests of the client of faults.c. */
 #ifndef FAULTS_H
 #define FAULTS_H
 
@@ -19,7 +19,7 @@ enum {
 	FAULT_HANG,
 	FAULT_STACK, /* 0x7104 */
 	FAULT_EXIT,
-	FAULT_HEAP, /* a byte more than malloc gave */
+	FAULT_HEAP, /* writes a byte more than malloc gave */
 	FAULT_INT,
 	FAULT_FPE, /* 0x7108 */
 	FAULT_ILL,

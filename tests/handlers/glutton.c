@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * A handler that fills memory files without end, which no limit of its own counts:
- * getpriority() returns how many megabytes it had when there was no more.
+ * A handler that fills memory files without end, which no limit of the process counts. getpriority()
+ * returns how many megabytes it got before it failed.
  */
 #define _GNU_SOURCE
 #include "kcov_handler.h"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-/* Records the explicit ids of its configuration, "ID,ID...", in each getppid, which then goes on. */
+/* Records the explicit ids of its configuration, "ID,ID...", in each getppid, which then continues. */
 #include "kcov_handler.h"
 
 #include <stdlib.h>

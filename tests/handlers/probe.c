@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * A handler that does each thing that a handler can do once, and each thing that
- * it should not, by its configuration.
+ * A handler that does each thing that a handler can do once, and, selected by its configuration, each
+ * thing that it should not do.
  */
 #define _GNU_SOURCE
 #include "kcov_handler.h"
@@ -23,7 +23,7 @@
 #define PROBE_RELEASED 0x7006 /* files released so far */
 #define PROBE_RECORD   0x7007 /* three edges, two comparisons */
 #define PROBE_MEMFD    0x7008
-#define PROBE_LISTENER 0x7009 /* tries to give away what is not its own */
+#define PROBE_LISTENER 0x7009 /* tries to pass on descriptors that it must not */
 #define PROBE_LAST     0x700f
 
 static const struct kcov_host *host;
@@ -123,7 +123,7 @@ static void probe_release(void *state, void *file)
 	free(file);
 }
 
-/* getpriority() is three calls: one with a value, one that goes on, an error. */
+/* getpriority() is three calls: one returns a value, one continues, one fails. */
 static struct kcov_answer probe_call(void *state, const struct kcov_call *call,
 				     struct kcov_caller *caller)
 {

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * A handler that may have its calls twice, and dies of them. Its configuration:
- * nothing; "once", to claim that it may not; "short", to be of a size without
- * flags; "unknown", to have a flag that nobody knows.
+ * A handler whose calls may be repeated, and that dies of them. Its configuration: empty; "once", to not
+ * declare its calls repeatable; "short", to have a size without flags; "unknown", to set an unknown flag.
  */
 #define _GNU_SOURCE
 #include "kcov_handler.h"
@@ -15,15 +14,15 @@
 
 #define RETRY_ONCE  40 /* dies once: the number of attempts */
 #define RETRY_EVER  41 /* dies each time */
-#define RETRY_READ  42 /* reads a word, and dies once: the word */
+#define RETRY_READ  42 /* reads a word, and dies once: returns the word */
 #define RETRY_WRITE 43 /* writes a word, and dies */
-#define RETRY_COUNT 44 /* calls of the last kind that were attempted */
-#define RETRY_HANG  45 /* does not come to an end */
-#define RETRY_TWO   46 /* dies once, and does not come to an end the second time */
-#define RETRY_KILL  47 /* waits once for somebody to kill the worker */
+#define RETRY_COUNT 44 /* attempted calls of the last kind */
+#define RETRY_HANG  45 /* never returns */
+#define RETRY_TWO   46 /* dies once, and never returns the second time */
+#define RETRY_KILL  47 /* waits once for the worker to be killed */
 
 static const struct kcov_host *host;
-/* Shared by all workers, unlike what they store elsewhere. */
+/* Shared by all workers, unlike their other memory. */
 static struct shared {
 	uint32_t kind, attempts;
 } *shared;

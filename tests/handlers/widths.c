@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-/* Comparisons, divisions and switches of each width, to be compiled with instrumentation; widths.rs is the same in Rust. */
+/* Comparisons, divisions and switches of each width, to be compiled with instrumentation. widths.rs is the
+ * same in Rust. */
 #include <stdint.h>
 
-/* The value that is asked about, as numbers of each width. */
+/* The value under test, as numbers of each width. */
 union numbers {
 	uint64_t value;
 	int8_t bytes[8];
@@ -45,7 +46,7 @@ static int divide_by_value(const union numbers *numbers)
 	return 1000 / numbers->value;
 }
 
-/* What no compiler turns into a table. */
+/* Cases that no compiler turns into a table. */
 #define REACH(number) __asm__ volatile("# " #number)
 
 static int switch_byte(const union numbers *numbers)

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 ///
 /// # Panics
 /// When `work` does.
-pub fn at_once<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+pub fn run_urgently<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     let urgent = || {
-        if let Err(error) = prefer_this_thread() {
+        if let Err(error) = raise_priority() {
             println!("the thread has no real-time priority and may be late: {error}");
         }
         work()
@@ -22,7 +22,7 @@ pub fn at_once<T: Send>(work: impl FnOnce() -> T + Send) -> T {
 }
 
 /// Uses `chrt`, as there is no safe binding of the call.
-fn prefer_this_thread() -> Result<()> {
+fn raise_priority() -> Result<()> {
     let mut command = Command::new("chrt");
     command.args(["--fifo", "--pid", "1", &gettid().to_string()]).stdin(Stdio::null());
     let output = command.output()?;

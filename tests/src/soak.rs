@@ -57,13 +57,13 @@ pub fn run(plan: &Plan) -> Result<Summary> {
         .collect::<Result<Vec<_>>>()?;
     let mut beside = Beside::new(plan.seed);
     let mut summary = Summary { seed: plan.seed, ..Summary::default() };
-    let (start, mut told) = (Instant::now(), Instant::now());
+    let (start, mut reported) = (Instant::now(), Instant::now());
     while start.elapsed() < plan.time {
-        brokers.iter_mut().for_each(|broker| broker.look(start.elapsed()));
-        beside.turn(&mut summary, plan.time.saturating_sub(start.elapsed()));
-        if plan.progress && told.elapsed() >= PROGRESS {
-            told = Instant::now();
-            tell(&brokers, &summary, start.elapsed());
+        brokers.iter_mut().for_each(|broker| broker.take_sample(start.elapsed()));
+        beside.advance(&mut summary, plan.time.saturating_sub(start.elapsed()));
+        if plan.progress && reported.elapsed() >= PROGRESS {
+            reported = Instant::now();
+            report_progress(&brokers, &summary, start.elapsed());
         }
         std::thread::sleep(SAMPLE.min(plan.time.saturating_sub(start.elapsed())));
     }
@@ -78,7 +78,7 @@ pub fn run(plan: &Plan) -> Result<Summary> {
     Ok(summary)
 }
 
-fn tell(brokers: &[LongLived], summary: &Summary, elapsed: Duration) {
+fn report_progress(brokers: &[LongLived], summary: &Summary, elapsed: Duration) {
     let states: Vec<String> = brokers.iter().map(LongLived::state).collect();
     let (runs, wrong) = (summary.runs_beside, summary.violations.len());
     eprintln!("{:5} s  {}  beside: {runs}  violations so far: {wrong}", elapsed.as_secs(), states.join("  "));

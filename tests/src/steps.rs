@@ -66,21 +66,21 @@ impl Steps {
         ptrace::seize(pid, options).with_context(|| format!("PTRACE_SEIZE of {process:?}"))?;
         ptrace::interrupt(pid).context("PTRACE_INTERRUPT")?;
         let steps = Steps { pid };
-        steps.rest(process)?;
+        steps.wait_until_idle(process)?;
         Ok(steps)
     }
 
     /// Interrupted in its wait, it enters the wait again.
-    fn rest(&self, process: Process) -> Result<()> {
+    fn wait_until_idle(&self, process: Process) -> Result<()> {
         let mut entered = false;
-        until("a process to become idle", WITHIN, || match self.look() {
+        until("a process to become idle", WITHIN, || match self.try_wait() {
             Ok(WaitStatus::PtraceSyscall(_)) => {
                 entered = self.stop().is_ok_and(|stop| stop.entering);
-                self.go_on(None).err().map(Err)
+                self.resume(None).err().map(Err)
             }
             Ok(WaitStatus::StillAlive) if entered && is_asleep(process) => Some(Ok(())),
             Ok(WaitStatus::StillAlive) => None,
-            Ok(status) => self.pass(status).err().map(Err),
+            Ok(status) => self.pass_signal(status).err().map(Err),
             Err(errno) => Some(Err(errno.into())),
         })?
     }
@@ -94,7 +94,7 @@ impl Steps {
         let end = Instant::now() + WITHIN;
         let mut stops = 0;
         loop {
-            match self.look()? {
+            match self.try_wait()? {
                 WaitStatus::PtraceSyscall(_) => {
                     stops += 1;
                     if stops == number {
@@ -102,7 +102,7 @@ impl Steps {
                         self.kill()?;
                         return Ok(Driven::Killed(stop));
                     }
-                    self.go_on(None)?;
+                    self.resume(None)?;
                 }
                 WaitStatus::StillAlive if is_done()? => return self.release(),
                 WaitStatus::StillAlive => {
@@ -110,7 +110,7 @@ impl Steps {
                     sleep(PAUSE);
                 }
                 WaitStatus::Exited(..) | WaitStatus::Signaled(..) => return Ok(Driven::Ended),
-                status => self.pass(status)?,
+                status => self.pass_signal(status)?,
             }
         }
     }
@@ -139,15 +139,15 @@ impl Steps {
     }
 
     /// Continues from a stop that is not at a call, with the signal that caused it.
-    fn pass(&self, status: WaitStatus) -> Result<()> {
+    fn pass_signal(&self, status: WaitStatus) -> Result<()> {
         match status {
-            WaitStatus::Stopped(_, signal) => self.go_on(Some(signal)),
-            WaitStatus::PtraceEvent(..) => self.go_on(None),
+            WaitStatus::Stopped(_, signal) => self.resume(Some(signal)),
+            WaitStatus::PtraceEvent(..) => self.resume(None),
             other => bail!("the traced process: {other:?}"),
         }
     }
 
-    fn go_on(&self, signal: Option<Signal>) -> Result<()> {
+    fn resume(&self, signal: Option<Signal>) -> Result<()> {
         match ptrace::syscall(self.pid, signal) {
             // Another process killed it in the meantime: the next wait reports its end.
             Ok(()) | Err(Errno::ESRCH) => Ok(()),
@@ -155,7 +155,7 @@ impl Steps {
         }
     }
 
-    fn look(&self) -> nix::Result<WaitStatus> {
+    fn try_wait(&self) -> nix::Result<WaitStatus> {
         waitpid(self.pid, Some(WaitPidFlag::WNOHANG | WaitPidFlag::__WALL))
     }
 

@@ -73,7 +73,11 @@ pub fn differences(kernel: &Transcript, ours: &Transcript, may_differ: &BTreeSet
 
 /// Points that may differ but do not, and can be removed from the list.
 #[must_use]
-pub fn met<'a>(kernel: &Transcript, ours: &Transcript, may_differ: &'a BTreeSet<String>) -> Vec<&'a str> {
+pub fn needless_deviations<'a>(
+    kernel: &Transcript,
+    ours: &Transcript,
+    may_differ: &'a BTreeSet<String>,
+) -> Vec<&'a str> {
     let equal = |name: &&String| kernel.get(*name).is_some_and(|expected| ours.get(*name) == Some(expected));
     may_differ.iter().filter(equal).map(String::as_str).collect()
 }

@@ -62,7 +62,7 @@ impl Caller {
     }
 
     /// Waits until the only helpers left are those that a command without a broker needs.
-    fn left_alone(&self) -> Result<()> {
+    fn wait_for_helpers_to_end(&self) -> Result<()> {
         let names = || {
             let mut names: Vec<_> =
                 self.running.session.own_processes().into_iter().filter_map(Process::name).collect();
@@ -114,7 +114,7 @@ fn a_command_may_outlive_its_broker() -> Result<()> {
     caller.control.set(GO, 2)?;
     caller.kill_broker()?;
     assert_eq!(caller.returned(2)?, ENOSYS, "errno of a call in flight");
-    caller.left_alone()?;
+    caller.wait_for_helpers_to_end()?;
     assert_eq!(caller.call(3)?, ENOSYS, "errno of a call afterwards");
     let (status, said) = caller.end()?;
     assert_eq!(status, Some(FAILED), "{said}");
@@ -127,7 +127,7 @@ fn a_command_may_outlive_its_broker() -> Result<()> {
 fn a_command_without_a_broker_ends_with_its_front() -> Result<()> {
     let caller = Caller::start("setsid sleep 1000 &", &["2"], &["--on-broker-death", "enosys"])?;
     caller.kill_broker()?;
-    caller.left_alone()?;
+    caller.wait_for_helpers_to_end()?;
     // A signal that arrives while the broker is dying can get lost.
     until("all processes to end", WITHIN, || {
         let _ = caller.running.signal(Signal::SIGTERM);

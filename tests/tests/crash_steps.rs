@@ -46,19 +46,19 @@ impl Cycles {
         let mut running = run.start_in(session)?;
         running.reach(&control, READY, 1)?;
         let mut cycles = Cycles { running, control, turn: 0 };
-        until("the process that left the session", WITHIN, || cycles.beside())?;
-        cycles.whole()?;
+        until("the process that left the session", WITHIN, || cycles.detached())?;
+        cycles.run_undisturbed()?;
         Ok(cycles)
     }
 
     /// The process that left the client's session.
-    fn beside(&self) -> Option<Process> {
+    fn detached(&self) -> Option<Process> {
         let mut processes = self.running.session.processes().into_iter();
         processes.find(|process| process.name().is_some_and(|name| name == "sleep"))
     }
 
     /// Starts the client's next cycle.
-    fn go(&mut self) -> Result<()> {
+    fn start_cycle(&mut self) -> Result<()> {
         self.turn += 1;
         self.control.set(GO, self.turn)
     }
@@ -69,16 +69,16 @@ impl Cycles {
     }
 
     /// Waits until the client has finished its cycle. Returns how many calls gave EIO since the start.
-    fn done(&mut self) -> Result<u64> {
+    fn wait_done(&mut self) -> Result<u64> {
         self.running.reach(&self.control, READY, 1 + self.turn)?;
         self.control.get(EIOS)
     }
 
     /// Runs one more cycle in which nothing is killed, and asserts that no call fails.
-    fn whole(&mut self) -> Result<()> {
+    fn run_undisturbed(&mut self) -> Result<()> {
         let before = self.control.get(EIOS)?;
-        self.go()?;
-        assert_eq!(self.done()?, before, "EIO in a cycle in which nobody was killed");
+        self.start_cycle()?;
+        assert_eq!(self.wait_done()?, before, "EIO in a cycle in which nobody was killed");
         Ok(())
     }
 
@@ -119,7 +119,7 @@ impl Cycles {
     fn end(self) -> Result<Outcome> {
         self.control.set(GO, END)?;
         // The client holds only the descriptors of the run.
-        if let Some(process) = self.beside() {
+        if let Some(process) = self.detached() {
             send(process)?;
         }
         let outcome = self.running.finish()?;
@@ -129,7 +129,7 @@ impl Cycles {
     }
 
     /// Asserts that the tenant ends and that no process of the run is left.
-    fn ends_whole(mut self) -> Result<i32> {
+    fn assert_ends_completely(mut self) -> Result<i32> {
         let status = self.running.wait()?;
         let session = &self.running.session;
         let gone = || session.processes().is_empty().then_some(());
@@ -158,12 +158,12 @@ fn at_every_step(name: &str, mut before: impl FnMut(&mut Cycles) -> Result<()>) 
     for (tried, number) in steps().enumerate() {
         let steps = cycles.hold(name)?;
         before(&mut cycles)?;
-        cycles.go()?;
+        cycles.start_cycle()?;
         let driven = steps.kill_at(number, || cycles.is_done())?;
         let when = format!("after {name} was killed at step {number} ({driven:?})");
-        cycles.done().with_context(|| when.clone())?;
+        cycles.wait_done().with_context(|| when.clone())?;
         cycles.assert_right(&when)?;
-        cycles.whole().with_context(|| when.clone())?;
+        cycles.run_undisturbed().with_context(|| when.clone())?;
         cycles.assert_right(&when)?;
         if driven == Driven::Done {
             let eios = cycles.control.get(EIOS)?;
@@ -204,11 +204,11 @@ fn ends_at_every_step(name: &str, attach: impl Fn(&Cycles) -> Result<Steps>) -> 
     for number in steps() {
         let mut cycles = Cycles::start()?;
         let steps = attach(&cycles)?;
-        cycles.go()?;
+        cycles.start_cycle()?;
         match steps.kill_at(number, || cycles.is_done())? {
-            Driven::Killed(_) => assert_eq!(cycles.ends_whole()?, 125),
+            Driven::Killed(_) => assert_eq!(cycles.assert_ends_completely()?, 125),
             Driven::Done | Driven::Ended => {
-                cycles.done()?;
+                cycles.wait_done()?;
                 cycles.assert_right("at the end")?;
                 cycles.end()?;
                 println!("{name}: up to {number} steps");
@@ -241,8 +241,8 @@ fn the_run_ends_if_the_spawner_dies_at_any_step() -> Result<()> {
 fn without(which: impl FnOnce(&Cycles) -> Result<Process>) -> Result<i32> {
     let mut cycles = Cycles::start()?;
     send(which(&cycles)?)?;
-    cycles.go()?;
-    cycles.ends_whole()
+    cycles.start_cycle()?;
+    cycles.assert_ends_completely()
 }
 
 #[test]
@@ -267,9 +267,9 @@ fn a_run_ends_with_its_spawner() -> Result<()> {
 fn a_run_ends_with_its_spawner_during_a_call() -> Result<()> {
     let mut cycles = Cycles::start()?;
     kill(Pid::from_raw(cycles.one("kcov-worker")?.0), Signal::SIGSTOP)?;
-    cycles.go()?;
+    cycles.start_cycle()?;
     send(cycles.one("kcov-spawner")?)?;
-    assert_eq!(cycles.ends_whole()?, 125);
+    assert_eq!(cycles.assert_ends_completely()?, 125);
     Ok(())
 }
 

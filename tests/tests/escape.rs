@@ -99,11 +99,11 @@ fn assert_end(owner: Owner, name: &str, end: &Event, signal: i32, reasons: &[&st
     assert!(reasons.is_empty() || reasons.contains(&reason.as_str()), "{name}: {reason}");
 }
 
-fn no_way_out(owner: Owner) -> Result<()> {
+fn assert_no_escape(owner: Owner) -> Result<()> {
     let (running, control, process) = neighbour(owner)?;
-    let (held, at_once): (Vec<_>, Vec<_>) =
+    let (held, run_urgently): (Vec<_>, Vec<_>) =
         ATTEMPTS.iter().copied().partition(|(_, outcome)| outcome.is_slow());
-    for attempts in at_once.chunks(AT_ONCE).chain([held.as_slice()]) {
+    for attempts in run_urgently.chunks(AT_ONCE).chain([held.as_slice()]) {
         attempt(owner, process, attempts)?;
     }
     control.set(GO, 1)?;
@@ -113,12 +113,12 @@ fn no_way_out(owner: Owner) -> Result<()> {
 
 #[test]
 fn no_attempt_escapes_from_a_worker() -> Result<()> {
-    no_way_out(Owner::Root)
+    assert_no_escape(Owner::Root)
 }
 
 #[test]
 fn no_attempt_escapes_from_a_worker_of_an_ordinary_user() -> Result<()> {
-    no_way_out(Owner::User)
+    assert_no_escape(Owner::User)
 }
 
 /// The table and the C source name the same attempts in the same order.

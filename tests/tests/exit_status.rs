@@ -24,7 +24,7 @@ fn file(session: &Session, name: &str, text: &str, mode: u32) -> Result<PathBuf>
 }
 
 /// Standard output of a bash script, with and without the broker.
-fn both(run: Run) -> Result<(String, String)> {
+fn with_and_without_broker(run: Run) -> Result<(String, String)> {
     let with = run.output()?;
     assert_eq!(with.code(), 0, "{}", with.stderr);
     Ok((with.stdout, run.bare().output()?.stdout))
@@ -106,7 +106,7 @@ fn standard_streams_are_the_commands() -> Result<()> {
 /// The command inherits no descriptor of the broker.
 #[test]
 fn no_descriptor_leaks_into_the_command() -> Result<()> {
-    let (with, without) = both(Run::new(["ls", "/proc/self/fd"]))?;
+    let (with, without) = with_and_without_broker(Run::new(["ls", "/proc/self/fd"]))?;
     assert_eq!(with, without);
     Ok(())
 }
@@ -121,7 +121,7 @@ fn process_attributes_are_inherited() -> Result<()> {
     let unmarked = |text: String| {
         text.lines().filter(|line| !line.starts_with("KCOV_TESTS_SESSION=")).collect::<Vec<_>>().join("\n")
     };
-    let (with, without) = both(run)?;
+    let (with, without) = with_and_without_broker(run)?;
     assert_eq!(unmarked(with), unmarked(without));
     Ok(())
 }
@@ -129,7 +129,7 @@ fn process_attributes_are_inherited() -> Result<()> {
 /// argv[0] is as given, not the path that the command was found at.
 #[test]
 fn the_commands_name_is_as_given() -> Result<()> {
-    let (with, without) = both(Run::new(["head", "-z", "-n1", "/proc/self/cmdline"]))?;
+    let (with, without) = with_and_without_broker(Run::new(["head", "-z", "-n1", "/proc/self/cmdline"]))?;
     assert_eq!(with, without);
     assert_eq!(with, "head\0");
     Ok(())

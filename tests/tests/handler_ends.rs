@@ -84,8 +84,8 @@ fn the_start_delay_grows_with_frequent_crashes() -> Result<()> {
 /// If a later worker of such a handler serves, the run goes on; if none does, the run ends and says why.
 #[test]
 fn a_run_ends_if_its_workers_keep_dying_before_they_serve() -> Result<()> {
-    let run = |stillborn: u32| {
-        let handler = format!("{}:{stillborn}", library("stillborn")?.display());
+    let run = |dying: u32| {
+        let handler = format!("{}:{dying}", library("early_death")?.display());
         Run::new([client("retry")?.into_os_string(), "40".into()])
             .logged()
             .option("--handler")
@@ -108,7 +108,7 @@ fn a_run_ends_if_its_workers_keep_dying_before_they_serve() -> Result<()> {
 fn a_run_ends_if_its_zygotes_keep_dying_before_they_serve() -> Result<()> {
     let session = Session::new()?;
     let broken = session.path("broken");
-    let handler = format!("{}:0:{}", library("stillborn")?.display(), broken.display());
+    let handler = format!("{}:0:{}", library("early_death")?.display(), broken.display());
     let run = Run::new(["sleep", "1000"]).logged().option("--handler").option(&handler);
     let running = run.start_in(session)?;
     // The command runs only after the handler was loaded. Until then the zygote may still have the name of

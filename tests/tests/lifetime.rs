@@ -30,7 +30,7 @@ fn areas(running: &Running) -> usize {
 fn closes_are_noticed_when_the_event_queue_overflows() -> Result<()> {
     let session = Session::new()?;
     let control = Control::new(session.path("control"))?;
-    let words = [client("life_untold")?, control.path().to_path_buf()];
+    let words = [client("life_overflow")?, control.path().to_path_buf()];
     let mut running = Run::new(words).trace("kcov").start_in(session)?;
     running.reach(&control, READY, 1)?;
     assert_eq!(areas(&running), 4);
@@ -46,7 +46,7 @@ fn closes_are_noticed_when_the_event_queue_overflows() -> Result<()> {
     Ok(())
 }
 
-fn kept_by(how: &str) -> Result<()> {
+fn assert_kept_by(how: &str) -> Result<()> {
     let session = Session::new()?;
     let control = Control::new(session.path("control"))?;
     let program = client("life_last")?;
@@ -68,54 +68,54 @@ fn kept_by(how: &str) -> Result<()> {
 /// The descriptor of a child keeps the instance.
 #[test]
 fn a_child_keeps_the_instance() -> Result<()> {
-    kept_by("child")
+    assert_kept_by("child")
 }
 
 /// A duplicate of the descriptor keeps the instance after the first one was closed.
 #[test]
 fn a_duplicate_keeps_the_instance() -> Result<()> {
-    kept_by("duplicate")
+    assert_kept_by("duplicate")
 }
 
 /// A descriptor that is inherited over an exec keeps the instance.
 #[test]
 fn the_program_after_an_exec_keeps_the_instance() -> Result<()> {
-    kept_by("exec")
+    assert_kept_by("exec")
 }
 
 /// A mapping without any descriptor keeps the instance.
 #[test]
 fn a_mapping_keeps_the_instance() -> Result<()> {
-    kept_by("mapping")
+    assert_kept_by("mapping")
 }
 
 /// A thread that collects, without descriptor or mapping, keeps the instance until it exits.
 #[test]
 fn an_owner_keeps_the_instance_until_it_exits() -> Result<()> {
-    kept_by("owner")
+    assert_kept_by("owner")
 }
 
 /// The same until the thread is killed.
 #[test]
 fn an_owner_keeps_the_instance_until_it_is_killed() -> Result<()> {
-    kept_by("killed")
+    assert_kept_by("killed")
 }
 
 /// A process that received the descriptor over a socket keeps the instance.
 #[test]
 fn a_receiver_keeps_the_instance() -> Result<()> {
-    kept_by("received")
+    assert_kept_by("received")
 }
 
 /// A message in a socket's queue keeps the instance after the sender is gone. The instance ends some time
 /// after the message is received.
 #[test]
 fn a_queued_message_keeps_the_instance_until_it_is_received() -> Result<()> {
-    kept_by("flight")
+    assert_kept_by("flight")
 }
 
 /// The same until the socket is closed.
 #[test]
 fn a_queued_message_keeps_the_instance_until_its_socket_closes() -> Result<()> {
-    kept_by("queue")
+    assert_kept_by("queue")
 }

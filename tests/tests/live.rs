@@ -21,7 +21,7 @@ fn signal(process: Process, signal: Signal) -> Result<()> {
 }
 
 /// The only process of the run with this name.
-fn the(running: &Running, name: &str) -> Process {
+fn only_process(running: &Running, name: &str) -> Process {
     running.session.named(name)[0]
 }
 
@@ -30,12 +30,12 @@ fn the(running: &Running, name: &str) -> Process {
 #[test]
 fn status_of_a_running_tenant_agrees_with_its_report() -> Result<()> {
     let client = Client::start(&["--name", "live-1"])?;
-    let tenant = client.settled()?;
+    let tenant = client.tenant_after_calls()?;
     assert_eq!((tenant.name.as_str(), tenant.state.as_str(), tenant.uid), ("live-1", "live", 0));
     assert_eq!(Process(tenant.pid).name().as_deref(), Some("kcov-broker"));
     assert_eq!(Process(tenant.pids.front), client.running.front());
     assert_eq!(Process(tenant.pids.zygote).name().as_deref(), Some("kcov-zygote"));
-    assert_eq!(tenant.pids.workers, [the(&client.running, "kcov-worker").0]);
+    assert_eq!(tenant.pids.workers, [only_process(&client.running, "kcov-worker").0]);
     assert_eq!((tenant.instances, tenant.instances_opened, tenant.arena_bytes), (1, 1, 4096));
     assert!(tenant.records > 0 && tenant.records_lost > 0, "{tenant:?}");
     let segment = tenant.segment.clone();
@@ -69,8 +69,8 @@ fn status_of_a_running_tenant_agrees_with_its_report() -> Result<()> {
 #[test]
 fn refusals_and_crashes_are_shown() -> Result<()> {
     let client = Client::start(&["--name", "live-2"])?;
-    client.settled()?;
-    signal(the(&client.running, "kcov-worker"), Signal::SIGKILL)?;
+    client.tenant_after_calls()?;
+    signal(only_process(&client.running, "kcov-worker"), Signal::SIGKILL)?;
     let tenant = shown(&client.running.session, |tenant| {
         tenant.worker_crashes == 1 && !tenant.pids.workers.is_empty()
     })?;
@@ -92,13 +92,13 @@ fn refusals_and_crashes_are_shown() -> Result<()> {
 #[test]
 fn segments_of_dead_brokers_are_recognised_and_removed() -> Result<()> {
     let client = Client::start(&["--name", "live-3"])?;
-    let Tenant { segment, pid, .. } = client.settled()?;
+    let Tenant { segment, pid, .. } = client.tenant_after_calls()?;
     signal(Process(pid), Signal::SIGKILL)?;
     gone(&segment)?;
     drop(client);
 
     let client = Client::start(&["--name", "live-4"])?;
-    let tenant = client.settled()?;
+    let tenant = client.tenant_after_calls()?;
     // Owned by another user, so that no run of root removes it in between.
     let kept = Planted::name(STRANGER, "kept");
     fs::copy(path(&tenant.segment), kept.path())?;
@@ -134,7 +134,7 @@ fn segments_of_dead_brokers_are_recognised_and_removed() -> Result<()> {
 #[test]
 fn a_segment_of_another_boot_is_dead() -> Result<()> {
     let client = Client::start(&["--name", "live-5"])?;
-    let tenant = client.settled()?;
+    let tenant = client.tenant_after_calls()?;
     let old = Planted::name(STRANGER, "boot");
     fs::copy(path(&tenant.segment), old.path())?;
     // The first words of the body; see `kcov_proto::view`.
@@ -150,7 +150,7 @@ fn a_segment_of_another_boot_is_dead() -> Result<()> {
 #[test]
 fn files_that_are_not_segments_are_refused() -> Result<()> {
     let client = Client::start(&["--name", "live-6"])?;
-    let original = path(&client.settled()?.segment);
+    let original = path(&client.tenant_after_calls()?.segment);
     let plant = |what: &str, make: &dyn Fn(&Planted) -> Result<()>| -> Result<Planted> {
         let planted = Planted::name(0, what);
         make(&planted)?;
@@ -202,7 +202,7 @@ fn files_that_are_not_segments_are_refused() -> Result<()> {
 fn a_segment_that_shrinks_does_not_end_its_reader() -> Result<()> {
     let client = Client::start(&["--name", "live-7"])?;
     let planted = Planted::name(0, "shrinks");
-    fs::copy(path(&client.settled()?.segment), planted.path())?;
+    fs::copy(path(&client.tenant_after_calls()?.segment), planted.path())?;
     let whole = fs::read(planted.path())?;
     let file = OpenOptions::new().write(true).open(planted.path())?;
     let done = std::sync::atomic::AtomicBool::new(false);
@@ -234,7 +234,7 @@ fn segments_can_be_read_by_all_and_written_by_none() -> Result<()> {
     };
 
     let client = Client::start(&["--name", "live-8"])?;
-    let tenant = client.settled()?;
+    let tenant = client.tenant_after_calls()?;
     assert_eq!(mode(&tenant)?, 0o644);
     let seen = by_stranger(&client.running.session)?;
     assert_eq!(seen.of(&tenant.segment).map(|seen| seen.notifications), Some(tenant.notifications));
@@ -252,7 +252,7 @@ fn segments_can_be_read_by_all_and_written_by_none() -> Result<()> {
     client.finish()?;
 
     let client = Client::start(&["--name", "live-9", "--publish", "own"])?;
-    let tenant = client.settled()?;
+    let tenant = client.tenant_after_calls()?;
     assert_eq!(mode(&tenant)?, 0o600);
     assert!(by_stranger(&client.running.session)?.of(&tenant.segment).is_none());
     client.finish()

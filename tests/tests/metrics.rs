@@ -165,7 +165,7 @@ impl Drop for Serving {
 fn metrics_report_what_the_tenant_did() -> Result<()> {
     let name = "a\"b\\n{c}";
     let client = Client::start(&["--name", name])?;
-    let tenant = client.settled()?;
+    let tenant = client.tenant_after_calls()?;
     let output = metrics(&client.running.session, &[]).output()?;
     assert!(output.status.success(), "{output:?}");
     let found = parse(&String::from_utf8(output.stdout)?)?;
@@ -186,7 +186,7 @@ fn metrics_report_what_the_tenant_did() -> Result<()> {
 #[test]
 fn the_file_is_complete_at_any_time() -> Result<()> {
     let client = Client::start(&["--name", "metrics-file"])?;
-    client.settled()?;
+    client.tenant_after_calls()?;
     let session = &client.running.session;
     let file = session.path("kcov.prom");
     let path = file.to_string_lossy();
@@ -220,7 +220,7 @@ fn ask(socket: &Path, request: &str) -> Result<(String, String)> {
 #[test]
 fn the_socket_serves_http_requests() -> Result<()> {
     let client = Client::start(&["--name", "metrics-socket"])?;
-    client.settled()?;
+    client.tenant_after_calls()?;
     let session = &client.running.session;
     let socket = session.path("socket");
     // A stale socket that no process listens on is replaced.

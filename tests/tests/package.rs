@@ -36,7 +36,7 @@ fn installed(script: &str, files: &[&Path]) -> Result<Installed> {
         "dpkg -i /tmp/{name} >/tmp/dpkg.log 2>&1 || {{ cat /tmp/dpkg.log; exit 1; }}\n{script}"
     ));
     let text = output(command.arg(&package).args(files))?;
-    let (said, changed) = text.split_once("changed:\n").context("the machine says what changed")?;
+    let (said, changed) = text.split_once("changed:\n").context("no list of changed files")?;
     Ok(Installed { said: said.to_owned(), changed: changed.lines().map(str::to_owned).collect() })
 }
 

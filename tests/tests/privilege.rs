@@ -228,7 +228,7 @@ fn the_broker_has_reduced_capabilities() -> Result<()> {
     };
     let all = effective(Process(1)).context("capabilities of the first process")?;
     let holders: Vec<_> = running.session.own_processes().into_iter().filter(listener).collect();
-    assert!(!holders.is_empty(), "nobody holds the listener");
+    assert!(!holders.is_empty(), "no process holds the listener");
     for holder in holders {
         let capabilities = effective(holder).context("a holder of the listener is gone")?;
         assert!(capabilities != all && capabilities.count_ones() < 10, "{holder:?} has {capabilities:#x}");

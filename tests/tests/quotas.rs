@@ -14,7 +14,7 @@ fn exhaust(words: &[&str], option: &str, bound: &str) -> Result<Outcome> {
 
 /// Asserts that only this quota refused something, and that the log has one line for each refusal.
 #[track_caller]
-fn assert_told(outcome: &Outcome, what: &str, option: &str, bound: &str) -> Result<()> {
+fn assert_reported(outcome: &Outcome, what: &str, option: &str, bound: &str) -> Result<()> {
     let report = outcome.assert_sound()?;
     let times = report.quota_refusals_by_quota[what];
     assert!(times > 0, "{report:?}");
@@ -38,7 +38,7 @@ fn each_refusal_is_counted_and_logged() -> Result<()> {
         (&["opens", "60", "50"], "instances", "--max-instances", "50"),
         (&["handles", "12"], "handles", "--max-handles", "12"),
     ] {
-        assert_told(&exhaust(words, option, bound)?, what, option, bound).context(what)?;
+        assert_reported(&exhaust(words, option, bound)?, what, option, bound).context(what)?;
     }
     Ok(())
 }
@@ -58,7 +58,7 @@ fn handler_memory_access_is_limited_by_quota() -> Result<()> {
         let run = run.option("--handler").option(&library).option(option).option(bound);
         let outcome = run.logged().output()?;
         assert_eq!(outcome.stdout, shown, "{option} {bound}");
-        assert_told(&outcome, what, option, bound).context(option)?;
+        assert_reported(&outcome, what, option, bound).context(option)?;
     }
     Ok(())
 }

@@ -195,7 +195,7 @@ fn calls_leave_comparisons_that_are_kept() -> Result<()> {
             let (records, rest) = words.as_chunks::<4>();
             assert!(rest.is_empty() && !records.is_empty(), "{call}: {words:x?}");
             assert!(records.iter().all(|[kind, ..]| *kind <= 7), "{call}: {records:x?}");
-            assert!(records.iter().any(is_kept), "{call} says nothing: {records:x?}");
+            assert!(records.iter().any(is_kept), "{call} leaves no comparison that is kept: {records:x?}");
             assert_accepted(&records.iter().map(|[.., pc]| *pc).collect::<Vec<_>>());
         }
         assert_eq!(self::trace("cmp", profile)?.0, text, "another run under {profile}");

@@ -59,7 +59,7 @@ fn has(lines: &[&str], text: &str) -> bool {
 #[test]
 fn top_shows_tenants_and_obeys_its_keys() -> Result<()> {
     let client = Client::start(&["--name", "top-shown"])?;
-    let tenant = client.settled()?;
+    let tenant = client.tenant_after_calls()?;
     let pid = tenant.pid.to_string();
     let screen = Screen::start("keys", &client.running.session, &format!("--every 100ms {pid}"))?;
     let is_shown = |lines: &[&str]| {

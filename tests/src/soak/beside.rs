@@ -29,7 +29,7 @@ impl Beside {
     }
 
     /// Takes the result of a run that has ended, and starts the next one.
-    pub fn turn(&mut self, summary: &mut Summary, left: Duration) {
+    pub fn advance(&mut self, summary: &mut Summary, left: Duration) {
         if let Some((_, start, running)) = &self.running {
             if !running.session.own_processes().is_empty() && start.elapsed() < WITHIN {
                 return;
@@ -41,7 +41,7 @@ impl Beside {
         }
         match self.start() {
             Ok((name, running)) => self.running = Some((name, Instant::now(), running)),
-            Err(error) => summary.violation(&format!("a run beside: {error:#}")),
+            Err(error) => summary.violation(&format!("a separate run: {error:#}")),
         }
     }
 
@@ -62,7 +62,7 @@ impl Beside {
         let Some((name, _, running)) = self.running.take() else { return };
         summary.runs_beside += 1;
         match running.finish() {
-            Ok(outcome) if outcome.code() == 0 => judge(&name, &outcome, summary),
+            Ok(outcome) if outcome.code() == 0 => check(&name, &outcome, summary),
             Ok(outcome) if outcome.code() == UNAVAILABLE => summary.unavailable += 1,
             Ok(outcome) => {
                 let said = format!("{}{}", outcome.stdout, outcome.stderr);
@@ -74,7 +74,7 @@ impl Beside {
 }
 
 /// Checks that a run left nothing.
-fn judge(name: &str, outcome: &Outcome, summary: &mut Summary) {
+fn check(name: &str, outcome: &Outcome, summary: &mut Summary) {
     let Ok(report) = outcome.report() else {
         return summary.violation(&format!("beside, {name}: no report"));
     };
@@ -82,6 +82,6 @@ fn judge(name: &str, outcome: &Outcome, summary: &mut Summary) {
     // A worker that waits for a processor may miss a short deadline. Its caller does not notice.
     let crashed = report.worker_crashes != 0 && !name.contains("--deadline");
     if left != [0; 4] || crashed {
-        summary.violation(&format!("beside, {name}: left, or crashed: {report:?}"));
+        summary.violation(&format!("beside, {name}: something is left, or a worker crashed: {report:?}"));
     }
 }

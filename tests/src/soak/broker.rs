@@ -64,7 +64,7 @@ impl LongLived {
     }
 
     /// Takes a sample, and kills a worker if that is the theme.
-    pub fn look(&mut self, elapsed: Duration) {
+    pub fn take_sample(&mut self, elapsed: Duration) {
         /// Before this time the driver may not have started.
         const SETTLED: Duration = Duration::from_secs(1);
         if elapsed < SETTLED {
@@ -106,9 +106,9 @@ impl LongLived {
             Err(error) => return summary.violation(&format!("{name}: {error:#}")),
         };
         match serde_json::from_str::<Done>(outcome.stdout.trim()) {
-            Ok(done) => summary.take_in(name, done),
+            Ok(done) => summary.add_driver(name, done),
             Err(error) => {
-                summary.violation(&format!("{name}: the driver says {:?}: {error}", outcome.stdout))
+                summary.violation(&format!("{name}: the driver printed {:?}: {error}", outcome.stdout))
             }
         }
         if outcome.code() != 0 {
@@ -127,7 +127,7 @@ impl LongLived {
         summary.records += report.records;
         summary.kills += kills;
         if let Some(figures) = figures {
-            judge(name, &figures, summary);
+            check(name, &figures, summary);
             summary.figures.insert(name.to_owned(), figures);
         }
     }
@@ -165,7 +165,7 @@ fn figures(samples: &[Sample]) -> Option<Figures> {
     })
 }
 
-fn judge(name: &str, figures: &Figures, summary: &mut Summary) {
+fn check(name: &str, figures: &Figures, summary: &mut Summary) {
     /// Front, broker, spawner, tender, zygote, worker, reader; slow readers and their replacements.
     const PROCESSES: u64 = 32;
     if figures.late_kib > figures.early_kib + GROWTH_KIB {

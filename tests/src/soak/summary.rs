@@ -65,7 +65,7 @@ impl Summary {
     }
 
     /// Adds the results of a driver.
-    pub fn take_in(&mut self, broker: &str, done: Done) {
+    pub fn add_driver(&mut self, broker: &str, done: Done) {
         let Done { acts, unavailable, pattern_rounds, eios, violations } = done;
         self.unavailable += unavailable;
         self.pattern_rounds += pattern_rounds;

@@ -50,15 +50,15 @@ impl Quiet {
     }
 
     /// Waits until it is in the middle of its work.
-    pub fn works(&mut self) -> Result<()> {
+    pub fn assert_works(&mut self) -> Result<()> {
         self.lives = self.running.reach(&self.control, LIVES, self.lives + MORE)?;
         Ok(())
     }
 
     /// Asserts that it made progress, keeps working, and saw nothing wrong.
     pub fn assert_undisturbed(mut self) -> Result<()> {
-        ensure!(self.control.get(LIVES)? > self.lives, "the quiet tenant did nothing meanwhile");
-        self.works()?;
+        ensure!(self.control.get(LIVES)? > self.lives, "the quiet tenant made no progress");
+        self.assert_works()?;
         self.control.set(GO, 1)?;
         self.running.finish()?.assert_sound()?;
         Ok(())
@@ -69,7 +69,7 @@ impl Quiet {
 /// worker crashed, and that the quiet tenant did not notice.
 pub fn beside(words: &[&str], options: &[&str]) -> Result<()> {
     let mut quiet = Quiet::start()?;
-    quiet.works()?;
+    quiet.assert_works()?;
     let outcome = hostile(words, options)?.output()?;
     print!("{}", outcome.stdout);
     quiet.assert_undisturbed()?;

@@ -115,7 +115,7 @@ fn with_few_descriptors(session: Session, words: &[&str]) -> Result<kcov_tests::
 #[test]
 fn a_tenant_may_exhaust_the_brokers_descriptors() -> Result<()> {
     let mut quiet = Quiet::start()?;
-    quiet.works()?;
+    quiet.assert_works()?;
     let outcome = with_few_descriptors(Session::new()?, &["broker"])?.finish()?;
     quiet.assert_undisturbed()?;
     assert_nothing_left(&outcome)

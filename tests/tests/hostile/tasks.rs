@@ -13,20 +13,20 @@ const ROUNDS: u64 = 2;
 const EIOS: u64 = 3;
 const WRONGS: u64 = 4;
 
-fn storm() -> &'static str {
+fn milliseconds() -> &'static str {
     if long() { "30000" } else { "1000" }
 }
 
 /// With `SA_RESTART`, no call notices a signal.
 #[test]
 fn restarting_signals_go_unnoticed() -> Result<()> {
-    beside(&["hostile_signals", "restart", storm()], &[])
+    beside(&["hostile_signals", "restart", milliseconds()], &[])
 }
 
 /// Without it, an interrupted call had no effect.
 #[test]
 fn interrupted_calls_have_no_effect() -> Result<()> {
-    beside(&["hostile_signals", "interrupt", storm()], &[])
+    beside(&["hostile_signals", "interrupt", milliseconds()], &[])
 }
 
 /// Concurrent execs, exits, vforks, clones and kills.
@@ -80,7 +80,7 @@ fn a_frozen_tenant_loses_no_calls() -> Result<()> {
     for _ in 0..if long() { 20 } else { 2 } {
         let rounds = control.get(ROUNDS)?;
         running.reach(&control, ROUNDS, rounds + 20)?;
-        quiet.works()?;
+        quiet.assert_works()?;
         group.freeze(true)?;
         sleep(Duration::from_millis(200));
         let frozen = control.get(ROUNDS)?;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 const WITHIN: Duration = Duration::from_secs(60);
 
-fn strike(pid: i32) -> Result<()> {
+fn kill_process(pid: i32) -> Result<()> {
     Ok(kill(Pid::from_raw(pid), Signal::SIGKILL)?)
 }
 
@@ -89,7 +89,7 @@ fn a_killed_broker_restarts_only_its_own_tenant() -> Result<()> {
     let service = Service::start(&tenants)?;
     let one = service.wait_state("one", "running")?;
     let two = service.wait_state("two", "running")?;
-    strike(one.broker.context("a broker")?)?;
+    kill_process(one.broker.context("a broker")?)?;
     let again =
         service.wait("one", "started again", |tenant| tenant.starts == 2 && tenant.state == "running")?;
     assert_ne!(again.broker, one.broker);
@@ -121,7 +121,7 @@ fn a_tenant_may_outlive_its_broker() -> Result<()> {
     service.reach(&control, READY, 2)?;
     assert_eq!(control.get(FACTS)?, 0, "errno before the broker is killed");
     let broker = service.tenant("one")?.broker.context("a broker")?;
-    strike(broker)?;
+    kill_process(broker)?;
     until("the log entry of the first broker", WITHIN, || {
         service.log().contains("a broker was killed").then_some(())
     })?;
@@ -132,7 +132,7 @@ fn a_tenant_may_outlive_its_broker() -> Result<()> {
     service.reach(&control, READY, 3)?;
     assert_eq!(control.get(FACTS)?, u64::from(libc::ENOSYS.unsigned_abs()), "errno without a broker");
 
-    strike(service.wait_state("stays", "running")?.broker.context("a broker")?)?;
+    kill_process(service.wait_state("stays", "running")?.broker.context("a broker")?)?;
     until("the log entry of the second broker", WITHIN, || {
         (service.log().matches("a broker was killed").count() == 2).then_some(())
     })?;
@@ -172,7 +172,7 @@ fn any_helper_of_a_tenant_may_be_killed() -> Result<()> {
         let one = service.wait_state("one", "running")?;
         let broker = one.broker.context("a broker")?;
         let victim = until(name, WITHIN, || named_below(&service, broker, name).first().copied())?;
-        strike(victim.0)?;
+        kill_process(victim.0)?;
         until("a new worker", WITHIN, || {
             let tenant = service.tenant("one").ok()?;
             let serves = tenant.broker.is_some_and(|broker| {

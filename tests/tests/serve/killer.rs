@@ -2,7 +2,7 @@
 
 use kcov_tests::Session;
 use kcov_tests::process::Process;
-use kcov_tests::realtime::{Ticks, at_once};
+use kcov_tests::realtime::{Ticks, run_urgently};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fmt;
@@ -55,18 +55,18 @@ impl<'a> Killer<'a> {
     pub fn new(session: &'a Session, spared: Option<Process>) -> Self {
         let mut killer =
             Killer { session, spared, zygotes: Vec::new(), random: fastrand::Rng::with_seed(16) };
-        killer.look_around();
+        killer.find_zygotes();
         killer
     }
 
-    fn look_around(&mut self) {
+    fn find_zygotes(&mut self) {
         let is_victim = |zygote: &Process| self.spared.is_none_or(|spared| !zygote.descends_from(spared));
         self.zygotes = self.session.named("kcov-zygote").into_iter().filter(is_victim).collect();
     }
 
     /// Kills a random worker at each tick.
     pub fn kill_for(&mut self, time: Duration) -> Kills {
-        at_once(|| {
+        run_urgently(|| {
             let (mut ticks, mut kills, mut idle) = (Ticks::every(BETWEEN), 0, 0);
             while ticks.wait() <= time {
                 let killed = self.kill_one();
@@ -88,7 +88,7 @@ impl<'a> Killer<'a> {
         // It may have ended by itself.
         let killed = living.any(|worker| kill(Pid::from_raw(worker.0), Signal::SIGKILL).is_ok());
         if !all_live {
-            self.look_around();
+            self.find_zygotes();
         }
         killed
     }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 const WITHIN: Duration = Duration::from_secs(60);
 
-fn asked(socket: &Path) -> Option<String> {
+fn fetch(socket: &Path) -> Option<String> {
     let mut stream = UnixStream::connect(socket).ok()?;
     stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").ok()?;
     let mut said = String::new();
@@ -39,7 +39,7 @@ fn a_service_exports_its_counters() -> Result<()> {
     };
     until("the tenant in the file", WITHIN, || fs::read_to_string(&file).ok().filter(|text| is_shown(text)))?;
     assert_eq!(fs::metadata(&file)?.permissions().mode() & 0o777, 0o644);
-    let said = asked(&socket).context("no answer")?;
+    let said = fetch(&socket).context("no answer")?;
     assert!(said.starts_with("HTTP/1.0 200 OK\r\n") && is_shown(&said), "{said}");
 
     let exporter = service.session.named("kcov-metrics").first().copied().context("no process")?;
@@ -66,7 +66,7 @@ fn a_service_exports_its_counters() -> Result<()> {
     until("another exporter", WITHIN, || {
         service.session.named("kcov-metrics").iter().any(|process| *process != exporter).then_some(())
     })?;
-    until("its answer", WITHIN, || asked(&socket).filter(|said| is_shown(said)))?;
+    until("its answer", WITHIN, || fetch(&socket).filter(|said| is_shown(said)))?;
     let gone = [file, socket];
     service.stop()?;
     for path in gone {

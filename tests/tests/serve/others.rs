@@ -24,7 +24,7 @@ fn broken() -> String {
     tenants.concat() + &tenant("command", &["/no/such/program"], keys)
 }
 
-fn assert_told(service: &Service) -> Result<()> {
+fn assert_reported(service: &Service) -> Result<()> {
     let list = |name| service.wait(name, "failed", |tenant| tenant.state == "failed");
     for (name, _, parts) in BROKEN {
         let tenant = list(name)?;
@@ -47,7 +47,7 @@ fn a_tenant_that_cannot_run_does_not_affect_others() -> Result<()> {
     let tenants = broken() + &tenant("good", &["sleep", "1000"], "");
     let service = Service::start_in(session, &tenants, &[], &[])?;
     service.wait_state("good", "running")?;
-    assert_told(&service)?;
+    assert_reported(&service)?;
     // The missing program exists now: the operator restarts the tenant.
     std::os::unix::fs::symlink("/bin/sleep", service.session.path("program"))?;
     service.configure(
@@ -70,7 +70,7 @@ fn a_reload_with_failing_tenants_does_not_affect_others() -> Result<()> {
     fs::write(service.session.path("text.so"), "no library\n")?;
     service.configure(&(good + &broken()))?;
     service.signal(Signal::SIGHUP)?;
-    assert_told(&service)?;
+    assert_reported(&service)?;
     let good = service.tenant("good")?;
     assert_eq!((good.state.as_str(), good.starts), ("running", 1));
     service.stop()?;

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * A handler whose first workers die before they serve: as many as its
- * configuration says. With ":PATH" behind the number it cannot be loaded while
- * there is such a file.
+ * A handler whose first workers die before they serve, as many as its configuration says. With ":PATH"
+ * behind the number, loading fails while that file exists.
  */
 #define _GNU_SOURCE
 #include "kcov_handler.h"
@@ -13,33 +12,33 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-static uint32_t dead_born;
+static uint32_t dying;
 /* Shared by all workers. */
-static uint32_t *born;
+static uint32_t *forks;
 
-static void be_born(void)
+static void count_fork(void)
 {
-	if (__atomic_fetch_add(born, 1, __ATOMIC_RELAXED) < dead_born)
+	if (__atomic_fetch_add(forks, 1, __ATOMIC_RELAXED) < dying)
 		abort();
 }
 
-static struct kcov_answer stillborn_call(void *state, const struct kcov_call *call,
+static struct kcov_answer early_death_call(void *state, const struct kcov_call *call,
 					 struct kcov_caller *caller)
 {
 	(void)state;
 	(void)call;
 	(void)caller;
-	return kcov_value(*born);
+	return kcov_value(*forks);
 }
 
 static const struct kcov_call_claim calls[] = {{.call = "getpriority"}};
 static const struct kcov_handler handler = {
 	.version = KCOV_HANDLER_VERSION,
 	.size = sizeof(struct kcov_handler),
-	.name = "stillborn",
+	.name = "early_death",
 	.calls = calls,
 	.calls_count = 1,
-	.call = stillborn_call,
+	.call = early_death_call,
 };
 
 const struct kcov_handler *kcov_handler_v1(const struct kcov_host *host, const char *config)
@@ -47,11 +46,11 @@ const struct kcov_handler *kcov_handler_v1(const struct kcov_host *host, const c
 	char *path;
 
 	(void)host;
-	dead_born = strtoul(config, &path, 10);
+	dying = strtoul(config, &path, 10);
 	if (*path == ':' && !access(path + 1, F_OK))
 		abort();
-	born = mmap(NULL, sizeof(*born), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (born == MAP_FAILED || pthread_atfork(NULL, NULL, be_born))
+	forks = mmap(NULL, sizeof(*forks), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (forks == MAP_FAILED || pthread_atfork(NULL, NULL, count_fork))
 		return NULL;
 	return &handler;
 }

@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * life_untold CONTROL - holds three objects opened with access mode 3, whose
- * close nothing but an event tells of, and one opened as usual.  ready 1: it has
- * them; go 1: it closes what it opens again and again of the first two, which no
- * filter sees, until no queue of events holds more; then the three; ready 2 says
- * so; go 2: the one opened as usual works still.
+ * life_overflow CONTROL - holds three instances opened with access mode 3, whose close only an inotify
+ * event reports, and one opened as usual.
+ *   ready 1: they are open
+ *   go 1:    opens and closes the first two through io_uring, which no filter sees, until the event queue
+ *            overflows; then closes all three
+ *   ready 2: they are closed
+ *   go 2:    the instance that was opened as usual still works
  */
 #include "ring.h"
 #include "control.h"
 
-/* More than `fs.inotify.max_queued_events`, of which equal neighbours count once. */
+/* More than `fs.inotify.max_queued_events`; the kernel merges equal neighbours into one event. */
 enum { EVENTS = 20000, UNTOLD = 3 };
 
 int main(int argc, char **argv)
@@ -37,7 +39,7 @@ int main(int argc, char **argv)
 		close(objects[i]);
 	control_set(page, CONTROL_READY, 2);
 	control_wait(page, 2);
-	expect("ENABLE of what is open still", outcome(ioctl(kept, KCOV_ENABLE, KCOV_TRACE_PC)), 0);
+	expect("ENABLE of the instance that is still open", outcome(ioctl(kept, KCOV_ENABLE, KCOV_TRACE_PC)), 0);
 	expect("DISABLE", outcome(ioctl(kept, KCOV_DISABLE, 0)), 0);
 	return verdict();
 }
