@@ -1,35 +1,36 @@
-//! The numbers of the KCOV ABI (`include/uapi/linux/kcov.h`, `kernel/kcov.c`, Linux 6.12).
+//! Numbers and checks of the KCOV ABI (include/uapi/linux/kcov.h and kernel/kcov.c of Linux 6.12).
 
 use crate::errno::Errno;
 use serde::{Deserialize, Serialize};
 
-/// `_IOR('c', 1, unsigned long)`: sets the size of the area, in words.
+/// `_IOR('c', 1, unsigned long)`: allocates the area; the argument is its size in words.
 pub const INIT_TRACE: u32 = 0x8008_6301;
-/// `_IO('c', 100)`: starts collecting for the calling thread.
+/// `_IO('c', 100)`: starts collecting coverage of the calling thread.
 pub const ENABLE: u32 = 0x6364;
 /// `_IO('c', 101)`: stops collecting.
 pub const DISABLE: u32 = 0x6365;
-/// `_IOW('c', 102, struct kcov_remote_arg)`: collects from background work marked with handles.
+/// `_IOW('c', 102, struct kcov_remote_arg)`: starts collecting coverage of background work that is marked
+/// with handles.
 pub const REMOTE_ENABLE: u32 = 0x4018_6366;
-/// `_IOW('c', 103, unsigned long)`: proposed upstream, not built here.
+/// `_IOW('c', 103, unsigned long)`: proposed upstream, not implemented here.
 pub const UNIQUE_ENABLE: u32 = 0x4008_6367;
-/// `_IO('c', 104)`: proposed upstream: sets the count to 0.
+/// `_IO('c', 104)`: proposed upstream; sets the count to 0.
 pub const RESET_TRACE: u32 = 0x6368;
 
-/// Smallest area, in words: the count and one record (`kcov_ioctl_locked`).
+/// Smallest area in words: the count and one record (`kcov_ioctl_locked`).
 pub const AREA_WORDS_MIN: u64 = 2;
-/// Largest area, in words: `INT_MAX / sizeof(unsigned long)` (`kcov_ioctl_locked`).
+/// Largest area in words: `INT_MAX / sizeof(unsigned long)` (`kcov_ioctl_locked`).
 pub const AREA_WORDS_MAX: u64 = 0x0fff_ffff;
-/// Bytes of a word.
+/// Size of a word in bytes.
 pub const WORD: u64 = 8;
-/// Words of a comparison record: type, arg1, arg2, pc (`KCOV_WORDS_PER_CMP`).
+/// Size of a comparison record in words: type, arg1, arg2, pc (`KCOV_WORDS_PER_CMP`).
 pub const CMP_WORDS: u64 = 4;
 
-/// Most remote handles of one `REMOTE_ENABLE` (`KCOV_REMOTE_MAX_HANDLES`).
+/// Most handles in one `REMOTE_ENABLE` (`KCOV_REMOTE_MAX_HANDLES`).
 pub const REMOTE_MAX_HANDLES: u32 = 256;
-/// Bytes of `struct kcov_remote_arg` before its `handles[]`.
+/// Size in bytes of `struct kcov_remote_arg` without its `handles[]`.
 pub const REMOTE_ARG_BYTES: usize = 24;
-/// Offset of `num_handles` in `struct kcov_remote_arg`.
+/// Offset in bytes of `num_handles` in `struct kcov_remote_arg`.
 pub const REMOTE_NUM_HANDLES_OFFSET: usize = 8;
 
 /// `KCOV_SUBSYSTEM_USB`: the subsystem byte of a USB handle.
@@ -37,13 +38,13 @@ const SUBSYSTEM_USB: u64 = 0x01 << 56;
 const SUBSYSTEM_MASK: u64 = 0xff << 56;
 const INSTANCE_MASK: u64 = 0xffff_ffff;
 
-/// Whether `request` is one that only a KCOV device knows.
+/// Returns whether `request` is a request of the KCOV device.
 #[must_use]
 pub fn is_kcov_request(request: u32) -> bool {
     matches!(request, INIT_TRACE | ENABLE | DISABLE | REMOTE_ENABLE | UNIQUE_ENABLE | RESET_TRACE)
 }
 
-/// Name of a KCOV request, for logs.
+/// Name of a KCOV request for logs; `unknown` for others.
 #[must_use]
 pub fn request_name(request: u32) -> &'static str {
     match request {
@@ -60,17 +61,17 @@ pub fn request_name(request: u32) -> &'static str {
 /// What an enabled instance collects (`enum kcov_mode`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum TraceMode {
-    /// `KCOV_TRACE_PC`: one word a covered point.
+    /// `KCOV_TRACE_PC`: one word for each covered point.
     Pc,
-    /// `KCOV_TRACE_CMP`: four words a comparison.
+    /// `KCOV_TRACE_CMP`: four words for each comparison.
     Cmp,
 }
 
 impl TraceMode {
-    /// The mode that an `ENABLE` argument asks for; all 64 bits count (`kcov_get_mode`).
+    /// The mode in an `ENABLE` argument. All 64 bits count (`kcov_get_mode`).
     ///
     /// # Errors
-    /// `EINVAL` for anything but 0 and 1.
+    /// `EINVAL` for any value but 0 and 1.
     pub fn from_arg(arg: u64) -> Result<Self, Errno> {
         match arg {
             0 => Ok(TraceMode::Pc),
@@ -79,7 +80,7 @@ impl TraceMode {
         }
     }
 
-    /// Name as logs and reports spell it.
+    /// Name in logs and reports.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -89,38 +90,39 @@ impl TraceMode {
     }
 }
 
-/// Whether `handle` may stand in `handles[]` of `REMOTE_ENABLE` (`kcov_check_handle(handle, false, true, false)`):
-/// a USB handle without reserved bits; instance 0 is allowed.
+/// Returns whether `handle` is allowed in `handles[]` of `REMOTE_ENABLE`: a USB handle without reserved bits;
+/// instance 0 is allowed (`kcov_check_handle(handle, false, true, false)`).
 #[must_use]
 pub fn is_global_handle(handle: u64) -> bool {
     handle & SUBSYSTEM_MASK == SUBSYSTEM_USB && handle & !(SUBSYSTEM_MASK | INSTANCE_MASK) == 0
 }
 
-/// Whether `handle` may be a `common_handle` (`kcov_check_handle(handle, true, false, false)`).
+/// Returns whether `handle` is allowed as `common_handle` (`kcov_check_handle(handle, true, false, false)`).
 #[must_use]
 pub fn is_common_handle(handle: u64) -> bool {
     handle & !INSTANCE_MASK == 0 && handle != 0
 }
 
-/// `struct kcov_remote_arg`, copied out of the caller's memory; the contents are still allegations.
+/// `struct kcov_remote_arg`, copied from the caller's memory. The field values are unchecked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemoteArg {
-    /// 0 or 1, unchecked.
+    /// Mode; valid are 0 and 1.
     pub trace_mode: u32,
-    /// Words of the private buffer of a section; any value is accepted.
+    /// Size in words of the private buffer for remote sections. Any value is accepted.
     pub area_size: u32,
-    /// 0 for none.
+    /// Common handle; 0 for none.
     pub common_handle: u64,
-    /// At most [`REMOTE_MAX_HANDLES`], unchecked.
+    /// Global handles.
     pub handles: Vec<u64>,
 }
 
 impl RemoteArg {
-    /// Decodes the bytes of the structure, of which the first read of `num_handles` gave `expected`.
+    /// Decodes the bytes of the structure. `expected` is the value of `num_handles` in an earlier read, which
+    /// determined how many bytes were copied.
     ///
     /// # Errors
-    /// `EINVAL` if `num_handles` changed between the reads (`kcov_ioctl`), or the bytes are not
-    /// as many as it says.
+    /// `EINVAL` if `num_handles` has changed since (`kcov_ioctl`), is above [`REMOTE_MAX_HANDLES`], or does
+    /// not match the number of bytes.
     pub fn decode(bytes: &[u8], expected: u32) -> Result<Self, Errno> {
         let u32_at =
             |at: usize| bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map(u32::from_ne_bytes);

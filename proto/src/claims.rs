@@ -1,101 +1,102 @@
-//! What the handlers of a worker program want to handle: calls, and devices.
+//! What the handlers of a worker program claim: the system calls and devices that they handle.
 //!
-//! A worker program says it once, before its tenant starts; the broker makes the tenant's filter from it, and files
-//! for the devices. The program has loaded other people's code by then, so its word is an allegation: [`Claims::check`]
-//! bounds it.
+//! A worker program sends its claims once, before its tenant starts. The broker builds the tenant's seccomp
+//! filter from them, and creates the device files. The program has loaded third-party code by then, so the
+//! claims are allegations, which [`Claims::check`] checks.
 
 use serde::{Deserialize, Serialize};
 
 /// Most handlers of one worker program.
 pub const MAX_HANDLERS: usize = 64;
-/// Most claims of calls, of all handlers together.
+/// Most claimed calls, of all handlers together.
 pub const MAX_CALLS: usize = 256;
 /// Most devices, of all handlers together.
 pub const MAX_DEVICES: usize = 32;
-/// Most bytes of a name: of a handler, a call, a device.
+/// Longest name of a handler, a call or a path component of a device, in bytes.
 pub const MAX_NAME: usize = 64;
-/// Arguments of a system call.
+/// Number of arguments of a system call.
 const ARGUMENTS: u8 = 6;
 
-/// Condition on one argument of a call: its bits under `mask` are `value`.
+/// A condition on one argument of a call: its bits under `mask` equal `value`.
 ///
-/// A filter sees registers and no memory. The kernel looks at the low 32 bits of most arguments; of a descriptor or a
-/// request, a caller may have set any of the others.
+/// A seccomp filter sees registers only, not memory. For most arguments the kernel uses only the low 32 bits
+/// (a descriptor, an `ioctl` request), and a caller may set the others to anything: use [`low`](Self::low)
+/// for those.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Condition {
-    /// Which argument, from 0.
+    /// Index of the argument, from 0 to 5.
     pub argument: u8,
-    /// Bits that count.
+    /// Bits to compare.
     pub mask: u64,
-    /// What they must be.
+    /// Required value of these bits.
     pub value: u64,
 }
 
 impl Condition {
-    /// The whole register is `value`.
+    /// The whole register equals `value`.
     #[must_use]
     pub const fn is(argument: u8, value: u64) -> Self {
         Condition { argument, mask: u64::MAX, value }
     }
 
-    /// The low 32 bits are `value`, as for arguments that the kernel takes as `int`.
+    /// The low 32 bits equal `value`, for arguments that the kernel takes as `int`.
     #[must_use]
     pub const fn low(argument: u8, value: u32) -> Self {
         Condition { argument, mask: u32::MAX as u64, value: value as u64 }
     }
 
-    /// The bits under `mask` are `value`.
+    /// The bits under `mask` equal `value`.
     #[must_use]
     pub const fn masked(argument: u8, mask: u64, value: u64) -> Self {
         Condition { argument, mask, value }
     }
 
-    /// Whether these arguments meet it.
+    /// Returns whether these arguments meet the condition.
     #[must_use]
     pub fn holds(&self, arguments: &[u64; 6]) -> bool {
         arguments.get(usize::from(self.argument)).is_some_and(|register| register & self.mask == self.value)
     }
 }
 
-/// A call that a handler wants.
+/// A system call that a handler claims.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct CallClaim {
-    /// Its name, as in `syscalls(2)`; 32-bit programs have names of their own (`stat64`).
+    /// Name as in `syscalls(2)`. Some calls of 32-bit programs have other names (`stat64`).
     pub call: String,
-    /// Conditions, all of which hold; none claims every such call. One for an argument at most.
+    /// Conditions that must all hold; an empty list claims every such call. At most one for each argument.
     pub when: Vec<Condition>,
 }
 
-/// A device that a handler plays.
+/// A device that a handler implements.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct DeviceClaim {
-    /// Where it is: `/dev/NAME` or `/dev/DIRECTORY/NAME`.
+    /// Path of the device file: `/dev/NAME` or `/dev/DIRECTORY/NAME`.
     pub path: String,
-    /// First request of `ioctl` that it answers.
+    /// First `ioctl` request that it answers.
     pub first: u32,
-    /// Last one.
+    /// Last `ioctl` request that it answers.
     pub last: u32,
 }
 
-/// A block of requests that one comparison tells from all others.
+/// A block of requests that a filter can test with one masked comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Block {
-    /// Bits that all of them share.
+pub struct RequestBlock {
+    /// Bits that all requests of the block share.
     pub mask: u32,
-    /// What those bits are.
+    /// Value of these bits.
     pub value: u32,
 }
 
 impl DeviceClaim {
-    /// Whether the device answers this request.
+    /// Returns whether the device answers this request.
     #[must_use]
     pub fn takes(&self, request: u32) -> bool {
         (self.first..=self.last).contains(&request)
     }
 
-    /// The requests as the fewest aligned blocks, at most 62 of them; in order.
+    /// Splits the requests into the fewest aligned blocks, in ascending order: at most 62.
     #[must_use]
-    pub fn blocks(&self) -> Vec<Block> {
+    pub fn blocks(&self) -> Vec<RequestBlock> {
         let mut blocks = Vec::new();
         let (mut next, end) = (u64::from(self.first), u64::from(self.last) + 1);
         while next < end {
@@ -103,13 +104,13 @@ impl DeviceClaim {
             let fits = 1_u64 << (end - next).ilog2();
             let size = fits.min(aligned);
             let mask = !(size - 1) as u32;
-            blocks.push(Block { mask, value: next as u32 });
+            blocks.push(RequestBlock { mask, value: next as u32 });
             next += size;
         }
         blocks
     }
 
-    /// The names below `/dev`: at most one directory, and the file.
+    /// The path components below `/dev`: an optional directory, and the file. `None` if the path is invalid.
     #[must_use]
     pub fn names(&self) -> Option<(Option<&str>, &str)> {
         let rest = self.path.strip_prefix("/dev/")?;
@@ -122,88 +123,88 @@ impl DeviceClaim {
     }
 }
 
-/// Whether it can be the name of a file that messages and listings show as it is.
+/// Returns whether `name` is safe as a file name and in messages.
 fn is_name(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.+:@,".contains(c);
     !name.is_empty() && name.len() <= MAX_NAME && !name.starts_with('.') && name.chars().all(plain)
 }
 
-/// What one handler wants.
+/// The claims of one handler.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct HandlerClaims {
-    /// Its name.
+    /// Name of the handler.
     pub name: String,
-    /// Calls.
+    /// System calls that it claims.
     pub calls: Vec<CallClaim>,
-    /// Devices.
+    /// Devices that it implements.
     pub devices: Vec<DeviceClaim>,
-    /// Whether a call that it claims may be handled once more from its beginning, if its first worker dies of it.
+    /// Whether a claimed call may be handled again from the start if its first worker crashes.
     pub idempotent: bool,
 }
 
-/// What all handlers of a worker program want, in the order in which they are asked.
+/// The claims of all handlers of a worker program, in the order in which handlers are asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Claims {
-    /// One for a handler.
+    /// Claims of each handler.
     pub handlers: Vec<HandlerClaims>,
 }
 
 /// Why claims are refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum ClaimError {
-    /// More than one program may have.
-    #[error("{count} {what}: at most {most}")]
+    /// There are more items than allowed.
+    #[error("too many {what}: {count}, at most {most} are allowed")]
     Many {
-        /// Of what.
+        /// Kind of item.
         what: String,
-        /// How many.
+        /// Number of items.
         count: usize,
-        /// How many may be.
+        /// Limit.
         most: usize,
     },
-    /// A handler without a proper name.
-    #[error("`{0}` names no handler: 1 to {MAX_NAME} letters, digits and -_.+:@,")]
+    /// A handler has an invalid name.
+    #[error("invalid handler name `{0}`: use 1 to {MAX_NAME} letters, digits and -_.+:@,")]
     Name(String),
-    /// A call without a proper name.
-    #[error("handler {handler}: `{call}` names no call")]
+    /// A call has an invalid or unknown name.
+    #[error("handler {handler}: there is no system call `{call}`")]
     Call {
-        /// Whose.
+        /// Name of the handler.
         handler: String,
-        /// As given.
+        /// Name of the call as claimed.
         call: String,
     },
-    /// A condition that no call can meet, or that a filter cannot ask.
+    /// A condition can never hold, or cannot be expressed in a filter.
     #[error("handler {handler}, call {call}: {reason}")]
     Condition {
-        /// Whose.
+        /// Name of the handler.
         handler: String,
-        /// Of which call.
+        /// Name of the call.
         call: String,
-        /// What is wrong.
+        /// What is wrong with the condition.
         reason: String,
     },
-    /// A device where none can be.
-    #[error("handler {handler}: a device at `{path}`: it must be at /dev/NAME or /dev/DIRECTORY/NAME")]
+    /// The path of a device is not allowed.
+    #[error("handler {handler}: invalid device path `{path}`: use /dev/NAME or /dev/DIRECTORY/NAME")]
     Path {
-        /// Whose.
+        /// Name of the handler.
         handler: String,
-        /// As given.
+        /// Path as claimed.
         path: String,
     },
-    /// Two devices at one place, or one where the KCOV device is.
-    #[error("handler {handler}: a device at `{path}`, where there is one already")]
+    /// Another device, or the KCOV device, has the path.
+    #[error("handler {handler}: device path `{path}` is already taken")]
     Taken {
-        /// Whose.
+        /// Name of the handler.
         handler: String,
-        /// As given.
+        /// Path as claimed.
         path: String,
     },
-    /// Requests from last to first.
-    #[error("handler {handler}, device {path}: requests from {first:#x} to {last:#x} are none")]
+    /// The range of requests is empty.
+    #[error("handler {handler}, device {path}: the range of requests {first:#x} to {last:#x} is empty")]
     Requests {
-        /// Whose.
+        /// Name of the handler.
         handler: String,
-        /// Which device.
+        /// Path of the device.
         path: String,
         /// First request.
         first: u32,
@@ -217,29 +218,30 @@ fn bounded(what: &str, count: usize, most: usize) -> Result<(), ClaimError> {
 }
 
 impl Claims {
-    /// Whether nothing is claimed.
+    /// Returns whether nothing is claimed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.calls().next().is_none() && self.devices().next().is_none()
     }
 
-    /// Claims of calls, of all handlers.
+    /// The claimed calls of all handlers.
     pub fn calls(&self) -> impl Iterator<Item = &CallClaim> {
         self.handlers.iter().flat_map(|handler| &handler.calls)
     }
 
-    /// Devices of all handlers; a device's number is its place here.
+    /// The devices of all handlers. The number of a device in messages is its position here.
     pub fn devices(&self) -> impl Iterator<Item = &DeviceClaim> {
         self.handlers.iter().flat_map(|handler| &handler.devices)
     }
 
-    /// Holds them against the bounds. Whether a call of that name exists is for who makes the filter to say.
+    /// Checks the claims against limits and syntax. Does not check that each call exists: that is done when
+    /// the filter is built.
     ///
     /// # Errors
     /// [`ClaimError`], which names the handler.
     pub fn check(&self) -> Result<(), ClaimError> {
         bounded("handlers", self.handlers.len(), MAX_HANDLERS)?;
-        bounded("claims of calls", self.calls().count(), MAX_CALLS)?;
+        bounded("claimed calls", self.calls().count(), MAX_CALLS)?;
         bounded("devices", self.devices().count(), MAX_DEVICES)?;
         let mut taken = vec!["/dev/kcov"];
         for HandlerClaims { name, calls, devices, .. } in &self.handlers {
@@ -267,13 +269,15 @@ fn check_call(handler: &str, claim: &CallClaim) -> Result<(), ClaimError> {
     let mut seen = 0_u8;
     for Condition { argument, mask, value } in &claim.when {
         if *argument >= ARGUMENTS {
-            return Err(wrong(format!("argument {argument}: calls have 0 to 5")));
+            return Err(wrong(format!("argument {argument}: arguments are numbered 0 to 5")));
         }
         if seen >> argument & 1 == 1 {
-            return Err(wrong(format!("two conditions on argument {argument}; make two claims of it")));
+            return Err(wrong(format!("two conditions on argument {argument}; make it two claims")));
         }
         if value & !mask != 0 {
-            return Err(wrong(format!("{value:#x} has bits outside the mask {mask:#x}: never met")));
+            return Err(wrong(format!(
+                "{value:#x} has bits outside the mask {mask:#x}, so the condition never holds"
+            )));
         }
         seen |= 1 << argument;
     }
@@ -285,7 +289,7 @@ fn check_device(handler: &str, claim: &DeviceClaim, taken: &[&str]) -> Result<()
     let DeviceClaim { first, last, .. } = *claim;
     match claim.names() {
         None => Err(ClaimError::Path { handler, path }),
-        // A directory of one device cannot be another one.
+        // The path of a device cannot be a directory of another device.
         Some(_) if taken.iter().any(|other| is_below(other, &path) || is_below(&path, other)) => {
             Err(ClaimError::Taken { handler, path })
         }
@@ -294,7 +298,7 @@ fn check_device(handler: &str, claim: &DeviceClaim, taken: &[&str]) -> Result<()
     }
 }
 
-/// Whether `path` is `place` or below it.
+/// Returns whether `path` is `place` or below it.
 fn is_below(place: &str, path: &str) -> bool {
     path.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

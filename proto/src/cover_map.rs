@@ -1,47 +1,47 @@
-//! What a whole run covered: one byte a PC, whoever's area the record went to, and whether it was stored at all.
+//! All PCs that a run has covered, one byte for each, independent of any area and of whether a record was
+//! stored.
 //!
-//! The byte of `pc` is number `low / 8` of the map, where `low` are the low 32 bits, which are enough to tell a PC: two
-//! PCs that are 8 apart, as all of ours are, never share one. It is 0 until the PC is marked. Of the 512 MiB of a map only
-//! the pages exist that somebody marked. A bit a PC would take an eighth of that, and two thirds of a nanosecond more
-//! a record, which is as much as the rest of it.
+//! The byte of `pc` has the index `low / 8`, where `low` is the low 32 bits of `pc`. These identify a PC, and
+//! two PCs that are at least 8 apart, as all of ours are, never share a byte. The byte is 0 until the PC is
+//! marked. A map spans 512 MiB, of which only the touched pages exist. One bit for each PC would need an
+//! eighth of that, but cost 0.7 ns more for each record, which doubles its cost.
 //!
-//! All workers of a tenant mark the same map. A mark is never taken back, so it needs no order: relaxed atomics do, and
-//! whoever looks while workers run sees some moment of each byte. What has been read is [`CoverMarks`], and as much of
-//! an allegation as the records in an area are.
+//! All workers of a tenant mark the same map. A mark is never removed, so relaxed atomics suffice; a reader
+//! that looks while workers run sees each byte at some moment. The result of reading is a [`CoverMarks`],
+//! which is an allegation like the records of an area.
 
 use crate::site::TEXT_START;
 use crate::sync::{AtomicU8, Ordering};
 use std::collections::BTreeMap;
 
-/// Bytes of PCs that share a byte, as a power of two.
+/// log2 of the number of PCs that share a byte.
 const GRANULE_BITS: u32 = 3;
-/// Bytes of a map.
+/// Size of a map in bytes.
 pub const BYTES: usize = 1 << (u32::BITS - GRANULE_BITS);
-/// High bits of every PC.
+/// High 32 bits of every PC.
 const HIGH: u64 = TEXT_START & !0xffff_ffff;
 
-/// Where the byte of `pc` is.
+/// Index of the byte of `pc`.
 #[inline]
 const fn place(pc: u64) -> usize {
     (pc as u32 >> GRANULE_BITS) as usize
 }
 
-/// A map that others mark too, of [`BYTES`] bytes; or of a smaller power of two, where PCs that are so far apart share
-/// a byte.
+/// A shared map of [`BYTES`] bytes. A smaller power of two also works; PCs that far apart then share a byte.
 #[derive(Clone, Copy, Debug)]
 pub struct CoverMap<'a, const N: usize = BYTES> {
     bytes: &'a [AtomicU8; N],
 }
 
 impl<'a, const N: usize> CoverMap<'a, N> {
-    /// Takes `bytes` for a map.
+    /// Wraps the bytes of a map.
     #[must_use]
     pub fn new(bytes: &'a [AtomicU8; N]) -> Self {
-        const { assert!(N.is_power_of_two() && N <= BYTES, "so that every PC has a byte") };
+        const { assert!(N.is_power_of_two() && N <= BYTES, "the size must be a power of two, at most BYTES") };
         CoverMap { bytes }
     }
 
-    /// Marks `pc`. Stored only where it is news: the line of the cache stays shared between workers.
+    /// Marks `pc`. Stores only if it is not marked yet, so that the cache line stays shared between workers.
     #[inline]
     pub fn mark(&self, pc: u64) {
         if !self.is_marked(pc) {
@@ -49,7 +49,7 @@ impl<'a, const N: usize> CoverMap<'a, N> {
         }
     }
 
-    /// Whether `pc` is marked.
+    /// Returns whether `pc` is marked.
     #[inline]
     #[must_use]
     pub fn is_marked(&self, pc: u64) -> bool {
@@ -62,17 +62,17 @@ impl<'a, const N: usize> CoverMap<'a, N> {
     }
 }
 
-/// The marks of a map, read once: a bit a PC, in the pages that have any.
+/// The marks of a map, read once: one bit for each PC, for the pages that have any.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CoverMarks {
     pages: BTreeMap<usize, [u64; PAGE / 64]>,
 }
 
-/// Bytes of a map that are taken in at a time.
+/// Size in bytes of the pages in which a map is read.
 pub const PAGE: usize = 4096;
 
 impl CoverMarks {
-    /// Takes in page `number` of a map; those beyond its end are ignored.
+    /// Adds page `number` of a map. Pages beyond the end of the map are ignored.
     pub fn take(&mut self, number: usize, bytes: &[u8; PAGE]) {
         if number >= BYTES / PAGE || bytes.iter().all(|byte| *byte == 0) {
             return;
@@ -84,7 +84,7 @@ impl CoverMarks {
         self.pages.insert(number, page);
     }
 
-    /// Whether `pc` is marked.
+    /// Returns whether `pc` is marked.
     #[must_use]
     pub fn contains(&self, pc: u64) -> bool {
         let at = place(pc);
@@ -92,13 +92,13 @@ impl CoverMarks {
         page.is_some_and(|page| page[at % PAGE / 64] >> (at % 64) & 1 == 1)
     }
 
-    /// How many are.
+    /// Number of marked PCs.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.pages.values().flatten().map(|word| u64::from(word.count_ones())).sum()
     }
 
-    /// The first PC of each mark, in order.
+    /// The PC of each mark, in ascending order. The low 3 bits, which the map does not keep, are 0.
     pub fn pcs(&self) -> impl Iterator<Item = u64> {
         let words = self.pages.iter().flat_map(|(number, page)| (number * PAGE..).step_by(64).zip(page));
         words.flat_map(|(first, word)| {
@@ -120,14 +120,14 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_have_bytes_of_their_own() {
+    fn neighbouring_pcs_have_different_bytes() {
         assert_ne!(place(pc_of_index(0)), place(pc_of_index(1)));
         assert_ne!(place(pc_of_id(0)), place(pc_of_id(1)));
         assert_ne!(place(TEXT_START), place(TEXT_START + 8));
     }
 
     #[test]
-    fn pages_beyond_the_end_are_no_marks() {
+    fn pages_beyond_the_end_are_ignored() {
         let mut marks = CoverMarks::default();
         [BYTES / PAGE, usize::MAX].into_iter().for_each(|number| marks.take(number, &[1; PAGE]));
         assert_eq!(marks.count(), 0);

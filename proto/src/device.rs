@@ -1,8 +1,8 @@
-//! The KCOV device of one tenant as a state machine: `kernel/kcov.c` of Linux 6.12 without its memory.
+//! The KCOV device of one tenant as a state machine: kernel/kcov.c of Linux 6.12 without its memory.
 //!
-//! The machine holds what the kernel's `struct kcov` and `task_struct` hold for KCOV: the mode of each instance, which
-//! thread owns it, which remote handles are taken. It has no clock, no descriptor and no memory: whoever runs it opens
-//! files, allocates areas and knows which threads are alive.
+//! The machine holds the KCOV state of the kernel's `struct kcov` and `task_struct`: the mode of each
+//! instance, the thread that owns it, and the remote handles in use. It has no clock, descriptors or memory.
+//! Its user opens files, allocates areas and knows which threads are alive.
 //!
 //! ```text
 //!           init_trace            enable / remote_enable
@@ -11,42 +11,43 @@
 //!                          └──────── disable, exit ────────────┘
 //! ```
 //!
-//! Whether a thread is still alive is not known here, and the kernel's answers depend on it: an exiting thread gives
-//! up its instance before anybody can see it gone. A [`Refusal`] therefore names the thread that it
-//! [blames](Refusal::blames): if that thread is found to be exiting, the caller reports its [`exit`](Device::exit)
-//! and asks again.
+//! The device does not know whether a thread is still alive, but the answers depend on it: in the kernel, an
+//! exiting thread gives up its instance before anyone can see that it is gone. So a [`Refusal`] names the
+//! thread that [caused](Refusal::blames) it. If the user finds that this thread is exiting, it reports the
+//! [`exit`](Device::exit) and repeats the request.
 
 use crate::abi::{self, RemoteArg, TraceMode};
 use crate::errno::Errno;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
-/// Names one arena of a tenant, and the instance that it belongs to; a stale one is an ordinary error.
+/// Identifies an arena of a tenant, and the instance that it belongs to. Using a stale id is an ordinary
+/// error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ArenaId {
-    /// Place in the tenant's table.
+    /// Index in the tenant's table.
     pub index: u32,
-    /// Counts the uses of that place.
+    /// How often the index was reused before.
     pub generation: u32,
 }
 
 impl ArenaId {
-    /// One number, for logs: no two instances of a tenant have the same.
+    /// The id as one number, for logs. No two instances of a tenant have the same.
     #[must_use]
     pub fn number(self) -> u64 {
         u64::from(self.generation) << 32 | u64::from(self.index)
     }
 }
 
-/// A thread, by its id in the broker's PID namespace.
+/// A thread id in the broker's PID namespace.
 pub type Tid = u32;
 
-/// A call that the device refuses.
+/// A request that the device refuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// What the caller gets, if the blamed thread is alive.
+    /// Errno for the caller, if the blamed thread is alive.
     pub errno: Errno,
-    /// The thread without which the answer might be another.
+    /// The thread whose exit would change the answer.
     pub blames: Option<Tid>,
 }
 
@@ -60,12 +61,13 @@ fn blame(errno: Errno, tid: Tid) -> Refusal {
     Refusal { errno, blames: Some(tid) }
 }
 
-/// Why a thread owns an instance.
+/// How an instance was enabled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Enabled {
-    /// `ENABLE`: its own calls are recorded.
+    /// By `ENABLE`: the calls of its owner are recorded.
     Own,
-    /// `REMOTE_ENABLE`: background work marked with these handles is, its own calls are not.
+    /// By `REMOTE_ENABLE`: background work marked with these handles is recorded, the owner's own calls are
+    /// not.
     Remote { handles: Vec<u64> },
 }
 
@@ -83,18 +85,18 @@ struct Entry {
     state: Option<State>,
 }
 
-/// What a thread is armed with: whether and how its own calls are recorded.
+/// How the calls of a thread are recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Armed {
-    /// Where to.
+    /// The arena that records go to.
     pub arena: ArenaId,
-    /// What.
+    /// Which records are collected.
     pub mode: TraceMode,
-    /// Capacity of the area, words.
+    /// Size of the area in words.
     pub words: u64,
 }
 
-/// The device of one tenant.
+/// The KCOV device of one tenant.
 #[derive(Debug)]
 pub struct Device {
     entries: Vec<Entry>,
@@ -102,7 +104,7 @@ pub struct Device {
     live: usize,
     owners: HashMap<Tid, ArenaId>,
     handles: HashMap<u64, ArenaId>,
-    most_handles: usize,
+    max_handles: usize,
 }
 
 impl Default for Device {
@@ -112,44 +114,44 @@ impl Default for Device {
 }
 
 impl Device {
-    /// A device that nobody has opened, with no bound on handles.
+    /// A device without instances and without a limit on remote handles.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A device that nobody has opened, of which at most so many remote handles are taken at a time.
+    /// A device without instances. At most `max_handles` remote handles may be in use at a time.
     #[must_use]
-    pub fn with_handles(most_handles: usize) -> Self {
+    pub fn with_handles(max_handles: usize) -> Self {
         Device {
             entries: Vec::new(),
             free: Vec::new(),
             live: 0,
             owners: HashMap::new(),
             handles: HashMap::new(),
-            most_handles,
+            max_handles,
         }
     }
 
-    /// Instances that exist.
+    /// Number of instances.
     #[must_use]
     pub fn live(&self) -> usize {
         self.live
     }
 
-    /// Remote handles that are taken.
+    /// Number of remote handles in use.
     #[must_use]
     pub fn handles(&self) -> usize {
         self.handles.len()
     }
 
-    /// Threads that own an instance.
+    /// Number of threads that own an instance.
     #[must_use]
     pub fn owners(&self) -> usize {
         self.owners.len()
     }
 
-    /// Threads that hold remote handles.
+    /// The threads that hold remote handles.
     pub fn handle_owners(&self) -> impl Iterator<Item = Tid> + '_ {
         let holds = |id: &ArenaId| matches!(self.state(*id), Some(State::Tracing { enabled: Enabled::Remote { handles }, .. }) if !handles.is_empty());
         self.owners.iter().filter(move |(_, id)| holds(id)).map(|(tid, _)| *tid)
@@ -161,7 +163,7 @@ impl Device {
         self.owners.get(&tid).copied()
     }
 
-    /// The thread that owns the instance.
+    /// The thread that owns this instance.
     #[must_use]
     pub fn owner(&self, id: ArenaId) -> Option<Tid> {
         match self.state(id) {
@@ -170,7 +172,7 @@ impl Device {
         }
     }
 
-    /// What the own calls of `tid` are recorded into.
+    /// The area that the own calls of `tid` are recorded into.
     #[must_use]
     pub fn armed(&self, tid: Tid) -> Option<Armed> {
         let arena = self.owned_by(tid)?;
@@ -182,7 +184,7 @@ impl Device {
         }
     }
 
-    /// `kcov_open`: a new instance.
+    /// `kcov_open`: creates an instance.
     pub fn open(&mut self) -> ArenaId {
         self.live += 1;
         if let Some(index) = self.free.pop() {
@@ -194,11 +196,11 @@ impl Device {
         ArenaId { index: (self.entries.len() - 1) as u32, generation: 0 }
     }
 
-    /// `KCOV_INIT_TRACE`, first half: whether `words` may be the size. The area is allocated between the halves, so
+    /// First half of `KCOV_INIT_TRACE`: checks the size. The caller allocates the area between the halves, so
     /// that a refused size costs nothing.
     ///
     /// # Errors
-    /// `EINVAL` for the size (before the state is looked at), `EBUSY` once initialised.
+    /// `EINVAL` for the size, which is checked first; then `EBUSY` if the instance is already initialised.
     pub fn check_init(&self, id: ArenaId, words: u64) -> Result<(), Refusal> {
         if !(abi::AREA_WORDS_MIN..=abi::AREA_WORDS_MAX).contains(&words) {
             return Err(Errno::EINVAL.into());
@@ -209,7 +211,7 @@ impl Device {
         }
     }
 
-    /// `KCOV_INIT_TRACE`, second half: the area of `words` is there.
+    /// Second half of `KCOV_INIT_TRACE`: the area of `words` words has been allocated.
     ///
     /// # Errors
     /// As [`check_init`](Self::check_init).
@@ -219,11 +221,11 @@ impl Device {
         Ok(())
     }
 
-    /// `KCOV_ENABLE` by `caller`.
+    /// `KCOV_ENABLE` by the thread `caller`.
     ///
     /// # Errors
-    /// In this order: `EINVAL` unless the instance is initialised and nobody has it enabled; `EBUSY` if the caller has
-    /// any instance; `EINVAL` for a mode other than 0 and 1.
+    /// In this order: `EINVAL` unless the instance is initialised and not enabled; `EBUSY` if the caller
+    /// already owns an instance; `EINVAL` for a mode other than 0 and 1.
     pub fn enable(&mut self, id: ArenaId, caller: Tid, arg: u64) -> Result<Armed, Refusal> {
         let words = self.enableable(id, caller)?;
         let mode = TraceMode::from_arg(arg)?;
@@ -232,12 +234,12 @@ impl Device {
         Ok(Armed { arena: id, mode, words })
     }
 
-    /// `KCOV_REMOTE_ENABLE` by `caller`; a refusal leaves nothing behind.
+    /// `KCOV_REMOTE_ENABLE` by the thread `caller`. A refusal changes nothing.
     ///
     /// # Errors
-    /// As [`enable`](Self::enable), then each handle in turn: `EINVAL` for one that is no USB handle, `EEXIST` for one
-    /// that is taken in this tenant or twice here, `ENOMEM` for one more than there may be; then the common handle
-    /// likewise.
+    /// As [`enable`](Self::enable), then for each handle in turn, and last for the common handle: `EINVAL`
+    /// for an invalid handle, `EEXIST` for one that is already in use in this tenant or occurs twice,
+    /// `ENOMEM` if the limit is reached.
     pub fn remote_enable(&mut self, id: ArenaId, caller: Tid, arg: &RemoteArg) -> Result<TraceMode, Refusal> {
         let words = self.enableable(id, caller)?;
         let mode = TraceMode::from_arg(u64::from(arg.trace_mode))?;
@@ -263,10 +265,10 @@ impl Device {
         Ok(mode)
     }
 
-    /// `KCOV_DISABLE` by `caller`.
+    /// `KCOV_DISABLE` by the thread `caller`.
     ///
     /// # Errors
-    /// `EINVAL` if `arg` is not 0, or the caller's instance is not this one.
+    /// `EINVAL` if `arg` is not 0, or the caller does not own this instance.
     pub fn disable(&mut self, id: ArenaId, caller: Tid, arg: u64) -> Result<(), Refusal> {
         self.state(id).ok_or(Errno::ENOTTY)?;
         if arg != 0 || self.owned_by(caller) != Some(id) {
@@ -276,11 +278,11 @@ impl Device {
         Ok(())
     }
 
-    /// `KCOV_RESET_TRACE` by `caller`: whether it may set the count to 0. `by_any` lets every holder of the
-    /// descriptor do it.
+    /// `KCOV_RESET_TRACE` by the thread `caller`: checks whether it may set the count to 0. With `by_any`,
+    /// every holder of the descriptor may.
     ///
     /// # Errors
-    /// `EINVAL` if `arg` is not 0, or the caller is not the one who collects here.
+    /// `EINVAL` if `arg` is not 0, or the caller is not the thread that collects here.
     pub fn reset_trace(&self, id: ArenaId, caller: Tid, arg: u64, by_any: bool) -> Result<(), Refusal> {
         let state = self.state(id).ok_or(Errno::ENOTTY)?;
         let tracing = matches!(state, State::Tracing { .. });
@@ -291,10 +293,11 @@ impl Device {
         if arg == 0 && allowed { Ok(()) } else { Err(Errno::EINVAL.into()) }
     }
 
-    /// `kcov_mmap`: the rules on length and offset, both in bytes, with pages of `page` bytes.
+    /// `kcov_mmap`: checks length and offset, both in bytes, for pages of `page` bytes.
     ///
     /// # Errors
-    /// `EINVAL` before `INIT_TRACE`, for an offset, or if the length in whole pages is not the area's.
+    /// `EINVAL` before `INIT_TRACE`, for an offset other than 0, or if the length in whole pages is not that
+    /// of the area.
     pub fn check_mmap(&self, id: ArenaId, length: u64, offset: u64, page: u64) -> Result<(), Refusal> {
         let words = match self.state(id).ok_or(Errno::EINVAL)? {
             State::Fresh => return Err(Errno::EINVAL.into()),
@@ -304,7 +307,7 @@ impl Device {
         if offset == 0 && rounded == words * abi::WORD { Ok(()) } else { Err(Errno::EINVAL.into()) }
     }
 
-    /// `kcov_task_exit`: `tid` gives up its instance and the handles that came with it. Returns the instance.
+    /// `kcov_task_exit`: `tid` gives up its instance, which is returned, and its remote handles.
     pub fn exit(&mut self, tid: Tid) -> Option<ArenaId> {
         let id = self.owners.remove(&tid)?;
         let state = self.state_mut(id).ok()?;
@@ -320,8 +323,8 @@ impl Device {
         Some(id)
     }
 
-    /// An `execve` of `old`, which was not the leader of its group, made it `new`, the leader. What the former leader
-    /// owned is given up, as it exited.
+    /// Handles an `execve` by thread `old` that was not the leader of its thread group: its id is now `new`,
+    /// that of the leader. The former leader has exited, so it gives up what it owned.
     pub fn rebind(&mut self, old: Tid, new: Tid) {
         if old == new {
             return;
@@ -344,8 +347,8 @@ impl Device {
         }
     }
 
-    /// The last descriptor and mapping are gone: forgets the instance unless a thread still owns it. Says whether it
-    /// did.
+    /// Removes an instance whose last descriptor and mapping are gone, unless a thread still owns it. Returns
+    /// whether it was removed.
     pub fn release(&mut self, id: ArenaId) -> bool {
         match self.state(id) {
             None | Some(State::Tracing { .. }) => return false,
@@ -359,7 +362,7 @@ impl Device {
         true
     }
 
-    /// What `ENABLE` and `REMOTE_ENABLE` check first: the words of the area.
+    /// The checks that `ENABLE` and `REMOTE_ENABLE` share. Returns the size of the area in words.
     fn enableable(&self, id: ArenaId, caller: Tid) -> Result<u64, Refusal> {
         let words = match self.state(id).ok_or(Errno::ENOTTY)? {
             State::Fresh => return Err(Errno::EINVAL.into()),
@@ -377,8 +380,9 @@ impl Device {
             return Err(Errno::EEXIST.into());
         }
         match self.handles.get(&handle) {
-            // The kernel allocates an entry for each (`kcov_remote_add`), and says so if it cannot.
-            None if self.handles.len() + taken.len() >= self.most_handles => Err(Errno::ENOMEM.into()),
+            // The kernel allocates an entry for each handle (`kcov_remote_add`), and fails with ENOMEM if it
+            // cannot.
+            None if self.handles.len() + taken.len() >= self.max_handles => Err(Errno::ENOMEM.into()),
             None => Ok(()),
             Some(&holder) => Err(Refusal { errno: Errno::EEXIST, blames: self.owner(holder) }),
         }

@@ -1,8 +1,8 @@
-//! Error numbers, as the asm-generic ABI has them (`include/uapi/asm-generic/errno*.h`).
+//! Error numbers of Linux (include/uapi/asm-generic/errno*.h).
 
 use serde::{Deserialize, Serialize};
 
-/// A Linux error number, positive, as `errno` holds it.
+/// A Linux error number; positive, like `errno`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Errno(pub i32);
 
@@ -11,7 +11,7 @@ macro_rules! errnos {
         impl Errno {
             $(#[doc = $text] pub const $name: Errno = Errno($number);)*
 
-            /// The symbolic name, where this table has one.
+            /// The symbolic name; `None` for numbers that are not in this table.
             #[must_use]
             pub fn name(self) -> Option<&'static str> {
                 match self.0 { $($number => Some(stringify!($name)),)* _ => None }
@@ -25,7 +25,7 @@ errnos! {
     ENOENT = 2, "No such file or directory.";
     ESRCH = 3, "No such process.";
     EINTR = 4, "Interrupted system call.";
-    EIO = 5, "Input/output error: what a caller gets when its handler died.";
+    EIO = 5, "Input/output error. Also the result of a call whose handler crashed.";
     ENXIO = 6, "No such device or address.";
     E2BIG = 7, "Argument list too long.";
     EBADF = 9, "Bad file descriptor.";

@@ -1,14 +1,14 @@
-//! How long notifications take, as a histogram: each bucket is twice as wide as the one before.
+//! A histogram of how long notifications take. Each bucket is twice as wide as the one before.
 //!
-//! A time is counted from the return of `NOTIF_RECV` to just before the reply. Not every notification is timed, see
-//! [`slot::TIMED`](crate::slot::TIMED). Of a call that a worker leaves to its reader or to the broker it is the worker's
-//! own part.
+//! A time runs from the return of `SECCOMP_IOCTL_NOTIF_RECV` to just before the reply. Only a sample of
+//! notifications is timed, see [`slot::TIMED`](crate::slot::TIMED). If the reader or the broker sends the
+//! reply, only the worker's part is counted.
 
 use serde::ser::{SerializeSeq, Serializer};
 
-/// Buckets of a histogram. The last one, from 2^38 ns (275 s) on, has no upper bound.
+/// Number of buckets. The last one, from 2^38 ns (275 s), has no upper bound.
 pub const BUCKETS: usize = 32;
-/// The first bucket holds all times below this power of two of nanoseconds: 256 ns, less than any notification takes.
+/// The first bucket holds all times below 2^8 = 256 ns, less than any notification takes.
 const FIRST: u32 = 8;
 
 /// The bucket of a time in nanoseconds.
@@ -18,38 +18,38 @@ pub fn bucket(nanoseconds: u64) -> usize {
     (bits.saturating_sub(FIRST) as usize).min(BUCKETS - 1)
 }
 
-/// Nanoseconds that all times in `bucket` are below; `None` if there is no such bound.
+/// Upper bound of a bucket in nanoseconds, exclusive; `None` for the last bucket.
 #[must_use]
 pub fn bound(bucket: usize) -> Option<u64> {
     (bucket < BUCKETS - 1).then(|| 1 << (FIRST + bucket as u32))
 }
 
-/// Times counted by bucket.
+/// The number of times in each bucket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Histogram(pub [u64; BUCKETS]);
 
 impl Histogram {
-    /// How many times were counted.
+    /// Number of times in all buckets.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.0.iter().fold(0, |sum, count| sum.saturating_add(*count))
     }
 
-    /// What was counted since `before`, which is of the same counts; a bucket that fell holds nothing.
+    /// Difference to an earlier copy `before` of the same histogram. A bucket that decreased counts as 0.
     #[must_use]
     pub fn since(&self, before: &Histogram) -> Histogram {
         Histogram(std::array::from_fn(|bucket| self.0[bucket].saturating_sub(before.0[bucket])))
     }
 
-    /// The buckets from the first to the last that holds anything, with the bound of each.
+    /// The buckets from the first to the last that is not empty, each with its upper bound and count.
     pub fn filled(&self) -> impl Iterator<Item = (Option<u64>, u64)> + '_ {
         let first = self.0.iter().position(|count| *count != 0).unwrap_or(BUCKETS);
         let end = self.0.iter().rposition(|count| *count != 0).map_or(first, |last| last + 1);
         (first..end).map(|bucket| (bound(bucket), self.0[bucket]))
     }
 
-    /// A bound in nanoseconds that `share` (0 to 1) of all times are below; `None` for no times at all, and if only
-    /// the last bucket has enough.
+    /// Upper bound in nanoseconds of the fastest `share` (0 to 1) of all times. `None` if there are no times,
+    /// or if that bound is in the last bucket.
     #[must_use]
     pub fn quantile(&self, share: f64) -> Option<u64> {
         let wanted = (self.count() as f64 * share).ceil().max(1.0);
@@ -62,7 +62,7 @@ impl Histogram {
     }
 }
 
-/// As a list of the buckets that hold anything: `{"below_ns": 4096, "count": 7}`.
+/// As a list of buckets, without the empty ones at both ends: `{"below_ns": 4096, "count": 7}`.
 impl serde::Serialize for Histogram {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(serde::Serialize)]
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_time_is_below_the_bound_of_its_bucket_and_not_below_the_one_before() {
+    fn each_time_is_within_the_bounds_of_its_bucket() {
         let near = (0..64).flat_map(|bit| [(1_u64 << bit) - 1, 1 << bit, (1 << bit) + 1]);
         for time in near.chain([0, u64::MAX]) {
             let bucket = bucket(time);
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_difference_is_what_came_since() {
+    fn a_difference_counts_only_later_times() {
         let (mut before, mut after) = (Histogram::default(), Histogram::default());
         (before.0[3], before.0[4], after.0[3], after.0[5]) = (2, 7, 5, 1);
         let since = after.since(&before);
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_that_nobody_could_have_counted_do_not_overflow() {
+    fn huge_counts_do_not_overflow() {
         let histogram = Histogram([u64::MAX; BUCKETS]);
         assert_eq!((histogram.count(), histogram.quantile(0.0)), (u64::MAX, bound(0)));
     }

@@ -1,37 +1,37 @@
-//! What a tenant may have at most, and how often it asked for more.
+//! Limits of a tenant, and counts of how often they were exceeded.
 //!
-//! A quota is looked at before anything is allocated, and what is over it gets the errno that the kernel gives where it
-//! has no more of the same.
+//! A quota is checked before anything is allocated. A request that exceeds it fails with the errno of the
+//! kernel for the same shortage.
 
 use crate::Errno;
 use serde::ser::{SerializeMap, Serializer};
 
-/// What a quota bounds.
+/// What a quota limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(usize)]
 pub enum Quota {
-    /// Bytes of one area.
+    /// Size of one area in bytes.
     Area = 0,
-    /// Bytes of all areas.
+    /// Size of all areas in bytes.
     Total = 1,
-    /// Instances that exist at a time, and files of handlers' devices.
+    /// KCOV instances and files of handlers' devices that exist at a time.
     Instances = 2,
-    /// Remote handles that are taken at a time.
+    /// Remote handles in use at a time.
     Handles = 3,
-    /// Artifacts of crashes.
+    /// Number of crash artifacts.
     Artifacts = 4,
-    /// Bytes of those.
+    /// Size of all crash artifacts in bytes.
     ArtifactBytes = 5,
-    /// Reads and writes of callers' memory for handlers, a second.
+    /// Reads and writes of callers' memory on behalf of handlers, per second.
     AssistRate = 6,
-    /// Bytes of those, a second.
+    /// Bytes of these reads and writes, per second.
     AssistBytes = 7,
 }
 
 impl Quota {
-    /// How many there are.
+    /// Number of quotas.
     pub const COUNT: usize = 8;
-    /// All, each at its number.
+    /// All quotas; each is at the index `self as usize`.
     pub const ALL: [Quota; Quota::COUNT] = [
         Quota::Area,
         Quota::Total,
@@ -43,7 +43,7 @@ impl Quota {
         Quota::AssistBytes,
     ];
 
-    /// Its name in reports.
+    /// Name in reports.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -58,50 +58,50 @@ impl Quota {
         }
     }
 
-    /// What a caller gets who is over it. Of artifacts no caller knows.
+    /// Errno for a caller that exceeds the quota. `None` for artifacts, which no caller asks for.
     #[must_use]
     pub fn errno(self) -> Option<Errno> {
         match self {
             Quota::Area | Quota::Total | Quota::Handles => Some(Errno::ENOMEM),
-            // Of the allocation that such a copy is for: `memdup_user`, `strndup_user`.
+            // As if the allocation for such a copy failed: `memdup_user`, `strndup_user` (mm/util.c).
             Quota::AssistRate | Quota::AssistBytes => Some(Errno::ENOMEM),
-            // `get_empty_filp` over `fs.file-max`.
+            // As `alloc_empty_file` over `fs.file-max` (fs/file_table.c).
             Quota::Instances => Some(Errno::ENFILE),
             Quota::Artifacts | Quota::ArtifactBytes => None,
         }
     }
 }
 
-/// How often each quota was met.
+/// How often each quota was exceeded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Refusals(pub [u64; Quota::COUNT]);
 
 impl Refusals {
-    /// Counts one more.
+    /// Counts one refusal.
     pub fn count(&mut self, quota: Quota) {
         self.add(quota, 1);
     }
 
-    /// Counts so many more; a sum stops at the largest number.
+    /// Counts `more` refusals. The sum saturates.
     pub fn add(&mut self, quota: Quota, more: u64) {
         let sum = &mut self.0[quota as usize];
         *sum = sum.saturating_add(more);
     }
 
-    /// How often this one was met.
+    /// Number of refusals of this quota.
     #[must_use]
     pub fn of(&self, quota: Quota) -> u64 {
         self.0[quota as usize]
     }
 
-    /// Both together.
+    /// The sum of both counts.
     #[must_use]
     pub fn and(mut self, other: Refusals) -> Refusals {
         other.iter().for_each(|(quota, more)| self.add(quota, more));
         self
     }
 
-    /// How often any of them was.
+    /// Number of refusals of all quotas.
     #[must_use]
     pub fn sum(&self) -> u64 {
         self.0.iter().fold(0, |sum, count| sum.saturating_add(*count))
@@ -113,7 +113,7 @@ impl Refusals {
     }
 }
 
-/// As a map from name to count.
+/// As a map from quota name to count.
 impl serde::Serialize for Refusals {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(Quota::COUNT))?;
@@ -130,7 +130,7 @@ mod tests {
     use std::collections::HashSet;
 
     #[test]
-    fn each_is_at_its_number_and_has_a_name_of_its_own() {
+    fn each_quota_has_its_own_index_and_name() {
         assert!(Quota::ALL.into_iter().enumerate().all(|(at, quota)| at == quota as usize));
         assert_eq!(Quota::ALL.map(Quota::name).into_iter().collect::<HashSet<_>>().len(), Quota::COUNT);
     }

@@ -1,69 +1,76 @@
-//! The PCs of instrumented code: a region for each program and library, and a place in it for each point.
+//! PCs of compiler-instrumented code: each program and library has a region, and each instrumented point a
+//! place in it.
 //!
-//! Compilers call back at each point that they instrument. The PC of a point follows from the binary in which the call
-//! stands, and from nothing else: ASLR, run, worker and machine do not matter. The one rule:
+//! Compilers insert a callback at each point that they instrument. The PC of a point depends only on the
+//! binary that contains the callback; it is the same for every run, worker and machine, with or without ASLR.
+//! The rule:
 //!
-//! > A module has a region of PCs. A call from which the callback returns to address `a` of the file has the PC
-//! > `base + SCALE * (a - text)`, where `text` is the lowest address of the module's executable segments. Behind these,
-//! > guard `i` of the module (`-fsanitize-coverage=trace-pc-guard`), counted in the order of its section, has the PC
-//! > `base + SCALE * length of the text + i * SPACING + OFFSET`, the length rounded up to [`SPACING`].
+//! > A module has a region of PCs. A callback that returns to address `a` of the file has the PC
+//! > `base + SCALE * (a - text)`, where `text` is the lowest address of the module's executable segments. Behind
+//! > these, guard `i` of the module (`-fsanitize-coverage=trace-pc-guard`), counted in the order of its
+//! > section, has the PC `base + SCALE * length of the text + i * SPACING + OFFSET`, where the length is
+//! > rounded up to [`SPACING`].
 //!
-//! | callback | PC |
+//! | callback | its PC is that of |
 //! |---|---|
-//! | `trace_pc` | of the call |
-//! | `trace_pc_guard` | of the guard |
-//! | `trace_cmp*`, `trace_const_cmp*`, `trace_switch`, `trace_div*` | of the call |
+//! | `trace_pc` | the call |
+//! | `trace_pc_guard` | the guard |
+//! | `trace_cmp*`, `trace_const_cmp*`, `trace_switch`, `trace_div*` | the call |
 //!
-//! A point is of the function that it stands in if the callback is called. `gcc -O2` jumps to it at the end of a function,
-//! and it returns to that function's caller: `-fno-optimize-sibling-calls` makes a call of every jump.
+//! A return address lies in the instrumented function only if the callback is called. At the end of a
+//! function `gcc -O2` jumps to it instead, and it returns to the caller of that function.
+//! `-fno-optimize-sibling-calls` turns these jumps into calls.
 //!
-//! The shortest call is 2 bytes long on x86-64 (through a register) and 4 on aarch64, so return addresses are at least
-//! that far apart, and their PCs at least 8: [`SCALE`] times as far.
+//! The shortest call is 2 bytes long on x86-64 (through a register) and 4 on aarch64. Return addresses are at
+//! least that far apart, and their PCs [`SCALE`] times as far: at least 8.
 //!
 //! # Where a region is
-//! The program's begins at [`PROGRAM_BASE`]. That of a library begins at a multiple of [`GRAIN`] between
-//! [`LIBRARIES`] and [`LIBRARIES_END`], which its [identity](Extent::identity) tells: its build id. So a library has the
-//! same PCs whatever is loaded beside it. Should the place be taken by a library that was loaded before, it gets the
-//! next free one, and whoever loads it is to say so ([`Placed::Moved`]): its PCs then depend on the other.
+//! The region of the program begins at [`PROGRAM_BASE`]. The region of a library begins at a multiple of
+//! [`GRAIN`] between [`LIBRARIES`] and [`LIBRARIES_END`], chosen by a hash of its build id
+//! ([`Extent::identity`]). So a library has the same PCs whichever other libraries are loaded. If an earlier
+//! library already has the place, it gets the next free one, and the loader must report that
+//! ([`Placed::Moved`]): its PCs then depend on the other library.
 
 use crate::site::{OFFSET, SPACING, fnv1a};
 use std::ops::Range;
 
-/// PCs to a byte of code.
+/// PCs for each byte of code.
 pub const SCALE: u64 = 4;
 /// Start of the program's region.
 pub const PROGRAM_BASE: u64 = 0xffff_ffff_8800_0000;
-/// End of it: room for 64 MiB of code.
+/// End of the program's region: room for 64 MiB of code.
 pub const PROGRAM_END: u64 = LIBRARIES;
 /// Start of the regions of libraries.
 pub const LIBRARIES: u64 = 0xffff_ffff_9800_0000;
-/// End of them.
+/// End of the regions of libraries.
 pub const LIBRARIES_END: u64 = crate::site::ID_BASE;
-/// Regions begin and end at multiples of this: 256 KiB of code, which is more than most handlers have.
+/// Regions begin and end at multiples of this. It is the size of 256 KiB of code, more than most handlers
+/// have.
 pub const GRAIN: u64 = 1 << 20;
 
 const _: () =
     assert!(crate::site::SITE_END <= PROGRAM_BASE && PROGRAM_BASE < LIBRARIES && LIBRARIES < LIBRARIES_END);
 
-/// Name of the section with the guards of clang and rustc.
+/// Name of the section in which clang and rustc put the guards.
 pub const GUARDS: &str = "__sancov_guards";
-/// Bytes of a guard.
+/// Size of a guard in bytes.
 pub const GUARD_BYTES: u64 = 4;
-/// Prefix of all callbacks of instrumented code. A library is instrumented if its relocations name one of them.
+/// Prefix of all coverage callbacks. A library whose relocations name one of them is instrumented.
 pub const CALLBACKS: &str = "__sanitizer_cov_";
 
-/// What of a module decides about its region.
+/// The properties of a module that determine its region.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Extent {
-    /// Tells one binary from another, see [`identity_of`].
+    /// Distinguishes binaries; see [`identity_of`].
     pub identity: u64,
-    /// Addresses of its executable segments in the file, from the lowest to the end of the highest.
+    /// Addresses of the executable segments in the file, from the lowest to the end of the highest.
     pub text: Range<u64>,
-    /// Guards that it has.
+    /// Number of guards.
     pub guards: u64,
 }
 
-/// The identity of a module: of its build id; where it has none, of the addresses of its executable segments.
+/// Returns the identity of a module: a hash of its build id, or of the addresses of its executable segments
+/// if it has none.
 #[must_use]
 pub fn identity_of(build_id: Option<&[u8]>, text: &Range<u64>) -> u64 {
     match build_id {
@@ -73,13 +80,13 @@ pub fn identity_of(build_id: Option<&[u8]>, text: &Range<u64>) -> u64 {
 }
 
 impl Extent {
-    /// PCs that the code needs.
+    /// Number of PCs that the code needs.
     fn code(&self) -> u64 {
         let length = self.text.end.saturating_sub(self.text.start);
         length.saturating_mul(SCALE).checked_next_multiple_of(SPACING).unwrap_or(u64::MAX)
     }
 
-    /// PCs that the module needs.
+    /// Number of PCs that the whole module needs.
     fn span(&self) -> Option<u64> {
         let guards = self.guards.checked_mul(SPACING)?;
         self.code().checked_add(guards)?.checked_next_multiple_of(GRAIN)
@@ -93,51 +100,51 @@ pub struct Region {
     extent: Extent,
 }
 
-/// What a PC of a region stands for.
+/// What a PC of a region refers to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Point {
-    /// A call that returns to this address of the file; or, if a symboliser has subtracted something from the PC, to
-    /// one that is up to 2 bytes higher.
+    /// A call that returns to this address of the file. If a symboliser has subtracted something from the PC,
+    /// the real return address is up to 2 bytes higher.
     Call {
-        /// Return address.
+        /// Return address in the file.
         to: u64,
     },
-    /// A guard, by its index.
+    /// A guard, by its index in the section.
     Guard(u64),
 }
 
 impl Region {
-    /// Its first PC.
+    /// First PC of the region.
     #[must_use]
     pub fn base(&self) -> u64 {
         self.base
     }
 
-    /// What has it.
+    /// The module that has this region.
     #[must_use]
     pub fn extent(&self) -> &Extent {
         &self.extent
     }
 
-    /// All of its PCs, and those between them.
+    /// Range of all PCs of the region, with the gaps between them.
     #[must_use]
     pub fn pcs(&self) -> Range<u64> {
         self.base..self.base + self.extent.span().unwrap_or_default()
     }
 
-    /// PC of the call that returns to this address of the file. For an address in the text only.
+    /// PC of the call that returns to this address of the file. The address must be in the text.
     #[must_use]
     pub fn pc_of_return(&self, to: u64) -> u64 {
         self.base + (to - self.extent.text.start) * SCALE
     }
 
-    /// PC of guard `index`.
+    /// PC of the guard with this index.
     #[must_use]
     pub fn pc_of_guard(&self, index: u64) -> u64 {
         self.base + self.extent.code() + index * SPACING + OFFSET
     }
 
-    /// What `pc` stands for, be it exact or with the 4 or 5 subtracted that symbolisers of kernels subtract.
+    /// Returns what `pc` refers to. Also accepts PCs from which a kernel symboliser has subtracted 4 or 5.
     #[must_use]
     pub fn point(&self, pc: u64) -> Option<Point> {
         let at = pc.checked_sub(self.base)?;
@@ -148,19 +155,20 @@ impl Region {
     }
 }
 
-/// What a module got.
+/// The outcome of placing a module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Placed {
-    /// The region that follows from the module alone.
+    /// It has the region that follows from the module alone.
     Home(Region),
-    /// Another one: a library loaded before has that.
+    /// It has another region, because an earlier library has its own.
     Moved(Region),
-    /// None: the module is too large, or too many are loaded. Its points have no PC, and are not recorded.
+    /// It has none: the module is too large, or too many are loaded. Its points have no PC and are not
+    /// recorded.
     NoRoom,
 }
 
 impl Placed {
-    /// The region, if there is one.
+    /// The region, if the module has one.
     #[must_use]
     pub fn region(&self) -> Option<&Region> {
         match self {
@@ -170,20 +178,20 @@ impl Placed {
     }
 }
 
-/// Who has which PCs: the program first, then its instrumented libraries in the order in which they were loaded.
+/// Assigns regions: first to the program, then to its instrumented libraries in load order.
 #[derive(Clone, Debug, Default)]
 pub struct Layout {
     taken: Vec<Range<u64>>,
 }
 
 impl Layout {
-    /// Before anything is loaded.
+    /// An empty layout.
     #[must_use]
     pub const fn new() -> Self {
         Layout { taken: Vec::new() }
     }
 
-    /// The region of the program.
+    /// Returns the region of the program.
     #[must_use]
     pub fn program(&self, extent: Extent) -> Placed {
         match extent.span() {
@@ -194,7 +202,7 @@ impl Layout {
         }
     }
 
-    /// Gives a library its region.
+    /// Assigns a region to a library.
     pub fn place(&mut self, extent: Extent) -> Placed {
         let room = LIBRARIES_END - LIBRARIES;
         let Some(span) = extent.span().filter(|span| *span <= room) else { return Placed::NoRoom };
@@ -220,15 +228,19 @@ mod tests {
     }
 
     #[test]
-    fn two_of_one_identity_collide_and_the_second_moves() {
+    fn a_second_library_with_the_same_identity_moves() {
         let mut layout = Layout::default();
-        let Placed::Home(first) = layout.place(extent(7, 100, 3)) else { panic!("it is alone") };
-        let Placed::Moved(second) = layout.place(extent(7, 100, 3)) else { panic!("the place is taken") };
+        let Placed::Home(first) = layout.place(extent(7, 100, 3)) else {
+            panic!("the first library has its own region")
+        };
+        let Placed::Moved(second) = layout.place(extent(7, 100, 3)) else {
+            panic!("the second library must move")
+        };
         assert_eq!(first.pcs().end, second.pcs().start);
     }
 
     #[test]
-    fn what_is_too_large_has_no_region() {
+    fn a_module_that_is_too_large_has_no_region() {
         let mut layout = Layout::default();
         for (length, guards) in [(1 << 30, 0), (u64::MAX - 0x1000, 0), (0, u64::MAX), (10, 1 << 40)] {
             assert_eq!(layout.place(extent(1, length, guards)), Placed::NoRoom);
@@ -253,7 +265,7 @@ mod tests {
         }
 
         #[test]
-        fn a_pc_leads_back_to_its_point(identity: u64, length in 16_u64..1 << 20, guards in 1_u64..1000, at: u64) {
+        fn a_pc_maps_back_to_its_point(identity: u64, length in 16_u64..1 << 20, guards in 1_u64..1000, at: u64) {
             let placed = Layout::default().place(extent(identity, length, guards));
             let region = placed.region().unwrap();
             let guard = at % guards;
@@ -265,7 +277,7 @@ mod tests {
             let pc = region.pc_of_return(to);
             prop_assert_eq!(region.point(pc), Some(Point::Call { to }));
             for pc in [pc - 4, pc - 5] {
-                let Some(Point::Call { to: found }) = region.point(pc) else { panic!("a call") };
+                let Some(Point::Call { to: found }) = region.point(pc) else { panic!("not a call") };
                 prop_assert!(found < to && to - found <= 2);
             }
         }

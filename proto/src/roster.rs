@@ -1,70 +1,72 @@
-//! The table from thread to armed area: the broker writes it, the workers of the tenant read it.
+//! The table from thread to enabled area: the broker writes it, the workers of the tenant read it.
 //!
-//! One table for a tenant, in shared memory that workers map read-only. A worker looks its caller up for every
-//! notification, so a look-up is a few loads and no system call.
+//! Each tenant has one table, in shared memory that workers map read-only. A worker looks up the caller of
+//! every notification, so a look-up is a few loads without a system call.
 //!
-//! Laws:
+//! Rules:
 //! - One writer, the broker; any number of readers, which cannot write.
-//! - Word [`SEQUENCE`] is odd while the writer is at work. A reader that sees it odd, or changed, reads again.
-//! - Entries are open-addressed by thread id with linear probing and kept without gaps, so a look-up ends at the
-//!   first empty entry.
-//! - A reader of a table that the writer left half-written (it died) gives up after [`PATIENCE`] tries: the worker is
-//!   about to die with its broker.
+//! - Word [`SEQUENCE`] is odd while the writer changes the table. A reader that finds it odd, or changed
+//!   after the look-up, tries again.
+//! - Entries are open-addressed by thread id with linear probing. Removal closes gaps, so a look-up ends at
+//!   the first empty entry.
+//! - If the broker dies during a change, the word stays odd and readers give up after [`MAX_TRIES`] tries.
+//!   Workers end with their broker.
 //!
-//! The Release stores and Acquire loads of `SEQUENCE` are partners; the fences make a seqlock of them (Boehm, "Can
-//! seqlocks get along with programming language memory models?").
+//! The Release stores and Acquire loads of `SEQUENCE` are partners; together with the fences they form a
+//! seqlock (Boehm, "Can seqlocks get along with programming language memory models?").
 
 use crate::abi::TraceMode;
 use crate::device::{ArenaId, Armed, Tid};
 use crate::sync::{AtomicU64, Ordering, fence};
 use std::ops::Deref;
 
-/// Word: odd while the table changes.
+/// Index of the sequence word: odd while the table changes.
 pub const SEQUENCE: usize = 0;
-/// Word: index of the worker that may wait in `NOTIF_RECV`.
+/// Index of a word: the worker that may wait in `SECCOMP_IOCTL_NOTIF_RECV`, by its index in the tenant.
 pub const LEADER: usize = 1;
-/// Word: threads of the tenant that own an instance, armed or remote.
+/// Index of a word: how many threads of the tenant own an instance, for their own calls or remotely.
 pub const OWNERS: usize = 2;
-/// Word: instances of the tenant that exist.
+/// Index of a word: how many instances of the tenant exist.
 pub const INSTANCES: usize = 3;
 const HEADER: usize = 8;
 const ENTRY: usize = 4;
 
-/// Threads that a table holds: 3/4 of its entries. More armed threads than this get `ENOMEM` on `ENABLE`.
+/// Threads that a table can list: 3/4 of its entries. `ENABLE` by one more thread fails with `ENOMEM`.
 pub const CAPACITY: usize = ENTRIES / 4 * 3;
 #[cfg(not(loom))]
 const ENTRIES: usize = 4096;
 #[cfg(loom)]
 const ENTRIES: usize = 4;
-/// Words of a table.
+/// Length of a table in words.
 pub const WORDS: usize = HEADER + ENTRY * ENTRIES;
-/// Bytes of a table.
+/// Length of a table in bytes.
 pub const BYTES: usize = WORDS * 8;
 
-/// Tries of a look-up that keeps meeting a change.
+/// How often a look-up is tried while the table keeps changing.
 #[cfg(not(loom))]
-pub const PATIENCE: usize = 1 << 20;
-/// Tries of a look-up that keeps meeting a change.
+pub const MAX_TRIES: usize = 1 << 20;
+/// How often a look-up is tried while the table keeps changing.
 #[cfg(loom)]
-pub const PATIENCE: usize = 2;
+pub const MAX_TRIES: usize = 2;
 
 const USED: u64 = 1 << 32;
 const SETTLE: u64 = 1 << 33;
 const ARMED: u64 = 1 << 34;
 const CMP: u64 = 1 << 35;
 
-/// What the roster says of a thread.
+/// The entry of one thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Line {
-    /// Its calls are recorded.
+pub struct RosterEntry {
+    /// Where its own calls are recorded; `None` if they are not.
     pub armed: Option<Armed>,
-    /// An `execve` may have given this id to another thread: ask the broker before anything else.
+    /// Set after an `execve` that may have given this id to another thread. A worker asks the broker to
+    /// settle that first.
     pub settle: bool,
 }
 
-impl Line {
+impl RosterEntry {
     fn is_empty(self) -> bool {
-        self == Line::default()
+        self == RosterEntry::default()
     }
 
     fn encode(self, tid: Tid) -> [u64; ENTRY] {
@@ -85,13 +87,13 @@ impl Line {
         let mode = if first & CMP == 0 { TraceMode::Pc } else { TraceMode::Cmp };
         let arena = ArenaId { index: (arena >> 32) as u32, generation: arena as u32 };
         let armed = (first & ARMED != 0).then_some(Armed { arena, mode, words: capacity });
-        Line { armed, settle: first & SETTLE != 0 }
+        RosterEntry { armed, settle: first & SETTLE != 0 }
     }
 }
 
-/// Where the search for `tid` starts.
+/// First entry to probe for `tid`.
 fn home(tid: Tid) -> usize {
-    // Thread ids are dense: the low bits spread them well enough.
+    // Thread ids are dense, so the low bits spread them well enough.
     tid as usize % ENTRIES
 }
 
@@ -99,14 +101,14 @@ fn tid_of(first: u64) -> Option<Tid> {
     (first & USED != 0).then_some(first as u32)
 }
 
-/// The table as workers see it.
+/// Read access to a table, for workers.
 #[derive(Clone, Copy, Debug)]
 pub struct Roster<'a> {
     words: &'a [AtomicU64],
 }
 
 impl<'a> Roster<'a> {
-    /// A view of a table; `None` unless `words` is [`WORDS`] long.
+    /// Wraps the words of a table. Returns `None` unless there are [`WORDS`] of them.
     #[must_use]
     pub fn new(words: &'a [AtomicU64]) -> Option<Self> {
         (words.len() == WORDS).then_some(Roster { words })
@@ -115,36 +117,37 @@ impl<'a> Roster<'a> {
     /// Index of the worker that may wait for notifications.
     #[must_use]
     pub fn leader(&self) -> u64 {
-        // Relaxed: a stale answer costs one needless waiter, for one notification.
+        // Relaxed: a stale answer only makes one worker wait needlessly, for one notification.
         self.words[LEADER].load(Ordering::Relaxed)
     }
 
-    /// Whether any thread of the tenant owns an instance, so that an `execve` may hand one on.
+    /// Returns whether any thread of the tenant owns an instance. If none does, an `execve` has nothing to
+    /// hand on.
     #[must_use]
     pub fn has_owners(&self) -> bool {
-        // Relaxed: an ENABLE that matters to the caller was answered before the caller's call came in.
+        // Relaxed: any ENABLE that matters to this caller was answered before its call arrived.
         self.words[OWNERS].load(Ordering::Relaxed) != 0
     }
 
-    /// Whether the tenant has any instance, so that a descriptor may be one.
+    /// Returns whether the tenant has any instance. If it has none, no descriptor can refer to one.
     #[must_use]
     pub fn has_instances(&self) -> bool {
         // Relaxed: as above, for the open.
         self.words[INSTANCES].load(Ordering::Relaxed) != 0
     }
 
-    /// What the table says of `tid`; a thread that it does not list is not armed.
+    /// Returns the entry of `tid`, or the default (not enabled) if the table does not list it.
     #[must_use]
-    pub fn find(&self, tid: Tid) -> Line {
-        for _ in 0..PATIENCE {
+    pub fn find(&self, tid: Tid) -> RosterEntry {
+        for _ in 0..MAX_TRIES {
             // Acquire: partner of the Release at the end of `RosterWriter::change`.
             let before = self.words[SEQUENCE].load(Ordering::Acquire);
             if before.is_multiple_of(2) {
-                let line = self.scan(tid);
+                let entry = self.scan(tid);
                 // Partner of the Release fence at the start of `RosterWriter::change`.
                 fence(Ordering::Acquire);
                 if self.words[SEQUENCE].load(Ordering::Relaxed) == before {
-                    return line;
+                    return entry;
                 }
             }
             #[cfg(loom)]
@@ -152,33 +155,34 @@ impl<'a> Roster<'a> {
             #[cfg(not(loom))]
             std::hint::spin_loop();
         }
-        Line::default()
+        RosterEntry::default()
     }
 
-    fn scan(&self, tid: Tid) -> Line {
+    fn scan(&self, tid: Tid) -> RosterEntry {
         for step in 0..ENTRIES {
-            let entry = self.entry((home(tid) + step) % ENTRIES);
+            let entry = self.raw_entry((home(tid) + step) % ENTRIES);
             match tid_of(entry[0]) {
-                Some(found) if found == tid => return Line::decode(entry),
+                Some(found) if found == tid => return RosterEntry::decode(entry),
                 Some(_) => {}
                 None => break,
             }
         }
-        Line::default()
+        RosterEntry::default()
     }
 
-    fn entry(&self, index: usize) -> [u64; ENTRY] {
+    fn raw_entry(&self, index: usize) -> [u64; ENTRY] {
         // Relaxed: ordered by the sequence word.
         std::array::from_fn(|i| self.words[HEADER + index * ENTRY + i].load(Ordering::Relaxed))
     }
 }
 
-/// The table is full.
+/// No entry is free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the roster lists {CAPACITY} threads already")]
+#[error("the roster is full: it lists {CAPACITY} threads")]
 pub struct RosterFull;
 
-/// The table as the broker sees it; there is one for each table. `W` owns or borrows the words.
+/// Write access to a table, for the broker. There is one writer for each table. `W` owns or borrows the
+/// words.
 #[derive(Debug)]
 pub struct RosterWriter<W> {
     words: W,
@@ -186,7 +190,7 @@ pub struct RosterWriter<W> {
 }
 
 impl<W: Deref<Target = [AtomicU64]>> RosterWriter<W> {
-    /// The writer of an all-zero table; `None` unless `words` is [`WORDS`] long.
+    /// Wraps the words of an all-zero table. Returns `None` unless there are [`WORDS`] of them.
     #[must_use]
     pub fn new(words: W) -> Option<Self> {
         Roster::new(&words)?;
@@ -197,73 +201,75 @@ impl<W: Deref<Target = [AtomicU64]>> RosterWriter<W> {
         Roster { words: &self.words }
     }
 
-    /// Names the worker that may wait for notifications.
+    /// Sets the worker that may wait for notifications.
     pub fn lead(&mut self, worker: u64) {
         self.words[LEADER].store(worker, Ordering::Relaxed);
     }
 
-    /// Shows how many instances there are, and how many threads own one.
+    /// Publishes how many instances exist, and how many threads own one.
     pub fn count(&mut self, instances: usize, owners: usize) {
-        // Release: before the reply that the worker sends on, which orders it for the tenant as well.
+        // Release: stored before the reply on which the worker continues, and so before the tenant's next
+        // call.
         self.words[INSTANCES].store(instances as u64, Ordering::Release);
         self.words[OWNERS].store(owners as u64, Ordering::Release);
     }
 
-    /// What the table says of `tid`.
+    /// Returns the entry of `tid`, or the default if the table does not list it.
     #[must_use]
-    pub fn find(&self, tid: Tid) -> Line {
+    pub fn find(&self, tid: Tid) -> RosterEntry {
         self.roster().scan(tid)
     }
 
-    /// Threads listed.
+    /// Number of threads listed.
     #[must_use]
     pub fn len(&self) -> usize {
         self.used
     }
 
-    /// Whether no thread is listed.
+    /// Returns whether no thread is listed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.used == 0
     }
 
-    /// Sets what the table says of `tid`; an empty line removes it.
+    /// Replaces the entry of `tid`; the default entry removes it.
     ///
     /// # Errors
-    /// [`RosterFull`] if a new line finds no place; nothing is changed then.
-    pub fn set(&mut self, tid: Tid, line: Line) -> Result<(), RosterFull> {
+    /// [`RosterFull`] if `tid` is new and no entry is free; the table is unchanged then.
+    pub fn set(&mut self, tid: Tid, entry: RosterEntry) -> Result<(), RosterFull> {
         let place = self.place(tid);
-        let present = tid_of(self.roster().entry(place)[0]).is_some();
-        match (present, line.is_empty()) {
+        let present = tid_of(self.roster().raw_entry(place)[0]).is_some();
+        match (present, entry.is_empty()) {
             (false, true) => return Ok(()),
             (false, false) if self.used >= CAPACITY => return Err(RosterFull),
             (false, false) => self.used += 1,
             (true, true) => self.used -= 1,
             (true, false) => {}
         }
-        self.change(|writer| match line.is_empty() {
+        self.change(|writer| match entry.is_empty() {
             true => writer.remove(place),
-            false => writer.store(place, line.encode(tid)),
+            false => writer.store(place, entry.encode(tid)),
         });
         Ok(())
     }
 
-    /// Runs `edit` with the sequence word odd.
+    /// Runs `edit` while the sequence word is odd.
     fn change(&mut self, edit: impl FnOnce(&mut Self)) {
         let before = self.words[SEQUENCE].load(Ordering::Relaxed);
         self.words[SEQUENCE].store(before.wrapping_add(1), Ordering::Relaxed);
-        // The odd word is seen before any of the edit: partner of the Acquire fence in `Roster::find`.
+        // Orders the odd word before the edit: partner of the Acquire fence in `Roster::find`.
         fence(Ordering::Release);
         edit(self);
-        // Release: the edit is seen before the even word: partner of the Acquire load in `Roster::find`.
+        // Release orders the edit before the even word: partner of the Acquire load in `Roster::find`.
         self.words[SEQUENCE].store(before.wrapping_add(2), Ordering::Release);
     }
 
-    /// The entry of `tid`, or the empty one where it would go. There always is one: the table is never full.
+    /// Index of the entry of `tid`, or of the empty entry where it would go. One exists: the table is never
+    /// full.
     fn place(&self, tid: Tid) -> usize {
         (0..ENTRIES)
             .map(|step| (home(tid) + step) % ENTRIES)
-            .find(|&place| tid_of(self.roster().entry(place)[0]).is_none_or(|found| found == tid))
+            .find(|&place| tid_of(self.roster().raw_entry(place)[0]).is_none_or(|found| found == tid))
             .unwrap_or(home(tid))
     }
 
@@ -273,11 +279,11 @@ impl<W: Deref<Target = [AtomicU64]>> RosterWriter<W> {
         }
     }
 
-    /// Empties an entry and moves later ones back, so that no search ends too early.
+    /// Empties an entry and moves later ones back, so that no look-up ends too early.
     fn remove(&mut self, place: usize) {
         let mut hole = place;
         let mut next = (hole + 1) % ENTRIES;
-        while let entry = self.roster().entry(next)
+        while let entry = self.roster().raw_entry(next)
             && let Some(tid) = tid_of(entry[0])
         {
             let distance = |to: usize| (to + ENTRIES - home(tid)) % ENTRIES;
@@ -297,15 +303,15 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::HashMap;
 
-    fn line(seed: u64) -> Line {
+    fn entry(seed: u64) -> RosterEntry {
         let arena = ArenaId { index: seed as u32, generation: (seed >> 7) as u32 };
         let mode = if seed.is_multiple_of(2) { TraceMode::Pc } else { TraceMode::Cmp };
         let armed = (!seed.is_multiple_of(5)).then_some(Armed { arena, mode, words: seed });
-        Line { armed, settle: seed.is_multiple_of(3) }
+        RosterEntry { armed, settle: seed.is_multiple_of(3) }
     }
 
     proptest! {
-        /// Against a map, with ids that collide.
+        /// Compares the table with a map, with ids that collide.
         #[test]
         fn behaves_as_a_map(edits in prop::collection::vec((0u32..12, 0u32..4, any::<u64>()), 0..300)) {
             let words: Vec<AtomicU64> = (0..WORDS).map(|_| AtomicU64::new(0)).collect();
@@ -313,7 +319,7 @@ mod tests {
             let mut model = HashMap::new();
             for (low, high, seed) in edits {
                 let tid = low + high * ENTRIES as u32;
-                let new = if seed.is_multiple_of(4) { Line::default() } else { line(seed) };
+                let new = if seed.is_multiple_of(4) { RosterEntry::default() } else { entry(seed) };
                 writer.set(tid, new).expect("room");
                 if new.is_empty() { model.remove(&tid); } else { model.insert(tid, new); }
                 prop_assert_eq!(writer.len(), model.len());
@@ -333,12 +339,12 @@ mod tests {
         let words: Vec<AtomicU64> = (0..WORDS).map(|_| AtomicU64::new(0)).collect();
         let mut writer = RosterWriter::new(words.as_slice()).expect("right length");
         for tid in 1..=CAPACITY as u32 {
-            writer.set(tid, line(1)).expect("room");
+            writer.set(tid, entry(1)).expect("room");
         }
-        assert_eq!(writer.set(100_000, line(1)), Err(RosterFull));
-        assert_eq!(writer.find(100_000), Line::default());
-        writer.set(7, Line::default()).expect("removal");
-        writer.set(100_000, line(1)).expect("room again");
-        assert_eq!(writer.find(100_000), line(1));
+        assert_eq!(writer.set(100_000, entry(1)), Err(RosterFull));
+        assert_eq!(writer.find(100_000), RosterEntry::default());
+        writer.set(7, RosterEntry::default()).expect("removal");
+        writer.set(100_000, entry(1)).expect("room again");
+        assert_eq!(writer.find(100_000), entry(1));
     }
 }

@@ -1,36 +1,37 @@
-//! Coverage sites: the entries that the recording macros leave in a binary, and the PCs that follow from them.
+//! Coverage sites: the entries that the recording macros put into a binary, and the rule for their PCs.
 //!
-//! A site is [`Site::BYTES`] bytes in the link section [`SECTION`]: plain bytes without an address, so that a
-//! symboliser reads them from the file without running it, and a position-independent binary needs no relocation.
-//! Numbers are little endian, texts are padded with NULs.
+//! A site is an entry of [`Site::BYTES`] bytes in the link section [`SECTION`]. It contains no address, so a
+//! symboliser can read it from the file without running it, and a position-independent binary needs no
+//! relocation for it. Numbers are little endian; strings are padded with NULs.
 //!
-//! | at | bytes | field |
+//! | offset | bytes | field |
 //! |---|---|---|
-//! | 0 | 4 | [`MAGIC`]: what it is, and the version of this layout |
+//! | 0 | 4 | [`MAGIC`], with the version of this layout |
 //! | 4 | 1 | [`SiteKind`] |
 //! | 5 | 3 | zero |
-//! | 8 | 8 | [`fnv1a`] hash of the name, or of `file:line:column` where there is none |
+//! | 8 | 8 | [`fnv1a`] hash of the name, or of `file:line:column` if there is no name |
 //! | 16 | 4 | line |
 //! | 20 | 4 | column |
-//! | 24 | 104 | file; a longer one keeps its tail |
-//! | 128 | 64 | path of the module; a longer one keeps its tail |
-//! | 192 | 64 | name, or nothing; a longer one keeps its head |
+//! | 24 | 104 | file; if too long, its end |
+//! | 128 | 64 | module path; if too long, its end |
+//! | 192 | 64 | name, or empty; if too long, its beginning |
 //!
 //! # PCs
 //!
-//! Clients drop a whole call for one PC outside the kernel text range, and their filters ignore the low 3 bits, so
-//! the PC of a site is no address of its process. The one rule:
+//! Clients discard the trace of a whole call if it has one PC outside the kernel's text range, and their
+//! filters ignore the low 3 bits. So the PC of a site is not an address of the process. The rule:
 //!
-//! > Entry `i` of the section has the PC [`SITE_BASE`] + `i` * [`SPACING`] + [`OFFSET`]. An explicit `u64` id has the
-//! > PC [`ID_BASE`] + `slot` * [`SPACING`] + [`OFFSET`], where `slot` is the id folded by exclusive or to
-//! > [`ID_BITS`] bits.
+//! > Entry `i` of the section has the PC [`SITE_BASE`] + `i` * [`SPACING`] + [`OFFSET`]. An explicit `u64` id
+//! > has the PC [`ID_BASE`] + `slot` * [`SPACING`] + [`OFFSET`], where `slot` is the id folded by exclusive
+//! > or to [`ID_BITS`] bits.
 //!
-//! So a PC follows from the binary alone: ASLR, machine and run do not matter. [`OFFSET`] keeps a PC from which a
-//! symboliser has subtracted 5 (amd64) or 4 (arm64) with its site. Explicit ids below 2^[`ID_BITS`] never collide;
-//! two others do with a probability of 2^-[`ID_BITS`], and are then one point, of which the log tells. The hash is what stays the
-//! same when a program is built anew.
+//! So a PC depends only on the binary, not on ASLR, machine or run. Symbolisers subtract 5 (amd64) or 4
+//! (arm64) from a PC; [`OFFSET`] keeps the result within the same site. Explicit ids below 2^[`ID_BITS`]
+//! never collide. Two others collide with a probability of 2^-[`ID_BITS`]; they are then one point, and the
+//! log reports it. The hash stays the same when a program is rebuilt.
 
-/// Name of the link section. A C identifier: the linker then defines `__start_` and `__stop_` symbols for it.
+/// Name of the link section. It is a C identifier, so the linker defines the symbols `__start_kcov_sites` and
+/// `__stop_kcov_sites`.
 pub const SECTION: &str = "kcov_sites";
 /// First bytes of every entry.
 pub const MAGIC: [u8; 4] = *b"KCs1";
@@ -42,16 +43,16 @@ pub const TEXT_END: u64 = 0xffff_ffff_ff00_0000;
 
 /// Start of the PCs of sites.
 pub const SITE_BASE: u64 = 0xffff_ffff_8100_0000;
-/// End of the PCs of sites: room for 7 million. What is between it and [`ID_BASE`] is for instrumented code, see
-/// [`region`](crate::region).
+/// End of the PCs of sites: room for 7 million. The range from here to [`ID_BASE`] belongs to instrumented
+/// code, see [`region`](crate::region).
 pub const SITE_END: u64 = 0xffff_ffff_8800_0000;
 /// Start of the PCs of explicit ids.
 pub const ID_BASE: u64 = 0xffff_ffff_c000_0000;
-/// Bits of the slot of an explicit id: 512 MiB of PCs, the end of which is below [`TEXT_END`].
+/// Number of bits to which an explicit id is folded. The PCs take 512 MiB and end below [`TEXT_END`].
 pub const ID_BITS: u32 = 25;
-/// Bytes from one PC to the next: a multiple of 8, and small, as clients hash the low 12 bits of a PC.
+/// Distance between PCs: a multiple of 8, and small, because clients hash the low 12 bits of a PC.
 pub const SPACING: u64 = 16;
-/// Where in its space the PC is.
+/// Offset of the PC within its [`SPACING`].
 pub const OFFSET: u64 = 8;
 
 const FILE: usize = 24;
@@ -66,7 +67,7 @@ pub enum SiteKind {
     Edge = 1,
     /// A comparison.
     Cmp = 2,
-    /// A system call of the trace handler.
+    /// A system call, recorded by the trace service.
     Call = 3,
 }
 
@@ -75,7 +76,7 @@ impl SiteKind {
         [SiteKind::Edge, SiteKind::Cmp, SiteKind::Call].into_iter().find(|kind| *kind as u8 == byte)
     }
 
-    /// As reports spell it.
+    /// Name in reports.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -91,25 +92,25 @@ impl SiteKind {
 #[repr(transparent)]
 pub struct Site([u8; Site::BYTES]);
 
-/// Where a site is in its source, as `file!()`, `line!()`, `column!()` and `module_path!()` tell it.
+/// The source location of a site, from `file!()`, `line!()`, `column!()` and `module_path!()`.
 #[derive(Clone, Copy, Debug)]
 pub struct Place {
     /// Path of the source file.
     pub file: &'static str,
-    /// From 1.
+    /// Line, from 1.
     pub line: u32,
-    /// From 1.
+    /// Column, from 1.
     pub column: u32,
     /// Path of the module.
     pub module: &'static str,
 }
 
 impl Site {
-    /// Bytes of an entry. A power of two no smaller than any alignment that a linker may give the section, so that
-    /// the entries of all object files are without a gap.
+    /// Size of an entry in bytes: a power of two at least as large as any alignment that a linker gives the
+    /// section, so that there are no gaps between the entries of different object files.
     pub const BYTES: usize = 256;
 
-    /// The entry of a site; `hashed` is its name, or `file:line:column` if `name` is empty.
+    /// Makes an entry. `hashed` is the name, or `file:line:column` if `name` is empty.
     #[must_use]
     pub const fn new(kind: SiteKind, place: Place, name: &str, hashed: &str) -> Self {
         let bytes = [0; Self::BYTES];
@@ -123,34 +124,34 @@ impl Site {
         Site(put(bytes, NAME, head(name.as_bytes(), Self::BYTES - NAME)))
     }
 
-    /// The bytes, as they stand in the section.
+    /// The bytes of the entry in the section.
     #[must_use]
     pub const fn bytes(&self) -> &[u8; Self::BYTES] {
         &self.0
     }
 }
 
-/// What an entry says.
+/// A decoded entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParsedSite {
-    /// What it marks.
+    /// What the site marks.
     pub kind: SiteKind,
-    /// Stable from build to build.
+    /// Hash of the name or location; stays the same when the program is rebuilt.
     pub hash: u64,
-    /// From 1.
+    /// Line, from 1.
     pub line: u32,
-    /// From 1.
+    /// Column, from 1.
     pub column: u32,
-    /// Path of the source file, or its tail.
+    /// Path of the source file, or its end.
     pub file: String,
-    /// Path of the module, or its tail.
+    /// Path of the module, or its end.
     pub module: String,
-    /// Name, or its head; empty for a site without one.
+    /// Name, or its beginning; empty for a site without a name.
     pub name: String,
 }
 
 impl ParsedSite {
-    /// Reads an entry of a file that anyone may have made; `None` if it is none of this version.
+    /// Decodes an entry of an untrusted file. `None` if it is not an entry of this version.
     #[must_use]
     pub fn parse(bytes: &[u8; Site::BYTES]) -> Option<Self> {
         if bytes[..4] != MAGIC {
@@ -175,7 +176,8 @@ pub const fn pc_of_index(index: u64) -> u64 {
     SITE_BASE + index * SPACING + OFFSET
 }
 
-/// The index of the entry to which `pc` belongs, be it exact or with 4 or 5 subtracted.
+/// The index of the entry that `pc` belongs to. Also accepts PCs from which a symboliser has subtracted 4 or
+/// 5.
 #[must_use]
 pub fn index_of_pc(pc: u64) -> Option<u64> {
     (SITE_BASE..SITE_END).contains(&pc).then(|| (pc - SITE_BASE) / SPACING)
@@ -189,7 +191,7 @@ pub const fn pc_of_id(id: u64) -> u64 {
     ID_BASE + (folded & ((1 << ID_BITS) - 1)) * SPACING + OFFSET
 }
 
-/// FNV-1a, 64 bits (draft-eastlake-fnv).
+/// The 64-bit FNV-1a hash (draft-eastlake-fnv).
 #[must_use]
 pub const fn fnv1a(bytes: &[u8]) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
@@ -218,7 +220,7 @@ const fn tail(text: &[u8], most: usize) -> &[u8] {
     if text.len() > most { text.split_at(text.len() - most).1 } else { text }
 }
 
-/// The text of a padded field. One cut inside a character loses that character.
+/// The string of a padded field. A character that was cut in the middle is dropped.
 fn text(field: &[u8]) -> String {
     let end = field.iter().position(|byte| *byte == 0).unwrap_or(field.len());
     String::from_utf8_lossy(&field[..end]).trim_matches(char::REPLACEMENT_CHARACTER).to_owned()
@@ -231,7 +233,7 @@ mod tests {
     const PLACE: Place = Place { file: "handlers/src/open.rs", line: 7, column: 9, module: "handlers::open" };
 
     #[test]
-    fn an_entry_reads_as_it_was_written() {
+    fn an_entry_decodes_to_what_was_encoded() {
         let site = Site::new(SiteKind::Cmp, PLACE, "flags", "flags");
         let parsed = ParsedSite::parse(site.bytes()).expect("an entry");
         let expected = ParsedSite {
@@ -247,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn long_texts_keep_the_telling_end() {
+    fn long_paths_keep_their_end_and_names_their_beginning() {
         let long: &'static str = "é0123456789".repeat(30).leak();
         let site = Site::new(SiteKind::Edge, Place { file: long, module: long, ..PLACE }, long, long);
         let parsed = ParsedSite::parse(site.bytes()).expect("an entry");
@@ -257,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_entry_is_refused() {
+    fn malformed_entries_are_refused() {
         let good = *Site::new(SiteKind::Edge, PLACE, "", "a:1:1").bytes();
         assert!(ParsedSite::parse(&good).is_some());
         for at in 0..5 {
@@ -279,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pc_leads_back_to_its_entry_with_5_subtracted_too() {
+    fn a_pc_maps_back_to_its_entry_also_with_5_subtracted() {
         for index in [0, 1, 2, 511, 7_000_000] {
             let pc = pc_of_index(index);
             assert!((TEXT_START..=TEXT_END).contains(&pc));
@@ -289,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_have_a_region_of_their_own() {
+    fn ids_and_sites_have_disjoint_pcs() {
         for id in [0, 1, 77, u64::MAX, 1 << 25, 1 << 63, fnv1a(b"x")] {
             let pc = pc_of_id(id);
             assert!((ID_BASE..TEXT_END).contains(&pc) && index_of_pc(pc).is_none());

@@ -1,4 +1,4 @@
-//! The atomics of the shared-memory protocols; loom's own when `--cfg loom` is given.
+//! The atomic types for shared memory; with `--cfg loom`, those of loom.
 
 #[cfg(loom)]
 pub use loom::sync::atomic::{AtomicU8, AtomicU64, Ordering, fence};

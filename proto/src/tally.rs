@@ -1,31 +1,31 @@
-//! What workers count, added up.
+//! Sums of the workers' counters.
 //!
-//! The counts stand in the slots: allegations, which are worth as much as the worker that wrote them. Nothing is
-//! decided by them.
+//! The counters are in the workers' slots, so they are allegations: only as trustworthy as the worker that
+//! wrote them. No decision depends on them.
 
 use crate::latency::{BUCKETS, Histogram};
 use crate::slot::{self, Kind};
 use serde::ser::{SerializeMap, Serializer};
 
-/// Counts of some workers of one tenant.
+/// Counters of some workers of one tenant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Tally {
-    /// Notifications taken, and opens of handlers' devices.
+    /// Notifications received, and opens of handlers' devices.
     pub notifications: u64,
-    /// The same by what they were about. One that was just taken may be missing.
+    /// The same, by kind. The count of a notification that was just received may lag behind.
     #[serde(rename = "notifications_by_kind")]
     pub kinds: Kinds,
-    /// Records appended.
+    /// Coverage records stored.
     pub records: u64,
-    /// Records lost, as the area was full.
+    /// Coverage records lost because the area was full.
     pub records_lost: u64,
-    /// Nanoseconds of all notifications that were timed.
+    /// Sum of the times of all timed notifications, in nanoseconds.
     pub latency_sum_ns: u64,
-    /// How long they took.
+    /// Distribution of these times.
     pub latency: Histogram,
 }
 
-/// Notifications by kind.
+/// Number of notifications of each kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Kinds(pub [u64; Kind::COUNT]);
 
@@ -36,7 +36,7 @@ impl Kinds {
     }
 }
 
-/// As a map from name to count.
+/// As a map from kind name to count.
 impl serde::Serialize for Kinds {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(Kind::COUNT))?;
@@ -47,11 +47,11 @@ impl serde::Serialize for Kinds {
     }
 }
 
-/// Words of an encoded tally.
+/// Size of an encoded tally in words.
 pub const WORDS: usize = 4 + Kind::COUNT + BUCKETS;
 
 impl Tally {
-    /// Adds what a slot alleges; `word` reads one of its words. A sum stops at the largest number.
+    /// Adds the counters of one slot, of which `word` reads a word by index. Sums saturate.
     pub fn add(&mut self, word: impl Fn(usize) -> u64) {
         let Tally { notifications, kinds, records, records_lost, latency_sum_ns, latency } = self;
         let add = |sum: &mut u64, at| *sum = sum.saturating_add(word(at));
@@ -63,13 +63,13 @@ impl Tally {
         latency.0.iter_mut().zip(slot::LATENCY..).for_each(|(sum, at)| add(sum, at));
     }
 
-    /// As words.
+    /// Encodes the tally as [`WORDS`] words.
     pub fn words(&self) -> impl Iterator<Item = u64> {
         let Tally { notifications, kinds, records, records_lost, latency_sum_ns, latency } = *self;
         [notifications, records, records_lost, latency_sum_ns].into_iter().chain(kinds.0).chain(latency.0)
     }
 
-    /// From words; those that are missing are 0.
+    /// Decodes a tally. Missing words are 0.
     #[must_use]
     pub fn from_words(words: &[u64]) -> Self {
         let word = |at: usize| words.get(at).copied().unwrap_or_default();
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_count_is_of_a_word_of_its_own() {
+    fn each_counter_reads_its_own_word() {
         let mut tally = Tally::default();
         tally.add(|at| at as u64);
         tally.add(|at| at as u64 * 1000);
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_that_lies_does_not_overflow() {
+    fn sums_saturate() {
         let mut tally = Tally::default();
         tally.add(|_| u64::MAX);
         tally.add(|_| u64::MAX);

@@ -1,26 +1,27 @@
-//! The segment in which a broker shows an operator what it does: one page of a named file, written by the broker,
-//! copied by whoever may read it.
+//! The page in which a broker publishes its counters: a named shared-memory file that the broker writes, and
+//! `kcov-broker top` or any other reader copies.
 //!
 //! | word | holds |
 //! |---|---|
-//! | [`MAGIC_AT`] | [`MAGIC`], once the rest is there |
-//! | [`VERSION_AT`] | [`VERSION`]: of the words below |
+//! | [`MAGIC_AT`] | [`MAGIC`], stored last |
+//! | [`VERSION_AT`] | [`VERSION`] of the layout below |
 //! | [`SEQUENCE`] | odd while the body changes, see [`seqlock`] |
 //! | [`BODY`]... | a [`View`], word by word in the order of its fields |
 //!
-//! Laws:
-//! - One writer, the broker, which never reads what it wrote: nothing in a segment is an input of its.
-//! - A reader takes a segment for an allegation. Anybody can put a file beside the others and name it like them, so
-//!   [`read`] believes no number: it allocates what a full page could need at most, and lets no byte of a name
-//!   through that a terminal would act upon.
-//! - A segment may outlive its broker. Its [`Identity`] tells which process that was, by what no later one shares.
+//! Rules:
+//! - One writer, the broker. It never reads back what it wrote, so nothing in a segment is an input to it.
+//! - A reader treats a segment as untrusted: any local user can create a file with such a name. [`read`]
+//!   copies a fixed number of words, checks every length, and accepts only visible ASCII in a name, so that
+//!   it is safe to print on a terminal.
+//! - A segment may outlive its broker. Its [`Identity`] names that process so that no later process matches
+//!   it.
 
 mod counts;
 mod name;
 pub mod seqlock;
 
 pub use counts::Counts;
-pub use name::{Name, NoName};
+pub use name::{InvalidName, Name};
 
 use crate::quota::{Quota, Refusals};
 use crate::sync::{AtomicU64, Ordering};
@@ -28,81 +29,81 @@ use crate::tally::{self, Tally};
 use seqlock::Source;
 use std::ops::Deref;
 
-/// Bytes of a segment: one page of most machines.
+/// Size of a segment in bytes: one page on most machines.
 pub const BYTES: usize = 4096;
-/// Words of a segment.
+/// Size of a segment in words.
 pub const WORDS: usize = BYTES / 8;
-/// See the module.
+/// Index of the word with the magic number.
 pub const MAGIC_AT: usize = 0;
-/// See the module.
+/// Index of the word with the layout version.
 pub const VERSION_AT: usize = 1;
-/// See the module.
+/// Index of the sequence word.
 pub const SEQUENCE: usize = 2;
-/// See the module.
+/// Index of the first word of the body.
 pub const BODY: usize = 8;
-/// `kcovview`, as a little-endian word.
+/// `kcovview` as a little-endian word.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"kcovview");
-/// Version of the layout. Another one is refused: broker and reader are of one package. What is appended, where all
-/// that wrote before left zeros, needs no other one.
+/// Version of the layout. Readers refuse any other: broker and reader come from one package. Fields appended
+/// at the end, where older writers left zeros, need no new version.
 pub const VERSION: u64 = 3;
 /// Most workers whose process ids are shown.
-pub const MOST_WORKERS: usize = 32;
+pub const MAX_WORKERS: usize = 32;
 
-/// Words of a body.
+/// Size of a body in words.
 const BODY_WORDS: usize =
     IDENTITY + name::WORDS + TIMES + PIDS + counts::WORDS + tally::WORDS + Quota::COUNT + 1;
 const IDENTITY: usize = 5;
 const TIMES: usize = 2;
-const PIDS: usize = 4 + MOST_WORKERS;
+const PIDS: usize = 4 + MAX_WORKERS;
 const _: () = assert!(BODY + BODY_WORDS <= WORDS);
 
-/// Which process a broker is.
+/// Identifies the process of a broker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
-    /// `/proc/sys/kernel/random/boot_id`: of one start of the machine.
+    /// `/proc/sys/kernel/random/boot_id`: identifies one boot of the machine.
     pub boot: u128,
-    /// Inode of its PID namespace, in which its numbers count.
+    /// Inode of the broker's PID namespace, to which [`pid`](Self::pid) belongs.
     pub pid_namespace: u64,
-    /// Its process id.
+    /// Process id of the broker.
     pub pid: u32,
-    /// When it was started, in clock ticks after boot (`/proc/PID/stat`, field 22): a process that has its number
-    /// later has another one here.
+    /// Start time of the broker in clock ticks after boot (`/proc/PID/stat`, field 22). It differs for a
+    /// later process with the same id.
     pub start: u64,
 }
 
-/// Process ids, in the broker's PID namespace; 0 for what there is not.
+/// Process ids in the broker's PID namespace; 0 for a process that does not exist.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Pids {
     /// The process that the user's shell sees, or the manager.
     pub front: u32,
     /// The tenant's subreaper.
     pub tender: u32,
-    /// What workers are forked of.
+    /// The process that workers are forked from.
     pub zygote: u32,
-    /// The workers, at most [`MOST_WORKERS`] of them.
+    /// The workers, at most [`MAX_WORKERS`].
     pub workers: Vec<u32>,
 }
 
-/// All that a broker shows.
+/// Everything that a broker publishes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct View {
-    /// Which process it is.
+    /// The broker's process.
     pub identity: Identity,
-    /// Its tenant.
+    /// Name of the tenant.
     pub name: Name,
-    /// When the tenant was started, nanoseconds of `CLOCK_MONOTONIC`.
+    /// Time at which the tenant was started: nanoseconds of `CLOCK_MONOTONIC`.
     pub started: u64,
-    /// When this was written, on the same clock.
+    /// Time of this update, on the same clock.
     pub beat: u64,
-    /// Its processes.
+    /// Processes of the tenant.
     pub pids: Pids,
-    /// What it counts.
+    /// Counters of the broker.
     pub counts: Counts,
-    /// What its workers count.
+    /// Sums of the workers' counters.
     pub tally: Tally,
-    /// What was refused over a quota, by quota.
+    /// How often each quota was exceeded.
     pub refusals: Refusals,
-    /// User of its command; `None` where a broker of before does not say.
+    /// User id of the tenant's command; `None` if the broker is too old to publish it.
     pub user: Option<u32>,
 }
 
@@ -118,11 +119,11 @@ impl View {
             .chain(counts.words())
             .chain(tally.words())
             .chain(refusals.0)
-            // 0 is nobody, not root.
+            // Stored as uid + 1, so that 0 means "not published" and not root.
             .chain([user.map_or(0, |uid| u64::from(uid) + 1)])
     }
 
-    fn from_body(body: &[u64; BODY_WORDS]) -> Result<Self, NoName> {
+    fn from_body(body: &[u64; BODY_WORDS]) -> Result<Self, InvalidName> {
         let mut rest = &body[..];
         Ok(View {
             identity: Identity::from_words(take(&mut rest)),
@@ -138,7 +139,7 @@ impl View {
     }
 }
 
-/// The next `N` words; 0 for those that are missing.
+/// Takes the next `N` words; missing ones are 0.
 fn take<const N: usize>(rest: &mut &[u64]) -> [u64; N] {
     let (words, left) = rest.split_at(N.min(rest.len()));
     *rest = left;
@@ -159,7 +160,7 @@ impl Identity {
 impl Pids {
     fn words(&self) -> [u64; PIDS] {
         let Pids { front, tender, zygote, workers } = self;
-        let count = workers.len().min(MOST_WORKERS);
+        let count = workers.len().min(MAX_WORKERS);
         let mut words = [0; PIDS];
         words[..4].copy_from_slice(&[(*front).into(), (*tender).into(), (*zygote).into(), count as u64]);
         words[4..].iter_mut().zip(workers).for_each(|(word, pid)| *word = (*pid).into());
@@ -168,7 +169,7 @@ impl Pids {
 
     fn from_words(words: [u64; PIDS]) -> Self {
         let [front, tender, zygote, count, workers @ ..] = words;
-        let count = usize::try_from(count).unwrap_or(MOST_WORKERS).min(MOST_WORKERS);
+        let count = usize::try_from(count).unwrap_or(MAX_WORKERS).min(MAX_WORKERS);
         Pids {
             front: front as u32,
             tender: tender as u32,
@@ -178,67 +179,67 @@ impl Pids {
     }
 }
 
-/// The one writer of a segment. `W` owns or borrows its words.
+/// The only writer of a segment. `W` owns or borrows its words.
 #[derive(Debug)]
-pub struct Writer<W> {
+pub struct ViewWriter<W> {
     words: W,
 }
 
-impl<W: Deref<Target = [AtomicU64]>> Writer<W> {
-    /// The writer of a segment of zeros; `None` if it is too short.
+impl<W: Deref<Target = [AtomicU64]>> ViewWriter<W> {
+    /// Wraps the words of an all-zero segment. Returns `None` if there are fewer than [`WORDS`].
     pub fn new(words: W) -> Option<Self> {
-        (words.len() >= WORDS).then_some(Writer { words })
+        (words.len() >= WORDS).then_some(ViewWriter { words })
     }
 
-    /// Shows `view` in place of what was shown before.
+    /// Replaces the published view.
     pub fn publish(&self, view: &View) {
         seqlock::write(&self.words[SEQUENCE], &self.words[BODY..], view.body());
-        // Release: the first time, whoever sees that it is a segment finds it filled.
+        // Release: a reader that finds the magic number also finds the first view.
         self.words[VERSION_AT].store(VERSION, Ordering::Release);
         self.words[MAGIC_AT].store(MAGIC, Ordering::Release);
     }
 }
 
-/// Why a file that is named like a segment shows nothing.
+/// Why no view can be read from a file with the name of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError<E> {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("{0}")]
     Source(#[source] E),
-    /// All zeros: its broker is about to fill it.
-    #[error("it is not filled yet")]
+    /// The segment is all zeros: its broker has not published a view yet.
+    #[error("not filled yet")]
     Empty,
-    /// It is something else.
-    #[error("it is no segment of kcov-broker")]
+    /// The file is not a segment.
+    #[error("not a segment of kcov-broker")]
     Foreign,
-    /// It is of another version of this program.
-    #[error("it has layout {found}, this program reads layout {VERSION}: use the kcov-broker that made it")]
+    /// The segment has the layout of another version of this program.
+    #[error("has layout {found}, but this program reads layout {VERSION}: use the kcov-broker that made it")]
     Version {
-        /// The layout that it alleges.
+        /// Version found in the segment.
         found: u64,
     },
-    /// It kept changing, or its broker died in the middle of a change.
-    #[error("it does not stand still: its broker was killed while it wrote, or it is no broker")]
+    /// The segment kept changing, or its broker died during a change.
+    #[error("keeps changing: its broker was killed during an update, or it is not a broker")]
     Torn,
-    /// No tenant has such a name.
-    #[error("its name is none: {0}")]
-    Name(#[source] NoName),
+    /// The name of the tenant is invalid.
+    #[error("invalid tenant name: {0}")]
+    Name(#[source] InvalidName),
 }
 
-/// Which process wrote a segment, of which nothing else can be read: it is the same in all that a broker ever shows.
+/// Reads only the identity. A broker never changes it, so this works when [`read`] fails.
 ///
 /// # Errors
-/// Those of the source.
+/// Errors of the source.
 pub fn identity<S: Source>(source: &mut S) -> Result<Identity, S::Error> {
     let mut words = [0; IDENTITY];
     source.read(BODY, &mut words)?;
     Ok(Identity::from_words(words))
 }
 
-/// Reads a segment, whole or not at all.
+/// Reads a consistent copy of the whole view.
 ///
 /// # Errors
-/// [`ReadError`].
+/// [`ReadError`] if the segment cannot be read, is not one, has another layout, or does not stop changing.
 pub fn read<S: Source>(source: &mut S) -> Result<View, ReadError<S::Error>> {
     let mut head = [0; 2];
     source.read(MAGIC_AT, &mut head).map_err(ReadError::Source)?;

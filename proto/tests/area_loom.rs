@@ -1,8 +1,8 @@
-//! One writer, and a client that reads and resets, under every interleaving and every reordering that the memory
-//! model permits.
+//! Loom model of an area: one writer, and a client that reads and resets. Loom tries every interleaving and
+//! every reordering that the memory model permits.
 //!
-//! Loom does not reorder a load behind a later store, so that the Acquire load of the count, which forbids that, is not
-//! put to the test here.
+//! Loom does not move a load behind a later store, so this does not test the Acquire load of the count, which
+//! forbids exactly that.
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test -p kcov-proto --release --test area_loom`
 #![cfg(loom)]
@@ -20,9 +20,10 @@ fn comparison(n: u64) -> CmpRecord {
     CmpRecord { kind: CmpKind { size: CmpSize::Eight, constant: true }, arg1: n, arg2: n + 100, pc: n + 200 }
 }
 
-/// Runs `write` and `client` side by side over an area of `number` words, in threads of their own: loom keeps only the
-/// last access to an atomic, and would not try to run a new thread before a load of the one that started it.
-fn beside(number: usize, write: fn(Area<'_>), client: fn(Area<'_>)) {
+/// Runs `write` and `client` concurrently on an area of `number` words. Both have a thread of their own: loom
+/// keeps only the last access to an atomic, and would not run a new thread before a load in the thread that
+/// started it.
+fn concurrently(number: usize, write: fn(Area<'_>), client: fn(Area<'_>)) {
     loom::model(move || {
         let shared = words(number);
         let threads = [write, client].map(|run| {
@@ -34,8 +35,8 @@ fn beside(number: usize, write: fn(Area<'_>), client: fn(Area<'_>)) {
 }
 
 #[test]
-fn a_count_covers_written_pcs_only() {
-    beside(
+fn a_count_covers_only_written_pcs() {
+    concurrently(
         4,
         |area| (1..=2).for_each(|pc| assert_eq!(area.append_pc(pc), Appended::Stored)),
         |area| {
@@ -46,8 +47,8 @@ fn a_count_covers_written_pcs_only() {
 }
 
 #[test]
-fn a_reset_at_any_time_uncovers_nothing() {
-    beside(
+fn a_reset_never_exposes_unwritten_records() {
+    concurrently(
         3,
         |area| (1..=3).for_each(|pc| _ = area.append_pc(pc)),
         |area| {
@@ -59,8 +60,8 @@ fn a_reset_at_any_time_uncovers_nothing() {
 }
 
 #[test]
-fn a_count_covers_whole_comparisons_only() {
-    beside(
+fn a_count_covers_only_complete_comparisons() {
+    concurrently(
         10,
         |area| (1..=3).for_each(|n| _ = area.append_cmp(comparison(n))),
         |area| {
@@ -72,8 +73,8 @@ fn a_count_covers_whole_comparisons_only() {
 }
 
 #[test]
-fn a_count_from_the_client_leads_nowhere_else() {
-    beside(
+fn a_concurrent_reset_stays_within_the_area() {
+    concurrently(
         6,
         |area| {
             _ = area.append_cmp(comparison(1));

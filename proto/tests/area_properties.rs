@@ -1,11 +1,12 @@
-//! The append of records against the kernel's own arithmetic, done in 128 bits so that nothing wraps by accident.
+//! Appending records, compared with the kernel's arithmetic computed in 128 bits, where nothing wraps by
+//! accident.
 #![cfg(not(loom))]
 
 use kcov_proto::area::{Appended, Area, CmpKind, CmpRecord, CmpSize};
 use kcov_proto::sync::{AtomicU64, Ordering};
 use proptest::prelude::*;
 
-/// Words with a canary on both sides, which nothing may touch.
+/// An area with canary words on both sides, which must not change.
 struct Memory(Vec<AtomicU64>);
 
 const CANARY: u64 = 0xdead_beef_0bad_f00d;
@@ -17,7 +18,7 @@ impl Memory {
     }
 
     fn area(&self) -> Area<'_> {
-        Area::new(&self.0[8..self.0.len() - 8]).expect("two words and more")
+        Area::new(&self.0[8..self.0.len() - 8]).expect("at least two words")
     }
 
     fn words(&self) -> Vec<u64> {
@@ -29,7 +30,7 @@ impl Memory {
     }
 }
 
-/// `__sanitizer_cov_trace_pc`: position = count + 1 in 64 bits, count first, then the PC.
+/// `__sanitizer_cov_trace_pc`: position = count + 1 in 64 bits; stores the count first, then the PC.
 fn model_pc(area: &mut [u64], pc: u64) -> Appended {
     let position = (u128::from(area[0]) + 1) % (1 << 64);
     if position >= area.len() as u128 {
@@ -40,7 +41,7 @@ fn model_pc(area: &mut [u64], pc: u64) -> Appended {
     Appended::Stored
 }
 
-/// `write_comp_data`, with the end of the record computed without overflow.
+/// `write_comp_data`; the end of the record is computed without overflow.
 fn model_cmp(area: &mut [u64], record: CmpRecord) -> Appended {
     let start = 1 + u128::from(area[0]) * 4;
     if start + 4 > area.len() as u128 {
@@ -125,7 +126,7 @@ proptest! {
 }
 
 #[test]
-fn the_kernel_s_type_words() {
+fn type_words_match_the_kernel() {
     let word = |bytes, constant| CmpKind { size: CmpSize::from_bytes(bytes).unwrap(), constant }.word();
     assert_eq!([1, 2, 4, 8].map(|bytes| word(bytes, false)), [0, 2, 4, 6]);
     assert_eq!([1, 2, 4, 8].map(|bytes| word(bytes, true)), [1, 3, 5, 7]);
@@ -142,7 +143,7 @@ fn a_count_of_all_ones_becomes_the_pc() {
 }
 
 #[test]
-fn capacities_are_the_kernel_s() {
+fn capacities_match_the_kernel() {
     let capacity = |words: usize| {
         let memory = Memory::new(&vec![0; words]);
         (memory.area().words(), memory.area().pc_capacity(), memory.area().cmp_capacity())

@@ -1,17 +1,17 @@
-//! Several that take from one bucket get what is in it, and no more.
+//! Loom model of a token bucket: concurrent takers get all its tokens, and no more.
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test -p kcov-proto --release --test bucket_loom`
 #![cfg(loom)]
 
-use kcov_proto::bucket::Rate;
 use kcov_proto::sync::AtomicU64;
+use kcov_proto::token_bucket::Rate;
 use loom::sync::Arc;
 use loom::thread;
 
 const NOW: u64 = 5_000_000_000;
 
 #[test]
-fn what_is_taken_at_once_was_there() {
+fn concurrent_takers_get_exactly_the_tokens() {
     loom::model(|| {
         let word = Arc::new(AtomicU64::new(0));
         let threads = [(); 2].map(|()| {

@@ -1,18 +1,18 @@
-//! The token bucket against one that counts in exact fractions: the same, but for one token.
+//! The token bucket compared with an exact one: both agree within one token.
 #![cfg(not(loom))]
 
 mod cases;
 
-use kcov_proto::bucket::Rate;
 use kcov_proto::sync::AtomicU64;
+use kcov_proto::token_bucket::Rate;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 const SECOND: u64 = 1_000_000_000;
-/// Of a clock that has run for 30 years.
+/// A clock value after 30 years, in nanoseconds.
 const LATE: u64 = 30 * 365 * 86_400 * SECOND;
 
-/// A bucket whose tokens are counted in parts of `SECOND`.
+/// A bucket that counts fractions of a token, in units of 1/`SECOND`.
 struct Exact {
     rate: u64,
     parts: i128,
@@ -43,7 +43,7 @@ fn rate() -> impl Strategy<Value = u64> {
     prop_oneof![0..20_u64, 1_000..100_000_000_u64, SECOND - 9..=SECOND + 9, 0..1_u64 << 34]
 }
 
-/// Parts of a second's tokens, and pauses; many that the bucket just bears.
+/// Requests, as a fraction of the tokens of a second, and the pauses before them. Many are near the limit.
 fn steps() -> impl Strategy<Value = Vec<(f64, u64)>> {
     let part = prop_oneof![3 => 0.0..0.3, 1 => 0.0..1.2];
     vec((part, prop_oneof![0..1000_u64, 0..SECOND / 2, 0..3 * SECOND]), 1..60)
@@ -53,7 +53,7 @@ proptest! {
     #![proptest_config(cases::config())]
 
     #[test]
-    fn gives_what_has_come_and_no_more(rate in rate(), start in 0..LATE, steps in steps()) {
+    fn gives_the_tokens_that_arrived_and_no_more(rate in rate(), start in 0..LATE, steps in steps()) {
         let (word, mut now, mut exact) = (AtomicU64::new(0), start, Exact::new(rate, start));
         for (part, pause) in steps {
             now += pause;
@@ -70,7 +70,7 @@ proptest! {
     }
 
     #[test]
-    fn the_tokens_of_a_second_may_come_at_once(rate in 1..200_u64, now in 0..LATE) {
+    fn the_tokens_of_a_second_can_be_taken_at_once(rate in 1..200_u64, now in 0..LATE) {
         let word = AtomicU64::new(0);
         prop_assert!((0..rate).all(|_| Rate(rate).take(&word, 1, now)));
         prop_assert!(!Rate(rate).take(&word, 1, now));
@@ -78,22 +78,22 @@ proptest! {
     }
 
     #[test]
-    fn what_is_refused_costs_nothing(rate in 0..1_u64 << 34, now in 0..LATE, more in 1_u64..) {
+    fn a_refused_request_takes_no_tokens(rate in 0..1_u64 << 34, now in 0..LATE, more in 1_u64..) {
         let word = AtomicU64::new(0);
         prop_assert!(!Rate(rate).take(&word, rate.saturating_add(more), now));
         prop_assert!(Rate(rate).take(&word, rate, now));
     }
 
-    /// Another process's look at the clock may be older.
+    /// Another process may have read the clock earlier.
     #[test]
-    fn a_clock_that_is_behind_does_no_harm(rate in 1..SECOND, now in SECOND..LATE, behind in 0..SECOND) {
+    fn an_older_clock_value_gives_no_extra_tokens(rate in 1..SECOND, now in SECOND..LATE, behind in 0..SECOND) {
         let word = AtomicU64::new(0);
         prop_assert!(Rate(rate).take(&word, rate, now));
         prop_assert!(!Rate(rate).take(&word, 1, now - behind));
     }
 
     #[test]
-    fn a_rate_that_nobody_reaches_is_none(rate in 1_u64 << 34.., tokens: u64, now: u64) {
+    fn a_huge_rate_is_unlimited(rate in 1_u64 << 34.., tokens: u64, now: u64) {
         prop_assert!(Rate(rate).take(&AtomicU64::new(u64::MAX), tokens, now));
     }
 }

@@ -1,4 +1,4 @@
-//! Claims of handlers: their bounds, and the blocks that a range of requests falls into.
+//! Claims of handlers: their checks, and the blocks that cover a range of requests.
 
 use kcov_proto::claims::{
     CallClaim, ClaimError, Claims, Condition, DeviceClaim, HandlerClaims, MAX_CALLS, MAX_HANDLERS,
@@ -19,7 +19,7 @@ fn call(call: &str, when: &[Condition]) -> CallClaim {
 
 proptest! {
     #[test]
-    fn blocks_hold_the_range_and_nothing_else(a: u32, b: u32, probes: [u32; 16]) {
+    fn blocks_cover_exactly_the_range(a: u32, b: u32, probes: [u32; 16]) {
         let claim = device("/dev/x", a.min(b), a.max(b));
         let blocks = claim.blocks();
         prop_assert!(blocks.len() <= 62);
@@ -31,7 +31,7 @@ proptest! {
     }
 
     #[test]
-    fn any_claims_are_checked_without_a_panic(text in ".{0,100}", path in "(/dev/)?.{0,100}", a: u32, b: u32, argument: u8, mask: u64, value: u64) {
+    fn checking_never_panics(text in ".{0,100}", path in "(/dev/)?.{0,100}", a: u32, b: u32, argument: u8, mask: u64, value: u64) {
         let claims = Claims { handlers: vec![HandlerClaims {
             name: text.clone(),
             calls: vec![call(&text, &[Condition { argument, mask, value }])],
@@ -52,7 +52,7 @@ fn the_whole_range_is_one_block() {
 }
 
 #[test]
-fn what_is_in_order_passes() {
+fn valid_claims_pass() {
     let good = of(
         vec![call("getpid", &[]), call("ioctl", &[Condition::low(1, 0x1234), Condition::is(2, 0)])],
         vec![device("/dev/foo", 0, 0), device("/dev/bar/foo-1", 5, 9)],
@@ -64,7 +64,7 @@ fn what_is_in_order_passes() {
 }
 
 #[test]
-fn each_fault_is_named() {
+fn each_fault_has_its_error() {
     let path = |path: &str| of(vec![], vec![device(path, 0, 1)]).check();
     for bad in [
         "",

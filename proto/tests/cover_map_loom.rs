@@ -1,4 +1,4 @@
-//! Workers that mark the same map at the same time, under every interleaving: no mark is lost.
+//! Loom model of a coverage map: workers mark the same map concurrently, and no mark is lost.
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test -p kcov-proto --release --test cover_map_loom`
 #![cfg(loom)]
@@ -13,7 +13,7 @@ use loom::thread;
 fn no_mark_is_lost() {
     loom::model(|| {
         let bytes: Arc<[AtomicU8; 4]> = Arc::new(std::array::from_fn(|_| AtomicU8::new(0)));
-        // One of them in common.
+        // Both mark the same PC as well.
         let workers = [[0, 8], [8, 24]].map(|offsets| {
             let bytes = Arc::clone(&bytes);
             thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! The coverage map against a set of numbers.
+//! The coverage map compared with a set of numbers.
 #![cfg(not(loom))]
 
 use kcov_proto::cover_map::{CoverMap, CoverMarks, PAGE};
@@ -8,14 +8,14 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
-/// PCs of a map of one page.
+/// Range of the PCs of a one-page map.
 const SPAN: u64 = PAGE as u64 * 8;
-/// The page of the whole map that starts with [`TEXT_START`].
+/// Number of the page of a whole map that starts with [`TEXT_START`].
 const FIRST: usize = (1 << 28) / PAGE;
 
 proptest! {
     #[test]
-    fn exactly_what_was_marked_is(
+    fn exactly_the_marked_pcs_are_marked(
         marked in vec(TEXT_START..TEXT_START + SPAN, 0..200),
         asked in vec(any::<u64>(), 0..50),
     ) {
@@ -37,7 +37,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_marks(number in any::<usize>(), bytes in vec(any::<u8>(), PAGE)) {
+    fn any_page_can_be_added(number in any::<usize>(), bytes in vec(any::<u8>(), PAGE)) {
         let mut marks = CoverMarks::default();
         marks.take(number % (2 * FIRST), bytes.as_slice().try_into().unwrap());
         let pcs: Vec<u64> = marks.pcs().collect();

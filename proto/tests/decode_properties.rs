@@ -1,8 +1,8 @@
-//! Decoders of what others wrote: whatever the bytes, they give a message or an error, and never read a message into
-//! bytes that are not exactly one.
+//! Decoders of untrusted bytes return a message or an error for any input, and accept only bytes that are
+//! exactly one message.
 //!
-//! `KCOV_LONG=1 cargo test --release -p kcov-proto --test decode_properties` tries as many cases as stand in for a
-//! fuzzer: half of them noise, half of them messages with a few bytes changed.
+//! `KCOV_LONG=1 cargo test --release -p kcov-proto --test decode_properties` runs as many cases as a short
+//! fuzzing session: half of them noise, half of them messages with a few changed bytes.
 #![cfg(not(loom))]
 
 mod cases;
@@ -29,14 +29,14 @@ fn bytes_of<T: Serialize>(message: &T) -> Vec<u8> {
     bytes
 }
 
-/// What holds for every message: it decodes to itself; a part of it, or more than it, is none.
+/// Checks one message: it decodes to itself; a prefix of it, or it with trailing bytes, is refused.
 fn check<T>(message: &T, cut: Index, more: &[u8]) -> Result<(), TestCaseError>
 where
     T: Serialize + DeserializeOwned + PartialEq + Debug,
 {
     let mut bytes = bytes_of(message);
     prop_assert!(bytes.len() <= MAX_BYTES);
-    prop_assert_eq!(&decode::<T>(&bytes).expect("it is one"), message);
+    prop_assert_eq!(&decode::<T>(&bytes).expect("an encoded message decodes"), message);
     let part = &bytes[..cut.index(bytes.len())];
     prop_assert!(matches!(decode::<T>(part), Err(MessageError::Decode(_))));
     bytes.extend(more);
@@ -50,15 +50,15 @@ where
     Ok(())
 }
 
-/// What holds for all bytes: if they are a message, that message is one.
+/// Checks arbitrary bytes: if they decode to a message, that message encodes and decodes to itself.
 fn check_noise<T>(bytes: &[u8]) -> Result<(), TestCaseError>
 where
     T: Serialize + DeserializeOwned + PartialEq + Debug,
 {
     if let Ok(message) = decode::<T>(bytes) {
         let again = bytes_of(&message);
-        prop_assert!(again.len() <= bytes.len(), "its own encoding is the shortest");
-        prop_assert_eq!(decode::<T>(&again).expect("it is one"), message);
+        prop_assert!(again.len() <= bytes.len(), "the encoding is longer than the input");
+        prop_assert_eq!(decode::<T>(&again).expect("an encoded message decodes"), message);
     }
     Ok(())
 }
@@ -73,7 +73,7 @@ fn check_noise_as_all(bytes: &[u8]) -> Result<(), TestCaseError> {
     check_noise::<ZygoteReply>(bytes)
 }
 
-/// An encoded message of any kind.
+/// An encoded message of any type.
 fn encoded() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         messages::assist().prop_map(|message| bytes_of(&message)),
@@ -86,8 +86,8 @@ fn encoded() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// Bytes that mean much to the decoder: tags, length markers (251 to 253 of bincode's integers), all ones.
-fn telling() -> impl Strategy<Value = u8> {
+/// Bytes that are significant to the decoder: tags, bincode's length markers (251 to 253), all ones.
+fn significant_byte() -> impl Strategy<Value = u8> {
     prop_oneof![0..9_u8, 250..=255_u8, any::<u8>()]
 }
 
@@ -119,8 +119,8 @@ every_message! {
     a_zygote_reply_is_itself: zygote_reply;
 }
 
-/// `struct kcov_remote_arg` as the caller lays it out (`include/uapi/linux/kcov.h`).
-fn laid_out(arg: &RemoteArg, number: u32, pad: u32) -> Vec<u8> {
+/// The bytes of `struct kcov_remote_arg` in the caller's memory (include/uapi/linux/kcov.h).
+fn remote_arg_bytes(arg: &RemoteArg, number: u32, pad: u32) -> Vec<u8> {
     let words = [arg.trace_mode, arg.area_size, number, pad].map(u32::to_ne_bytes).concat();
     let handles = arg.handles.iter().flat_map(|handle| handle.to_ne_bytes());
     words.into_iter().chain(arg.common_handle.to_ne_bytes()).chain(handles).collect()
@@ -130,14 +130,14 @@ proptest! {
     #![proptest_config(cases::config())]
 
     #[test]
-    fn noise_is_no_message_or_one(bytes in vec(telling(), 0..200)) {
+    fn noise_decodes_or_is_refused(bytes in vec(significant_byte(), 0..200)) {
         check_noise_as_all(&bytes)?;
     }
 
     #[test]
-    fn a_changed_message_is_none_or_one(
+    fn a_changed_message_decodes_or_is_refused(
         mut bytes in encoded(),
-        changes in vec((any::<Index>(), telling()), 1..5),
+        changes in vec((any::<Index>(), significant_byte()), 1..5),
         cut in prop::option::of(any::<Index>()),
     ) {
         for (place, byte) in changes {
@@ -151,29 +151,29 @@ proptest! {
     }
 
     #[test]
-    fn a_remote_argument_is_as_it_was_laid_out(arg in messages::remote_arg(), pad: u32, more in more(), cut: Index) {
+    fn a_remote_argument_decodes_to_its_fields(arg in messages::remote_arg(), pad: u32, more in more(), cut: Index) {
         let number = arg.handles.len() as u32;
-        let mut bytes = laid_out(&arg, number, pad);
+        let mut bytes = remote_arg_bytes(&arg, number, pad);
         prop_assert_eq!(RemoteArg::decode(&bytes, number), Ok(arg));
         prop_assert_eq!(RemoteArg::decode(&bytes[..cut.index(bytes.len())], number), Err(Errno::EINVAL));
         bytes.extend(more);
         prop_assert_eq!(RemoteArg::decode(&bytes, number), Err(Errno::EINVAL));
     }
 
-    /// `num_handles` that is another one at the second read, or too large.
+    /// `num_handles` differs between the two reads, or is too large.
     #[test]
-    fn a_remote_argument_with_another_number_is_none(
+    fn a_remote_argument_with_a_changed_number_is_refused(
         arg in messages::remote_arg(),
         first in prop_oneof![0..300_u32, any::<u32>()],
         second in prop_oneof![0..300_u32, any::<u32>()],
     ) {
-        let bytes = laid_out(&arg, second, 0);
+        let bytes = remote_arg_bytes(&arg, second, 0);
         let holds = first == second && first as usize == arg.handles.len();
         prop_assert_eq!(RemoteArg::decode(&bytes, first).is_ok(), holds);
     }
 
     #[test]
-    fn noise_is_no_remote_argument_or_one(bytes in vec(any::<u8>(), 0..100), expected in 0..12_u32) {
+    fn noise_as_a_remote_argument_decodes_or_is_refused(bytes in vec(any::<u8>(), 0..100), expected in 0..12_u32) {
         if let Ok(arg) = RemoteArg::decode(&bytes, expected) {
             prop_assert_eq!(arg.handles.len(), expected as usize);
             prop_assert_eq!(bytes.len(), REMOTE_ARG_BYTES + 8 * arg.handles.len());
@@ -181,7 +181,7 @@ proptest! {
     }
 }
 
-/// Claims at every bound at once.
+/// Claims that reach every limit at once.
 fn largest_claims() -> Claims {
     let name = "n".repeat(MAX_NAME);
     let when = (0..6).map(|argument| Condition::is(argument, u64::MAX)).collect();
@@ -197,7 +197,7 @@ fn largest_claims() -> Claims {
     claims
 }
 
-/// The bounds that the tables of `message` promise.
+/// The maximum sizes in the tables of `message` fit into one message.
 #[test]
 fn the_largest_messages_fit() {
     assert!(bytes_of(&ReaderReply::Memory(vec![255; MAX_READ])).len() <= MAX_BYTES);
@@ -211,13 +211,13 @@ fn the_largest_messages_fit() {
         handles: vec![u64::MAX; REMOTE_MAX_HANDLES as usize],
     };
     assert!(bytes_of(&arg).len() < MAX_BYTES / 16);
-    let laid = laid_out(&arg, REMOTE_MAX_HANDLES, 0);
+    let laid = remote_arg_bytes(&arg, REMOTE_MAX_HANDLES, 0);
     assert_eq!(RemoteArg::decode(&laid, REMOTE_MAX_HANDLES), Ok(arg));
 }
 
-/// One byte too many, on both sides.
+/// One byte more than allowed, for both encoder and decoder.
 #[test]
-fn what_is_too_long_is_refused() {
+fn a_message_that_is_too_long_is_refused() {
     let mut buffer = Vec::new();
     assert!(encode(&ReaderReply::Memory(vec![0; MAX_BYTES]), &mut buffer).is_err());
     let too_long = decode::<ReaderReply>(&vec![0; MAX_BYTES + 1]);
@@ -226,11 +226,11 @@ fn what_is_too_long_is_refused() {
     assert!(matches!(trailing, Err(MessageError::Trailing(_))), "{trailing:?}");
 }
 
-/// One handle too many, though all of them are there.
+/// One handle more than allowed, with bytes for all of them.
 #[test]
 fn too_many_handles_are_refused() {
     let number = REMOTE_MAX_HANDLES + 1;
     let arg = RemoteArg { trace_mode: 0, area_size: 0, common_handle: 0, handles: vec![0; number as usize] };
-    assert_eq!(RemoteArg::decode(&laid_out(&arg, number, 0), number), Err(Errno::EINVAL));
-    assert_eq!(RemoteArg::decode(&laid_out(&arg, u32::MAX, 0), u32::MAX), Err(Errno::EINVAL));
+    assert_eq!(RemoteArg::decode(&remote_arg_bytes(&arg, number, 0), number), Err(Errno::EINVAL));
+    assert_eq!(RemoteArg::decode(&remote_arg_bytes(&arg, u32::MAX, 0), u32::MAX), Err(Errno::EINVAL));
 }

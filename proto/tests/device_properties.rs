@@ -1,5 +1,5 @@
-//! The device against a model of it that is too simple to be wrong in the same way: the same answers and errnos for
-//! any sequence of calls of a few threads on a few instances, and the same state after each.
+//! The device compared with a simpler model of it: the same results and errnos for any sequence of requests
+//! of a few threads on a few instances, and the same state after each.
 #![cfg(not(loom))]
 
 mod cases;
@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use std::collections::HashSet;
 
 const THREADS: std::ops::Range<Tid> = 1..5;
-/// Steps choose among the last opened instances, so that released ones are among them, and soon forgotten.
+/// Steps use one of this many most recently opened instances, so that released ones soon drop out.
 const RECENT: usize = 6;
 const PAGE: u64 = 4096;
 
@@ -48,7 +48,7 @@ fn argument() -> impl Strategy<Value = u64> {
     prop_oneof![8 => Just(0_u64), 1 => any::<u64>()]
 }
 
-/// Good ones, that collide, and ones with a bit too many.
+/// Valid handles that collide, and handles with an extra bit.
 fn handle(subsystem: u64) -> impl Strategy<Value = u64> {
     let good = (0..6_u64).prop_map(move |instance| subsystem << 56 | instance);
     let bad = (0..3_u64, 32..64_u32).prop_map(move |(instance, bit)| subsystem << 56 | 1 << bit | instance);
@@ -91,26 +91,23 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The device, and what it ought to be.
+/// The device and its model.
 struct Pair {
     device: Device,
     model: Model,
 }
 
-/// Enough for all threads together, and too few.
-fn most_handles() -> impl Strategy<Value = usize> {
+/// No limit, or one that the threads can reach.
+fn max_handles() -> impl Strategy<Value = usize> {
     prop_oneof![2 => Just(usize::MAX), 3 => 0..9_usize]
 }
 
 impl Pair {
-    fn new(most_handles: usize) -> Self {
-        Pair {
-            device: Device::with_handles(most_handles),
-            model: Model { objects: Vec::new(), most_handles },
-        }
+    fn new(max_handles: usize) -> Self {
+        Pair { device: Device::with_handles(max_handles), model: Model { objects: Vec::new(), max_handles } }
     }
 
-    /// Takes one step in both.
+    /// Applies one step to both.
     fn step(&mut self, step: Step) -> Result<(), TestCaseError> {
         let Pair { device, model } = self;
         let opened = model.objects.len();
@@ -163,14 +160,14 @@ impl Pair {
         Ok(())
     }
 
-    /// The device is what it ought to be, seen from every side.
+    /// Compares everything that can be queried.
     fn compare(&self) -> Result<(), TestCaseError> {
         let Pair { device, model } = self;
         let owners = || model.objects.iter().filter_map(|object| object.owner.as_ref());
         prop_assert_eq!(device.live(), model.objects.iter().filter(|object| !object.released).count());
         prop_assert_eq!(device.owners(), owners().count());
         prop_assert_eq!(device.handles(), model.handles());
-        prop_assert!(device.handles() <= model.most_handles);
+        prop_assert!(device.handles() <= model.max_handles);
         for tid in THREADS {
             let owned = model.kcov_of(tid).map(|at| &model.objects[at]);
             prop_assert_eq!(device.owned_by(tid), owned.map(|object| object.id));
@@ -186,7 +183,7 @@ impl Pair {
             prop_assert_eq!(device.words(object.id), words);
         }
         let numbers: HashSet<u64> = model.objects.iter().map(|object| object.id.number()).collect();
-        prop_assert_eq!(numbers.len(), model.objects.len(), "an instance has the id of another one");
+        prop_assert_eq!(numbers.len(), model.objects.len(), "two instances have the same id");
         Ok(())
     }
 }
@@ -195,18 +192,18 @@ proptest! {
     #![proptest_config(cases::config())]
 
     #[test]
-    fn agrees_with_the_model(steps in prop::collection::vec(step(), 0..120), most_handles in most_handles()) {
-        let mut pair = Pair::new(most_handles);
+    fn agrees_with_the_model(steps in prop::collection::vec(step(), 0..120), max_handles in max_handles()) {
+        let mut pair = Pair::new(max_handles);
         for step in steps {
             pair.step(step)?;
             pair.compare()?;
         }
     }
 
-    /// A refusal that blames a thread is another answer once that thread is gone, or blames the next one: whoever
-    /// asks again after each exit comes to an end.
+    /// A refusal that blames a thread changes, or blames another thread, once the blamed thread has exited.
+    /// So repeating the request after each exit terminates.
     #[test]
-    fn blame_leads_to_an_end(steps in prop::collection::vec(step(), 0..120), of in 0..RECENT, arg in remote_arg()) {
+    fn repeating_a_refused_request_after_exits_terminates(steps in prop::collection::vec(step(), 0..120), of in 0..RECENT, arg in remote_arg()) {
         let mut pair = Pair::new(usize::MAX);
         steps.into_iter().try_for_each(|step| pair.step(step))?;
         prop_assume!(!pair.model.objects.is_empty());

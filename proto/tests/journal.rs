@@ -1,8 +1,8 @@
-//! The journal of a worker: what was appended is read, and no bytes are believed.
+//! The journal of a worker: appended events are read back, and malformed contents are harmless.
 #![cfg(not(loom))]
 
 use kcov_proto::device::ArenaId;
-use kcov_proto::journal::{self, Event, Journal, LOG, WORDS, Writer, parse};
+use kcov_proto::journal::{self, Event, Journal, JournalWriter, LOG, WORDS, parse};
 use kcov_proto::sync::{AtomicU64, Ordering};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -42,9 +42,9 @@ fn read(memory: &[AtomicU64]) -> Journal {
 
 proptest! {
     #[test]
-    fn what_was_appended_is_read(events in vec(event(), 0..50)) {
+    fn appended_events_are_read_back(events in vec(event(), 0..50)) {
         let memory = memory();
-        let writer = Writer::new(&memory[..]).expect("long enough");
+        let writer = JournalWriter::new(&memory[..]).expect("long enough");
         events.iter().for_each(|event| writer.append(event));
         let journal = read(&memory);
         prop_assert_eq!(&journal.events, &events);
@@ -53,21 +53,21 @@ proptest! {
     }
 
     #[test]
-    fn a_read_is_the_same_however_it_is_appended(address: u64, bytes in vec(any::<u8>(), 0..300), times in 1..4_usize) {
+    fn both_ways_to_append_a_read_agree(address: u64, bytes in vec(any::<u8>(), 0..300), times in 1..4_usize) {
         let (by_event, by_bytes) = (memory(), memory());
         for _ in 0..times {
             let event = Event::Read { address, bytes: bytes.clone() };
-            Writer::new(&by_event[..]).expect("long enough").append(&event);
-            Writer::new(&by_bytes[..]).expect("long enough").append_read(address, &bytes);
+            JournalWriter::new(&by_event[..]).expect("long enough").append(&event);
+            JournalWriter::new(&by_bytes[..]).expect("long enough").append_read(address, &bytes);
         }
         let words = |memory: &[AtomicU64]| memory.iter().map(|word| word.load(Ordering::Relaxed)).collect::<Vec<_>>();
         prop_assert_eq!(words(&by_event), words(&by_bytes));
     }
 
     #[test]
-    fn what_is_kept_of_a_long_log_ends_with_what_was_appended_last(events in vec(event(), 5..15), rounds in 1..800_usize) {
+    fn a_truncated_log_ends_with_the_last_events(events in vec(event(), 5..15), rounds in 1..800_usize) {
         let memory = memory();
-        let writer = Writer::new(&memory[..]).expect("long enough");
+        let writer = JournalWriter::new(&memory[..]).expect("long enough");
         for _ in 0..rounds {
             events.iter().for_each(|event| writer.append(event));
         }
@@ -76,7 +76,7 @@ proptest! {
         if !journal.truncated {
             return Ok(());
         }
-        // But for opens of files that are open still, at the start.
+        // Except for opens of files that are still open, which come first.
         let kept = journal.events.iter().rev().zip(whole.iter().rev()).take_while(|(a, b)| a == *b).count();
         let (opens, _) = journal.events.split_at(journal.events.len() - kept);
         let all_open = opens.iter().all(|event| matches!(event, Event::Open { .. }));
@@ -85,7 +85,7 @@ proptest! {
     }
 
     #[test]
-    fn events_come_back_from_files(events in vec(event(), 0..50)) {
+    fn encoded_events_decode_to_themselves(events in vec(event(), 0..50)) {
         let bytes = journal::encode(&events).expect("few");
         prop_assert_eq!(journal::decode(&bytes).expect("events"), events.clone());
         prop_assert!(journal::decode(&[&bytes[..], &[0]].concat()).is_err());
@@ -94,14 +94,14 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_of_a_file_are_believed(bytes in vec(any::<u8>(), 0..600)) {
+    fn decoding_a_file_never_panics(bytes in vec(any::<u8>(), 0..600)) {
         if let Ok(events) = journal::decode(&bytes) {
             prop_assert!(events.len() <= bytes.len());
         }
     }
 
     #[test]
-    fn noise_is_read_without_a_panic(mut words in vec(any::<u64>(), 0..400), used in 0..600_u64, kind in 0..9_u64, length in 0..70_u64) {
+    fn parsing_noise_never_panics(mut words in vec(any::<u64>(), 0..400), used in 0..600_u64, kind in 0..9_u64, length in 0..70_u64) {
         if let Some(first) = words.first_mut() {
             *first = used;
         }
@@ -109,7 +109,7 @@ proptest! {
             *head = kind | length << 8;
         }
         let journal = parse(&words);
-        prop_assert!(journal.stack.len() <= journal::MOST_FRAMES);
+        prop_assert!(journal.stack.len() <= journal::MAX_FRAMES);
     }
 }
 
@@ -118,14 +118,14 @@ fn ioctl(index: u32) -> Event {
 }
 
 #[test]
-fn a_full_journal_forgets_its_older_half_but_not_what_is_open() {
+fn a_full_journal_drops_its_older_half_but_keeps_open_files() {
     let memory = memory();
-    let writer = Writer::new(&memory[..]).expect("long enough");
+    let writer = JournalWriter::new(&memory[..]).expect("long enough");
     let open = |index| Event::Open { file: ArenaId { index, generation: 0 }, device: 0, flags: 2 };
     writer.append(&open(1));
     writer.append(&open(2));
     writer.append(&Event::Closed { file: ArenaId { index: 1, generation: 0 } });
-    // Each takes four words.
+    // Each event takes four words.
     for _ in 0..WORDS / 3 {
         writer.append(&ioctl(2));
     }
@@ -137,9 +137,9 @@ fn a_full_journal_forgets_its_older_half_but_not_what_is_open() {
 }
 
 #[test]
-fn reads_displace_what_was_done_before_and_not_what_they_belong_to() {
+fn reads_displace_earlier_events_but_not_the_active_one() {
     let memory = memory();
-    let writer = Writer::new(&memory[..]).expect("long enough");
+    let writer = JournalWriter::new(&memory[..]).expect("long enough");
     (0..10).for_each(|_| writer.append(&ioctl(1)));
     writer.append(&ioctl(2));
     for _ in 0..10 {
@@ -157,9 +157,9 @@ fn reads_displace_what_was_done_before_and_not_what_they_belong_to() {
 #[test]
 fn a_long_read_keeps_its_beginning() {
     let memory = memory();
-    let writer = Writer::new(&memory[..]).expect("long enough");
-    writer.append(&Event::Read { address: 1, bytes: vec![7; journal::MOST_KEPT + 5] });
-    writer.append_read(2, &vec![8; journal::MOST_KEPT + 9]);
-    let kept = |address, byte| Event::Read { address, bytes: vec![byte; journal::MOST_KEPT] };
+    let writer = JournalWriter::new(&memory[..]).expect("long enough");
+    writer.append(&Event::Read { address: 1, bytes: vec![7; journal::MAX_READ_BYTES + 5] });
+    writer.append_read(2, &vec![8; journal::MAX_READ_BYTES + 9]);
+    let kept = |address, byte| Event::Read { address, bytes: vec![byte; journal::MAX_READ_BYTES] };
     assert_eq!(read(&memory).events, [kept(1, 7), kept(2, 8)]);
 }

@@ -1,57 +1,62 @@
-//! One writer of a roster and a worker that looks threads up, under every interleaving and every reordering that the
-//! memory model permits. The table has four entries here, and room for three threads.
+//! Loom model of a roster: one writer, and a worker that looks threads up. Loom tries every interleaving and
+//! every reordering that the memory model permits. The table has four entries here, and can list three
+//! threads.
 //!
-//! A look-up that met a change at each of its tries says that the thread is not listed, which is then no answer. It
-//! cannot be told from one outside, except that the sequence word moved: [`look`] therefore takes "not listed" for an
-//! answer only if that word stood still. A look-up that failed to notice a change would be caught by what it finds:
-//! each line of these tests has one number in all its words, so that no two of them make a third.
+//! A look-up that met a change at each try returns "not listed", which is not a valid answer then. The caller
+//! cannot tell, except by the sequence word: so [`look`] accepts "not listed" only if that word did not
+//! change. A look-up that fails to notice a change is caught by its result: each entry of these tests has one
+//! number in all its words, so that no mixture of two entries equals a third.
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test -p kcov-proto --release --test roster_loom`
 #![cfg(loom)]
 
 use kcov_proto::abi::TraceMode;
 use kcov_proto::device::{ArenaId, Armed, Tid};
-use kcov_proto::roster::{Line, OWNERS, Roster, RosterWriter, SEQUENCE, WORDS};
+use kcov_proto::roster::{OWNERS, Roster, RosterEntry, RosterWriter, SEQUENCE, WORDS};
 use kcov_proto::sync::{AtomicU64, Ordering};
 use loom::thread;
 use std::sync::Arc;
 
-/// Threads whose search starts at the same entry, 1, and one at the entry behind.
+/// Two threads whose search starts at the same entry, 1, and one whose search starts at the next.
 const FIRST: Tid = 1;
 const SECOND: Tid = 5;
 const BEHIND: Tid = 2;
 
 type Words = Arc<[AtomicU64]>;
 
-fn line(number: u32) -> Line {
+fn entry(number: u32) -> RosterEntry {
     let arena = ArenaId { index: number, generation: number };
-    Line { armed: Some(Armed { arena, mode: TraceMode::Cmp, words: u64::from(number) }), settle: false }
+    RosterEntry {
+        armed: Some(Armed { arena, mode: TraceMode::Cmp, words: u64::from(number) }),
+        settle: false,
+    }
 }
 
-/// What the table says of `tid`, or `None` if it may have given up.
-fn look(words: &Words, tid: Tid) -> Option<Line> {
+/// The entry of `tid`, or `None` if the look-up may have given up.
+fn look(words: &Words, tid: Tid) -> Option<RosterEntry> {
     let before = words[SEQUENCE].load(Ordering::Relaxed);
     let found = Roster::new(words).unwrap().find(tid);
-    // One word never goes back: if it is the same now, the look-up saw it so all the time.
+    // Loads of one word never go backwards: if it is the same now, it did not change during the look-up.
     let stood = before % 2 == 0 && words[SEQUENCE].load(Ordering::Relaxed) == before;
-    (stood || found != Line::default()).then_some(found)
+    (stood || found != RosterEntry::default()).then_some(found)
 }
 
-/// A table that lists `present`, `write` and `read` side by side over it, and what `after` finds when both are over.
-fn beside(
+/// Starts with a table that lists `present`, runs `write` and `read` concurrently, then checks for the
+/// entries in `after`.
+fn concurrently(
     present: &'static [(Tid, u32)],
     write: fn(&mut RosterWriter<Words>),
     read: fn(&Words),
     after: &'static [(Tid, Option<u32>)],
 ) {
     let mut model = loom::model::Builder::new();
-    // Every schedule of up to so many forced switches; each of two sides that disturb each other needs one.
+    // Bounds the number of forced thread switches; each of two threads that disturb each other needs one.
     model.preemption_bound = Some(if std::env::var_os("KCOV_LONG").is_some() { 3 } else { 2 });
     model.check(move || {
         let words: Words = (0..WORDS).map(|_| AtomicU64::new(0)).collect();
         let mut writer = RosterWriter::new(Arc::clone(&words)).unwrap();
         for &(tid, number) in present {
-            writer.set(tid, line(number)).unwrap();
+            writer.set(tid, entry(number)).unwrap();
         }
         let shared = Arc::clone(&words);
         let reader = thread::spawn(move || read(&shared));
@@ -60,79 +65,80 @@ fn beside(
         writer.join().unwrap();
         let roster = Roster::new(&words).unwrap();
         for &(tid, number) in after {
-            assert_eq!(roster.find(tid), number.map(line).unwrap_or_default());
+            assert_eq!(roster.find(tid), number.map(entry).unwrap_or_default());
         }
     });
 }
 
-fn none() -> Line {
-    Line::default()
+fn unlisted() -> RosterEntry {
+    RosterEntry::default()
 }
 
-/// The line of one thread is replaced: a reader has the old or the new one, whole.
+/// The entry of one thread is replaced: a reader gets the old or the new one, whole.
 #[test]
-fn a_line_is_never_torn() {
-    beside(
+fn an_entry_is_never_torn() {
+    concurrently(
         &[(FIRST, 7)],
-        |writer| writer.set(FIRST, line(8)).unwrap(),
-        |words| assert!([None, Some(line(7)), Some(line(8))].contains(&look(words, FIRST))),
+        |writer| writer.set(FIRST, entry(8)).unwrap(),
+        |words| assert!([None, Some(entry(7)), Some(entry(8))].contains(&look(words, FIRST))),
         &[(FIRST, Some(8)), (SECOND, None)],
     );
 }
 
-/// The thread at the place where the search for another one starts is removed, and that other one moved back: it is
-/// found all the time, and never with the removed one's line.
+/// Removes the thread at the place where the search for another starts, which moves the other one back. The
+/// other one is always found, and never with the entry of the removed thread.
 #[test]
-fn a_shift_hides_nobody() {
-    beside(
+fn moving_an_entry_hides_no_thread() {
+    concurrently(
         &[(FIRST, 7), (SECOND, 9), (BEHIND, 11)],
-        |writer| writer.set(FIRST, none()).unwrap(),
-        |words| assert!([None, Some(line(9))].contains(&look(words, SECOND))),
+        |writer| writer.set(FIRST, unlisted()).unwrap(),
+        |words| assert!([None, Some(entry(9))].contains(&look(words, SECOND))),
         &[(FIRST, None), (SECOND, Some(9)), (BEHIND, Some(11))],
     );
 }
 
-/// The removed one has its own line until it has none.
+/// A thread that is removed has its own entry until it has none.
 #[test]
-fn who_is_removed_gets_no_other_line() {
-    beside(
+fn a_removed_thread_never_has_the_entry_of_another() {
+    concurrently(
         &[(FIRST, 7), (SECOND, 9)],
-        |writer| writer.set(FIRST, none()).unwrap(),
-        |words| assert!([None, Some(line(7)), Some(none())].contains(&look(words, FIRST))),
+        |writer| writer.set(FIRST, unlisted()).unwrap(),
+        |words| assert!([None, Some(entry(7)), Some(unlisted())].contains(&look(words, FIRST))),
         &[(FIRST, None), (SECOND, Some(9))],
     );
 }
 
-/// A thread takes the entry of another one that was just removed.
+/// A thread gets the table entry of another one that was just removed.
 #[test]
-fn an_entry_that_changes_hands_has_no_foreign_line() {
-    beside(
+fn a_reused_entry_never_shows_its_former_thread() {
+    concurrently(
         &[(FIRST, 7)],
         |writer| {
-            writer.set(FIRST, none()).unwrap();
-            writer.set(SECOND, line(9)).unwrap();
+            writer.set(FIRST, unlisted()).unwrap();
+            writer.set(SECOND, entry(9)).unwrap();
         },
         |words| {
-            assert!([None, Some(line(7)), Some(none())].contains(&look(words, FIRST)));
-            assert!([None, Some(line(9)), Some(none())].contains(&look(words, SECOND)));
+            assert!([None, Some(entry(7)), Some(unlisted())].contains(&look(words, FIRST)));
+            assert!([None, Some(entry(9)), Some(unlisted())].contains(&look(words, SECOND)));
         },
         &[(FIRST, None), (SECOND, Some(9))],
     );
 }
 
-/// What was set before the word that a reader has seen (the answer to ENABLE, before the next call) is there.
+/// An entry that was set before a word that the reader has seen (the reply to ENABLE, sent before the next
+/// call) is found.
 #[test]
-fn what_was_answered_is_listed() {
-    beside(
+fn an_entry_set_before_a_reply_is_found() {
+    concurrently(
         &[(FIRST, 7)],
         |writer| {
-            writer.set(SECOND, line(9)).unwrap();
+            writer.set(SECOND, entry(9)).unwrap();
             writer.count(1, 2);
         },
         |words| {
             let roster = Roster::new(words).unwrap();
             if words[OWNERS].load(Ordering::Acquire) == 2 {
-                assert_eq!(roster.find(SECOND), line(9));
+                assert_eq!(roster.find(SECOND), entry(9));
                 assert!(roster.has_instances());
             }
         },

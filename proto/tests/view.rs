@@ -1,4 +1,4 @@
-//! A segment of the live view: what is written is read; whatever else is there is read as something or refused.
+//! Segments of the live view: a published view is read back; any other contents are refused or harmless.
 #![cfg(not(loom))]
 
 mod cases;
@@ -9,8 +9,8 @@ use kcov_proto::slot::Kind;
 use kcov_proto::sync::{AtomicU64, Ordering};
 use kcov_proto::tally::{Kinds, Tally};
 use kcov_proto::view::{
-    BODY, Counts, Identity, MAGIC, MAGIC_AT, MOST_WORKERS, Name, Pids, ReadError, SEQUENCE, VERSION,
-    VERSION_AT, View, WORDS, Writer, read,
+    BODY, Counts, Identity, MAGIC, MAGIC_AT, MAX_WORKERS, Name, Pids, ReadError, SEQUENCE, VERSION,
+    VERSION_AT, View, ViewWriter, WORDS, read,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -63,7 +63,7 @@ prop_compose! {
         name in "[!-~]{1,64}",
         (started, beat) in any::<(u64, u64)>(),
         (front, tender, zygote) in any::<(u32, u32, u32)>(),
-        workers in vec(any::<u32>(), 0..=MOST_WORKERS),
+        workers in vec(any::<u32>(), 0..=MAX_WORKERS),
         counts in counts(),
         tally in tally(),
         refusals in any::<[u64; Quota::COUNT]>(),
@@ -71,7 +71,7 @@ prop_compose! {
     ) -> View {
         View {
             identity: Identity { boot, pid_namespace, pid, start },
-            name: Name::new(&name).expect("a name"),
+            name: Name::new(&name).expect("valid"),
             started,
             beat,
             pids: Pids { front, tender, zygote, workers },
@@ -87,31 +87,31 @@ proptest! {
     #![proptest_config(cases::config())]
 
     #[test]
-    fn what_is_written_is_read(views in vec(view(), 1..4)) {
+    fn a_published_view_is_read_back(views in vec(view(), 1..4)) {
         let words = segment([0; WORDS]);
         prop_assert_eq!(read_words(&words), Err(ReadError::Empty));
-        let writer = Writer::new(&words[..]).expect("long enough");
+        let writer = ViewWriter::new(&words[..]).expect("long enough");
         for view in views {
             writer.publish(&view);
             prop_assert_eq!(read_words(&words), Ok(view));
         }
     }
 
-    /// Noise behind a true head: no panic, no more workers than there can be, no byte in a name that is not visible.
+    /// Noise behind a valid head: no panic, not too many workers, and only visible ASCII in the name.
     #[test]
-    fn whatever_is_there_is_bounded(mut noise in vec(any::<u64>(), WORDS), name in "\\PC{0,70}", whole in any::<bool>()) {
+    fn noise_is_refused_or_bounded(mut noise in vec(any::<u64>(), WORDS), name in "\\PC{0,70}", whole in any::<bool>()) {
         (noise[MAGIC_AT], noise[VERSION_AT]) = (MAGIC, VERSION);
         if whole {
             noise[SEQUENCE] &= !1;
         }
-        // Where the name is: behind the five words of the identity.
-        for (at, byte) in name.bytes().take(Name::MOST).enumerate() {
+        // The name follows the five words of the identity.
+        for (at, byte) in name.bytes().take(Name::MAX_BYTES).enumerate() {
             let (word, shift) = (BODY + 5 + at / 8, at % 8 * 8);
             noise[word] = noise[word] & !(0xff << shift) | u64::from(byte) << shift;
         }
         match read_words(&segment(noise.iter().copied())) {
             Ok(view) => {
-                prop_assert!(view.pids.workers.len() <= MOST_WORKERS);
+                prop_assert!(view.pids.workers.len() <= MAX_WORKERS);
                 prop_assert!(view.name.as_str().bytes().all(|byte| byte.is_ascii_graphic()));
             }
             Err(error) => prop_assert!(matches!(error, ReadError::Name(_) | ReadError::Torn)),
@@ -119,9 +119,9 @@ proptest! {
     }
 
     #[test]
-    fn only_whole_segments_of_this_layout_are_read(view in view(), magic in 1_u64.., version in any::<u64>()) {
+    fn only_complete_segments_of_this_version_are_read(view in view(), magic in 1_u64.., version in any::<u64>()) {
         let words = segment([0; WORDS]);
-        Writer::new(&words[..]).expect("long enough").publish(&view);
+        ViewWriter::new(&words[..]).expect("long enough").publish(&view);
         words[SEQUENCE].fetch_add(1, Ordering::Relaxed);
         prop_assert_eq!(read_words(&words), Err(ReadError::Torn));
         words[VERSION_AT].store(version, Ordering::Relaxed);
@@ -133,7 +133,7 @@ proptest! {
     }
 
     #[test]
-    fn any_text_has_a_name_like_it(text in any::<String>()) {
+    fn any_text_has_a_closest_name(text in any::<String>()) {
         let name = Name::like(&text);
         prop_assert_eq!(Name::new(name.as_str()), Ok(name.clone()));
         if let Ok(same) = Name::new(&text) {

@@ -1,5 +1,5 @@
-//! One writer of a body and a reader that copies it, under every interleaving and every reordering that the memory
-//! model permits.
+//! Loom model of the seqlock: one writer of a body and a reader that copies it. Loom tries every interleaving
+//! and every reordering that the memory model permits.
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test -p kcov-proto --release --test view_loom`
 #![cfg(loom)]
@@ -9,7 +9,7 @@ use kcov_proto::view::seqlock;
 use loom::thread;
 use std::sync::Arc;
 
-/// The sequence word, and a body of two.
+/// The sequence word, and a body of two words.
 const WORDS: usize = 3;
 
 type Words = Arc<[AtomicU64]>;
@@ -18,18 +18,18 @@ fn write(words: &Words, value: u64) {
     seqlock::write(&words[0], &words[1..], [value, value]);
 }
 
-/// A copy of the body, if it is said to be of one time.
+/// A copy of the body, if it is reported as consistent.
 fn read(words: &Words) -> Option<[u64; 2]> {
     let mut body = [0; 2];
     let whole = seqlock::read(&mut &words[..], 0, 1, &mut body);
     whole.unwrap().then_some(body)
 }
 
-/// A copy is of one time, whatever the writer does meanwhile; and a later copy is not of an earlier time.
+/// A copy is consistent whatever the writer does, and a later copy is never older.
 #[test]
 fn a_copy_is_never_torn() {
     let mut model = loom::model::Builder::new();
-    // Every schedule of up to so many forced switches; each of two sides that disturb each other needs one.
+    // Bounds the number of forced thread switches; each of two threads that disturb each other needs one.
     model.preemption_bound = Some(if std::env::var_os("KCOV_LONG").is_some() { 3 } else { 2 });
     model.check(|| {
         let words: Words = (0..WORDS).map(|_| AtomicU64::new(0)).collect();
@@ -50,9 +50,9 @@ fn a_copy_is_never_torn() {
     });
 }
 
-/// What a writer that died half-way left is never taken for whole; the next writer mends it.
+/// A body that a dead writer left half-written is never accepted; the next write repairs it.
 #[test]
-fn a_half_written_body_is_none() {
+fn a_half_written_body_is_refused() {
     loom::model(|| {
         let words: Words = [1, 5, 0].into_iter().map(AtomicU64::new).collect();
         assert_eq!(read(&words), None);

@@ -169,9 +169,9 @@ fn files_that_are_not_segments_are_refused() -> Result<()> {
         ("plain file", plant("directory", &|it| Ok(fs::create_dir(it.path())?))?),
         ("size", plant("short", &|it| Ok(fs::write(it.path(), [1; 100])?))?),
         ("size", plant("long", &|it| Ok(File::create(it.path())?.set_len(1 << 40)?))?),
-        ("no segment", plant("garbage", &|it| Ok(fs::write(it.path(), [0xa5; 4096])?))?),
+        ("not a segment", plant("garbage", &|it| Ok(fs::write(it.path(), [0xa5; 4096])?))?),
         ("layout 99", plant("version", &write(&99_u64.to_le_bytes(), 8))?),
-        ("stand still", plant("torn", &write(&1_u64.to_le_bytes(), 16))?),
+        ("keeps changing", plant("torn", &write(&1_u64.to_le_bytes(), 16))?),
         ("name", plant("name", &write(b"\x1b[2J\xff", (8 + 5) * 8))?),
         (
             "others may write",

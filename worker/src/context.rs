@@ -8,9 +8,9 @@ use crate::service::Outcome;
 use crate::sys::shared::SharedWords;
 use kcov_proto::area::Area;
 use kcov_proto::device::ArenaId;
-use kcov_proto::journal::{Event, Writer};
+use kcov_proto::journal::{Event, JournalWriter};
 use kcov_proto::message::{AssistKind, AssistReply, ReaderKind};
-use kcov_proto::roster::{Line, Roster};
+use kcov_proto::roster::{Roster, RosterEntry};
 use kcov_proto::slot::{self, Kind};
 use kcov_proto::sync::Ordering;
 use kcov_proto::{Errno, latency, roster};
@@ -24,7 +24,7 @@ pub struct Context {
     roster: SharedWords,
     assistants: Assistants,
     arenas: Arenas,
-    journal: Option<Writer<SharedWords>>,
+    journal: Option<JournalWriter<SharedWords>>,
 }
 
 impl Context {
@@ -37,7 +37,7 @@ impl Context {
 
     /// With a journal of what handlers do.
     #[must_use]
-    pub fn with_journal(self, journal: Option<Writer<SharedWords>>) -> Self {
+    pub fn with_journal(self, journal: Option<JournalWriter<SharedWords>>) -> Self {
         Context { journal, ..self }
     }
 
@@ -78,7 +78,7 @@ impl Context {
     ///
     /// # Errors
     /// If the broker is gone.
-    pub fn line(&mut self, call: &Call) -> Result<Line, AssistError> {
+    pub fn line(&mut self, call: &Call) -> Result<RosterEntry, AssistError> {
         let line = self.find(call.tid);
         if !line.settle {
             return Ok(line);
@@ -87,7 +87,7 @@ impl Context {
         Ok(self.find(call.tid))
     }
 
-    fn find(&self, tid: u32) -> Line {
+    fn find(&self, tid: u32) -> RosterEntry {
         self.roster().map(|roster| roster.find(tid)).unwrap_or_default()
     }
 

@@ -5,7 +5,7 @@ use crate::handler::Handler;
 use crate::loading::Library;
 use crate::replay;
 use crate::zygote::{self, ZygoteConfig, ZygoteError};
-use kcov_proto::journal::CAME_THROUGH;
+use kcov_proto::journal::REPLAY_COMPLETED;
 use std::process::ExitCode;
 
 const USAGE: &str = "\
@@ -66,7 +66,7 @@ pub fn program(arguments: Vec<String>, handlers: Vec<Box<dyn Handler>>) -> ExitC
         },
         Some((command, rest)) if command == "replay" => {
             // A handler may well end the program with 0.
-            success = ExitCode::from(CAME_THROUGH);
+            success = ExitCode::from(REPLAY_COMPLETED);
             replay::run(rest, handlers).map_err(|error| format!("{error:#}"))
         }
         Some((command, _)) if command == "bench-record" => {

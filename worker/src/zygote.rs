@@ -19,7 +19,7 @@ use crate::sys::{crash, fork, modules};
 use crate::text;
 use crate::trace::{self, Tracer};
 use kcov_proto::cover_map::{self, CoverMap};
-use kcov_proto::journal::{self, Writer};
+use kcov_proto::journal::{self, JournalWriter};
 use kcov_proto::message::{LoadedModule, ZygoteReply, ZygoteRequest};
 use kcov_proto::{Errno, roster, slot};
 use nix::errno::Errno as SysErrno;
@@ -183,10 +183,10 @@ fn report_ended(broker: &mut Channel) -> Result<(), ChannelError> {
 }
 
 /// The journal of a worker. It is mapped twice: for the services, and for the handler of fatal signals, for good.
-fn open_journal(file: &OwnedFd) -> Option<Writer<SharedWords>> {
+fn open_journal(file: &OwnedFd) -> Option<JournalWriter<SharedWords>> {
     let kept = Box::leak(Box::new(SharedWords::map(file, journal::WORDS, true).ok()?));
     crash::tell(kept);
-    Writer::new(SharedWords::map(file, journal::WORDS, true).ok()?)
+    JournalWriter::new(SharedWords::map(file, journal::WORDS, true).ok()?)
 }
 
 /// What workers are forked with.

@@ -9,7 +9,7 @@ use crate::artifact::build;
 use crate::artifact::record::{Artifact, Binary, Library};
 use crate::launch::preload;
 use anyhow::Context;
-use kcov_proto::journal::CAME_THROUGH;
+use kcov_proto::journal::REPLAY_COMPLETED;
 use nix::sys::signal::Signal;
 use serde::Serialize;
 use std::io::{Write, stderr};
@@ -138,7 +138,7 @@ fn end(status: Option<ExitStatus>) -> Option<End> {
         None => Some(End::Hang),
         Some(status) => match (status.signal(), status.code()) {
             (Some(signal), _) => Some(End::Signal(signal)),
-            (None, Some(code)) if code == i32::from(CAME_THROUGH) => None,
+            (None, Some(code)) if code == i32::from(REPLAY_COMPLETED) => None,
             (None, code) => Some(End::Exit(code.unwrap_or(-1))),
         },
     }
@@ -213,7 +213,7 @@ mod tests {
         assert_eq!(end(None), Some(End::Hang));
         assert_eq!(end(status(11)), Some(End::Signal(11)));
         assert_eq!(end(status(0)), Some(End::Exit(0)), "a handler that ends the program");
-        assert_eq!(end(status(i32::from(CAME_THROUGH) << 8)), None);
+        assert_eq!(end(status(i32::from(REPLAY_COMPLETED) << 8)), None);
     }
 
     #[test]

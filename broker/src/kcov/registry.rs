@@ -17,7 +17,7 @@ use kcov_proto::abi::{self, RemoteArg, TraceMode};
 use kcov_proto::device::{ArenaId, Device, Refusal, Tid};
 use kcov_proto::message::{FileId, NotificationId};
 use kcov_proto::quota::{Quota, Refusals};
-use kcov_proto::roster::{self, Line, RosterWriter};
+use kcov_proto::roster::{self, RosterEntry, RosterWriter};
 use nix::errno::Errno as SysErrno;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Instant;
@@ -207,7 +207,7 @@ impl Registry {
     pub fn enable(&mut self, id: ArenaId, caller: Tid, arg: u64) -> Result<TraceMode, Errno> {
         let armed = self.retry(|device| device.enable(id, caller, arg))?;
         self.roster
-            .set(caller, Line { armed: Some(armed), settle: self.roster.find(caller).settle })
+            .set(caller, RosterEntry { armed: Some(armed), settle: self.roster.find(caller).settle })
             .map_err(|_| {
                 self.device.exit(caller);
                 Errno::ENOMEM
@@ -342,7 +342,7 @@ impl Registry {
     fn let_go(&mut self, tid: Tid) {
         self.threads.disown(tid);
         let settle = self.roster.find(tid).settle;
-        let _ = self.roster.set(tid, Line { armed: None, settle });
+        let _ = self.roster.set(tid, RosterEntry { armed: None, settle });
         self.show_counts();
     }
 

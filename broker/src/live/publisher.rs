@@ -5,7 +5,7 @@ use crate::sys::procfs;
 use crate::sys::segment::Segment;
 use kcov_proto::quota::Refusals;
 use kcov_proto::tally::Tally;
-use kcov_proto::view::{Counts, Identity, MOST_WORKERS, Name, Pids, View, WORDS, Writer};
+use kcov_proto::view::{Counts, Identity, MAX_WORKERS, Name, Pids, View, ViewWriter, WORDS};
 use nix::sys::stat::stat;
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::getppid;
@@ -15,7 +15,7 @@ use tracing::warn;
 /// Writes into the segment of a tenant.
 #[derive(Debug)]
 pub struct Publisher {
-    writer: Writer<Segment>,
+    writer: ViewWriter<Segment>,
     identity: Identity,
     name: Name,
     front: u32,
@@ -31,7 +31,7 @@ impl Publisher {
         let made = Segment::create(&publication.segment, WORDS, publication.mode);
         let made = made.inspect_err(|error| warn!(%error, "the tenant is not shown in top and status"));
         let publisher = Publisher {
-            writer: Writer::new(made.ok()?)?,
+            writer: ViewWriter::new(made.ok()?)?,
             identity: identity(),
             name: publication.name.clone(),
             front: getppid().as_raw().cast_unsigned(),
@@ -46,7 +46,7 @@ impl Publisher {
     /// Shows process ids and counters. The front's id and the count of restarts are filled in here.
     pub fn publish(&self, pids: Pids, counts: Counts, tally: Tally, refusals: Refusals) {
         let mut pids = Pids { front: self.front, ..pids };
-        pids.workers.truncate(MOST_WORKERS);
+        pids.workers.truncate(MAX_WORKERS);
         self.show(pids, Counts { restarts: self.restarts, ..counts }, tally, refusals);
     }
 

@@ -23,7 +23,7 @@ pub use program::Bpf;
 
 use crate::launch::trace_set::{Known, NEVER_TRACED, Profile, TraceSet, by_name};
 use kcov_proto::abi;
-use kcov_proto::claims::{Block, CallClaim, Claims};
+use kcov_proto::claims::{CallClaim, Claims, RequestBlock};
 use libseccomp::error::SeccompError;
 use libseccomp::{ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall};
 use std::collections::BTreeSet;
@@ -190,8 +190,8 @@ fn add_device(rules: &mut Rules, wanted: &Wanted<'_>) -> Result<(), FilterError>
     device.chain(named).try_for_each(|call| rules.add(call, &[]))?;
     if !wanted.names("ioctl") {
         let blocks = wanted.claims.devices().flat_map(|device| device.blocks());
-        let device = DEVICE_REQUESTS.map(|request| Block { mask: u32::MAX, value: request });
-        for Block { mask, value } in blocks.chain(device) {
+        let device = DEVICE_REQUESTS.map(|request| RequestBlock { mask: u32::MAX, value: request });
+        for RequestBlock { mask, value } in blocks.chain(device) {
             rules.add("ioctl", &[bits(1, u64::from(mask), u64::from(value))])?;
         }
     }

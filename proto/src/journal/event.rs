@@ -1,38 +1,38 @@
-//! What a worker did, event by event, and its words in the journal.
+//! The events of a journal and their encoding in words.
 
-use super::MOST_KEPT;
+use super::MAX_READ_BYTES;
 use crate::device::ArenaId;
 
-/// Something that a worker did.
+/// Something that a handler did.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Event {
-    /// A handler was given a call that it claimed.
+    /// A handler got a call that it claimed.
     Call {
         /// Calling thread.
         tid: u32,
-        /// Table: 0 the machine's own, 1 i386, 2 x32.
+        /// System call table: 0 native, 1 i386, 2 x32.
         abi: u32,
-        /// Number in it.
+        /// Number in that table.
         number: i32,
         /// Argument registers.
         args: [u64; 6],
     },
     /// A handler was asked to open its device.
     Open {
-        /// Identity of the file.
+        /// Identity of the new file.
         file: ArenaId,
-        /// Number of the device.
+        /// Number of the device, as in [`Claims::devices`](crate::claims::Claims::devices).
         device: u16,
-        /// Open flags.
+        /// Open flags of the caller.
         flags: u32,
     },
-    /// A handler was given a request on a file.
+    /// A handler got an `ioctl` request on an open file.
     Ioctl {
         /// The file.
         file: ArenaId,
-        /// The request.
+        /// Request code.
         request: u32,
-        /// Its argument.
+        /// Argument register.
         arg: u64,
     },
     /// The last descriptor of a file was closed.
@@ -42,24 +42,24 @@ pub enum Event {
     },
     /// The handler read memory of its caller.
     Read {
-        /// Where.
+        /// Address in the caller.
         address: u64,
-        /// What was there.
+        /// The bytes that were read.
         #[serde(with = "hexadecimal")]
         bytes: Vec<u8>,
     },
-    /// It tried to.
+    /// The handler tried to read memory of its caller, and failed.
     NoRead {
-        /// Where.
+        /// Address in the caller.
         address: u64,
-        /// How many bytes.
+        /// Length in bytes.
         length: u64,
     },
-    /// It tried to write there.
+    /// The handler tried to write memory of its caller, and failed.
     NoWrite {
-        /// Where.
+        /// Address in the caller.
         address: u64,
-        /// How many bytes.
+        /// Length in bytes.
         length: u64,
     },
 }
@@ -71,15 +71,15 @@ const CLOSED: u64 = 4;
 const READ: u64 = 5;
 const NO_READ: u64 = 6;
 const NO_WRITE: u64 = 7;
-/// Bits of the kind in the first word of an event; above them is the number of words.
+/// Bits of the kind in the first word of an event. The bits above hold the number of words that follow.
 const KIND_BITS: u32 = 8;
 
-/// Kind and length that the first word of an event alleges.
+/// Splits the first word of an event into kind and length. Both are allegations.
 pub(super) fn head(word: u64) -> (u64, usize) {
     (word & ((1 << KIND_BITS) - 1), (word >> KIND_BITS) as usize)
 }
 
-/// Whether a handler begins something with an event of this kind.
+/// Returns whether an event of this kind hands new work to a handler.
 pub(super) fn is_beginning(kind: u64) -> bool {
     matches!(kind, CALL | OPEN | IOCTL | CLOSED)
 }
@@ -88,12 +88,12 @@ fn head_of(kind: u64, words: usize) -> u64 {
     kind | (words as u64) << KIND_BITS
 }
 
-/// The words of an [`Event::Read`] before those of its bytes.
+/// The words of an [`Event::Read`] that precede its bytes.
 pub(super) fn head_of_read(address: u64, bytes: &[u8]) -> [u64; 3] {
     [head_of(READ, 2 + bytes.len().div_ceil(8)), address, bytes.len() as u64]
 }
 
-/// Bytes as words, the last of which is filled up with zeroes.
+/// Packs bytes into words; the last word is padded with zeros.
 pub(super) fn words_of(bytes: &[u8]) -> impl Iterator<Item = u64> {
     let (whole, rest) = bytes.as_chunks::<8>();
     let last = (!rest.is_empty()).then(|| {
@@ -109,7 +109,7 @@ fn file_of(word: u64) -> ArenaId {
 }
 
 impl Event {
-    /// Whether a handler began something with it: what came before may be forgotten if there is no room.
+    /// Returns whether this event hands new work to a handler. Events before it may be dropped to make room.
     #[must_use]
     pub fn begins(&self) -> bool {
         is_beginning(self.kind())
@@ -127,7 +127,7 @@ impl Event {
         }
     }
 
-    /// A word of kind and length, and so many words.
+    /// The event in words: kind and length, then its contents.
     pub(super) fn encoded(&self) -> Vec<u64> {
         let words = self.words();
         std::iter::once(head_of(self.kind(), words.len())).chain(words).collect()
@@ -145,7 +145,7 @@ impl Event {
             Event::Ioctl { file, request, arg } => vec![file.number(), u64::from(*request), *arg],
             Event::Closed { file } => vec![file.number()],
             Event::Read { address, bytes } => {
-                let kept = &bytes[..bytes.len().min(MOST_KEPT)];
+                let kept = &bytes[..bytes.len().min(MAX_READ_BYTES)];
                 [*address, kept.len() as u64].into_iter().chain(words_of(kept)).collect()
             }
             Event::NoRead { address, length } | Event::NoWrite { address, length } => vec![*address, *length],
@@ -180,7 +180,7 @@ impl Event {
     }
 }
 
-/// Bytes as people read them, in formats for people.
+/// Bytes as a hexadecimal string in human-readable formats.
 mod hexadecimal {
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serializer};
@@ -201,6 +201,6 @@ mod hexadecimal {
         let (pairs, rest) = digits.as_bytes().as_chunks::<2>();
         let byte = |pair: &[u8; 2]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
         let bytes = if rest.is_empty() { pairs.iter().map(byte).collect() } else { None };
-        bytes.ok_or_else(|| D::Error::custom("no bytes in hexadecimal"))
+        bytes.ok_or_else(|| D::Error::custom("not a string of hexadecimal bytes"))
     }
 }

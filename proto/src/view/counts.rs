@@ -1,42 +1,42 @@
-//! What a broker counts of its tenant.
+//! Counters of a broker.
 
-/// Words of encoded counts.
+/// Size of encoded counters in words.
 pub(super) const WORDS: usize = 16;
 
-/// What the broker itself counts.
+/// What the broker itself counts for its tenant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Counts {
-    /// Instances that exist.
+    /// KCOV instances that exist.
     pub instances: u64,
-    /// Instances ever opened.
+    /// KCOV instances opened since the start.
     pub instances_opened: u64,
     /// Files of handlers' devices that exist.
     pub files: u64,
-    /// Files of handlers' devices ever opened.
+    /// Files of handlers' devices opened since the start.
     pub files_opened: u64,
-    /// Remote handles that are taken.
+    /// Remote handles in use.
     pub handles: u64,
     /// Threads that own an instance.
     pub tasks: u64,
-    /// Bytes of all areas.
+    /// Size of all areas in bytes.
     pub arena_bytes: u64,
-    /// Requests of workers.
+    /// Requests that workers sent to the broker.
     pub assists: u64,
-    /// Workers forked.
+    /// Workers forked since the start.
     pub workers_started: u64,
     /// Workers that died while they served.
     pub worker_crashes: u64,
-    /// Calls that were handled once more, as a worker had died of them.
+    /// Calls that were handled a second time because their first worker died.
     pub retries: u64,
-    /// Zygotes that followed one that died.
+    /// Zygotes started to replace one that died.
     pub zygote_restarts: u64,
-    /// Workers whose start was held up, as others before them had died.
+    /// Worker starts that were delayed because earlier workers had crashed.
     pub starts_delayed: u64,
-    /// What was refused, as it was over a quota.
+    /// Requests refused because of a quota.
     pub quota_refusals: u64,
-    /// Artifacts of crashes that were written.
+    /// Crash artifacts written.
     pub artifacts: u64,
-    /// How often the tenant was started anew before this time.
+    /// Earlier restarts of the tenant.
     pub restarts: u64,
 }
 

@@ -1,45 +1,46 @@
-//! Names of tenants, which operators choose and terminals show.
+//! Names of tenants. Operators choose them, and terminals show them.
 
 use std::fmt;
 
-/// Words of an encoded name.
-pub(super) const WORDS: usize = Name::MOST / 8;
+/// Size of an encoded name in words.
+pub(super) const WORDS: usize = Name::MAX_BYTES / 8;
 
 /// Name of a tenant: 1 to 64 visible ASCII characters.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 pub struct Name(String);
 
-/// A text that is no name of a tenant.
+/// The text is not a valid name of a tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a name has 1 to {} visible ASCII characters and no blank", Name::MOST)]
-pub struct NoName;
+#[error("a name must have 1 to {} visible ASCII characters without blanks", Name::MAX_BYTES)]
+pub struct InvalidName;
 
 impl Name {
-    /// Most bytes of a name.
-    pub const MOST: usize = 64;
+    /// Longest name in bytes.
+    pub const MAX_BYTES: usize = 64;
 
     /// Checks a name.
     ///
     /// # Errors
-    /// [`NoName`].
-    pub fn new(text: &str) -> Result<Self, NoName> {
-        let fits = (1..=Self::MOST).contains(&text.len());
+    /// [`InvalidName`] if the text is empty, too long, or has other than visible ASCII characters.
+    pub fn new(text: &str) -> Result<Self, InvalidName> {
+        let fits = (1..=Self::MAX_BYTES).contains(&text.len());
         if fits && text.bytes().all(|byte| byte.is_ascii_graphic()) {
             Ok(Name(text.into()))
         } else {
-            Err(NoName)
+            Err(InvalidName)
         }
     }
 
-    /// The name that `text` comes closest to.
+    /// Returns the valid name closest to `text`: cut to [`MAX_BYTES`](Self::MAX_BYTES) characters, others than visible
+    /// ASCII replaced by `_`.
     #[must_use]
     pub fn like(text: &str) -> Self {
         let visible = |c: char| if c.is_ascii_graphic() { c } else { '_' };
-        let name: String = text.chars().take(Self::MOST).map(visible).collect();
+        let name: String = text.chars().take(Self::MAX_BYTES).map(visible).collect();
         Name(if name.is_empty() { "_".into() } else { name })
     }
 
-    /// It.
+    /// The name as a string.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -55,10 +56,10 @@ impl Name {
         words
     }
 
-    pub(super) fn from_words(words: &[u64; WORDS]) -> Result<Self, NoName> {
+    pub(super) fn from_words(words: &[u64; WORDS]) -> Result<Self, InvalidName> {
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
         let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
-        Self::new(str::from_utf8(&bytes[..end]).map_err(|_| NoName)?)
+        Self::new(str::from_utf8(&bytes[..end]).map_err(|_| InvalidName)?)
     }
 }
 

@@ -1,35 +1,35 @@
-//! A body of words that one side replaces and others copy, whole or not at all.
+//! A seqlock over shared words: one side replaces a body, others copy it consistently.
 //!
-//! The sequence word is odd while the writer is at work. A reader that sees it odd, or changed, copies again; one whose
-//! writer died half-way gives up. The fences make a seqlock of it (Boehm, "Can seqlocks get along with programming
-//! language memory models?").
+//! The sequence word is odd while the writer changes the body. A reader that finds it odd, or changed after
+//! the copy, tries again. It gives up after [`MAX_TRIES`], because the writer may have died during a change.
+//! The fences follow Boehm, "Can seqlocks get along with programming language memory models?".
 
 use crate::sync::{AtomicU64, Ordering, fence};
 
-/// Copies of a reader that keeps meeting a change: the writer changes a body in a microsecond, a hundred times a second
-/// at most.
+/// How often a reader tries while the body keeps changing. A change takes about a microsecond and happens at
+/// most a hundred times a second.
 #[cfg(not(loom))]
-pub const PATIENCE: usize = 64;
-/// Copies of a reader that keeps meeting a change.
+pub const MAX_TRIES: usize = 64;
+/// How often a reader tries while the body keeps changing.
 #[cfg(loom)]
-pub const PATIENCE: usize = 2;
+pub const MAX_TRIES: usize = 2;
 
-/// Where a reader copies from: a mapping, or a file by `pread(2)`.
+/// The memory that a reader copies from: a mapping, or a file by `pread(2)`.
 pub trait Source {
-    /// Why it cannot.
+    /// Error of a failed read.
     type Error;
 
-    /// Copies the words from `at` on, each by at least a relaxed load.
+    /// Copies words, starting with the one at index `at`. Each is read by a relaxed load or stronger.
     ///
     /// # Errors
-    /// If there are none.
+    /// If the words cannot be read.
     fn read(&mut self, at: usize, words: &mut [u64]) -> Result<(), Self::Error>;
 }
 
 impl Source for &[AtomicU64] {
     type Error = std::convert::Infallible;
 
-    /// Words past the end are left as they are.
+    /// Words past the end are left unchanged.
     fn read(&mut self, at: usize, words: &mut [u64]) -> Result<(), Self::Error> {
         for (word, shared) in words.iter_mut().zip(self.iter().skip(at)) {
             *word = shared.load(Ordering::Relaxed);
@@ -38,12 +38,14 @@ impl Source for &[AtomicU64] {
     }
 }
 
-/// Replaces the first words of `body` by `values`. There is one writer.
+/// Replaces the first words of `body` by `values`. There must be only one writer.
 pub fn write(sequence: &AtomicU64, body: &[AtomicU64], values: impl IntoIterator<Item = u64>) {
-    // Relaxed: nobody else writes it. Even again after a writer that died half-way.
+    // Relaxed: this is the only writer. The word is odd if an earlier writer died during a change; `& !1`
+    // repairs that.
     let before = sequence.load(Ordering::Relaxed) & !1;
     sequence.store(before.wrapping_add(1), Ordering::Relaxed);
-    // Partner of the Acquire fence after the copy in `read`: who copied a new word sees that the sequence moved.
+    // Partner of the Acquire fence after the copy in `read`: a reader that copied a new word sees the changed
+    // sequence.
     fence(Ordering::Release);
     for (word, value) in body.iter().zip(values) {
         word.store(value, Ordering::Relaxed);
@@ -52,17 +54,17 @@ pub fn write(sequence: &AtomicU64, body: &[AtomicU64], values: impl IntoIterator
     sequence.store(before.wrapping_add(2), Ordering::Release);
 }
 
-/// Copies the words from `at` on. Says whether they are of one time.
+/// Copies the words from index `at` into `body`. Returns whether the copy is consistent.
 ///
 /// # Errors
-/// Those of the source.
+/// Errors of the source.
 pub fn read<S: Source>(
     source: &mut S,
     sequence: usize,
     at: usize,
     body: &mut [u64],
 ) -> Result<bool, S::Error> {
-    for _ in 0..PATIENCE {
+    for _ in 0..MAX_TRIES {
         let (mut before, mut after) = ([0], [0]);
         source.read(sequence, &mut before)?;
         // Partner of the Release store at the end of `write`.

@@ -1,5 +1,5 @@
-//! The KCOV device as plainly as it can be said: a list of objects, searched from end to end for everything. Written
-//! from the rules of `kernel/kcov.c`, Linux 6.12, call by call, each check in the kernel's order.
+//! A simple model of the KCOV device: a list of objects, always searched from end to end. It follows the
+//! rules of kernel/kcov.c of Linux 6.12 request by request, with each check in the kernel's order.
 
 use kcov_proto::Errno;
 use kcov_proto::abi::{RemoteArg, TraceMode};
@@ -8,9 +8,9 @@ use kcov_proto::device::{ArenaId, Refusal, Tid};
 /// One open of the device.
 pub struct Object {
     pub id: ArenaId,
-    /// The file is closed and unmapped, and nobody owned it then.
+    /// The file is closed and unmapped, and no thread owned it at that time.
     pub released: bool,
-    /// Words; 0 in mode DISABLED.
+    /// Size in words; 0 in mode DISABLED.
     pub size: u64,
     pub owner: Option<Owner>,
 }
@@ -18,15 +18,15 @@ pub struct Object {
 pub struct Owner {
     pub tid: Tid,
     pub mode: TraceMode,
-    /// Of `REMOTE_ENABLE`: the owner's own calls are not recorded then.
+    /// Set by `REMOTE_ENABLE`: the owner's own calls are not recorded.
     pub remote: bool,
     pub handles: Vec<u64>,
 }
 
 pub struct Model {
     pub objects: Vec<Object>,
-    /// Remote handles that may be taken.
-    pub most_handles: usize,
+    /// Limit on remote handles in use.
+    pub max_handles: usize,
 }
 
 pub type Answer<T> = Result<T, Refusal>;
@@ -36,11 +36,11 @@ fn refuse<T>(errno: Errno, blames: Option<Tid>) -> Answer<T> {
 }
 
 impl Model {
-    /// `task_struct.kcov`: the place of the object that `tid` owns. There is never a second one.
+    /// `task_struct.kcov`: index of the object that `tid` owns. A thread owns at most one.
     pub fn kcov_of(&self, tid: Tid) -> Option<usize> {
         let mut owned = (0..self.objects.len()).filter(|&at| self.owner(at) == Some(tid));
         let found = owned.next();
-        assert_eq!(owned.next(), None, "{tid} owns two");
+        assert_eq!(owned.next(), None, "{tid} owns two objects");
         found
     }
 
@@ -48,7 +48,7 @@ impl Model {
         self.objects[at].owner.as_ref().map(|owner| owner.tid)
     }
 
-    /// The object that has `handle`.
+    /// The owner of the object that has `handle`.
     fn holder(&self, handle: u64) -> Option<&Owner> {
         self.objects
             .iter()
@@ -56,7 +56,7 @@ impl Model {
             .find(|owner| owner.handles.contains(&handle))
     }
 
-    /// Handles that are taken.
+    /// Number of handles in use.
     pub fn handles(&self) -> usize {
         self.objects.iter().filter_map(|object| object.owner.as_ref()).map(|owner| owner.handles.len()).sum()
     }
@@ -65,7 +65,7 @@ impl Model {
         self.objects.push(Object { id, released: false, size: 0, owner: None });
     }
 
-    /// n < 2 or n > 0x0fffffff EINVAL, also when busy; then mode != DISABLED EBUSY.
+    /// EINVAL if n < 2 or n > 0x0fffffff, even when busy; then EBUSY if mode != DISABLED.
     pub fn init(&mut self, at: usize, words: u64) -> Answer<()> {
         let object = &mut self.objects[at];
         if !(2..=0x0fff_ffff).contains(&words) {
@@ -81,7 +81,7 @@ impl Model {
         Ok(())
     }
 
-    /// What both enables check first: mode != INIT EINVAL, caller has any EBUSY.
+    /// Checks that both enables share: EINVAL if mode != INIT; EBUSY if the caller owns any object.
     fn enableable(&self, at: usize, caller: Tid) -> Answer<()> {
         let object = &self.objects[at];
         if object.released {
@@ -111,8 +111,9 @@ impl Model {
         Ok(mode)
     }
 
-    /// Each handle in turn: subsystem USB and bits 32 to 55 zero, else EINVAL; taken EEXIST; no room ENOMEM. Then the
-    /// common handle: subsystem 0 and an instance, no other bits.
+    /// Each handle in turn: EINVAL unless the subsystem is USB and bits 32 to 55 are zero; EEXIST if in use;
+    /// ENOMEM at the limit. Then the common handle: its subsystem must be 0, its instance not 0, all other
+    /// bits 0.
     pub fn remote_enable(&mut self, at: usize, tid: Tid, arg: &RemoteArg) -> Answer<TraceMode> {
         self.enableable(at, tid)?;
         let mode = Self::mode(u64::from(arg.trace_mode))?;
@@ -129,7 +130,7 @@ impl Model {
             if let Some(owner) = self.holder(handle) {
                 return refuse(Errno::EEXIST, Some(owner.tid));
             }
-            if self.handles() + handles.len() == self.most_handles {
+            if self.handles() + handles.len() == self.max_handles {
                 return refuse(Errno::ENOMEM, None);
             }
             handles.push(handle);
@@ -138,7 +139,7 @@ impl Model {
         Ok(mode)
     }
 
-    /// arg != 0, or the caller's kcov is not this object: EINVAL.
+    /// EINVAL if arg != 0, or the caller does not own this object.
     pub fn disable(&mut self, at: usize, caller: Tid, arg: u64) -> Answer<()> {
         if self.objects[at].released {
             return refuse(Errno::ENOTTY, None);
@@ -150,7 +151,7 @@ impl Model {
         Ok(())
     }
 
-    /// As DISABLE; or, where any holder may, anybody's once it is initialised.
+    /// As DISABLE; with `by_any`, any caller may once the object is initialised.
     pub fn reset(&self, at: usize, caller: Tid, arg: u64, by_any: bool) -> Answer<()> {
         let object = &self.objects[at];
         if object.released {
@@ -160,7 +161,7 @@ impl Model {
         if arg != 0 || !allowed { refuse(Errno::EINVAL, None) } else { Ok(()) }
     }
 
-    /// Before INIT, offset != 0, or page-rounded length != size * 8: EINVAL.
+    /// EINVAL before INIT, if offset != 0, or if the page-rounded length != size * 8.
     pub fn mmap(&self, at: usize, length: u64, offset: u64, page: u64) -> Answer<()> {
         let object = &self.objects[at];
         let rounded = u128::from(length).div_ceil(u128::from(page)) * u128::from(page);
@@ -171,14 +172,14 @@ impl Model {
         Ok(())
     }
 
-    /// Exit of a thread, by any means: disables.
+    /// Exit of a thread, however it ends: disables its object.
     pub fn exit(&mut self, tid: Tid) -> Option<ArenaId> {
         let at = self.kcov_of(tid)?;
         self.objects[at].owner = None;
         Some(self.objects[at].id)
     }
 
-    /// exec of a thread that is not the leader: the leader has exited, and the thread has its number.
+    /// `execve` by a thread that is not the leader: the leader has exited, and the thread has its id.
     pub fn rebind(&mut self, old: Tid, new: Tid) {
         if old != new {
             self.exit(new);

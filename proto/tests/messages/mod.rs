@@ -1,4 +1,5 @@
-//! Any message of any kind. A kind that is missing here breaks the build, at the end of the file.
+//! Strategies for every type of message. A kind that is missing here breaks the build, at the end of the
+//! file.
 
 use kcov_proto::Errno;
 use kcov_proto::abi::{REMOTE_MAX_HANDLES, RemoteArg};
@@ -170,7 +171,7 @@ pub fn zygote_reply() -> impl Strategy<Value = ZygoteReply> {
     ]
 }
 
-/// One arm for each kind that a strategy above makes.
+/// Has one arm for each kind that a strategy above generates.
 const _: fn(AssistKind, Verdict, ReaderKind, ReaderReply, ZygoteRequest, ZygoteReply, Order) =
     |assist, verdict, reader, reply, fork, zygote, order| {
         match assist {

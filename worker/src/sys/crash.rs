@@ -3,7 +3,7 @@
 //! The handlers are installed once, by the zygote before it is jailed, and do nothing until the worker has named its
 //! journal. They allocate nothing; the unwinder was loaded and tried before.
 
-use kcov_proto::journal::{FAULT, FAULTED, FORBIDDEN, FRAMES, MOST_FRAMES, SIGNAL, STACK};
+use kcov_proto::journal::{FAULT, FAULTED, FORBIDDEN, FRAMES, MAX_FRAMES, SIGNAL, STACK};
 use kcov_proto::sync::{AtomicU64, Ordering};
 use nix::errno::Errno;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
@@ -73,7 +73,7 @@ pub fn install() -> Result<(), Errno> {
 
 /// Names the journal of this worker, which stays mapped.
 pub fn tell(journal: &'static [AtomicU64]) {
-    if journal.len() > STACK + MOST_FRAMES {
+    if journal.len() > STACK + MAX_FRAMES {
         JOURNAL.store(journal.as_ptr().cast_mut(), PointerOrdering::Release);
     }
 }
@@ -155,7 +155,7 @@ impl Words {
     }
 
     fn at(&self, index: usize) -> &AtomicU64 {
-        assert!(index < STACK + MOST_FRAMES);
+        assert!(index < STACK + MAX_FRAMES);
         // SAFETY: `tell` has seen that the journal is longer than that, and it stays mapped.
         unsafe { self.0.add(index).as_ref() }
     }
@@ -166,7 +166,7 @@ impl Words {
 
     /// Stores the stack from `at` outwards, or all of it, below `innermost`, which no unwinder would find.
     fn store_stack(&self, innermost: Option<u64>, at: Option<u64>) {
-        let mut stack = [0; MOST_FRAMES];
+        let mut stack = [0; MAX_FRAMES];
         let given = usize::from(innermost.is_some());
         stack[0] = innermost.unwrap_or_default();
         let frames = given + backtrace(at, &mut stack[given..]);
@@ -227,7 +227,7 @@ extern "C" fn record_exit() {
 /// Return addresses from `at` outwards, without the frames of the signal handler; without `at` all of them. Returns how
 /// many.
 fn backtrace(at: Option<u64>, stack: &mut [u64]) -> usize {
-    let mut found = [std::ptr::null_mut(); MOST_FRAMES + OWN_FRAMES];
+    let mut found = [std::ptr::null_mut(); MAX_FRAMES + OWN_FRAMES];
     // SAFETY: the frames have room for as many as is said.
     let count = unsafe { libc::backtrace(found.as_mut_ptr(), found.len() as c_int) };
     let found = &found[..usize::try_from(count).unwrap_or_default()];

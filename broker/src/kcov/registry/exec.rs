@@ -60,8 +60,8 @@ impl Registry {
         self.threads.forget(group);
         self.threads.forget(old);
         let armed = self.device.armed(group);
-        let _ = self.roster.set(old, Line::default());
-        let _ = self.roster.set(group, Line { armed, settle: false });
+        let _ = self.roster.set(old, RosterEntry::default());
+        let _ = self.roster.set(group, RosterEntry { armed, settle: false });
         if self.device.owned_by(group).is_some()
             && let Err(errno) = self.own(group)
         {
@@ -75,7 +75,7 @@ impl Registry {
     pub(super) fn mark(&mut self, tid: Tid, settle: bool) {
         let line = self.roster.find(tid);
         // A full roster cannot list the mark; the exec then ends what the thread owns, which is the lesser evil.
-        let _ = self.roster.set(tid, Line { settle, ..line });
+        let _ = self.roster.set(tid, RosterEntry { settle, ..line });
     }
 
     /// Whether `tid` is in the middle of an `execve` that may give it another number.

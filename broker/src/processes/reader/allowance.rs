@@ -12,10 +12,10 @@
 
 use crate::launch::quotas::Quotas;
 use crate::sys::shared::SharedWords;
-use kcov_proto::bucket::Rate;
 use kcov_proto::message::ReaderKind;
 use kcov_proto::quota::{Quota, Refusals};
 use kcov_proto::sync::Ordering;
+use kcov_proto::token_bucket::Rate;
 use nix::errno::Errno;
 use nix::time::{ClockId, clock_gettime};
 use std::os::fd::{BorrowedFd, OwnedFd};

@@ -3,7 +3,7 @@
 #![no_main]
 
 use kcov_fuzz::words;
-use kcov_proto::journal::{self, MOST_FRAMES};
+use kcov_proto::journal::{self, MAX_FRAMES};
 use kcov_proto::sync::AtomicU64;
 use kcov_proto::tally::Tally;
 use kcov_proto::view;
@@ -18,7 +18,7 @@ fn segment(words: Vec<u64>) {
 
 fn journal(words: Vec<u64>) {
     let parsed = journal::parse(&words);
-    assert!(parsed.stack.len() <= MOST_FRAMES && parsed.events.len() <= words.len(), "{parsed:?}");
+    assert!(parsed.stack.len() <= MAX_FRAMES && parsed.events.len() <= words.len(), "{parsed:?}");
 }
 
 fn tally(words: Vec<u64>) {
