@@ -1,17 +1,17 @@
 /*
- * The limit of the recording benchmark: what the kernel does for a record (kernel/kcov.c, Linux 6.12:
- * __sanitizer_cov_trace_pc, write_comp_data), as a C compiler for user space makes it. Each record is one call that
- * the compiler may not see through, as a callback of the kernel's is.
+ * The reference of the recording benchmark: the kernel's code for a record (__sanitizer_cov_trace_pc and
+ * write_comp_data in kernel/kcov.c, Linux 6.12), compiled for user space. Each record is one call that the compiler
+ * cannot inline, like a callback in the kernel.
  */
 #include <stdint.h>
 
 enum mode { MODE_OFF, MODE_PC, MODE_CMP };
 
-/* Words of a comparison record, and its type here: 8 bytes, no constant. */
+/* Size of a comparison record in words, and the type used here: 8 bytes, no constant. */
 #define CMP_WORDS 4
 #define CMP_TYPE 6
 
-/* The part of the task that a record needs. */
+/* The part of struct task_struct that a record needs. */
 struct task {
 	volatile enum mode mode;
 	uint64_t *area;
@@ -33,7 +33,7 @@ __attribute__((noipa)) static void append_pc(uint64_t pc)
 	uint64_t *area = task->area;
 	uint64_t position = ONCE(area[0]) + 1;
 	if (__builtin_expect(position < task->words, 1)) {
-		/* The count first: an interrupt may record in between. */
+		/* The count first: an interrupt may record in between, as in the kernel. */
 		ONCE(area[0]) = position;
 		barrier();
 		area[position] = pc;
@@ -60,7 +60,7 @@ __attribute__((noipa)) static void append_cmp(uint64_t arg1, uint64_t arg2, uint
 	}
 }
 
-/* Appends `records` PCs to `area` of `words` words. */
+/* Append `records` PCs to `area`, which has `words` words. */
 void kcov_limit_append_pcs(uint64_t *area, uint64_t words, uint64_t records, uint64_t pc)
 {
 	current = (struct task){ MODE_PC, area, words };
@@ -69,7 +69,7 @@ void kcov_limit_append_pcs(uint64_t *area, uint64_t words, uint64_t records, uin
 	current.mode = MODE_OFF;
 }
 
-/* Appends `records` comparisons to `area` of `words` words. */
+/* Append `records` comparisons to `area`, which has `words` words. */
 void kcov_limit_append_cmps(uint64_t *area, uint64_t words, uint64_t records, uint64_t pc)
 {
 	current = (struct task){ MODE_CMP, area, words };
@@ -78,7 +78,7 @@ void kcov_limit_append_cmps(uint64_t *area, uint64_t words, uint64_t records, ui
 	current.mode = MODE_OFF;
 }
 
-/* A call that does nothing. */
+/* Do nothing: measures the call. */
 __attribute__((noipa)) void kcov_limit_empty(uint64_t pc)
 {
 	(void)pc;

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * The device of adder.rs in C: request 0x7001 of ioctl adds its argument to the
- * file's sum, 0x7002 stores the sum where the argument points to.
+ * The device of adder.rs in C: ioctl request 0x7001 adds its argument to the sum
+ * of the open file, 0x7002 stores the sum at the address in its argument.
  *
  *	cc -shared -fPIC -g $(pkg-config --cflags kcov-handler) \
  *	   $(pkg-config --variable=gcc_coverage kcov-handler) \
  *	   -o libadder.so adder.c
  *	kcov-broker run --handler ./libadder.so -- COMMAND
  *
- * No line says that it was reached: the compiler's instrumentation does.
+ * The compiler's instrumentation records the coverage.
  */
 #include "kcov_handler.h"
 
@@ -18,7 +18,7 @@
 #define ADD 0x7001
 #define SUM 0x7002
 
-#define MOST (1ull << 32) /* higher sums are refused */
+#define MAX_SUM (1ull << 32) /* larger sums are refused */
 
 static const struct kcov_host *host;
 
@@ -43,7 +43,7 @@ static void adder_release(void *state, void *file)
 
 static int add(struct sum *sum, uint64_t more)
 {
-	if (more > MOST - sum->value)
+	if (more > MAX_SUM - sum->value)
 		return -ERANGE;
 	sum->value += more;
 	return 0;
@@ -79,7 +79,7 @@ const struct kcov_handler *kcov_handler_v1(const struct kcov_host *given, const 
 		.release = adder_release,
 	};
 
-	/* What follows on the library's name; see host->refuse for what does not suit. */
+	/* CONFIG of --handler LIBRARY:CONFIG. Use host->refuse() to reject a bad one. */
 	(void)config;
 	host = given;
 	return &handler;

@@ -1,10 +1,11 @@
-//! The smallest device: it adds up.
+//! A minimal device: it adds numbers.
 //!
 //!     cargo build --release --example adder
 //!     kcov-broker run --worker target/release/examples/adder -- COMMAND
 //!
-//! COMMAND finds `/dev/adder`. Request 0x7001 of `ioctl` adds its argument to the file's sum, 0x7002 stores the sum
-//! where the argument points to. What the code below covered stands in the KCOV area of the thread that called.
+//! COMMAND sees `/dev/adder`. `ioctl` request 0x7001 adds its argument to the sum of the open file, 0x7002
+//! stores the sum at the address in its argument. The coverage of the code below is in the KCOV area of the
+//! calling thread.
 
 use kcov_worker::handler::{Answer, Caller, Claim, Handler, OpenFile, OpenRequest};
 use kcov_worker::{Errno, kcov_cmp, kcov_edge};
@@ -13,8 +14,8 @@ use std::process::ExitCode;
 const ADD: u32 = 0x7001;
 const SUM: u32 = 0x7002;
 
-/// Higher sums are refused.
-const MOST: u64 = 1 << 32;
+/// Largest sum; requests that would exceed it are refused.
+const MAX_SUM: u64 = 1 << 32;
 
 struct Adder;
 
@@ -33,7 +34,7 @@ impl Handler for Adder {
     }
 }
 
-/// An open file: the last close drops it.
+/// An open file. It is dropped when the last descriptor is closed.
 struct Sum(u64);
 
 impl OpenFile for Sum {
@@ -52,8 +53,8 @@ impl OpenFile for Sum {
 impl Sum {
     fn add(&mut self, more: u64) -> Result<(), Errno> {
         kcov_edge!();
-        kcov_cmp!(8, true, MOST, more);
-        let sum = self.0.checked_add(more).filter(|&sum| sum <= MOST).ok_or(Errno::ERANGE)?;
+        kcov_cmp!(8, true, MAX_SUM, more);
+        let sum = self.0.checked_add(more).filter(|&sum| sum <= MAX_SUM).ok_or(Errno::ERANGE)?;
         kcov_edge!();
         self.0 = sum;
         Ok(())
@@ -70,13 +71,13 @@ mod tests {
     use kcov_worker::harness::Harness;
 
     #[test]
-    fn it_adds_up_and_covers_what_it_does() {
+    fn it_adds_numbers_and_records_coverage() {
         let mut tenant = Harness::new(Adder).expect("claims");
         let opened = tenant.open_recorded("/dev/adder", 0);
         assert_eq!(opened.pcs.len(), 1);
         let file = opened.answer.expect("open");
         let good = tenant.ioctl(file, ADD, 42);
-        let refused = tenant.ioctl(file, ADD, MOST);
+        let refused = tenant.ioctl(file, ADD, MAX_SUM);
         assert_eq!((&good.answer, &refused.answer), (&Answer::Value(0), &Answer::Fail(Errno::ERANGE)));
         assert_eq!((good.pcs.len(), refused.pcs.len()), (2, 1));
         let sum = tenant.map(8);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
  * A library as a device: /dev/picture decodes pictures (PNG, GIF, BMP, ...) with
- * stb_image, of Debian's libstb-dev, so that a fuzzer drives the library through
- * ioctl, each picture in a worker that may crash.
+ * stb_image (Debian package libstb-dev). A fuzzer can drive the library through
+ * ioctl; a crash of the library ends only a worker.
  *
  *	cc -shared -fPIC -g -fsanitize-coverage=trace-pc,trace-cmp \
  *	   -I worker/include -o libpicture.so worker/examples/picture.c -lm
@@ -17,15 +17,15 @@
 
 #define STB_IMAGE_IMPLEMENTATION
 #define STBI_NO_STDIO
-#define STBI_MAX_DIMENSIONS 64 /* larger ones take time and show nothing new */
+#define STBI_MAX_DIMENSIONS 64 /* larger ones take longer without new coverage */
 #include <stb/stb_image.h>
 
-#define DECODE 0x7701 /* sum of the pixels; argument points to a struct picture */
-#define MOST   4096   /* bytes of a picture */
+#define DECODE 0x7701 /* returns the sum of the pixels; argument points to a struct picture */
+#define MAX_BYTES 4096 /* of a picture */
 
 struct picture {
 	uint32_t length;
-	unsigned char bytes[MOST];
+	unsigned char bytes[MAX_BYTES];
 };
 
 static const struct kcov_host *host;
@@ -53,9 +53,9 @@ static int64_t fetch_and_decode(uint64_t arg, struct kcov_caller *caller)
 
 	if (result)
 		return result;
-	if (length > MOST)
+	if (length > MAX_BYTES)
 		return -E2BIG;
-	/* Of this size: AddressSanitizer sees what reads further. */
+	/* Exactly this size, so that AddressSanitizer detects reads past the end. */
 	bytes = malloc(length);
 	if (!bytes)
 		return -ENOMEM;

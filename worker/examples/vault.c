@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * The vault of vault.rs in C, covered by the compiler's instrumentation, with
- * AddressSanitizer to see the overflow:
+ * The vault of vault.rs in C. The compiler's instrumentation records coverage,
+ * and AddressSanitizer detects the overflow:
  *
  *	cc -shared -fPIC -g -fsanitize-coverage=trace-pc,trace-cmp \
  *	   -fsanitize=address -I worker/include -o libvault.so \
@@ -17,13 +17,13 @@
 #include <string.h>
 
 #define VAULT_PUT    0x7601 /* argument points to a struct deposit */
-#define VAULT_DIAL   0x7602 /* the mark, the position and the step */
-#define VAULT_KNOCK  0x7603 /* a word */
+#define VAULT_DIAL   0x7602 /* argument: mark, position and step */
+#define VAULT_KNOCK  0x7603 /* argument: a magic number */
 #define VAULT_UNLOCK 0x7604 /* argument points to a struct key */
 
 #define DRAWERS	    4
-#define DRAWER_SIZE 48 /* bytes that a drawer holds */
-#define MOST	    64 /* bytes that a deposit may have */
+#define DRAWER_SIZE 48 /* in bytes */
+#define MAX_DEPOSIT 64 /* in bytes */
 #define POSITIONS   100
 
 #define MARK	 0x6d61726bu /* upper half of the argument of VAULT_DIAL */
@@ -36,7 +36,7 @@ static const struct kcov_host *host;
 struct deposit {
 	uint32_t drawer;
 	uint32_t length;
-	unsigned char bytes[MOST];
+	unsigned char bytes[MAX_DEPOSIT];
 };
 
 struct key {
@@ -93,13 +93,13 @@ static int put(struct visit *visit, uint64_t arg, struct kcov_caller *caller)
 		return error;
 	if (deposit.drawer >= DRAWERS)
 		return -ENXIO;
-	if (deposit.length > MOST)
+	if (deposit.length > MAX_DEPOSIT)
 		return -E2BIG;
 	error = host->read(caller, arg + offsetof(struct deposit, bytes), deposit.bytes,
 			   deposit.length);
 	if (error)
 		return error;
-	/* The bug: MOST is not what a drawer holds. */
+	/* BUG: a drawer holds fewer than MAX_DEPOSIT bytes. */
 	memcpy(visit->drawers[deposit.drawer], deposit.bytes, deposit.length);
 	return 0;
 }
@@ -111,7 +111,7 @@ static int dial(uint64_t arg)
 
 	if (mark != MARK)
 		return -EINVAL;
-	/* The bug: a step of 0 never comes around. */
+	/* BUG: a step of 0 loops forever. */
 	for (; position < POSITIONS; position += step)
 		turns++;
 	return turns;
@@ -125,7 +125,7 @@ static int knock(struct visit *visit, uint64_t arg)
 	return 0;
 }
 
-/* The seal that fits the rest of the key. */
+/* The seal that belongs to the other fields. */
 static uint64_t right_seal(const struct key *key)
 {
 	unsigned int left = key->serial % 64;
@@ -149,7 +149,7 @@ static int unlock(struct visit *visit, uint64_t arg, struct kcov_caller *caller)
 		return -EACCES;
 	if (key.seal != right_seal(&key))
 		return -EACCES;
-	/* The bug: nobody has put anything there. */
+	/* BUG: behind_the_door is never set. */
 	return *visit->behind_the_door;
 }
 

@@ -1,4 +1,4 @@
-//! A device with three bugs, to try a fuzzer on.
+//! A device with three bugs, as a target for a fuzzer.
 //!
 //!     cargo build --release --example vault --example fuzz
 //!     kcov-broker run --worker target/release/examples/vault --artifacts crashes --deadline 500ms -- \
@@ -6,12 +6,12 @@
 //!
 //! | request | argument | bug |
 //! |---|---|---|
-//! | `PUT` | points to a [`Deposit`] | a drawer holds less than the check lets pass |
-//! | `DIAL` | the mark, the position and the step | a step of 0 never comes around |
-//! | `KNOCK` | a word | |
-//! | `UNLOCK` | points to a [`Key`] | what is behind the door, once knock, word, pin and seal are right |
+//! | `PUT` | points to a [`Deposit`] | the length check allows more than a drawer holds |
+//! | `DIAL` | mark, position and step | a step of 0 loops forever |
+//! | `KNOCK` | a magic number | |
+//! | `UNLOCK` | points to a [`Key`] | panics after the right knock, word, PIN and seal |
 //!
-//! Nobody guesses the words that `KNOCK` and `UNLOCK` ask for: a fuzzer has to look at the comparisons.
+//! The magic numbers of `KNOCK` and `UNLOCK` cannot be guessed: a fuzzer must use the comparisons.
 
 use kcov_worker::handler::{Answer, Caller, Claim, Handler, OpenFile, OpenRequest};
 use kcov_worker::{Errno, kcov_cmp, kcov_edge};
@@ -22,11 +22,11 @@ const DIAL: u32 = 0x7602;
 const KNOCK: u32 = 0x7603;
 const UNLOCK: u32 = 0x7604;
 
-/// Bytes that a drawer holds.
+/// Size of a drawer in bytes.
 const DRAWER: usize = 48;
-/// Bytes that a deposit may have.
-const MOST: u32 = 64;
-/// Positions of the dial.
+/// Largest deposit in bytes.
+const MAX_DEPOSIT: u32 = 64;
+/// Number of positions of the dial.
 const POSITIONS: u8 = 100;
 
 /// Upper half of the argument of `DIAL`.
@@ -76,7 +76,7 @@ impl OpenFile for Visit {
     }
 }
 
-/// What `PUT` reads: the drawer, the length, and so many bytes.
+/// The argument of `PUT` points to drawer and length, followed by that many bytes.
 struct Deposit {
     drawer: u32,
     length: u32,
@@ -91,7 +91,7 @@ impl Deposit {
     }
 }
 
-/// What `UNLOCK` reads.
+/// The argument of `UNLOCK` points to this.
 struct Key {
     word: u32,
     serial: u32,
@@ -107,7 +107,7 @@ impl Key {
         Ok(Key { word: first as u32, serial: (first >> 32) as u32, pin, seal })
     }
 
-    /// The seal that fits the rest of the key.
+    /// The seal that belongs to the other fields.
     fn right_seal(&self) -> u64 {
         self.pin.rotate_left(self.serial % 64) ^ u64::from(self.serial)
     }
@@ -120,13 +120,13 @@ impl Visit {
         kcov_cmp!(4, true, self.drawers.len(), drawer);
         let drawer = self.drawers.get_mut(drawer as usize).ok_or(Errno::ENXIO)?;
         kcov_edge!();
-        kcov_cmp!(4, true, MOST, length);
-        if length > MOST {
+        kcov_cmp!(4, true, MAX_DEPOSIT, length);
+        if length > MAX_DEPOSIT {
             return Err(Errno::E2BIG);
         }
         kcov_edge!();
         let bytes = caller.read_vec(arg + Deposit::BYTES, length as usize)?;
-        // The bug: MOST is not what a drawer holds.
+        // BUG: a drawer holds fewer than MAX_DEPOSIT bytes.
         drawer[..bytes.len()].copy_from_slice(&bytes);
         Ok(())
     }
@@ -164,7 +164,7 @@ impl Visit {
             return Err(Errno::EACCES);
         }
         kcov_edge!();
-        // The bug: nobody has thought of what comes then.
+        // BUG: the code for an open door is missing.
         unreachable!("the door is open")
     }
 }
@@ -179,7 +179,7 @@ fn dial(arg: u64) -> Result<i64, Errno> {
     kcov_edge!();
     kcov_cmp!(1, true, POSITIONS, position);
     let mut turns = 0;
-    // The bug: a step of 0 never comes around.
+    // BUG: a step of 0 loops forever.
     while position < POSITIONS {
         kcov_edge!();
         position = position.saturating_add(step);
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn it_answers() {
+    fn requests_are_answered() {
         let (mut tenant, file) = tenant();
         let mut ask = |request, arg| tenant.ioctl(file, request, arg).answer;
         assert_eq!(ask(DIAL, 5), Answer::Fail(Errno::EINVAL));
@@ -222,7 +222,7 @@ mod tests {
         for (bytes, answer) in [
             (deposit(3, DRAWER as u32), Answer::Value(0)),
             (deposit(4, 1), Answer::Fail(Errno::ENXIO)),
-            (deposit(0, MOST + 1), Answer::Fail(Errno::E2BIG)),
+            (deposit(0, MAX_DEPOSIT + 1), Answer::Fail(Errno::E2BIG)),
         ] {
             let address = tenant.map_bytes(bytes);
             assert_eq!(tenant.ioctl(file, PUT, address).answer, answer);
@@ -231,9 +231,9 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "range end index 64")]
-    fn a_drawer_holds_less_than_the_check_lets_pass() {
+    fn the_length_check_allows_too_much() {
         let (mut tenant, file) = tenant();
-        let address = tenant.map_bytes(deposit(0, MOST));
+        let address = tenant.map_bytes(deposit(0, MAX_DEPOSIT));
         tenant.ioctl(file, PUT, address);
     }
 

@@ -1,38 +1,38 @@
-//! The loop: choose a program, run it, look at what it covered.
+//! The main loop: choose a program, run it, evaluate its coverage.
 
 use crate::corpus::Corpus;
-use crate::device::{Device, Died, Execution};
+use crate::device::{Device, Execution, Failure};
 use crate::feedback::{Edge, Feedback, edges};
 use crate::hints::{self, Hints};
 use crate::mutate::Mutator;
 use crate::options::Options;
 use crate::program::Program;
-use crate::report::{Death, Report};
+use crate::report::{Report, Signature};
 use anyhow::Context;
 use fastrand::Rng;
 use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
-/// Most programs that wait to be tried; those of the oldest comparisons are given up.
-const MOST_HINTS: usize = 1 << 16;
-/// One of so many programs has nothing of the corpus.
+/// Most hints that wait to be tried. The oldest are dropped.
+const MAX_QUEUED: usize = 1 << 16;
+/// One in this many programs is new and not a mutated one.
 const FRESH: u32 = 100;
 
 /// A program to try.
 struct Candidate {
     program: Program,
-    /// Number of the one in the corpus that it was made of.
+    /// Number of the program in the corpus that it was made from.
     parent: Option<usize>,
-    /// By a comparison: it differs from its parent in one operand.
+    /// Whether it was made from a comparison: it differs from its parent in one operand.
     is_hint: bool,
 }
 
-/// What makes a program worth keeping, or telling.
+/// What shortening a program must preserve.
 enum Goal {
-    /// It comes to its end, by these edges.
+    /// It completes, and covers these edges.
     Covers(Vec<Edge>),
-    /// The device dies of it like this.
-    Dies(Death),
+    /// It crashes or hangs the device in this way.
+    Fails(Signature),
 }
 
 struct Campaign {
@@ -41,23 +41,23 @@ struct Campaign {
     mutator: Mutator,
     corpus: Corpus,
     feedback: Feedback,
-    /// What equalities suggest, and when there is none left, what orders do.
+    /// Hints from equalities. Those from inequalities are in `near`, and are tried when `hints` is empty.
     hints: VecDeque<Candidate>,
     near: VecDeque<Candidate>,
-    /// What was suggested before.
+    /// Hints that were already queued.
     suggested: HashSet<Program>,
     with_hints: bool,
     hang: Duration,
     report: Report,
 }
 
-/// Fuzzes until one of the limits is reached. Returns whether there were as many crashes as were wanted.
+/// Fuzzes until one of the limits is reached. Returns whether enough crashes were found.
 pub fn run(options: &Options) -> anyhow::Result<bool> {
     let mut campaign = Campaign::new(options)?;
     let is_over = |report: &Report| {
-        options.executions.is_some_and(|most| report.executions >= most)
-            || options.time.is_some_and(|most| report.elapsed() >= most)
-            || options.crashes.is_some_and(|wanted| report.deaths.len() >= wanted)
+        options.executions.is_some_and(|max| report.executions >= max)
+            || options.time.is_some_and(|max| report.elapsed() >= max)
+            || options.crashes.is_some_and(|wanted| report.signatures.len() >= wanted)
     };
     while !is_over(&campaign.report) {
         let candidate = campaign.next();
@@ -69,7 +69,7 @@ pub fn run(options: &Options) -> anyhow::Result<bool> {
         let lines: String = campaign.feedback.pcs().iter().map(|pc| format!("{pc:#x}\n")).collect();
         std::fs::write(path, lines).with_context(|| format!("cannot write {}", path.display()))?;
     }
-    Ok(options.crashes.is_none_or(|wanted| campaign.report.deaths.len() >= wanted))
+    Ok(options.crashes.is_none_or(|wanted| campaign.report.signatures.len() >= wanted))
 }
 
 impl Campaign {
@@ -97,7 +97,7 @@ impl Campaign {
         })
     }
 
-    /// The next program: what comparisons suggest in every other case, else a changed one of the corpus.
+    /// The next program: every other time a hint, if there is one; else a mutated program of the corpus.
     fn next(&mut self) -> Candidate {
         if self.rng.bool()
             && let Some(hint) = self.hints.pop_front().or_else(|| self.near.pop_front())
@@ -115,16 +115,16 @@ impl Campaign {
     }
 
     fn attempt(&mut self, Candidate { program, parent, is_hint }: Candidate) -> anyhow::Result<()> {
-        let Execution { records, death } = self.trace(&program)?;
+        let Execution { records, failure } = self.trace(&program)?;
         let new = self.feedback.take(&records);
-        if let Some(died) = death {
+        if let Some(failure) = failure {
             if let Some(parent) = parent {
-                self.corpus.died(parent);
-                if is_hint && died.took >= self.hang {
-                    self.put_off(parent);
+                self.corpus.count_failure(parent);
+                if is_hint && failure.took >= self.hang {
+                    self.postpone_hints_of(parent);
                 }
             }
-            return self.died(&program, died, &records);
+            return self.report_failure(&program, failure, &records);
         }
         if new.is_empty() {
             return Ok(());
@@ -139,7 +139,7 @@ impl Campaign {
         self.device.trace(program)
     }
 
-    /// Leaves out the requests without which a program still meets its goal, from the last to the first.
+    /// Removes requests that are not needed to meet the goal, from the last to the first.
     fn shorten(&mut self, mut program: Program, goal: &Goal) -> anyhow::Result<Program> {
         for place in (0..program.requests.len()).rev() {
             if program.requests.len() == 1 {
@@ -154,19 +154,19 @@ impl Campaign {
     }
 
     fn meets(&mut self, goal: &Goal, program: &Program) -> anyhow::Result<bool> {
-        let Execution { records, death } = self.trace(program)?;
-        Ok(match (goal, death) {
+        let Execution { records, failure } = self.trace(program)?;
+        Ok(match (goal, failure) {
             (Goal::Covers(wanted), None) => {
                 let covered: HashSet<Edge> = edges(&records).collect();
                 wanted.iter().all(|edge| covered.contains(edge))
             }
-            (Goal::Dies(wanted), Some(died)) => self.death(program, died, &records) == *wanted,
+            (Goal::Fails(wanted), Some(failure)) => self.signature(program, failure, &records) == *wanted,
             _ => false,
         })
     }
 
-    /// Has tried what comparisons suggest, of a program of the corpus and of its like with an argument of the other
-    /// kind: which kind a request takes, nobody has said.
+    /// Queues hints for a program of the corpus. Also for copies with the other kind of argument at one
+    /// place, because the kind that a request takes is unknown.
     fn take_hints(&mut self, number: usize) -> anyhow::Result<()> {
         let program = self.corpus.program(number).clone();
         let places = 0..program.requests.len();
@@ -178,22 +178,22 @@ impl Campaign {
             let Hints { mut equal, mut near } = hints::of(&program, &comparisons);
             for (waiting, suggested) in [(&mut self.hints, &mut equal), (&mut self.near, &mut near)] {
                 suggested.retain(|program| self.suggested.insert(program.clone()));
-                // The newest first: they lead on from where the others led to.
+                // Newest first: they build on the progress of earlier ones.
                 for program in suggested.drain(..).rev() {
                     waiting.push_front(Candidate { program, parent: Some(number), is_hint: true });
                 }
-                waiting.truncate(MOST_HINTS);
+                waiting.truncate(MAX_QUEUED);
             }
         }
-        if self.suggested.len() > MOST_HINTS {
+        if self.suggested.len() > MAX_QUEUED {
             self.suggested.clear();
         }
         Ok(())
     }
 
-    /// What is suggested for a program that hung with one of its hints waits until there is nothing else, and the less
-    /// promising part is given up: each hang costs the deadline.
-    fn put_off(&mut self, parent: usize) {
+    /// Moves the remaining hints of a program to the end of the queue after one of them hung, and drops the
+    /// less promising ones: each hang costs the deadline.
+    fn postpone_hints_of(&mut self, parent: usize) {
         let is_of_parent = |hint: &Candidate| hint.parent == Some(parent);
         self.near.retain(|hint| !is_of_parent(hint));
         let (last, first): (Vec<_>, Vec<_>) = self.hints.drain(..).partition(is_of_parent);
@@ -201,26 +201,31 @@ impl Campaign {
         self.near.extend(last);
     }
 
-    /// What tells this death from others.
-    fn death(&self, program: &Program, died: Died, records: &[Vec<u64>]) -> Death {
-        let hung = died.took >= self.hang;
-        // Where a loop was at is chance.
-        let at = records.get(died.place).and_then(|trace| trace.last()).copied().filter(|_| !hung);
-        Death { request: program.requests.get(died.place).map(|request| request.number), hung, at }
+    /// The properties that distinguish this crash from others.
+    fn signature(&self, program: &Program, failure: Failure, records: &[Vec<u64>]) -> Signature {
+        let hung = failure.took >= self.hang;
+        // Where a loop was interrupted is random.
+        let at = records.get(failure.place).and_then(|trace| trace.last()).copied().filter(|_| !hung);
+        Signature { request: program.requests.get(failure.place).map(|request| request.number), hung, at }
     }
 
-    /// Tells of a death that was none before and happens again, by a program that is as short as it can be.
-    fn died(&mut self, program: &Program, died: Died, records: &[Vec<u64>]) -> anyhow::Result<()> {
-        let death = self.death(program, died, records);
-        let Some(finding) = self.report.if_new(death) else { return Ok(()) };
-        let program = program.up_to(died.place);
-        let goal = Goal::Dies(death);
+    /// Reports a crash or hang that is new and reproducible, with a program as short as possible.
+    fn report_failure(
+        &mut self,
+        program: &Program,
+        failure: Failure,
+        records: &[Vec<u64>],
+    ) -> anyhow::Result<()> {
+        let signature = self.signature(program, failure, records);
+        let Some(finding) = self.report.if_new(signature) else { return Ok(()) };
+        let program = program.up_to(failure.place);
+        let goal = Goal::Fails(signature);
         if !self.meets(&goal, &program)? {
-            // A hang may be a machine that was busy.
+            // The hang may have been a busy machine.
             return Ok(());
         }
-        // Each try with a hang would cost the deadline.
-        let program = if death.hung { program } else { self.shorten(program, &goal)? };
+        // Each attempt with a hang costs the deadline.
+        let program = if signature.hung { program } else { self.shorten(program, &goal)? };
         self.report.found(finding, &program);
         Ok(())
     }

@@ -1,7 +1,7 @@
-//! Runs programs on the device, and collects what each of their requests covers.
+//! Runs programs on the device, and collects the coverage of each request.
 
 use crate::kcov::{Comparison, Kcov, Mode};
-use crate::program::{Argument, MOST_REQUESTS, Program};
+use crate::program::{Argument, MAX_REQUESTS, Program};
 use crate::sys::{self, Mapping};
 use anyhow::Context;
 use nix::errno::Errno;
@@ -11,30 +11,30 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// Where the memory is that arguments point to: the same addresses in each run, so that traces are the same.
+/// Address of the memory for arguments. It is fixed, so that traces do not differ between runs.
 const MEMORY: NonZero<usize> = NonZero::new(0x2000_0000).unwrap();
-/// Bytes for each request; what is left of them behind the argument is zero.
+/// Memory for each request in bytes. The part behind the argument is zero.
 const WINDOW: usize = 8192;
 
-/// What came of a program.
+/// The result of running a program.
 #[derive(Debug)]
 pub struct Execution<T> {
-    /// What each of its requests left in the area, up to the one that the device died of.
+    /// Records of each request, up to the one that crashed or hung the device.
     pub records: Vec<Vec<T>>,
-    /// If the device died.
-    pub death: Option<Died>,
+    /// How the device crashed or hung, if it did.
+    pub failure: Option<Failure>,
 }
 
-/// A request failed with `EIO`, as calls do of which a worker died.
+/// A request failed with `EIO`: the worker crashed or was killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Died {
-    /// Its place in the program; of an open that failed, the first.
+pub struct Failure {
+    /// Index of the request in the program; 0 if the open failed.
     pub place: usize,
-    /// How long it took.
+    /// Time until the request failed.
     pub took: Duration,
 }
 
-/// The device, with the memory for arguments and the area.
+/// The device under test, the memory for arguments and the KCOV area.
 #[derive(Debug)]
 pub struct Device {
     path: PathBuf,
@@ -43,9 +43,9 @@ pub struct Device {
 }
 
 impl Device {
-    /// Makes sure that there is one.
+    /// Maps the memory, starts KCOV and checks that the device can be opened.
     pub fn new(path: PathBuf) -> anyhow::Result<Self> {
-        let bytes = NonZero::new(WINDOW * MOST_REQUESTS).context("a size")?;
+        let bytes = NonZero::new(WINDOW * MAX_REQUESTS).context("the size is not 0")?;
         let memory = Mapping::at(MEMORY, bytes).context("mmap of the memory for arguments")?;
         let device = Device { path, memory, kcov: Kcov::open()? };
         device.open().with_context(|| format!("cannot open {}", device.path.display()))?;
@@ -56,26 +56,26 @@ impl Device {
         OpenOptions::new().read(true).write(true).open(&self.path)
     }
 
-    /// Runs a program. Collects PCs.
+    /// Runs a program and collects PCs.
     pub fn trace(&mut self, program: &Program) -> anyhow::Result<Execution<u64>> {
         self.kcov.collect(Mode::Pc)?;
         self.run(program, Kcov::pcs)
     }
 
-    /// Runs a program. Collects comparisons.
+    /// Runs a program and collects comparisons.
     pub fn compare(&mut self, program: &Program) -> anyhow::Result<Execution<Comparison>> {
         self.kcov.collect(Mode::Cmp)?;
         self.run(program, Kcov::comparisons)
     }
 
-    /// Opens the device and makes the requests of `program`, up to one of which the device dies.
+    /// Opens the device and makes the requests of `program`. Stops at one that crashes or hangs the device.
     fn run<T>(&self, program: &Program, collected: impl Fn(&Kcov) -> Vec<T>) -> anyhow::Result<Execution<T>> {
         let start = Instant::now();
-        let mut execution = Execution { records: Vec::new(), death: None };
+        let mut execution = Execution { records: Vec::new(), failure: None };
         let file = match self.open() {
             Ok(file) => file,
             Err(error) if error.raw_os_error() == Some(Errno::EIO as i32) => {
-                execution.death = Some(Died { place: 0, took: start.elapsed() });
+                execution.failure = Some(Failure { place: 0, took: start.elapsed() });
                 return Ok(execution);
             }
             Err(error) => return Err(error).with_context(|| format!("cannot open {}", self.path.display())),
@@ -88,14 +88,14 @@ impl Device {
             let took = start.elapsed();
             execution.records.push(collected(&self.kcov));
             if result == Err(Errno::EIO) {
-                execution.death = Some(Died { place, took });
+                execution.failure = Some(Failure { place, took });
                 break;
             }
         }
         Ok(execution)
     }
 
-    /// The argument as the device gets it.
+    /// Returns the argument register; writes an argument in memory to its window first.
     fn lay_out(&self, place: usize, argument: &Argument) -> u64 {
         let bytes = match argument {
             Argument::Value(bytes) => return u64::from_ne_bytes(*bytes),

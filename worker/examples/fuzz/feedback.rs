@@ -1,8 +1,8 @@
-//! What coverage tells: which ways through the device's code nobody went before.
+//! Coverage feedback: which edges in the device's code are new.
 
 use std::collections::{BTreeSet, HashSet};
 
-/// A PC and the one after it; 0 is before the first.
+/// Two consecutive PCs of a trace. The first edge starts at 0.
 pub type Edge = (u64, u64);
 
 /// The edges of the traces.
@@ -10,7 +10,7 @@ pub fn edges(traces: &[Vec<u64>]) -> impl Iterator<Item = Edge> {
     traces.iter().flat_map(|trace| std::iter::once(&0).chain(trace).copied().zip(trace.iter().copied()))
 }
 
-/// All that was covered so far.
+/// The coverage of all programs so far.
 #[derive(Debug, Default)]
 pub struct Feedback {
     pcs: BTreeSet<u64>,
@@ -18,19 +18,18 @@ pub struct Feedback {
 }
 
 impl Feedback {
-    /// Takes the traces of a program in, one of each request. Returns the edges that none had before: one PC after
-    /// another.
+    /// Adds the traces of a program, one for each request. Returns the edges that are new.
     pub fn take(&mut self, traces: &[Vec<u64>]) -> Vec<Edge> {
         self.pcs.extend(traces.iter().flatten());
         edges(traces).filter(|edge| self.edges.insert(*edge)).collect()
     }
 
-    /// PCs covered so far, in order.
+    /// PCs covered so far, in ascending order.
     pub fn pcs(&self) -> &BTreeSet<u64> {
         &self.pcs
     }
 
-    /// Edges covered so far.
+    /// Number of edges covered so far.
     pub fn edges(&self) -> usize {
         self.edges.len()
     }
@@ -41,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn another_order_is_new() {
+    fn a_new_order_of_pcs_is_a_new_edge() {
         let mut feedback = Feedback::default();
         assert_eq!(feedback.take(&[vec![1, 2, 3]]), [(0, 1), (1, 2), (2, 3)]);
         assert_eq!(feedback.take(&[vec![1, 2, 3], vec![1, 2], vec![]]), []);

@@ -1,29 +1,29 @@
-//! Changes that follow from comparisons: what a device compares the input with is put into the input.
+//! Comparison-guided mutation: puts the values that a device compares the input with into the input.
 
 use crate::kcov::Comparison;
 use crate::program::Program;
 use std::collections::HashSet;
 
-/// Most programs made of the comparisons of one, in either list.
-const MOST: usize = 4096;
+/// Most programs in each list of hints for one program.
+const MAX_HINTS: usize = 4096;
 
 /// Programs to try.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Hints {
-    /// With the other operand in its place: what an equality asks for.
+    /// An operand replaced by the other one, which satisfies an equality.
     pub equal: Vec<Program>,
-    /// With one more or one less than that: the far side of an order.
+    /// An operand replaced by the other one plus or minus 1, which satisfies an inequality.
     pub near: Vec<Program>,
 }
 
-/// One side of a comparison that may come from the input, and the other.
+/// A value that may occur in the input, and what to replace it by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Replacement {
     from: u64,
     to: u64,
 }
 
-/// Programs that differ from `program` in one place each, where an operand of a comparison stands.
+/// Copies of `program` that differ in one place, where an operand of a comparison occurs.
 pub fn of(program: &Program, comparisons: &[Comparison]) -> Hints {
     let replacements = replacements(comparisons);
     let at = |distances: &[u64]| {
@@ -35,25 +35,25 @@ pub fn of(program: &Program, comparisons: &[Comparison]) -> Hints {
         let made = distances.iter().flat_map(|&distance| distant(distance));
         let made = made.flat_map(|replacement| substitutions(program, replacement));
         let mut seen = HashSet::new();
-        made.filter(|made| made != program && seen.insert(made.clone())).take(MOST).collect()
+        made.filter(|made| made != program && seen.insert(made.clone())).take(MAX_HINTS).collect()
     };
     Hints { equal: at(&[0]), near: at(&[1, u64::MAX]) }
 }
 
-/// What may take the place of what, each once, in the order of the comparisons.
+/// The distinct replacements, in the order of the comparisons.
 fn replacements(comparisons: &[Comparison]) -> Vec<Replacement> {
     let mut seen = HashSet::new();
     let both = comparisons.iter().flat_map(|&Comparison { constant, left, right }| {
         let of_the_right = Replacement { from: right, to: left };
-        // A constant is not of the input; of two variables either may be.
+        // A constant does not come from the input. Of two variables, either may.
         let of_the_left = (!constant).then_some(Replacement { from: left, to: right });
         std::iter::once(of_the_right).chain(of_the_left)
     });
     both.filter(|replacement| replacement.from != replacement.to && seen.insert(*replacement)).collect()
 }
 
-/// The program with each place that holds `from` changed to hold `to`: in 1, 2, 4 and 8 bytes, if both fit, in either
-/// order.
+/// Copies of the program with one occurrence of `from` replaced by `to`: as integers of 1, 2, 4 and 8 bytes,
+/// if both values fit, in both byte orders.
 fn substitutions(program: &Program, replacement: Replacement) -> Vec<Program> {
     let mut made = Vec::new();
     for size in [8, 4, 2, 1].into_iter().filter(|&size| replacement.fits(size)) {
@@ -73,7 +73,7 @@ fn substitutions(program: &Program, replacement: Replacement) -> Vec<Program> {
 }
 
 impl Replacement {
-    /// Whether both values are those of an integer of `size` bytes, with or without a sign.
+    /// Returns whether both values fit into a signed or an unsigned integer of `size` bytes.
     fn fits(&self, size: usize) -> bool {
         let bits = 64 - 8 * size as u32;
         let unsigned = |value: u64| value << bits >> bits == value;
@@ -81,7 +81,7 @@ impl Replacement {
         (unsigned(self.from) && unsigned(self.to)) || (signed(self.from) && signed(self.to))
     }
 
-    /// Both values in `size` bytes, in each byte order.
+    /// Both values as `size` bytes, in each byte order.
     fn spellings(&self, size: usize) -> Vec<(Vec<u8>, Vec<u8>)> {
         let little = |value: u64| value.to_le_bytes()[..size].to_vec();
         let big = |value: u64| value.to_be_bytes()[8 - size..].to_vec();
@@ -106,23 +106,26 @@ mod tests {
         programs.iter().map(|program| program.requests[0].argument.bytes().to_vec()).collect()
     }
 
-    /// The bytes of the programs that the equality suggests.
+    /// The bytes of the programs for an equality.
     fn made(input: &[u8], comparison: Comparison) -> Vec<Vec<u8>> {
         bytes(&of(&program(input), &[comparison]).equal)
     }
 
     #[test]
-    fn a_constant_takes_the_place_of_the_input() {
+    fn a_constant_replaces_the_input() {
         let constant = Comparison { constant: true, left: 0xaabb_ccdd, right: 0x1122_3344 };
         let little = of(&program(&[9, 0x44, 0x33, 0x22, 0x11, 9]), &[constant]);
         assert_eq!(bytes(&little.equal), [[9, 0xdd, 0xcc, 0xbb, 0xaa, 9]]);
         assert_eq!(bytes(&little.near), [[9, 0xde, 0xcc, 0xbb, 0xaa, 9], [9, 0xdc, 0xcc, 0xbb, 0xaa, 9]]);
         assert_eq!(made(&[9, 0x11, 0x22, 0x33, 0x44, 9], constant), [[9, 0xaa, 0xbb, 0xcc, 0xdd, 9]]);
-        assert!(made(&[0xaa, 0xbb, 0xcc, 0xdd], constant).is_empty(), "the constant is not of the input");
+        assert!(
+            made(&[0xaa, 0xbb, 0xcc, 0xdd], constant).is_empty(),
+            "a constant does not come from the input"
+        );
     }
 
     #[test]
-    fn of_two_variables_either_may_be_of_the_input() {
+    fn either_of_two_variables_may_come_from_the_input() {
         let variables = Comparison { constant: false, left: 7, right: 9 };
         let made = made(&[7], variables);
         assert!(made.contains(&vec![9]), "{made:?}");
@@ -134,7 +137,7 @@ mod tests {
         assert_eq!(made(&[5, 200], wide(100, 200))[0], [5, 100]);
         let minus = |value: i64| value.cast_unsigned();
         assert_eq!(made(&[5, 0xfe, 0xff], wide(minus(-3), minus(-2)))[0], [5, 0xfd, 0xff]);
-        assert!(made(&[5, 200], wide(1000, 200)).is_empty(), "1000 has no room");
+        assert!(made(&[5, 200], wide(1000, 200)).is_empty(), "1000 does not fit");
     }
 
     #[test]

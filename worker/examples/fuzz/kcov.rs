@@ -1,15 +1,15 @@
-//! The KCOV device, as `Documentation/dev-tools/kcov.rst` has clients use it.
+//! A KCOV client, as in Documentation/dev-tools/kcov.rst.
 
 use crate::sys::{self, Mapping};
 use anyhow::Context;
 use std::fs::{File, OpenOptions};
 use std::sync::atomic::Ordering;
 
-/// Where the device is.
+/// Path of the KCOV device.
 const PATH: &str = "/sys/kernel/debug/kcov";
-/// Words of the area.
+/// Size of the area in words.
 const WORDS: usize = 64 << 10;
-/// Words of a comparison record: type, both operands, PC.
+/// Size of a comparison record in words: type, both operands, PC.
 const CMP_WORDS: usize = 4;
 /// `KCOV_CMP_CONST`: the first operand is a constant of the program.
 const CMP_CONST: u64 = 1;
@@ -23,7 +23,7 @@ pub enum Mode {
     Cmp,
 }
 
-/// A comparison that the device made.
+/// A comparison in the device's code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Comparison {
     /// Whether the left operand is a constant.
@@ -34,7 +34,7 @@ pub struct Comparison {
     pub right: u64,
 }
 
-/// An area, which collects of this thread.
+/// A KCOV area that collects coverage of this thread.
 #[derive(Debug)]
 pub struct Kcov {
     file: File,
@@ -43,7 +43,7 @@ pub struct Kcov {
 }
 
 impl Kcov {
-    /// Opens the device and has it collect PCs.
+    /// Opens the KCOV device and starts collecting PCs.
     pub fn open() -> anyhow::Result<Self> {
         let open = OpenOptions::new().read(true).write(true).open(PATH);
         let file = open.with_context(|| format!("cannot open {PATH}: does this run under kcov-broker?"))?;
@@ -53,7 +53,7 @@ impl Kcov {
         Ok(Kcov { file, area, mode: Mode::Pc })
     }
 
-    /// Collects this from here on.
+    /// Switches to collecting `mode`.
     pub fn collect(&mut self, mode: Mode) -> anyhow::Result<()> {
         if mode != self.mode {
             sys::disable(&self.file).context("KCOV_DISABLE")?;
@@ -63,17 +63,17 @@ impl Kcov {
         Ok(())
     }
 
-    /// Forgets what was collected.
+    /// Discards what was collected.
     pub fn reset(&self) {
         self.area.words()[0].store(0, Ordering::Relaxed);
     }
 
-    /// PCs collected since the reset, in their order.
+    /// PCs collected since the reset, in order.
     pub fn pcs(&self) -> Vec<u64> {
         self.collected(1)
     }
 
-    /// Comparisons collected since the reset, in their order.
+    /// Comparisons collected since the reset, in order.
     pub fn comparisons(&self) -> Vec<Comparison> {
         let words = self.collected(CMP_WORDS);
         let (records, _) = words.as_chunks::<CMP_WORDS>();
@@ -82,10 +82,10 @@ impl Kcov {
         records.iter().map(comparison).collect()
     }
 
-    /// The words of the records.
+    /// The words of all records.
     fn collected(&self, words_each: usize) -> Vec<u64> {
         let words = self.area.words();
-        // No more than there is room for, whatever the count says.
+        // The count is untrusted: never read beyond the area.
         let count = (words[0].load(Ordering::Relaxed) as usize).min((words.len() - 1) / words_each);
         words[1..=count * words_each].iter().map(|word| word.load(Ordering::Relaxed)).collect()
     }

@@ -1,14 +1,16 @@
-//! A small coverage-guided fuzzer for devices: an ordinary KCOV client without any privilege.
+//! A small coverage-guided fuzzer for devices. It is an ordinary KCOV client and needs no privileges.
 //!
 //!     kcov-broker run --worker target/release/examples/vault --artifacts crashes --deadline 500ms -- \
 //!         target/release/examples/fuzz --device /dev/vault --requests 0x7601-0x7604 --time 60
 //!
-//! It knows of a device its path and its requests, and makes up sequences of them ([`program`]). What each covers in
-//! the device decides whether it is kept ([`feedback`], [`corpus`]) and changed further ([`mutate`]). Of each one that
-//! is kept, the comparisons are collected as well: what the device compares with the input is put into the input
-//! ([`hints`]). A request that fails with `EIO` is a crash or a hang of the device; the fuzzer goes on.
+//! It knows the path of a device and its request codes, and generates sequences of requests ([`program`]). A
+//! sequence that covers new code in the device ([`feedback`]) is kept ([`corpus`]) and mutated ([`mutate`]).
+//! For each sequence that is kept, the fuzzer also collects comparisons, and puts the values that the device
+//! compares with into the input ([`hints`]). A request that fails with `EIO` is a crash or a hang of the
+//! device; the fuzzer continues.
 //!
-//! With `--worker` and `--handler` the same program fuzzes any device; on a kernel with KCOV, a driver.
+//! With `--worker` or `--handler` the same program fuzzes any device, and on a kernel with KCOV it fuzzes a
+//! driver.
 
 mod campaign;
 mod corpus;
@@ -30,7 +32,7 @@ fn main() -> ExitCode {
     match campaign::run(&options) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => {
-            eprintln!("fuzz: fewer crashes than wanted");
+            eprintln!("fuzz: found fewer crashes than --crashes asks for");
             ExitCode::FAILURE
         }
         Err(error) => {

@@ -1,25 +1,25 @@
-//! Blind changes of a program.
+//! Random mutation of programs.
 
-use crate::program::{Argument, MOST_REQUESTS, Program, Request};
+use crate::program::{Argument, MAX_REQUESTS, Program, Request};
 use fastrand::Rng;
 use std::ops::RangeInclusive;
 
-/// Values at which programs tend to decide.
+/// Values at which programs often branch.
 const INTERESTING: [i64; 12] = [0, 1, -1, 7, 16, 64, 127, 128, 255, 256, 4096, i32::MAX as i64];
 
-/// Makes programs and changes them.
+/// Generates and mutates programs.
 #[derive(Debug)]
 pub struct Mutator {
-    /// Requests of the device.
+    /// Request codes of the device.
     pub requests: RangeInclusive<u32>,
-    /// Bytes that an argument points to.
+    /// Size in bytes of the memory that an argument points to.
     pub memory: usize,
-    /// Samples of memory to begin with, of that length.
+    /// Initial contents of that memory, each of that size.
     pub samples: Vec<Vec<u8>>,
 }
 
 impl Mutator {
-    /// A program of one request.
+    /// A random program of one request.
     pub fn program(&self, rng: &mut Rng) -> Program {
         Program { requests: vec![self.request(rng)] }
     }
@@ -39,12 +39,12 @@ impl Mutator {
     fn memory(&self, rng: &mut Rng) -> Argument {
         match rng.choice(&self.samples) {
             Some(sample) if rng.bool() => Argument::Memory(sample.clone()),
-            // Random, not zeroes: what is compared is found again by its value.
+            // Random bytes, not zeros: a compared value can then be located in the input.
             _ => Argument::Memory((0..self.memory).map(|_| rng.u8(..)).collect()),
         }
     }
 
-    /// A copy with a value in place of an address, or the other way round.
+    /// A copy with the other kind of argument at one place: a value, or the address of memory.
     pub fn with_other_kind(&self, program: &Program, place: usize, rng: &mut Rng) -> Program {
         let mut changed = program.clone();
         if let Some(Request { argument, .. }) = changed.requests.get_mut(place) {
@@ -56,10 +56,10 @@ impl Mutator {
         changed
     }
 
-    /// A changed copy of `program`; `other` is one to take parts of.
+    /// A mutated copy of `program`, which may take requests from `other`.
     pub fn mutate(&self, program: &Program, other: &Program, rng: &mut Rng) -> Program {
         let mut changed = program.clone();
-        // Mostly one change, now and then many.
+        // Usually one change, sometimes many.
         loop {
             self.change(&mut changed.requests, other, rng);
             if rng.bool() {
@@ -71,11 +71,11 @@ impl Mutator {
     fn change(&self, requests: &mut Vec<Request>, other: &Program, rng: &mut Rng) {
         let place = rng.usize(..requests.len());
         match rng.u8(..19) {
-            0 if requests.len() < MOST_REQUESTS => {
+            0 if requests.len() < MAX_REQUESTS => {
                 requests.insert(rng.usize(..=requests.len()), self.request(rng));
             }
-            // Often: what one request prepares another may need.
-            1..=4 if requests.len() + other.requests.len() <= MOST_REQUESTS => {
+            // More likely than others: one request may prepare for another.
+            1..=4 if requests.len() + other.requests.len() <= MAX_REQUESTS => {
                 requests.splice(place..place, other.requests.iter().cloned());
             }
             5 if requests.len() > 1 => {
@@ -111,14 +111,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn programs_stay_within_their_bounds() {
+    fn programs_stay_within_limits() {
         let mutator = Mutator { requests: 3..=5, memory: 16, samples: vec![vec![1; 16]] };
         let mut rng = Rng::with_seed(1);
         let mut program = mutator.program(&mut rng);
         for _ in 0..10_000 {
             let other = mutator.program(&mut rng);
             program = mutator.mutate(&program, &other, &mut rng);
-            assert!((1..=MOST_REQUESTS).contains(&program.requests.len()));
+            assert!((1..=MAX_REQUESTS).contains(&program.requests.len()));
             for request in &program.requests {
                 assert!((3..=5).contains(&request.number));
                 assert!([8, 16].contains(&request.argument.bytes().len()));

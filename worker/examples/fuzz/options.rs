@@ -1,58 +1,59 @@
-//! The command line.
+//! Command-line options.
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Finds crashes and hangs of a device by what its code covers.
+/// Finds crashes and hangs of a device by coverage-guided fuzzing.
 #[derive(Debug, clap::Parser)]
 #[command(name = "fuzz")]
 pub struct Options {
-    /// The device
+    /// Path of the device
     #[arg(long, value_name = "PATH")]
     pub device: PathBuf,
 
-    /// Its requests of ioctl: FIRST-LAST, or one
+    /// Its ioctl requests: FIRST-LAST, or a single one
     #[arg(long, value_name = "RANGE", value_parser = parse_range)]
     pub requests: RangeInclusive<u32>,
 
-    /// What the random choices follow from; the same seed makes the same choices
+    /// Seed of the random choices; the same seed makes the same choices
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
 
-    /// Stop after so many sequences
+    /// Stop after N request sequences
     #[arg(long, value_name = "N")]
     pub executions: Option<u64>,
 
-    /// Stop after so many seconds
+    /// Stop after SECONDS
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
     pub time: Option<Duration>,
 
-    /// Stop after so many different crashes and hangs; fewer than these are a failure
+    /// Stop after N different crashes and hangs; fail if a limit is reached with fewer
     #[arg(long, value_name = "N")]
     pub crashes: Option<usize>,
 
-    /// Do without comparisons
+    /// Do not use comparisons
     #[arg(long)]
     pub no_cmp: bool,
 
-    /// Bytes that an argument points to; zeroes follow
+    /// Size of the memory that an argument points to; zeros follow it
     #[arg(long, value_name = "BYTES", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=4096))]
     pub memory: u16,
 
-    /// Files with what an argument may point to, to begin with
+    /// Files with initial contents for that memory
     #[arg(long, value_name = "FILE")]
     pub sample: Vec<PathBuf>,
 
-    /// From how many milliseconds on an EIO is a hang and not a crash: somewhat less than the deadline of the run
+    /// An EIO after at least MS milliseconds is a hang and not a crash; use somewhat less than the deadline
+    /// of the run
     #[arg(long, value_name = "MS", default_value_t = 250)]
     pub hang: u64,
 
-    /// Write the covered PCs to FILE at the end, one a line: for `kcov-broker symbolize`
+    /// Write the covered PCs to FILE at the end, one per line, for `kcov-broker symbolize`
     #[arg(long, value_name = "FILE")]
     pub pcs: Option<PathBuf>,
 
-    /// Print one line of JSON at the end, and the progress on standard error
+    /// Print one line of JSON at the end; progress goes to standard error
     #[arg(long)]
     pub json: bool,
 }
@@ -62,17 +63,17 @@ fn parse_number(text: &str) -> Result<u32, String> {
         Some(digits) => u32::from_str_radix(digits, 16),
         None => text.parse(),
     };
-    number.map_err(|_| format!("'{text}' is no number"))
+    number.map_err(|_| format!("'{text}' is not a number"))
 }
 
 fn parse_range(text: &str) -> Result<RangeInclusive<u32>, String> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     let range = parse_number(first)?..=parse_number(last)?;
-    if range.is_empty() { Err("the last is before the first".into()) } else { Ok(range) }
+    if range.is_empty() { Err("LAST is less than FIRST".into()) } else { Ok(range) }
 }
 
 fn parse_seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| format!("'{text}' is no number"))?;
+    let seconds: f64 = text.parse().map_err(|_| format!("'{text}' is not a number"))?;
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
 

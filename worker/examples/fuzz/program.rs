@@ -1,51 +1,51 @@
-//! What is tried: a sequence of requests on a device that was just opened.
+//! Test programs: sequences of requests on a newly opened device.
 
 use std::fmt;
 
-/// Most requests in a sequence.
-pub const MOST_REQUESTS: usize = 8;
+/// Most requests in a program.
+pub const MAX_REQUESTS: usize = 8;
 
 /// A sequence of requests.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Program {
-    /// One after the other.
+    /// The requests, in order.
     pub requests: Vec<Request>,
 }
 
 impl Program {
-    /// Without one of its requests.
+    /// A copy without the request at `place`.
     pub fn without(&self, place: usize) -> Self {
         let mut shorter = self.clone();
         shorter.requests.remove(place);
         shorter
     }
 
-    /// Its requests up to this one.
+    /// A copy that ends with the request at `place`.
     pub fn up_to(&self, place: usize) -> Self {
         Program { requests: self.requests.iter().take(place + 1).cloned().collect() }
     }
 }
 
-/// One `ioctl`.
+/// One `ioctl` request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Request {
-    /// Its number.
+    /// Request code.
     pub number: u32,
-    /// What comes with it.
+    /// Its argument.
     pub argument: Argument,
 }
 
 /// The third argument of `ioctl`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Argument {
-    /// The eight bytes themselves, in the machine's order.
+    /// A value, as eight bytes in native order.
     Value([u8; 8]),
-    /// The address of these bytes; zeroes follow.
+    /// The address of these bytes, which are followed by zeros.
     Memory(Vec<u8>),
 }
 
 impl Argument {
-    /// Its bytes.
+    /// The bytes of the value or of the memory.
     pub fn bytes(&self) -> &[u8] {
         match self {
             Argument::Value(bytes) => bytes,
@@ -53,7 +53,7 @@ impl Argument {
         }
     }
 
-    /// Its bytes, to change.
+    /// The same bytes, mutable.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         match self {
             Argument::Value(bytes) => bytes,
@@ -75,7 +75,7 @@ impl fmt::Display for Argument {
 }
 
 impl fmt::Display for Program {
-    /// `0x7601(&00ff), 0x7602(0x5)`
+    /// For example `0x7601(&00ff), 0x7602(0x5)`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (place, Request { number, argument }) in self.requests.iter().enumerate() {
             let comma = if place == 0 { "" } else { ", " };

@@ -1,4 +1,4 @@
-//! What the fuzzer tells: progress for people, a line of JSON for scripts.
+//! Reports: progress lines for people, a line of JSON for scripts.
 
 use crate::corpus::Corpus;
 use crate::feedback::Feedback;
@@ -7,41 +7,41 @@ use crate::program::Program;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
-/// Time from one line of progress to the next.
+/// Time between lines of progress.
 const PERIOD: Duration = Duration::from_secs(2);
 
-/// What tells one crash from another.
+/// The properties that distinguish one crash from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Death {
-    /// The request that the device died of.
+pub struct Signature {
+    /// Code of the request during which the device crashed or hung.
     pub request: Option<u32>,
-    /// It did not come to an end.
+    /// Whether it was a hang.
     pub hung: bool,
-    /// The last PC of a crash.
+    /// Last PC before a crash.
     pub at: Option<u64>,
 }
 
-impl Death {
+impl Signature {
     fn name(&self) -> &'static str {
         if self.hung { "hang" } else { "crash" }
     }
 }
 
-/// A death, and when it was.
+/// A crash or hang, and when it was found.
 #[derive(Clone, Copy, Debug)]
 pub struct Finding {
-    death: Death,
+    signature: Signature,
     executions: u64,
     seconds: f64,
 }
 
-/// Counts of a campaign.
+/// Statistics of a campaign.
 #[derive(Debug)]
 pub struct Report {
-    /// Programs run.
+    /// Number of programs run.
     pub executions: u64,
-    /// Different deaths.
-    pub deaths: Vec<Death>,
+    /// Different crashes and hangs.
+    pub signatures: Vec<Signature>,
     found: Vec<Value>,
     seed: u64,
     json: bool,
@@ -50,11 +50,11 @@ pub struct Report {
 }
 
 impl Report {
-    /// Of a campaign that starts now.
+    /// Starts the clock of a campaign.
     pub fn new(options: &Options) -> Self {
         let (seed, json) = (options.seed, options.json);
-        let (deaths, found) = (Vec::new(), Vec::new());
-        Report { executions: 0, deaths, found, seed, json, start: Instant::now(), next_line: PERIOD }
+        let (signatures, found) = (Vec::new(), Vec::new());
+        Report { executions: 0, signatures, found, seed, json, start: Instant::now(), next_line: PERIOD }
     }
 
     /// Time since the start.
@@ -62,29 +62,29 @@ impl Report {
         self.start.elapsed()
     }
 
-    /// The device died. If it was not told yet that it does so, what to tell.
-    pub fn if_new(&self, death: Death) -> Option<Finding> {
-        if self.deaths.contains(&death) {
+    /// Returns a finding if this crash was not reported before.
+    pub fn if_new(&self, signature: Signature) -> Option<Finding> {
+        if self.signatures.contains(&signature) {
             return None;
         }
-        Some(Finding { death, executions: self.executions, seconds: self.elapsed().as_secs_f64() })
+        Some(Finding { signature, executions: self.executions, seconds: self.elapsed().as_secs_f64() })
     }
 
-    /// Tells of a death, and by what it can be had again.
+    /// Reports a crash or hang, with a program that reproduces it.
     pub fn found(&mut self, finding: Finding, program: &Program) {
-        let Finding { death, executions, seconds } = finding;
-        self.deaths.push(death);
-        let (kind, program) = (death.name(), program.to_string());
-        let at = death.at.map(|pc| format!("{pc:#x}"));
+        let Finding { signature, executions, seconds } = finding;
+        self.signatures.push(signature);
+        let (kind, program) = (signature.name(), program.to_string());
+        let at = signature.at.map(|pc| format!("{pc:#x}"));
         let place = at.as_ref().map(|pc| format!(" at {pc}")).unwrap_or_default();
         self.say(&format!("{kind}{place} after {executions} executions, {seconds:.1} s: {program}"));
         self.found.push(json!({
-            "kind": kind, "request": death.request, "at": at, "program": program,
+            "kind": kind, "request": signature.request, "at": at, "program": program,
             "executions": executions, "seconds": seconds,
         }));
     }
 
-    /// Prints a line of progress if it is time.
+    /// Prints a line of progress if one is due.
     pub fn tick(&mut self, corpus: &Corpus, feedback: &Feedback) {
         let elapsed = self.elapsed();
         if elapsed >= self.next_line {
@@ -95,7 +95,7 @@ impl Report {
 
     fn progress(&self, corpus: &Corpus, feedback: &Feedback) {
         let seconds = self.elapsed().as_secs_f64();
-        let hangs = self.deaths.iter().filter(|death| death.hung).count();
+        let hangs = self.signatures.iter().filter(|signature| signature.hung).count();
         self.say(&format!(
             "{seconds:.1} s: {} executions ({:.0}/s), corpus {}, {} PCs, {} edges, {} crashes, {hangs} hangs",
             self.executions,
@@ -103,11 +103,11 @@ impl Report {
             corpus.len(),
             feedback.pcs().len(),
             feedback.edges(),
-            self.deaths.len() - hangs,
+            self.signatures.len() - hangs,
         ));
     }
 
-    /// Prints the end.
+    /// Prints the last line of progress, and the JSON report.
     pub fn finish(&self, corpus: &Corpus, feedback: &Feedback) {
         self.progress(corpus, feedback);
         if self.json {

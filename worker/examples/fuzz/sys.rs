@@ -1,4 +1,4 @@
-//! System calls that the standard library lacks; all unsafe code of the fuzzer.
+//! System calls that the standard library lacks. All unsafe code of the fuzzer is here.
 
 use crate::kcov::Mode;
 use nix::errno::Errno;
@@ -10,7 +10,8 @@ use std::os::fd::AsRawFd;
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU64;
 
-/// `include/uapi/linux/kcov.h`. `KCOV_INIT_TRACE` is declared as reading a word, and takes its argument by value.
+/// Requests of include/uapi/linux/kcov.h. `KCOV_INIT_TRACE` is declared as reading a word, but takes its
+/// argument by value.
 mod request {
     use super::c_ulong;
     nix::ioctl_write_int_bad!(init_trace, nix::request_code_read!(b'c', 1, size_of::<c_ulong>()));
@@ -38,14 +39,14 @@ pub fn disable(kcov: &File) -> nix::Result<()> {
     unsafe { request::disable(kcov.as_raw_fd(), 0) }.map(drop)
 }
 
-/// A request to the device that is tried.
+/// Makes an `ioctl` request on the device.
 pub fn ioctl(device: &File, request: u32, argument: u64) -> nix::Result<libc::c_int> {
     // SAFETY: the argument is a number, or the address of a mapping that is used for nothing else.
     let result = unsafe { libc::ioctl(device.as_raw_fd(), c_ulong::from(request), argument) };
     Errno::result(result)
 }
 
-/// Shared or private memory, unmapped at the end.
+/// Shared or private memory, unmapped on drop.
 #[derive(Debug)]
 pub struct Mapping {
     start: NonNull<u8>,
@@ -53,7 +54,7 @@ pub struct Mapping {
 }
 
 impl Mapping {
-    /// The whole area of a KCOV instance.
+    /// Maps the whole area of a KCOV instance.
     pub fn of_file(kcov: &File, words: usize) -> nix::Result<Self> {
         let bytes = NonZero::new(words * 8).ok_or(Errno::EINVAL)?;
         let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
@@ -62,23 +63,23 @@ impl Mapping {
         Ok(Mapping { start: start.cast(), bytes })
     }
 
-    /// Private memory at an address that is the same in every run, with nothing behind it.
+    /// Maps private memory at a fixed address, with nothing mapped behind it.
     pub fn at(address: NonZero<usize>, bytes: NonZero<usize>) -> nix::Result<Self> {
         let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_FIXED_NOREPLACE;
-        // SAFETY: a new mapping, which replaces none.
+        // SAFETY: a new mapping; MAP_FIXED_NOREPLACE replaces no other.
         let start = unsafe { mmap_anonymous(Some(address), bytes, protection, flags) }?;
         Ok(Mapping { start: start.cast(), bytes })
     }
 
-    /// Its words.
+    /// The mapped words.
     pub fn words(&self) -> &[AtomicU64] {
-        // SAFETY: mapped for as long as `self` lives, at the start of a page, and all of it; the words are atomic, so
-        // that it does not matter who else writes there.
+        // SAFETY: `bytes` are mapped from `start`, which is page-aligned, for as long as `self` lives. The
+        // words are atomic, so concurrent writes by others are fine.
         unsafe { std::slice::from_raw_parts(self.start.cast().as_ptr(), self.bytes.get() / 8) }
     }
 
-    /// Its address.
+    /// Start address.
     pub fn address(&self) -> u64 {
         self.start.addr().get() as u64
     }
@@ -86,7 +87,7 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: nothing borrows from it any more.
+        // SAFETY: nothing borrows the mapping any more.
         let _ = unsafe { munmap(self.start.cast(), self.bytes.get()) };
     }
 }
