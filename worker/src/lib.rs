@@ -1,34 +1,51 @@
-//! The unprivileged side of kcov-broker: handlers play the kernel for a tenant's calls, and their coverage appears in
-//! the caller's KCOV area.
+//! The unprivileged side of kcov-broker: a worker receives a tenant's system calls, runs handlers that play
+//! the kernel for them, and writes the coverage of the handlers to the caller's KCOV area.
+//!
+//! There are two kinds of readers of this page. To write a handler, read [`handler`], try it in the
+//! [`harness`], and skip the rest. To change the worker itself, read on.
 //!
 //! # Processes
-//! The program `kcov-worker` is started by the broker as a *zygote*, one for each tenant: it loads what handlers need,
-//! jails itself ([`jail`]) and forks *workers* on request ([`zygote`]). A worker has a uid of its own tenant's, no
-//! capability, namespaces and an empty root of its own, a seccomp allow-list, and the descriptors that it needs: its
-//! tenant's listener, a socket to the broker and one to the reader.
+//! For each tenant the broker starts the program `kcov-worker`, or a program of the user that calls [`main`],
+//! as a *zygote*. The zygote loads the handlers, confines itself ([`jail`]) and forks *workers* when the
+//! broker asks ([`zygote`]). A worker has a uid of its own tenant, no capabilities, its own namespaces with
+//! an empty root, and a seccomp allow-list. Its descriptors are the tenant's seccomp listener, sockets to the
+//! broker and to the reader (the process that reads the tenant's memory), and some shared memory. Handler
+//! code runs only in workers, so a crash or a compromise affects only this tenant.
 //!
-//! # The way of one notification
-//! [`serve`] receives it into the slot, [`dispatch`] arms the caller's area and picks the [`service`]: the user's
-//! handlers ([`handlers`]), the KCOV device ([`device`]), or the trace of all other calls. What needs privilege is asked
-//! for ([`assist`]). All records are in the area before [`serve`] sends the answer.
+//! # How a worker serves a notification
+//! 1. [`serve`] receives the notification from the listener into the slot, a page that the broker can read.
+//! 2. [`dispatch`] looks the caller up in the roster. If the caller collects coverage, its area is enabled
+//!    for recording.
+//! 3. [`dispatch`] asks each [`service`] in order, until one handles the call: the user's handlers
+//!    ([`handlers`]), the KCOV device ([`device`]), and last [`trace`], which records the call and lets the
+//!    kernel run it.
+//! 4. Whatever needs privilege goes through [`assist`]: the broker answers KCOV requests, the reader copies
+//!    memory.
+//! 5. [`serve`] sends the answer. By then all records are in the area.
 //!
 //! # Invariants
-//! - One thread, one notification at a time; the slot shows it from the moment that the kernel hands it over.
-//! - No reference into shared memory but `&[AtomicU64]`; what the tenant can write there is clamped before use.
-//! - A worker may die at any instruction: the broker answers its caller, by what it had decided or with `EIO`.
-//! - Handlers are no security policy: a handler that was taken over can let its own tenant's calls go on.
+//! - A worker has one thread and serves one notification at a time. The slot shows the notification from the
+//!   moment that the kernel hands it over.
+//! - Shared memory is accessed only as `&[AtomicU64]`. Whatever a tenant can write there is checked before
+//!   use.
+//! - A worker may die at any instruction. The broker then answers the caller: with its own decision if it had
+//!   made one, else with `EIO`.
+//! - A handler is not a security boundary: compromised handler code can let its own tenant's calls run
+//!   natively.
 //!
-//! # Handlers of your own
-//! Implement [`handler::Handler`], or write a closure ([`handler::device`], [`handler::call`]), and call [`main`]; or write a
-//! library in C (`include/kcov_handler.h`). Try one without tenant and without root in the [`harness`].
+//! # Writing handlers
+//! Implement [`handler::Handler`], or pass a closure to [`handler::device`] or [`handler::call`], and call
+//! [`main`]. In C, write a library against `include/kcov_handler.h`. The [`harness`] runs a handler in a
+//! test, without a tenant and without root.
 //!
-//! # Recording
-//! Handler code records coverage with the macros of [`record`]; nothing is armed and nothing recorded outside of a
-//! call of a thread that collects.
+//! # Recording coverage
+//! Handler code records coverage with the macros in [`record`]. Outside a call of a thread that collects
+//! coverage they do nothing.
 //!
-//! Code that a compiler instruments needs no macro: the runtime that it calls is [`sys::sancov`]. For handlers in Rust,
-//! `kcov-broker cargo build` has a stable rustc instrument the crates of the workspace, and neither this crate nor any
-//! other dependency. Without it, these flags do the same for a single crate (`cargo rustc -- FLAGS`):
+//! Compiler-instrumented code needs no macros; [`sys::sancov`] is the runtime that it calls. For handlers in
+//! Rust, `kcov-broker cargo build` makes a stable rustc instrument the crates of the workspace, but not their
+//! dependencies, of which this crate is one. To instrument a single crate without it, pass these flags
+//! (`cargo rustc -- FLAGS`):
 //!
 //! ```text
 //! -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=3
@@ -36,8 +53,9 @@
 //! -Cllvm-args=-sanitizer-coverage-trace-compares
 //! ```
 //!
-//! Use either instrumentation or macros in a crate: instrumented, the code of a macro has points of its own. A library in
-//! Rust (`cdylib`) is instrumented, or records through `kcov_host`: the macros are for worker programs.
+//! Use either instrumentation or macros in one crate: instrumentation also instruments the code of the
+//! macros. A Rust library (`cdylib`) can be instrumented or record through `kcov_host`; the macros work only
+//! in worker programs.
 
 pub mod arenas;
 pub mod assist;
@@ -54,6 +72,7 @@ pub mod harness;
 pub mod jail;
 pub mod loading;
 pub mod program;
+#[macro_use]
 pub mod record;
 pub mod replay;
 pub mod serve;

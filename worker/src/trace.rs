@@ -1,12 +1,12 @@
-//! What a call leaves that no handler claims: its edge, or comparisons of its arguments with the values that matter
-//! for it. The kernel then runs the call.
+//! The trace of calls that no handler claims: a PC for the call, or comparisons of its arguments with values
+//! that matter to the kernel. The kernel then runs the call.
 //!
-//! - `calls` has a row a system call: its site, and a class an argument;
-//! - `classes` has the classes: what an argument is compared with.
+//! - `calls` has a row for each system call: its site, and a class for each argument;
+//! - `classes` defines the classes: the values that an argument is compared with.
 //!
-//! A trace is a function of the call alone, as clients need (`syzkaller` mixes each PC with the one before). A
-//! number that no row has, and a call of a foreign table, leave nothing, as in the kernel. So do the numbers of calls
-//! that Linux no longer has (`nfsservctl`, `create_module`...).
+//! A trace depends only on the call, because clients need that (syzkaller hashes each PC with the previous
+//! one). Calls without a row, and calls of a foreign table, record nothing, as in the kernel. This includes
+//! calls that Linux has removed (`nfsservctl`, `create_module`, ...).
 
 mod calls;
 mod classes;
@@ -15,7 +15,6 @@ use crate::call::{Abi, Call, X32_BIT};
 use crate::record::Scope;
 use crate::record::{record_cmp_at, record_edge_at};
 use crate::sys::recording::collects_cmps;
-use crate::{kcov_cmp_site, kcov_edge_site};
 use calls::{CALLS, Number, Row};
 use classes::Comparison;
 use kcov_proto::abi::TraceMode;
@@ -27,11 +26,11 @@ use kcov_proto::sync::AtomicU64;
 use libseccomp::{ScmpArch, ScmpSyscall};
 use std::collections::HashMap;
 
-/// End of the system call numbers: that of x32 is 548, those of the others are below 512.
+/// Upper bound of system call numbers: x32 ends at 548, the others below 512.
 const NUMBER_END: i32 = 600;
 
-/// The trace handler's tables, from system call number to row. Build it once, before forking: it asks libseccomp for
-/// some thousand names.
+/// Maps system call numbers to rows. Build it once, before forking: it looks up about a thousand names in
+/// libseccomp.
 #[derive(Debug)]
 pub struct Tracer {
     native: Table,
@@ -46,14 +45,14 @@ impl Default for Tracer {
 }
 
 impl Tracer {
-    /// For this machine.
+    /// The tables of this machine.
     #[must_use]
     pub fn new() -> Self {
         let amd64 = |arch| if cfg!(target_arch = "x86_64") { Table::new(arch) } else { Table::default() };
         Tracer { native: Table::new(ScmpArch::Native), i386: amd64(ScmpArch::X86), x32: amd64(ScmpArch::X32) }
     }
 
-    /// Records the call into the area that is armed for this thread: its edge, or its comparisons.
+    /// Records the call into the enabled area: its PC or its comparisons.
     pub fn record(&self, call: &Call) {
         let Some(row) = self.row(call) else { return };
         record_edge_at(row.site);
@@ -62,7 +61,7 @@ impl Tracer {
         }
     }
 
-    /// The name of the system call; `None` for one that leaves nothing.
+    /// Name of the system call; `None` if it records nothing.
     #[must_use]
     pub fn name(&self, call: &Call) -> Option<&'static str> {
         self.row(call).map(|row| row.name)
@@ -78,20 +77,22 @@ impl Tracer {
     }
 }
 
-/// Rows by number.
+/// Rows by system call number.
 #[derive(Debug, Default)]
 struct Table(Vec<Option<&'static Row>>);
 
 impl Table {
-    /// By number and not by name: for the socket calls of i386, which `socketcall` is instead of, libseccomp resolves
-    /// only numbers.
+    /// Looks names up by number, not the other way round: libseccomp does not resolve the names of the i386
+    /// socket calls, because `socketcall` came before them.
     fn new(arch: ScmpArch) -> Self {
         let rows: HashMap<&str, &'static Row> = CALLS.iter().map(|row| (row.name, row)).collect();
         let mut table: Vec<Option<&'static Row>> = (0..NUMBER_END)
             .map(|number| ScmpSyscall::from(if arch == ScmpArch::X32 { number | X32_BIT } else { number }))
             .map(|call| rows.get(call.get_name_by_arch(arch).ok()?.as_str()).copied())
             .collect();
-        for (number, row) in CALLS.iter().filter_map(|row| Some((newer_number(row, arch)?, row))) {
+        for (number, row) in
+            CALLS.iter().filter_map(|row| Some((number_unknown_to_libseccomp(row, arch)?, row)))
+        {
             table[number].get_or_insert(row);
         }
         Table(table)
@@ -102,33 +103,34 @@ impl Table {
     }
 }
 
-/// The number of a call that libseccomp may be too old to know.
-fn newer_number(row: &Row, arch: ScmpArch) -> Option<usize> {
-    match row.newer {
+/// The number of a call that the installed libseccomp may not know.
+fn number_unknown_to_libseccomp(row: &Row, arch: ScmpArch) -> Option<usize> {
+    match row.number {
         Number::Resolved => None,
         Number::Everywhere(number) => Some(number),
         Number::Amd64(number) => (cfg!(target_arch = "x86_64") && arch == ScmpArch::Native).then_some(number),
     }
 }
 
-/// Leaves what the row's classes say, or, if clients would keep none of that, the comparison that the kernel's entry
-/// makes: of the number with the end of the table. At least one record is left, and clients keep all that are.
+/// Records the comparisons of the row's classes. If clients would discard all of them, records the comparison
+/// that the kernel's system call entry makes: the number with the end of the table. So there is always at
+/// least one record, and clients keep all of them.
 fn record_comparisons(row: &Row, call: &Call) {
-    let mut left = false;
+    let mut recorded = false;
     for comparison in comparisons(row, call).filter(Comparison::is_kept) {
-        left = true;
-        leave(row.site, comparison);
+        recorded = true;
+        append(row.site, comparison);
     }
-    if !left {
+    if !recorded {
         let number = u64::from(call.number.unsigned_abs());
-        leave(
+        append(
             row.site,
             Comparison { size: CmpSize::Four, constant: true, arg1: NUMBER_END as u64, arg2: number },
         );
     }
 }
 
-fn leave(site: &'static Site, comparison: Comparison) {
+fn append(site: &'static Site, comparison: Comparison) {
     let Comparison { size, constant, arg1, arg2 } = comparison;
     record_cmp_at(site, size, constant, arg1, arg2);
 }
@@ -138,16 +140,17 @@ fn comparisons(row: &Row, call: &Call) -> impl Iterator<Item = Comparison> {
     row.args.iter().enumerate().flat_map(move |(at, class)| class.iter().map(move |test| test.of(&args, at)))
 }
 
-/// Leaves a record that means nothing but that collecting works: for `ENABLE`, and for a handler without coverage of its
-/// own, as clients take an empty trace for a device without coverage.
+/// Records a heartbeat, which only shows that collecting works: at `ENABLE`, and when a handler recorded
+/// nothing. Clients take an empty trace for a device without coverage.
 pub fn heartbeat() {
-    // Operands that are no argument of a program, so that a fuzzer that replaces one by the other finds none.
-    const HEARD: u32 = u32::from_be_bytes(*b"kcov");
+    // Values that are unlikely as an argument, so that a fuzzer that replaces one operand by the other finds
+    // no place.
+    const HEARTBEAT: u32 = u32::from_be_bytes(*b"kcov");
     kcov_edge_site!("heartbeat");
-    kcov_cmp_site!("heartbeat comparison", 4, true, HEARD, !HEARD);
+    kcov_cmp_site!("heartbeat comparison", 4, true, HEARTBEAT, !HEARTBEAT);
 }
 
-/// The records that [`heartbeat`] leaves, for the broker to leave them at `ENABLE`.
+/// The records that [`heartbeat`] makes. The broker appends them at `ENABLE`.
 #[must_use]
 pub fn heartbeat_records() -> Heartbeat {
     let words: [AtomicU64; 8] = std::array::from_fn(|_| AtomicU64::new(0));

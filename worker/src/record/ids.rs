@@ -1,40 +1,42 @@
-//! The explicit ids that this process has recorded, so that two with one PC are told of.
+//! Detects explicit ids that have the same PC.
 //!
-//! Which ids a handler makes up is known only as it records them. One that is known costs one look into a table.
+//! The ids of a handler are known only when it records them. So a table remembers them; recording a known id
+//! costs one look-up.
 
 use kcov_proto::site::{SPACING, pc_of_id};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// Ids that are remembered; others are not looked at. A power of two.
-const MOST: usize = 1 << 14;
-/// Places in which an id may stand.
+/// Size of the table of ids. Further ids are not checked. A power of two.
+const MAX_IDS: usize = 1 << 14;
+/// Number of table entries in which an id may be.
 const PROBES: usize = 8;
-/// Collisions that are told in the life of a process.
-const MOST_TOLD: usize = 16;
+/// Most collisions that a process reports.
+const MAX_REPORTED: usize = 16;
 
-/// Two explicit ids with one PC, which are one point to a client.
+/// Two explicit ids with the same PC. Clients cannot distinguish them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Collision {
-    /// They, in the order in which they were recorded first.
+    /// The ids, in the order in which they were first recorded.
     pub ids: [u64; 2],
-    /// The PC.
+    /// Their PC.
     pub pc: u64,
 }
 
-/// The ids, inverted: so that 0, which is a likely one, is no empty place. [`u64::MAX`] is never remembered.
-static SEEN: [AtomicU64; MOST] = [const { AtomicU64::new(0) }; MOST];
+/// The ids, inverted, because 0 marks an empty entry and is a likely id. [`u64::MAX`] is therefore never
+/// remembered.
+static SEEN: [AtomicU64; MAX_IDS] = [const { AtomicU64::new(0) }; MAX_IDS];
 
-/// Collisions so far.
+/// The collisions found so far.
 struct Collisions {
     found: Vec<Collision>,
-    told: usize,
+    reported: usize,
 }
 
-static COLLISIONS: Mutex<Collisions> = Mutex::new(Collisions { found: Vec::new(), told: 0 });
-static HAS_NEWS: AtomicBool = AtomicBool::new(false);
+static COLLISIONS: Mutex<Collisions> = Mutex::new(Collisions { found: Vec::new(), reported: 0 });
+static HAS_NEW: AtomicBool = AtomicBool::new(false);
 
-/// The PC of an id that is recorded, and remembered.
+/// Returns the PC of an id, and remembers the id.
 #[inline]
 pub(super) fn pc_of_recorded(id: u64) -> u64 {
     let pc = pc_of_id(id);
@@ -44,23 +46,23 @@ pub(super) fn pc_of_recorded(id: u64) -> u64 {
     pc
 }
 
-/// Collisions that were not asked for before.
+/// Returns the collisions found since the last call.
 #[must_use]
 pub fn new_collisions() -> Vec<Collision> {
-    // First without the lock: it is asked after each call.
-    if !HAS_NEWS.load(Ordering::Relaxed) {
+    // Checked without the lock first, because this runs after each call.
+    if !HAS_NEW.load(Ordering::Relaxed) {
         return Vec::new();
     }
     let mut collisions = COLLISIONS.lock().unwrap_or_else(PoisonError::into_inner);
-    HAS_NEWS.store(false, Ordering::Relaxed);
-    let new = collisions.found[collisions.told..].to_vec();
-    collisions.told = collisions.found.len();
+    HAS_NEW.store(false, Ordering::Relaxed);
+    let new = collisions.found[collisions.reported..].to_vec();
+    collisions.reported = collisions.found.len();
     new
 }
 
 #[inline]
 fn place(pc: u64, probe: usize) -> usize {
-    ((pc / SPACING) as usize).wrapping_add(probe) % MOST
+    ((pc / SPACING) as usize).wrapping_add(probe) % MAX_IDS
 }
 
 #[cold]
@@ -79,9 +81,9 @@ fn remember(id: u64, pc: u64) {
 
 fn collide(collision: Collision) {
     let mut collisions = COLLISIONS.lock().unwrap_or_else(PoisonError::into_inner);
-    if collisions.found.len() < MOST_TOLD && !collisions.found.contains(&collision) {
+    if collisions.found.len() < MAX_REPORTED && !collisions.found.contains(&collision) {
         collisions.found.push(collision);
-        HAS_NEWS.store(true, Ordering::Relaxed);
+        HAS_NEW.store(true, Ordering::Relaxed);
     }
 }
 
@@ -90,8 +92,8 @@ mod tests {
     use super::*;
     use kcov_proto::site::ID_BITS;
 
-    /// Those of ids that no other test records.
-    fn of(ids: &[u64]) -> Vec<[u64; 2]> {
+    /// The collisions among these ids, which no other test records.
+    fn collisions_of(ids: &[u64]) -> Vec<[u64; 2]> {
         let collisions = COLLISIONS.lock().unwrap();
         collisions
             .found
@@ -109,18 +111,18 @@ mod tests {
         for id in [ONE, ONE, OTHER, ONE, OTHER] {
             assert_eq!(pc_of_recorded(id), pc_of_id(id));
         }
-        assert_eq!(of(&[ONE, OTHER]), [[ONE, OTHER]]);
-        let told: Vec<_> = std::iter::repeat_with(new_collisions).take(3).flatten().collect();
-        assert_eq!(told.iter().filter(|collision| collision.ids == [ONE, OTHER]).count(), 1);
+        assert_eq!(collisions_of(&[ONE, OTHER]), [[ONE, OTHER]]);
+        let reported: Vec<_> = std::iter::repeat_with(new_collisions).take(3).flatten().collect();
+        assert_eq!(reported.iter().filter(|collision| collision.ids == [ONE, OTHER]).count(), 1);
     }
 
     #[test]
     fn ids_with_pcs_of_their_own_do_not_collide() {
-        // As many stand in one place of the table as are remembered, and more.
-        let ids: Vec<u64> = (0..2 * PROBES as u64).map(|turn| 0x77 + turn * MOST as u64).collect();
+        // These ids compete for the same table entries, and there are more than fit.
+        let ids: Vec<u64> = (0..2 * PROBES as u64).map(|turn| 0x77 + turn * MAX_IDS as u64).collect();
         for id in ids.iter().chain(&ids) {
             pc_of_recorded(*id);
         }
-        assert!(of(&ids).is_empty());
+        assert!(collisions_of(&ids).is_empty());
     }
 }

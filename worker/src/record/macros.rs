@@ -1,13 +1,13 @@
-//! The recording macros. Which set exists is decided here, in this crate: a `cfg` inside of a macro would ask for the
-//! features of the crate that uses it.
+//! The recording macros. This crate chooses between the two sets: a `cfg` inside a macro would check the
+//! features of the crate that uses the macro.
 
 /// Records that a point was reached.
 ///
-/// - `kcov_edge!()` is a site: its PC leads to file, line and function of this line.
-/// - `kcov_edge!(id)` is the point with an explicit `u64` id, for generated or interpreted code that has no line of its
-///   own: [`kcov_hash64`](crate::record::kcov_hash64) of a name, or a small number. A symboliser knows nothing of it. Two
-///   that turn out to have one PC are told of in the log; those below 2^25 never have.
-///
+/// - `kcov_edge!()` records a site: its PC resolves to the file, line and function of this line.
+/// - `kcov_edge!(id)` records a point with an explicit `u64` id, for generated or interpreted code that has
+///   no source line. Use [`kcov_hash64`](crate::record::kcov_hash64) of a name, or a small number.
+///   Symbolisers cannot resolve such a PC. If two ids have the same PC, the log reports it; ids below 2^25
+///   never do.
 /// ```
 /// fn open(flags: u64) {
 ///     kcov_worker::kcov_edge!();
@@ -27,7 +27,7 @@ macro_rules! kcov_edge {
     };
 }
 
-/// Records that a point was reached, under a name (a string literal) that stays when lines move.
+/// Records that a point was reached, under a name (a string literal) that stays the same when lines move.
 ///
 /// ```
 /// kcov_worker::kcov_edge_site!("open: too many links");
@@ -41,9 +41,9 @@ macro_rules! kcov_edge_site {
     }};
 }
 
-/// Records a comparison: size in bytes (a constant 1, 2, 4 or 8), whether `a` is a constant of the program, `a`, `b`,
-/// both integers. With a fifth argument, the PC is that and not the site's; one that
-/// [`record_cmp`](crate::record::record_cmp) would refuse is not recorded.
+/// Records a comparison. Arguments: size in bytes (a constant 1, 2, 4 or 8), whether `a` is a constant of the
+/// program, and the integers `a` and `b`. A fifth argument replaces the PC of the site; if
+/// [`record_cmp`](crate::record::record_cmp) would refuse that PC, nothing is recorded.
 ///
 /// ```
 /// # let length = 7_u32;
@@ -62,7 +62,7 @@ macro_rules! kcov_cmp {
     }};
 }
 
-/// Records a comparison, as [`kcov_cmp!`](crate::kcov_cmp) does, under a name (a string literal).
+/// Records a comparison like [`kcov_cmp!`](crate::kcov_cmp), under a name (a string literal).
 ///
 /// ```
 /// # let flags = 0_i32;
@@ -78,8 +78,8 @@ macro_rules! kcov_cmp_site {
     }};
 }
 
-/// The static of a site. It stands in the function that it marks: symbolisers take the function's name from the
-/// mangled name of the static.
+/// Defines the static of a site. It is inside the function that it marks, because symbolisers derive the
+/// function's name from the mangled name of the static.
 #[cfg(feature = "record")]
 #[doc(hidden)]
 #[macro_export]
@@ -105,7 +105,7 @@ macro_rules! kcov_site_static {
     };
 }
 
-/// Checks the types of its argument and does nothing: the feature `record` is off.
+/// Checks the type of the argument and does nothing, because the feature `record` is off.
 #[cfg(not(feature = "record"))]
 #[macro_export]
 macro_rules! kcov_edge {
@@ -119,7 +119,7 @@ macro_rules! kcov_edge {
     };
 }
 
-/// Does nothing: the feature `record` is off.
+/// Does nothing, because the feature `record` is off.
 #[cfg(not(feature = "record"))]
 #[macro_export]
 macro_rules! kcov_edge_site {
@@ -128,7 +128,7 @@ macro_rules! kcov_edge_site {
     };
 }
 
-/// Checks the types of its arguments and does nothing: the feature `record` is off.
+/// Checks the types of the arguments and does nothing, because the feature `record` is off.
 #[cfg(not(feature = "record"))]
 #[macro_export]
 macro_rules! kcov_cmp {
@@ -141,7 +141,7 @@ macro_rules! kcov_cmp {
     }};
 }
 
-/// Checks the types of its arguments and does nothing: the feature `record` is off.
+/// Checks the types of the arguments and does nothing, because the feature `record` is off.
 #[cfg(not(feature = "record"))]
 #[macro_export]
 macro_rules! kcov_cmp_site {

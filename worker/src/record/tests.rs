@@ -1,7 +1,6 @@
-//! The recording API over an area in ordinary memory.
+//! The recording API on an area in ordinary memory.
 
 use super::*;
-use crate::{kcov_cmp, kcov_cmp_site, kcov_edge, kcov_edge_site};
 use kcov_proto::abi::TraceMode;
 use kcov_proto::area::Area;
 use kcov_proto::sync::AtomicU64;
@@ -12,7 +11,7 @@ fn words(number: usize) -> Vec<AtomicU64> {
     (0..number).map(|_| AtomicU64::new(0)).collect()
 }
 
-/// The PCs that `body` leaves.
+/// The PCs that `body` records.
 fn pcs(body: impl FnOnce()) -> Vec<u64> {
     let words = words(64);
     let area = Area::new(&words).unwrap();
@@ -21,7 +20,7 @@ fn pcs(body: impl FnOnce()) -> Vec<u64> {
     area.pcs()
 }
 
-/// The comparisons that `body` leaves.
+/// The comparisons that `body` records.
 fn cmps(body: impl FnOnce()) -> Vec<CmpRecord> {
     let words = words(64);
     let area = Area::new(&words).unwrap();
@@ -31,7 +30,7 @@ fn cmps(body: impl FnOnce()) -> Vec<CmpRecord> {
 }
 
 #[test]
-fn nothing_armed_is_nothing_recorded() {
+fn without_an_area_nothing_is_recorded() {
     assert_eq!(record_pc(PC), Ok(()));
     assert_eq!(record_cmp(4, true, 1, 2, PC), Ok(()));
     kcov_edge!();
@@ -39,7 +38,7 @@ fn nothing_armed_is_nothing_recorded() {
 }
 
 #[test]
-fn wrong_arguments_are_refused_armed_or_not() {
+fn invalid_arguments_are_refused_with_and_without_an_area() {
     let refused = || {
         for pc in [0, 1, TEXT_START - 1, TEXT_END + 1, u64::MAX] {
             assert_eq!(record_pc(pc), Err(Errno::EINVAL));
@@ -61,7 +60,7 @@ mod on {
     use kcov_proto::site::{ID_BASE, SITE_BASE, SITE_END, SPACING, index_of_pc};
 
     #[test]
-    fn a_mode_records_its_own_kind_only() {
+    fn a_mode_records_only_its_own_kind() {
         let both = || {
             record_pc(PC).unwrap();
             record_cmp(2, true, 7, 9, PC).unwrap();
@@ -72,7 +71,7 @@ mod on {
     }
 
     #[test]
-    fn operands_are_cut_to_their_size() {
+    fn operands_are_truncated_to_their_size() {
         let found = cmps(|| {
             for size in [1, 2, 4, 8] {
                 record_cmp(size, false, u64::MAX, 0x1122_3344_5566_7788, PC).unwrap();
@@ -91,7 +90,7 @@ mod on {
     }
 
     #[test]
-    fn a_site_has_one_pc_of_its_own_in_the_text_range() {
+    fn each_site_has_its_own_pc_in_the_text_range() {
         let twice = || {
             for _ in 0..2 {
                 kcov_edge!();
@@ -106,7 +105,7 @@ mod on {
     }
 
     #[test]
-    fn explicit_ids_are_their_own_points() {
+    fn explicit_ids_have_their_own_pcs() {
         let found = pcs(|| {
             kcov_edge!(0);
             kcov_edge!(1);
@@ -132,7 +131,7 @@ mod on {
     }
 
     #[test]
-    fn scopes_nest_and_count_for_themselves() {
+    fn scopes_nest_and_have_their_own_counts() {
         let (outer_words, inner_words) = (words(8), words(3));
         let (outer, inner) = (Area::new(&outer_words).unwrap(), Area::new(&inner_words).unwrap());
         let ((), recorded) = Scope::enter(outer, TraceMode::Pc, |scope| {
@@ -154,7 +153,7 @@ mod on {
     }
 
     #[test]
-    fn a_panic_disarms() {
+    fn a_panic_disables_recording() {
         let words = words(8);
         let area = Area::new(&words).unwrap();
         let panicked = std::panic::catch_unwind(|| {
@@ -166,7 +165,7 @@ mod on {
     }
 
     #[test]
-    fn another_thread_is_not_armed() {
+    fn other_threads_do_not_record() {
         let found = pcs(|| {
             std::thread::scope(|threads| {
                 threads.spawn(|| record_pc(PC).unwrap());
@@ -175,9 +174,9 @@ mod on {
         assert!(found.is_empty());
     }
 
-    /// What `body` marks of [`PC`] and the four that follow it.
+    /// Which of [`PC`] and the four PCs after it `body` marks.
     fn marked(body: impl FnOnce()) -> [bool; 5] {
-        // Too large for the stack of a test, and all but a page of it untouched.
+        // A memfd, because a map is too large for the stack of a test; only the touched page exists.
         let file = nix::sys::memfd::memfd_create(c"map", nix::sys::memfd::MFdFlags::empty()).unwrap();
         nix::unistd::ftruncate(&file, cover_map::BYTES as i64).unwrap();
         let words = crate::sys::shared::SharedWords::map(&file, cover_map::BYTES / 8, true).unwrap();
@@ -187,13 +186,13 @@ mod on {
     }
 
     #[test]
-    fn what_is_reached_is_marked_whatever_becomes_of_the_record() {
+    fn a_reached_pc_is_marked_even_if_its_record_is_lost() {
         let small = words(3);
         let area = Area::new(&small).unwrap();
         let found = marked(|| {
             record_pc(PC).unwrap();
             let ((), recorded) = Scope::enter(area, TraceMode::Pc, |_| {
-                // Marked before, stored; new, stored; new, lost; marked before, lost.
+                // In order: marked before, stored; new, stored; new, lost; marked before, lost.
                 [PC, PC + 8, PC + 16, PC].into_iter().for_each(|pc| record_pc(pc).unwrap());
             });
             assert_eq!(recorded, Recorded { stored: 2, lost: 2 });
@@ -203,11 +202,11 @@ mod on {
         });
         assert_eq!(found, [true, true, true, true, false]);
         record_pc(PC).unwrap();
-        assert_eq!(marked(|| ()), [false; 5], "each map is its own");
+        assert_eq!(marked(|| ()), [false; 5], "a new map has no marks");
     }
 
     #[test]
-    fn an_area_is_filled_as_ever_while_pcs_are_marked() {
+    fn marking_does_not_change_the_records() {
         for count in [0, 1, 61, 62, 63, 64, u64::MAX - 1, u64::MAX] {
             let run = || {
                 let words = words(64);

@@ -1,8 +1,8 @@
-//! The system calls of Linux 6.18: a row each, with a site of its own and the class of each argument.
+//! The system calls of Linux 6.18: one row each, with its site and the class of each argument.
 //!
-//! A row stands on a line of its own, in a module of its own: that is what a symboliser shows for its PC. Calls are
-//! in the order of the `x86_64` table, then those that only other tables have. Trailing arguments without a class are
-//! left out.
+//! Each row has a line and a module of its own, because a symboliser shows these for its PC. The order is
+//! that of the `x86_64` table, then calls that only other tables have. Trailing arguments without a class are
+//! omitted.
 
 use super::classes::*;
 use crate::record::Place;
@@ -11,38 +11,39 @@ use kcov_proto::site::{Site, SiteKind};
 /// A system call.
 #[derive(Debug)]
 pub struct Row {
-    /// Its name, as libseccomp has it.
+    /// Name in libseccomp.
     pub name: &'static str,
-    /// Its number, where libseccomp may be too old to know it.
-    pub newer: Number,
-    /// Its site.
+    /// Where its number comes from.
+    pub number: Number,
+    /// Site that is recorded when it is called.
     pub site: &'static Site,
-    /// The classes of its arguments.
+    /// Class of each argument.
     pub args: &'static [Class],
 }
 
 /// Where the number of a call comes from.
 #[derive(Clone, Copy, Debug)]
 pub enum Number {
-    /// From libseccomp 2.5.4 and later.
+    /// libseccomp 2.5.4 and later know it.
     Resolved,
-    /// The same in every table, as all since 424 are.
+    /// The number is the same in every table, as for all calls since 424.
     Everywhere(usize),
-    /// In the `x86_64` table only.
+    /// The call exists only in the `x86_64` table.
     Amd64(usize),
 }
 
 use Number::{Amd64, Everywhere};
 
-/// What a row says beside its name. The macro is written in the row, so that the line is the row's.
-struct Spec {
+/// The location and the classes of a row. The macro is expanded in the row, so the location is that of the
+/// row.
+struct RowSpec {
     line: u32,
     column: u32,
     args: &'static [Class],
 }
 
 macro_rules! args {
-    ($($class:ident)*) => { Spec { line: line!(), column: column!(), args: &[$($class),*] } };
+    ($($class:ident)*) => { RowSpec { line: line!(), column: column!(), args: &[$($class),*] } };
 }
 
 macro_rules! number {
@@ -59,7 +60,7 @@ macro_rules! calls {
         $(mod $name {
             use super::*;
 
-            pub const SPEC: Spec = $spec;
+            pub const SPEC: RowSpec = $spec;
             const PLACE: Place =
                 Place { file: file!(), line: SPEC.line, column: SPEC.column, module: module_path!() };
 
@@ -71,7 +72,7 @@ macro_rules! calls {
         /// All rows.
         pub static CALLS: &[Row] = &[$(Row {
             name: stringify!($name),
-            newer: number!($($number)?),
+            number: number!($($number)?),
             site: &$name::SITE,
             args: $name::SPEC.args,
         }),*];
@@ -449,7 +450,7 @@ calls! {
     file_getattr = Everywhere(468) => args!(DIR OTHER OTHER STRUCT_SIZE AT);
     file_setattr = Everywhere(469) => args!(DIR OTHER OTHER STRUCT_SIZE AT);
 
-    // Not in the x86_64 table: those of i386, and of the generic table of newer architectures.
+    // Calls that are not in the x86_64 table: those of i386, and of the generic table of newer architectures.
     _llseek => args!(FD OTHER OTHER OTHER WHENCE);
     _newselect => args!(FDS);
     chown32 => args!(OTHER ID ID);

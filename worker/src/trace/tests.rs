@@ -1,4 +1,4 @@
-//! The tables against the rules of clients, and against the numbers of this machine.
+//! The tables, compared with the rules of clients and with the system calls of this machine.
 
 use super::*;
 use kcov_proto::abi::TraceMode;
@@ -33,7 +33,7 @@ fn cmps(call: &Call) -> Vec<CmpRecord> {
 }
 
 #[test]
-fn names_are_this_machine_s_numbers() {
+fn numbers_map_to_their_names() {
     let name = |number| TRACER.name(&call(number, [0; 6]));
     for (number, expected) in [
         (libc::SYS_read, "read"),
@@ -80,7 +80,7 @@ fn i386_and_x32_have_their_own_numbers() {
 
 #[test]
 fn no_call_of_this_machine_is_missing() {
-    // The table of libseccomp, less what Linux no longer has.
+    // libseccomp's table, without the calls that Linux has removed.
     let gone = [
         "_sysctl",
         "afs_syscall",
@@ -120,7 +120,7 @@ fn no_call_of_this_machine_is_missing() {
 }
 
 #[test]
-fn unknown_and_foreign_calls_leave_nothing() {
+fn unknown_and_foreign_calls_record_nothing() {
     for number in [9999, 600, -1, i32::MAX, i32::MIN] {
         let call = Call { number, ..call(0, [1; 6]) };
         assert!(pcs(&call).is_empty() && cmps(&call).is_empty());
@@ -132,7 +132,7 @@ fn unknown_and_foreign_calls_leave_nothing() {
 }
 
 #[test]
-fn every_row_has_a_name_and_a_line_of_its_own() {
+fn every_row_has_its_own_name_and_line() {
     let names: HashSet<_> = CALLS.iter().map(|row| row.name).collect();
     let places: HashSet<_> = CALLS
         .iter()
@@ -143,11 +143,14 @@ fn every_row_has_a_name_and_a_line_of_its_own() {
 }
 
 #[test]
-fn every_class_compares_with_what_clients_keep() {
+fn every_class_compares_with_values_that_clients_keep() {
     for row in CALLS {
         assert!(row.args.len() <= 6, "{}", row.name);
         for test in row.args.iter().flat_map(|class| class.iter()) {
-            let (classes::With::Constant(value) | classes::With::Bound(value)) = test.with else { continue };
+            let (classes::Comparand::Constant(value) | classes::Comparand::Bound(value)) = test.comparand
+            else {
+                continue;
+            };
             assert!(value != 0 && test.size.truncate(value) == value, "{}: {test:?}", row.name);
         }
     }
@@ -158,7 +161,7 @@ mod on {
     use super::*;
     use proptest::prelude::*;
 
-    /// All that the tables of this machine know.
+    /// All calls in the tables of this machine.
     fn known() -> Vec<Call> {
         [(Abi::Native, 0), (Abi::I386, 0), (Abi::X32, X32_BIT)]
             .into_iter()
@@ -169,7 +172,8 @@ mod on {
             .collect()
     }
 
-    /// What syzkaller's executor keeps (`kcov_comparison_t::ignore`), and what the kernel's own records satisfy.
+    /// The condition under which syzkaller's executor keeps a comparison (`kcov_comparison_t::ignore`), and
+    /// which the kernel's own records satisfy.
     fn is_usable(record: &CmpRecord) -> bool {
         let CmpRecord { kind, arg1, arg2, pc } = *record;
         let dropped = arg1 == arg2 || arg1 == 0 && (arg2 == 0 || kind.constant);
@@ -178,7 +182,7 @@ mod on {
     }
 
     #[test]
-    fn every_call_leaves_one_pc_of_its_own() {
+    fn every_call_records_its_own_pc() {
         let known = known();
         let mut seen = HashSet::new();
         for call in &known {
@@ -225,7 +229,7 @@ mod on {
         #![proptest_config(ProptestConfig::with_cases(24))]
 
         #[test]
-        fn every_call_leaves_usable_comparisons(
+        fn every_call_records_usable_comparisons(
             args in prop::array::uniform6(prop_oneof![
                 any::<u64>(),
                 0..100_u64,

@@ -1,15 +1,15 @@
 //! Files: descriptors, paths, flags.
 
-use super::{Class, Test, bound, byte, int, long, short};
+use super::argument::{ArgTest, Class, bound, byte, int, long, short};
 
-/// Descriptors of a new process (`NR_OPEN_DEFAULT`): what `files_lookup_fd_raw` compares with.
-const OPEN_FILES: Test = bound(64);
+/// Size of the descriptor table of a new process (`NR_OPEN_DEFAULT`), with which `files_lookup_fd_raw` compares.
+const OPEN_FILES: ArgTest = bound(64);
 
 /// A descriptor.
 pub const FD: Class = &[OPEN_FILES];
-/// A descriptor that a path starts at.
+/// The directory descriptor of a relative path.
 pub const DIR: Class = &[int(libc::AT_FDCWD as i64), OPEN_FILES];
-/// Where `dup2` goes to.
+/// Target descriptor of `dup2`; the bound is `sysctl_nr_open` (fs/file.c).
 pub const NEW_FD: Class = &[OPEN_FILES, int(0x10_0000)];
 /// A number of bytes to read or write (`MAX_RW_COUNT`).
 pub const COUNT: Class = &[long(0x7fff_f000)];
@@ -19,7 +19,7 @@ pub const IOVECS: Class = &[long(8), long(1024)];
 pub const RWF: Class = &[int(0x1), int(0x2), int(0x8), int(0x10)];
 /// A position in a file (`LLONG_MAX`).
 pub const OFFSET: Class = &[long(i64::MAX as u64)];
-/// `whence`.
+/// `whence` of `lseek`.
 pub const WHENCE: Class = &[int(1), int(2), int(libc::SEEK_DATA as i64), int(libc::SEEK_HOLE as i64)];
 
 /// Flags of `open`.
@@ -57,7 +57,7 @@ pub const UNLINK: Class = &[int(libc::AT_REMOVEDIR as i64)];
 pub const RENAME: Class = &[int(1), int(2), int(4)];
 /// A mask of `statx`.
 pub const STATX: Class = &[int(0x7ff), int(0xfff)];
-/// Size of `struct open_how`, `struct clone_args` and the like, which grow (`PAGE_SIZE`).
+/// Size of `struct open_how`, `struct clone_args` and the like, which are extensible (at most `PAGE_SIZE`).
 pub const STRUCT_SIZE: Class = &[long(4096), long(24), long(64)];
 
 /// Commands of `fcntl`.
@@ -71,7 +71,7 @@ pub const FCNTL: Class = &[
     int(libc::F_SETPIPE_SZ as i64),
     int(libc::F_ADD_SEALS as i64),
 ];
-/// Requests of `ioctl`: the common ones (`do_vfs_ioctl`), terminals, block devices, and the type byte of others.
+/// `ioctl` requests: generic ones (`do_vfs_ioctl`), terminals, block devices, and the type byte of others.
 pub const REQUEST: Class = &[
     int(libc::FIOCLEX as i64),
     int(libc::FIONBIO as i64),
@@ -108,7 +108,7 @@ pub const NEW_FLAGS: Class = &[
 pub const CLOSE_RANGE: Class = &[int(2), int(4)];
 /// `XATTR_*`.
 pub const XATTR: Class = &[int(1), int(2)];
-/// Size of an extended attribute (`XATTR_SIZE_MAX`).
+/// Size of an extended attribute, in bytes (`XATTR_SIZE_MAX`).
 pub const XATTR_SIZE: Class = &[long(65536)];
 /// Mask of inotify (`IN_ALL_EVENTS`, `IN_MASK_CREATE`).
 pub const INOTIFY: Class = &[int(0xfff), int(0x1000_0000)];
@@ -117,11 +117,11 @@ pub const FANOTIFY: Class = &[int(0x4), int(0x8), int(0x200), int(0x400)];
 /// Operations of `epoll_ctl`.
 pub const EPOLL: Class =
     &[int(libc::EPOLL_CTL_ADD as i64), int(libc::EPOLL_CTL_DEL as i64), int(libc::EPOLL_CTL_MOD as i64)];
-/// A number of descriptors to wait for (`EP_MAX_EVENTS`).
+/// A number of events to wait for (`EP_MAX_EVENTS`).
 pub const EVENTS: Class = &[int(0x0aaa_aaaa)];
-/// A number of descriptors to wait for, against the caller's limit.
+/// A number of descriptors to wait for; the bound is the caller's limit.
 pub const FDS: Class = &[bound(1024)];
-/// A time to wait, milliseconds: for ever.
+/// A timeout in milliseconds; -1 is infinite.
 pub const TIMEOUT: Class = &[int(-1)];
 
 /// `MS_*` of `mount`.

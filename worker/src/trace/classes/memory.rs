@@ -1,12 +1,12 @@
 //! Memory: addresses, lengths, protections.
 
-use super::{Class, Test, With, int, long};
+use super::argument::{ArgTest, Class, Comparand, TASK_SIZE, int, long};
 use kcov_proto::area::CmpSize;
 
-/// An address of which the next argument is the length in bytes.
-pub const ROOM: Class = &[Test { size: CmpSize::Eight, shift: 0, with: With::Room }];
-/// A length of memory: a page, a huge page, all there is.
-pub const LENGTH: Class = &[long(0x1000), long(0x20_0000), long(super::TASK_SIZE)];
+/// The address of a buffer whose length in bytes is the next argument.
+pub const ROOM: Class = &[ArgTest { size: CmpSize::Eight, shift: 0, comparand: Comparand::Room }];
+/// A length of memory: a page, a huge page, the whole address space.
+pub const LENGTH: Class = &[long(0x1000), long(0x20_0000), long(TASK_SIZE)];
 /// `PROT_*`.
 pub const PROT: Class = &[
     long((libc::PROT_READ | libc::PROT_WRITE) as u64),

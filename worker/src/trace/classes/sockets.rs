@@ -1,6 +1,6 @@
 //! Sockets.
 
-use super::{Class, byte, int};
+use super::argument::{Class, byte, int};
 
 /// `AF_*`.
 pub const FAMILY: Class = &[
@@ -11,7 +11,7 @@ pub const FAMILY: Class = &[
     int(libc::AF_PACKET as i64),
     int(libc::AF_VSOCK as i64),
 ];
-/// `SOCK_*`: the type is in the low byte.
+/// `SOCK_*`; the type is in the low byte.
 pub const SOCKET: Class = &[
     byte(0, libc::SOCK_STREAM as u8),
     byte(0, libc::SOCK_DGRAM as u8),
@@ -41,9 +41,9 @@ pub const OPTION: Class = &[
     int(libc::SO_ATTACH_FILTER as i64),
     int(libc::SO_ZEROCOPY as i64),
 ];
-/// Length of a socket option.
+/// Length of a socket option in bytes.
 pub const OPTION_LENGTH: Class = &[int(4), int(8), int(16)];
-/// Length of an address (`sizeof(struct sockaddr_storage)`, `sockaddr_in`, `sockaddr_in6`, `sockaddr_un`).
+/// Length of an address in bytes (`sizeof(struct sockaddr_storage)`, `sockaddr_in`, `sockaddr_in6`, `sockaddr_un`).
 pub const ADDRESS_LENGTH: Class = &[int(128), int(16), int(28), int(110)];
 /// `MSG_*`.
 pub const MSG: Class = &[
@@ -53,9 +53,9 @@ pub const MSG: Class = &[
     int(libc::MSG_ERRQUEUE as i64),
     int(libc::MSG_FASTOPEN as i64),
 ];
-/// Length of the queue of `listen` (`net.core.somaxconn`).
+/// Backlog of `listen` (`net.core.somaxconn`).
 pub const BACKLOG: Class = &[int(4096)];
 /// `SHUT_*`.
 pub const SHUTDOWN: Class = &[int(1), int(2)];
-/// Calls of `socketcall`.
+/// Call numbers of `socketcall`.
 pub const SOCKETCALL: Class = &[int(1), int(2), int(3), int(9), int(16)];

@@ -1,18 +1,18 @@
-//! Tasks: processes, identities, signals, time, and what changes the whole system.
+//! Tasks: processes, ids, signals, time, and system administration.
 
-use super::{Class, int, long};
+use super::argument::{Class, int, long};
 
-/// A process or thread: all, init.
+/// A process or thread: -1 is all, 1 is init.
 pub const PID: Class = &[int(-1), int(1)];
-/// A user or group id: unchanged, nobody.
+/// A user or group id: -1 is unchanged, 65534 is nobody.
 pub const ID: Class = &[int(-1), int(65534)];
-/// A number of groups (`NGROUPS_MAX`).
+/// A number of supplementary groups (`NGROUPS_MAX`).
 pub const GROUPS: Class = &[int(65536)];
 /// A signal (`_NSIG`).
 pub const SIGNAL: Class = &[int(64), int(libc::SIGKILL as i64), int(libc::SIGSTOP as i64)];
 /// `how` of `sigprocmask`.
 pub const MASK_HOW: Class = &[int(libc::SIG_UNBLOCK as i64), int(libc::SIG_SETMASK as i64)];
-/// Size of a signal set: 8 and nothing else.
+/// Size of a signal set in bytes; must be 8.
 pub const SIGSET_SIZE: Class = &[long(8)];
 /// Options of `wait4` and `waitid`.
 pub const WAIT: Class = &[
@@ -21,7 +21,7 @@ pub const WAIT: Class = &[
     int(libc::WNOWAIT as i64),
     int(libc::__WALL as i64),
 ];
-/// Kinds of id of `waitid`.
+/// `idtype` of `waitid`.
 pub const WAIT_ID: Class = &[int(1), int(2), int(3)];
 /// `CLONE_*`.
 pub const CLONE: Class = &[
@@ -103,7 +103,7 @@ pub const BPF: Class = &[int(1), int(2), int(5), int(8), int(18), int(28)];
 pub const KEYCTL: Class = &[int(1), int(3), int(5), int(9), int(11), int(23)];
 /// Commands of `membarrier`.
 pub const MEMBARRIER: Class = &[int(1), int(8), int(16), int(64)];
-/// Kinds of `kcmp`.
+/// Types of `kcmp`.
 pub const KCMP: Class = &[int(1), int(2), int(7)];
 /// Flags of `perf_event_open`.
 pub const PERF: Class = &[long(1), long(2), long(4), long(8)];
@@ -136,7 +136,7 @@ pub const MODULE: Class =
     &[int(libc::O_NONBLOCK as i64), int((libc::O_NONBLOCK | libc::O_TRUNC) as i64), int(1)];
 /// Flags of `kexec_load` (`KEXEC_ON_CRASH`).
 pub const KEXEC: Class = &[long(1), long(2)];
-/// Modes of `sched_getattr` and other calls whose flags must be 0.
+/// Flags of `sched_getattr` and other calls whose flags must be 0.
 pub const NO_FLAGS: Class = &[int(1)];
-/// Calls of `ipc`.
+/// Call numbers of `ipc`.
 pub const IPC_CALL: Class = &[int(1), int(2), int(3), int(11), int(21), int(23)];
