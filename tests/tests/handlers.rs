@@ -210,11 +210,11 @@ fn a_library_that_is_not_a_handler_is_refused_before_the_tenant_starts() -> Resu
         (handler(&good, "exit"), "ended the worker program with status 3"),
         (handler(&good, "thread"), "started threads"),
         (handler(&good, "nameless"), "it has no name"),
-        (handler(&good, "path"), "a device at `/etc/passwd`: it must be at /dev/NAME"),
+        (handler(&good, "path"), "invalid device path `/etc/passwd`: use /dev/NAME"),
         (handler(&good, "call"), "no system call is named `frobnicate`"),
         (handler(&good, "never"), "`rt_sigreturn` cannot be handled"),
         (handler(&good, "hang"), "does not return within 10 s"),
-        (handler(&unreadable, ""), "who may not read it: chmod a+r"),
+        (handler(&unreadable, ""), "may not read it: run chmod a+r"),
         (handler(&colon, ""), "its path has a colon, which begins the configuration"),
         (handler(&library("constructor")?, ""), "while loaded, ended the worker program by SIGABRT"),
     ];

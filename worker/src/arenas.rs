@@ -8,11 +8,11 @@ use std::collections::{HashMap, VecDeque};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-/// Most arenas mapped at a time: a small part of `vm.max_map_count`. The oldest goes first; it is asked for again
-/// when it is needed.
-const MOST: usize = 4096;
+/// Most arenas mapped at a time, a small part of `vm.max_map_count`. The oldest mapping is dropped first, and
+/// requested again when needed.
+const MAX_MAPPED: usize = 4096;
 
-/// Mappings by arena.
+/// Mapped areas by arena id.
 #[derive(Debug, Default)]
 pub struct Arenas {
     mapped: HashMap<ArenaId, Rc<SharedWords>>,
@@ -26,15 +26,15 @@ impl Arenas {
         self.mapped.get(&id).cloned()
     }
 
-    /// Maps an arena of `words` words, which the broker has sealed.
+    /// Maps an arena of `words` words. The broker has sealed the file, so it cannot shrink.
     ///
     /// # Errors
-    /// As `mmap(2)`; `EINVAL` for a size that no arena has.
+    /// Errors of `mmap(2)`; `EINVAL` for a size that no arena has.
     pub fn map(&mut self, id: ArenaId, words: u64, file: &OwnedFd) -> Result<(), Errno> {
         if !(abi::AREA_WORDS_MIN..=abi::AREA_WORDS_MAX).contains(&words) {
             return Err(Errno::EINVAL);
         }
-        while self.mapped.len() >= MOST
+        while self.mapped.len() >= MAX_MAPPED
             && let Some(oldest) = self.order.pop_front()
         {
             self.mapped.remove(&oldest);
@@ -46,7 +46,7 @@ impl Arenas {
         Ok(())
     }
 
-    /// Unmaps an arena that is gone.
+    /// Unmaps an arena that no longer exists.
     pub fn unmap(&mut self, id: ArenaId) {
         if self.mapped.remove(&id).is_some() {
             self.order.retain(|&other| other != id);

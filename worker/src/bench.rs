@@ -1,11 +1,11 @@
-//! What a record costs, beside the kernel's own append.
+//! Measures the cost of a record, next to that of the kernel's own append in C.
 //!
-//! Product and limit append to one area in turns, in batches that fill it; figures are medians. A record is one call
-//! on both sides, as the callbacks of instrumented code are.
+//! Our code and the C code ("limit") append to one area in turns, in batches that fill it. The results are
+//! medians. A record is one function call on both sides, like a callback of instrumented code.
 
 mod memory;
 
-pub use memory::MovesMemory;
+pub use memory::MemoryMover;
 
 use crate::record::{Scope, record_cmp, record_edge_id, record_pc};
 use crate::sys::bench::{append_cmps, append_pcs, empty, trace_pc, trace_pc_guard};
@@ -23,41 +23,58 @@ use std::fmt::Write;
 use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
 
-/// Records of a batch. The PCs of one fit into a first-level cache of 32 KiB, as they do in the traces of most calls.
+/// Records in a batch. Their PCs fit into a first-level cache of 32 KiB, as those of most traces do.
 const RECORDS: u64 = 2048;
-/// Words of the area: exactly a batch of comparisons.
+/// Size of the area in words: a batch of comparisons fills it.
 const WORDS: u64 = 1 + RECORDS * CMP_WORDS;
-/// Batches of one measurement: about 100 us, long against the clock, short against the scheduler.
+/// Batches in a measurement: about 100 us, long compared to the clock's resolution, short compared to a time
+/// slice.
 const REPEATS: u32 = 32;
 /// Measurements of each side; odd, so that the median is one of them.
 const ROUNDS: usize = 101;
-/// The first of the PCs.
+/// First PC.
 const PC: u64 = TEXT_START;
 
-/// A thing to time: appends [`RECORDS`] records to an empty area.
+/// Code to time: appends [`RECORDS`] records to an empty area.
 type Batch<'a> = &'a dyn Fn();
 
-/// Measures, and prints an array of `{"key", "limit", "ours"}` in nanoseconds of one record, as JSON.
+/// Runs all measurements. Prints a JSON array of `{"key", "limit", "ours"}`, in nanoseconds per record.
 ///
 /// # Errors
-/// If a batch leaves another count in the area than it appended, which would be the time of something else.
+/// If a batch leaves another count in the area than expected: then it did not measure what it should.
 pub fn run() -> Result<()> {
     let words: Vec<AtomicU64> = (0..WORDS).map(|_| AtomicU64::new(0)).collect();
     let area = Area::new(&words).context("an area of this size is one")?;
     let guards: Vec<AtomicU32> =
         (0..RECORDS).map(|record| AtomicU32::new((PC + 8 * record) as u32)).collect();
-    // The program's code has PCs from here on.
+    // Assigns PCs to the program's instrumented code.
     sancov::settle();
     let figures = [
-        ("pc", armed(area, TraceMode::Pc, &|| append_pcs(&words, RECORDS, PC), &each(by_handler_pc))?),
-        ("cmp", armed(area, TraceMode::Cmp, &|| append_cmps(&words, RECORDS, PC), &each(by_handler_cmp))?),
+        (
+            "pc",
+            armed(area, TraceMode::Pc, &|| append_pcs(&words, RECORDS, PC), &each(record_pc_out_of_line))?,
+        ),
+        (
+            "cmp",
+            armed(area, TraceMode::Cmp, &|| append_cmps(&words, RECORDS, PC), &each(record_cmp_out_of_line))?,
+        ),
         (
             "area-pc",
-            compare(area, RECORDS, &|| append_pcs(&words, RECORDS, PC), &each(|pc| alone_pc(&area, pc)))?,
+            compare(
+                area,
+                RECORDS,
+                &|| append_pcs(&words, RECORDS, PC),
+                &each(|pc| append_pc_to_area(&area, pc)),
+            )?,
         ),
         (
             "area-cmp",
-            compare(area, RECORDS, &|| append_cmps(&words, RECORDS, PC), &each(|pc| alone_cmp(&area, pc)))?,
+            compare(
+                area,
+                RECORDS,
+                &|| append_cmps(&words, RECORDS, PC),
+                &each(|pc| append_cmp_to_area(&area, pc)),
+            )?,
         ),
         ("unarmed", compare(area, 0, &each(empty), &each(callback))?),
         ("trace-pc", armed(area, TraceMode::Pc, &|| append_pcs(&words, RECORDS, PC), &each(|_| trace_pc()))?),
@@ -75,37 +92,37 @@ pub fn run() -> Result<()> {
     Ok(())
 }
 
-/// What instrumented code calls at each point.
+/// Stands for the callback of instrumented code at each point.
 #[inline(never)]
 fn callback(id: u64) {
     record_edge_id(id);
 }
 
-/// The four ways of ours to make a record, each a call that is not inlined.
+/// The four ways to make a record. Each is a call that is not inlined.
 #[inline(never)]
-fn by_handler_pc(pc: u64) {
-    // Refused only outside of the text range. A full area is no error, and batches fill none.
+fn record_pc_out_of_line(pc: u64) {
+    // Fails only outside the text range. A full area is not an error, and no batch overfills it.
     let _ = record_pc(pc);
 }
 
 #[inline(never)]
-fn by_handler_cmp(pc: u64) {
+fn record_cmp_out_of_line(pc: u64) {
     // As above.
     let _ = record_cmp(8, false, pc, PC, pc);
 }
 
 #[inline(never)]
-fn alone_pc(area: &Area<'_>, pc: u64) {
+fn append_pc_to_area(area: &Area<'_>, pc: u64) {
     area.append_pc(pc);
 }
 
 #[inline(never)]
-fn alone_cmp(area: &Area<'_>, pc: u64) {
+fn append_cmp_to_area(area: &Area<'_>, pc: u64) {
     let kind = CmpKind { size: CmpSize::Eight, constant: false };
     area.append_cmp(CmpRecord { kind, arg1: pc, arg2: PC, pc });
 }
 
-/// A batch of calls with PCs that differ.
+/// A batch of calls with different PCs.
 fn each(call: impl Fn(u64)) -> impl Fn() {
     move || {
         for record in 0..RECORDS {
@@ -114,28 +131,28 @@ fn each(call: impl Fn(u64)) -> impl Fn() {
     }
 }
 
-/// The record of a handler, alone and in a run that accumulates coverage.
+/// A handler's record, without and with a coverage map.
 fn covered(area: Area<'_>) -> Result<(f64, f64)> {
     let file = memfd_create(c"kcov-cover", MFdFlags::MFD_CLOEXEC).context("memfd_create")?;
     ftruncate(&file, cover_map::BYTES as i64).context("ftruncate")?;
     let marks = SharedWords::map(&file, cover_map::BYTES / 8, true).context("mmap")?;
     let map = CoverMap::new(marks.bytes().try_into()?);
-    let batch = each(by_handler_pc);
+    let batch = each(record_pc_out_of_line);
     let recorded = || Scope::enter(area, TraceMode::Pc, |_| batch()).0;
     compare(area, RECORDS, &recorded, &|| Scope::cover(map, recorded))
 }
 
-/// A batch of calls with the guards of as many points.
+/// A batch of calls, each with its own guard.
 fn each_guard(guards: &[AtomicU32]) -> impl Fn() {
     move || guards.iter().for_each(trace_pc_guard)
 }
 
-/// As [`compare`], with `area` armed for this thread.
+/// Like [`compare`], with `area` enabled for this thread.
 fn armed(area: Area<'_>, mode: TraceMode, limit: Batch<'_>, ours: Batch<'_>) -> Result<(f64, f64)> {
     Scope::enter(area, mode, |_| compare(area, RECORDS, limit, ours)).0
 }
 
-/// Nanoseconds of a record of `limit` and of `ours`; each batch leaves `expected` records.
+/// Nanoseconds per record of `limit` and of `ours`. Each batch must leave `expected` records.
 fn compare(area: Area<'_>, expected: u64, limit: Batch<'_>, ours: Batch<'_>) -> Result<(f64, f64)> {
     let (mut limits, mut products) = (Vec::with_capacity(ROUNDS), Vec::with_capacity(ROUNDS));
     for _ in 0..ROUNDS {

@@ -1,35 +1,36 @@
-//! A system call of the tenant, as the notification tells it.
+//! A system call of the tenant, as decoded from its notification.
 
 use kcov_proto::slot;
 use kcov_proto::sync::{AtomicU64, Ordering};
 use libseccomp::ScmpArch;
 
-/// Which table a system call number counts in.
+/// A system call table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Abi {
-    /// The machine's own (`x86_64`, `aarch64`).
+    /// The machine's own table (`x86_64`, `aarch64`).
     Native,
-    /// `int 0x80` and 32-bit programs on `x86_64`.
+    /// Table of `int 0x80` and of 32-bit programs on `x86_64`.
     I386,
-    /// The x32 numbers of `x86_64`.
+    /// Table of x32 programs on `x86_64`.
     X32,
-    /// An architecture that this build does not know.
+    /// Table of an architecture that this build does not support.
     Foreign,
 }
 
-/// `AUDIT_ARCH_*` of this machine (`include/uapi/linux/audit.h`).
+/// `AUDIT_ARCH_*` of this machine (include/uapi/linux/audit.h).
 #[cfg(target_arch = "x86_64")]
 const AUDIT_NATIVE: u32 = 0xc000_003e;
-/// `AUDIT_ARCH_*` of this machine (`include/uapi/linux/audit.h`).
+/// `AUDIT_ARCH_*` of this machine (include/uapi/linux/audit.h).
 #[cfg(target_arch = "aarch64")]
 const AUDIT_NATIVE: u32 = 0xc000_00b7;
 /// `AUDIT_ARCH_I386`.
 const AUDIT_I386: u32 = 0x4000_0003;
-/// `__X32_SYSCALL_BIT`: set in all numbers of the x32 table, which is otherwise dense like the others.
+/// `__X32_SYSCALL_BIT`: set in all numbers of the x32 table. The other bits count like those of the other
+/// tables.
 pub(crate) const X32_BIT: i32 = 0x4000_0000;
 
 impl Abi {
-    /// The table of a number, by the architecture that the notification tells.
+    /// The table of `number` in a notification with this `AUDIT_ARCH_*` value.
     #[must_use]
     pub fn of(arch: u32, number: i32) -> Self {
         match arch {
@@ -40,7 +41,8 @@ impl Abi {
         }
     }
 
-    /// The table's number in the journal and in the C interface; 0 for a foreign one, which no handler claims.
+    /// Number of the table in the journal and in the C interface. 0 for a foreign one, which no handler can
+    /// claim.
     #[must_use]
     pub fn number(self) -> u32 {
         match self {
@@ -50,13 +52,13 @@ impl Abi {
         }
     }
 
-    /// The table of that number.
+    /// The table with this number.
     #[must_use]
     pub fn numbered(number: u32) -> Option<Self> {
         [Abi::Native, Abi::I386, Abi::X32].into_iter().find(|abi| abi.number() == number)
     }
 
-    /// The architecture as a notification tells it; 0 for a foreign one.
+    /// The `AUDIT_ARCH_*` value; 0 for a foreign table.
     fn audit(self) -> u32 {
         match self {
             Abi::Native | Abi::X32 => AUDIT_NATIVE,
@@ -65,7 +67,7 @@ impl Abi {
         }
     }
 
-    /// The architecture as libseccomp names it.
+    /// The architecture in libseccomp; `None` for a foreign table.
     #[must_use]
     pub fn arch(self) -> Option<ScmpArch> {
         match self {
@@ -77,41 +79,42 @@ impl Abi {
     }
 }
 
-/// One checked call: plain values, copied once out of the notification.
+/// A system call: plain values, copied once from the notification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Call {
-    /// Id of the notification on its listener.
+    /// Id of the notification.
     pub id: u64,
-    /// Calling thread.
+    /// Calling thread, in the PID namespace of the listener's creator.
     pub tid: u32,
-    /// Table that `number` counts in.
+    /// Table of `number`.
     pub abi: Abi,
-    /// System call number, as the table counts (x32 numbers with their bit).
+    /// System call number in that table; x32 numbers include their bit.
     pub number: i32,
     /// Argument registers, all 64 bits.
     pub args: [u64; 6],
 }
 
 impl Call {
-    /// An open of a handler's device, of which only the reader has seen how it was spelled: `openat` stands for all.
+    /// An open of a handler's device. Only the reader has seen which open call it was; `openat` stands for
+    /// all.
     #[must_use]
     pub fn open(id: u64, tid: u32, flags: u32) -> Self {
         let args = [0, 0, u64::from(flags), 0, 0, 0];
         Call { id, tid, abi: Abi::Native, number: libc::SYS_openat as i32, args }
     }
 
-    /// Shows the call in the slot, as the kernel shows one that it hands over.
+    /// Stores the call in the slot as the kernel stores a notification.
     pub fn show(&self, words: &[AtomicU64]) {
         let store = |at: usize, word| words[slot::NOTIFICATION + at].store(word, Ordering::Relaxed);
         store(1, u64::from(self.tid));
         store(2, u64::from(self.abi.audit()) << 32 | u64::from(self.number.cast_unsigned()));
         // Word 3 is the instruction pointer.
         self.args.iter().enumerate().for_each(|(i, &arg)| store(4 + i, arg));
-        // Last: with the id the call is there.
+        // Stored last: the id makes the call visible.
         store(0, self.id);
     }
 
-    /// Copies the notification out of the slot, each word once.
+    /// Copies the call from the slot, reading each word once.
     #[must_use]
     pub fn from_slot(words: &[AtomicU64]) -> Self {
         let word = |at: usize| words[slot::NOTIFICATION + at].load(Ordering::Relaxed);

@@ -1,12 +1,12 @@
-//! What is known of system calls, by their numbers.
+//! A map from system calls to values.
 
 use crate::call::{Abi, X32_BIT};
 
-/// Something for each of some calls. Numbers are dense, so a look-up is an index into a row: every call that is notified
-/// makes several.
+/// A map from system calls to values. Numbers are dense, so a look-up is an index into a vector: every
+/// notification needs several look-ups.
 #[derive(Clone, Debug)]
 pub struct CallTable<T> {
-    /// Of the machine's own table, of i386, of x32.
+    /// Values of the native, i386 and x32 table, by number.
     rows: [Vec<Option<T>>; 3],
 }
 
@@ -17,7 +17,7 @@ impl<T> Default for CallTable<T> {
 }
 
 impl<T> CallTable<T> {
-    /// What is known of a call; nothing of one of a foreign table.
+    /// The value of a call; always `None` for a foreign table.
     #[inline]
     #[must_use]
     pub fn get(&self, abi: Abi, number: i32) -> Option<&T> {
@@ -25,7 +25,7 @@ impl<T> CallTable<T> {
         self.rows[row].get(index)?.as_ref()
     }
 
-    /// The place of a call, empty at first; `None` of a foreign table.
+    /// The entry of a call, created empty; `None` for a foreign table.
     pub fn entry(&mut self, abi: Abi, number: i32) -> Option<&mut Option<T>> {
         let (row, index) = place(abi, number)?;
         let row = &mut self.rows[row];

@@ -1,27 +1,27 @@
-//! The caller of the call that a handler has: its memory.
+//! Access of a handler to the memory of its caller.
 
 use crate::call::Call;
 use kcov_proto::Errno;
 use kcov_proto::message::{MAX_READ, MAX_WRITE};
 
-/// Most bytes that one read or write of a handler moves: it is done in pieces, and in memory of the worker.
-pub const MOST: usize = 16 * 1024 * 1024;
-/// Bytes that a string is read in at a time; no read crosses a page for it.
+/// Most bytes in one read or write of a handler. It is done in pieces, but buffered in memory of the worker.
+pub const MAX_TRANSFER: usize = 16 * 1024 * 1024;
+/// Page size: a string is read page by page, so that no read fails because of a page behind the string.
 const STRING_PIECE: u64 = 4096;
 
-/// The way to the caller's memory.
-pub(crate) trait Port {
-    /// `length` bytes at `address`, at most [`MAX_READ`]: all or nothing.
+/// Reads and writes the memory of the calling process.
+pub(crate) trait CallerMemory {
+    /// Reads `length` bytes at `address`, at most [`MAX_READ`]: all or nothing.
     fn read(&mut self, call: &Call, address: u64, length: u32) -> Result<Vec<u8>, Errno>;
 
     /// Writes `bytes`, at most [`MAX_WRITE`].
     fn write(&mut self, call: &Call, address: u64, bytes: &[u8]) -> Result<(), Errno>;
 }
 
-/// The caller of the call that a handler has, for as long as it has it.
+/// The caller of a call, for as long as a handler has the call.
 pub struct Caller<'a> {
     call: &'a Call,
-    port: &'a mut dyn Port,
+    memory: &'a mut dyn CallerMemory,
 }
 
 impl std::fmt::Debug for Caller<'_> {
@@ -31,11 +31,11 @@ impl std::fmt::Debug for Caller<'_> {
 }
 
 impl<'a> Caller<'a> {
-    pub(crate) fn new(call: &'a Call, port: &'a mut dyn Port) -> Self {
-        Caller { call, port }
+    pub(crate) fn new(call: &'a Call, memory: &'a mut dyn CallerMemory) -> Self {
+        Caller { call, memory }
     }
 
-    /// The calling thread, as the broker's machine numbers it.
+    /// Id of the calling thread, in the broker's PID namespace.
     #[must_use]
     pub fn tid(&self) -> u32 {
         self.call.tid
@@ -43,19 +43,19 @@ impl<'a> Caller<'a> {
 
     /// Fills `buffer` from the caller's memory, all or nothing.
     ///
-    /// The caller's other threads may write there at any time: what must not change between a check and its use is read
-    /// once.
+    /// Other threads of the caller can change the memory at any time. So read once what must not change
+    /// between check and use.
     ///
     /// # Errors
-    /// `EFAULT` if it is not mapped or not readable; `EINVAL` over [`MOST`] bytes; `ENOMEM` over the tenant's quotas of
-    /// such reads and writes; `EIO` if it cannot be had within the deadline.
+    /// `EFAULT` if the memory is not mapped or not readable; `EINVAL` for more than [`MAX_TRANSFER`] bytes;
+    /// `ENOMEM` over the tenant's quota for such accesses; `EIO` if the reader or the broker does not answer.
     pub fn read(&mut self, address: u64, buffer: &mut [u8]) -> Result<(), Errno> {
-        if buffer.len() > MOST {
+        if buffer.len() > MAX_TRANSFER {
             return Err(Errno::EINVAL);
         }
         let mut from = address;
         for piece in buffer.chunks_mut(MAX_READ) {
-            let bytes = self.port.read(self.call, from, piece.len() as u32)?;
+            let bytes = self.memory.read(self.call, from, piece.len() as u32)?;
             if bytes.len() != piece.len() {
                 return Err(Errno::EIO);
             }
@@ -65,12 +65,12 @@ impl<'a> Caller<'a> {
         Ok(())
     }
 
-    /// `length` bytes of the caller's memory.
+    /// Reads `length` bytes of the caller's memory.
     ///
     /// # Errors
-    /// As [`read`](Self::read), before anything is allocated.
+    /// As [`read`](Self::read). The length is checked before anything is allocated.
     pub fn read_vec(&mut self, address: u64, length: usize) -> Result<Vec<u8>, Errno> {
-        if length > MOST {
+        if length > MAX_TRANSFER {
             return Err(Errno::EINVAL);
         }
         let mut bytes = vec![0; length];
@@ -78,7 +78,7 @@ impl<'a> Caller<'a> {
         Ok(bytes)
     }
 
-    /// As many bytes of the caller's memory as an array has: for `u32::from_ne_bytes` and its like.
+    /// Reads an array of bytes, for `u32::from_ne_bytes` and similar functions.
     ///
     /// # Errors
     /// As [`read`](Self::read).
@@ -88,17 +88,17 @@ impl<'a> Caller<'a> {
         Ok(bytes)
     }
 
-    /// A string up to its NUL, which is left out; `most` bytes at most with it.
+    /// Reads a NUL-terminated string of at most `max` bytes with its NUL. Returns it without the NUL.
     ///
     /// # Errors
-    /// `ENAMETOOLONG` if there is no NUL within them; else as [`read`](Self::read).
-    pub fn read_string(&mut self, address: u64, most: usize) -> Result<Vec<u8>, Errno> {
+    /// `ENAMETOOLONG` if there is no NUL within `max` bytes; else as [`read`](Self::read).
+    pub fn read_string(&mut self, address: u64, max: usize) -> Result<Vec<u8>, Errno> {
         let mut text = Vec::new();
         let mut from = address;
-        while text.len() < most.min(MOST) {
-            // Up to the end of the page: the next one may not be mapped, and need not be.
+        while text.len() < max.min(MAX_TRANSFER) {
+            // Only to the end of the page: the next page may not be mapped, and may not be needed.
             let in_page = (STRING_PIECE - from % STRING_PIECE) as usize;
-            let length = in_page.min(most - text.len());
+            let length = in_page.min(max - text.len());
             let bytes = self.read_vec(from, length)?;
             if let Some(end) = bytes.iter().position(|&byte| byte == 0) {
                 text.extend(&bytes[..end]);
@@ -110,18 +110,18 @@ impl<'a> Caller<'a> {
         Err(Errno::ENAMETOOLONG)
     }
 
-    /// Writes to the caller's memory. On an error the first part may have been written, as with the kernel's
+    /// Writes to the caller's memory. On an error a first part may have been written, as with the kernel's
     /// `copy_to_user`.
     ///
     /// # Errors
-    /// As [`read`](Self::read); `EFAULT` if it is not writable.
+    /// As [`read`](Self::read); `EFAULT` also if the memory is not writable.
     pub fn write(&mut self, address: u64, bytes: &[u8]) -> Result<(), Errno> {
-        if bytes.len() > MOST {
+        if bytes.len() > MAX_TRANSFER {
             return Err(Errno::EINVAL);
         }
         let mut to = address;
         for piece in bytes.chunks(MAX_WRITE) {
-            self.port.write(self.call, to, piece)?;
+            self.memory.write(self.call, to, piece)?;
             to = to.checked_add(piece.len() as u64).ok_or(Errno::EFAULT)?;
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! What a service has at hand while it serves one call.
+//! What a service can use while it serves a call: shared memory, sockets and counters.
 
 use crate::arenas::Arenas;
 use crate::assist::{AssistError, Assistants};
@@ -28,60 +28,61 @@ pub struct Context {
 }
 
 impl Context {
-    /// Over the shared memory and the sockets that the worker was given.
+    /// A context without a journal.
     #[must_use]
     pub fn new(slot: SharedWords, roster: SharedWords, assistants: Assistants) -> Self {
         debug_assert_eq!(roster.len(), roster::WORDS);
         Context { slot, roster, assistants, arenas: Arenas::default(), journal: None }
     }
 
-    /// With a journal of what handlers do.
+    /// Adds a journal of what handlers do.
     #[must_use]
     pub fn with_journal(self, journal: Option<JournalWriter<SharedWords>>) -> Self {
         Context { journal, ..self }
     }
 
-    /// Writes into the journal, if there is one.
+    /// Appends an event to the journal, if there is one. The event is only built then.
     pub fn note(&self, event: impl FnOnce() -> Event) {
         if let Some(journal) = &self.journal {
             journal.append(&event());
         }
     }
 
-    /// Writes into the journal what a handler has read.
+    /// Appends to the journal what a handler has read.
     pub fn note_read(&self, address: u64, bytes: &[u8]) {
         if let Some(journal) = &self.journal {
             journal.append_read(address, bytes);
         }
     }
 
-    /// The handler is done with what was noted last.
+    /// Notes in the journal that the handler has finished the last event.
     pub fn note_end(&self) {
         if let Some(journal) = &self.journal {
             journal.finished();
         }
     }
 
-    /// The slot.
+    /// The slot of this worker.
     #[must_use]
     pub fn slot(&self) -> &SharedWords {
         &self.slot
     }
 
-    /// The roster.
+    /// The roster of the tenant. `None` only if its mapping has the wrong size.
     #[must_use]
     pub fn roster(&self) -> Option<Roster<'_>> {
         Roster::new(&self.roster)
     }
 
-    /// What the roster says of the caller, once it is settled who is who after an `execve`.
+    /// The roster entry of the caller. If an `execve` may have changed who the thread is, asks the broker to
+    /// settle that first.
     ///
     /// # Errors
     /// If the broker is gone.
-    pub fn line(&mut self, call: &Call) -> Result<RosterEntry, AssistError> {
-        let line = self.find(call.tid);
-        if !line.settle {
-            return Ok(line);
+    pub fn roster_entry(&mut self, call: &Call) -> Result<RosterEntry, AssistError> {
+        let entry = self.find(call.tid);
+        if !entry.settle {
+            return Ok(entry);
         }
         self.ask(call, AssistKind::Settle)?;
         Ok(self.find(call.tid))
@@ -91,7 +92,7 @@ impl Context {
         self.roster().map(|roster| roster.find(tid)).unwrap_or_default()
     }
 
-    /// The words of an area, mapped; `None` if it is gone already.
+    /// The mapped words of an area; `None` if it no longer exists.
     ///
     /// # Errors
     /// If the broker is gone.
@@ -103,13 +104,14 @@ impl Context {
         Ok(self.arenas.get(id))
     }
 
-    /// Adds records stored and lost to the slot's counts.
+    /// Adds to the counts of stored and lost records.
     pub fn count(&self, Recorded { stored, lost }: Recorded) {
         self.add(slot::RECORDS, stored);
         self.add(slot::LOST, lost);
     }
 
-    /// Shows that `call` may be handled once more from its beginning, should this worker die now; or that none may.
+    /// Publishes that `call` may be handled again by another worker if this one crashes, or with `None` that
+    /// no call may.
     pub fn set_repeatable(&self, call: Option<&Call>) {
         self.slot[slot::REPEATABLE].store(call.map_or(0, |call| call.id), Ordering::Relaxed);
     }
@@ -119,19 +121,19 @@ impl Context {
         self.add(slot::KINDS + kind as usize, 1);
     }
 
-    /// It was of another kind after all.
+    /// Takes back a [`count_kind`](Self::count_kind): another service handles the call.
     pub fn discount_kind(&self, kind: Kind) {
         self.add(slot::KINDS + kind as usize, u64::MAX);
     }
 
-    /// Counts a notification that took `nanoseconds`.
+    /// Counts a notification that took this many nanoseconds.
     pub fn count_time(&self, nanoseconds: u64) {
         self.add(slot::LATENCY_SUM, nanoseconds);
         self.add(slot::LATENCY + latency::bucket(nanoseconds), 1);
     }
 
     fn add(&self, word: usize, more: u64) {
-        // One writer: no read-modify-write needed.
+        // This process is the only writer, so a plain load and store suffices.
         let before = self.slot[word].load(Ordering::Relaxed);
         self.slot[word].store(before.wrapping_add(more), Ordering::Relaxed);
     }
@@ -147,23 +149,23 @@ impl Context {
         Ok(())
     }
 
-    /// Leaves the call to the broker, which answers it.
+    /// Hands the call to the broker, which answers it.
     ///
     /// # Errors
-    /// If it is gone.
+    /// If the broker is gone.
     pub fn leave(&mut self, call: &Call, what: AssistKind) -> Result<Outcome, AssistError> {
         self.assistants.leave(call, what)
     }
 
-    /// Asks the broker.
+    /// Sends a request to the broker and waits for the reply.
     ///
     /// # Errors
-    /// If it is gone.
+    /// If the broker is gone.
     pub fn ask(&mut self, call: &Call, what: AssistKind) -> Result<AssistReply, AssistError> {
         self.assistants.ask(call, what, &mut self.arenas, &self.slot)
     }
 
-    /// Bytes of the caller's memory, all or nothing; the inner error is the caller's.
+    /// Reads the caller's memory, all or nothing. The inner error is for the caller.
     ///
     /// # Errors
     /// If the broker is gone.
@@ -176,7 +178,7 @@ impl Context {
         self.assistants.memory(call, address, length, &self.slot)
     }
 
-    /// Writes to the caller's memory; the inner error is the caller's.
+    /// Writes to the caller's memory. The inner error is for the caller.
     ///
     /// # Errors
     /// If the broker is gone.
@@ -189,7 +191,7 @@ impl Context {
         self.assistants.write(call, address, bytes, &self.slot)
     }
 
-    /// Gives the caller a descriptor of `file`, whose number is what the call returns.
+    /// Gives the caller a descriptor of `file`. The call returns its number.
     ///
     /// # Errors
     /// If the broker is gone.
@@ -202,7 +204,7 @@ impl Context {
         self.assistants.inject(call, file.as_fd(), close_on_exec)
     }
 
-    /// Leaves a call whose arguments are in memory to the reader, which sees that it is answered.
+    /// Hands a call whose arguments are in memory to the reader, which reads them and has the call answered.
     ///
     /// # Errors
     /// If the broker is gone.

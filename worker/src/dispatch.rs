@@ -1,10 +1,10 @@
-//! From a notification to the service that claims it, with the caller's area armed meanwhile.
+//! Passes a notification to the service that claims it, with recording into the caller's area enabled.
 
 use crate::assist::AssistError;
 use crate::call::Call;
 use crate::context::Context;
 use crate::record::Scope;
-use crate::service::{Opening, Outcome, Service};
+use crate::service::{DeviceOpen, Outcome, Service};
 use crate::trace::{self, Tracer};
 use kcov_proto::Errno;
 use kcov_proto::area::Area;
@@ -20,24 +20,25 @@ pub struct Dispatch {
 }
 
 impl Dispatch {
-    /// Over these services; `tracer` tells which numbers are calls at all.
+    /// Dispatches to these services. `tracer` knows which numbers are system calls.
     #[must_use]
     pub fn new(services: Vec<Box<dyn Service>>, tracer: Rc<Tracer>) -> Self {
         Dispatch { services, tracer }
     }
 
-    /// Handles one call. All its records are in the caller's area when this returns.
+    /// Handles one call. When this returns, all its records are in the caller's area.
     ///
     /// # Errors
     /// If the broker is gone.
     pub fn handle(&mut self, call: &Call, context: &mut Context) -> Result<Outcome, AssistError> {
         if !self.is_recorded(call) {
-            return self.claimed(call, context);
+            return self.serve(call, context);
         }
-        self.armed(call, context, |dispatch, context, area| {
-            let outcome = dispatch.claimed(call, context);
-            // A handler without coverage of its own still leaves the heartbeat that clients look for after a reset;
-            // but not for a number that is no call, nor once the broker may have let the caller go on.
+        self.with_area(call, context, |dispatch, context, area| {
+            let outcome = dispatch.serve(call, context);
+            // If the handler recorded nothing, leave the heartbeat record that clients expect after a reset.
+            // But not for a number that is not a system call, and not if the broker may already have let the
+            // caller continue.
             let answered = matches!(outcome, Ok(Outcome::Answered));
             let is_empty = area.is_some_and(|area| area.count() == 0);
             if is_empty && !answered && dispatch.tracer.name(call).is_some() {
@@ -47,19 +48,24 @@ impl Dispatch {
         })
     }
 
-    /// Opens a handler's device, as the broker ordered, and says what came of it.
+    /// Opens a handler's device, as the broker ordered, and reports the result.
     ///
     /// # Errors
     /// If the broker is gone.
-    pub fn open(&mut self, opening: &Opening, context: &mut Context) -> Result<(), AssistError> {
+    pub fn open(&mut self, opening: &DeviceOpen, context: &mut Context) -> Result<(), AssistError> {
         let call = &opening.call;
         context.count_kind(Kind::HandlerOpen);
-        let result = self.armed(call, context, |dispatch, context, _| dispatch.opened(opening, context))?;
-        // Only now: it lets the caller go on, and its records are in the area before that.
+        let result =
+            self.with_area(call, context, |dispatch, context, _| dispatch.open_device(opening, context))?;
+        // Reported last: it lets the caller continue, and all records must be in its area by then.
         context.leave(call, AssistKind::Opened { result }).map(drop)
     }
 
-    fn opened(&mut self, opening: &Opening, context: &mut Context) -> Result<Result<(), Errno>, AssistError> {
+    fn open_device(
+        &mut self,
+        opening: &DeviceOpen,
+        context: &mut Context,
+    ) -> Result<Result<(), Errno>, AssistError> {
         for service in &mut self.services {
             if let Some(result) = service.open(opening, context)? {
                 return Ok(result);
@@ -68,21 +74,21 @@ impl Dispatch {
         Ok(Err(Errno::ENODEV))
     }
 
-    /// Nobody has these files any more.
+    /// Drops the state of files whose last descriptor was closed.
     pub fn closed(&mut self, files: &[ArenaId], context: &mut Context) {
         for service in &mut self.services {
             service.closed(files, context);
         }
     }
 
-    /// Does `work` with the caller's area armed, if it has enabled one.
-    fn armed<T>(
+    /// Runs `work` with recording into the caller's area enabled, if the caller collects coverage.
+    fn with_area<T>(
         &mut self,
         call: &Call,
         context: &mut Context,
         work: impl FnOnce(&mut Self, &mut Context, Option<&Area<'_>>) -> Result<T, AssistError>,
     ) -> Result<T, AssistError> {
-        let Some(armed) = context.line(call)?.armed else { return work(self, context, None) };
+        let Some(armed) = context.roster_entry(call)?.armed else { return work(self, context, None) };
         let Some(words) = context.area(call, armed.arena)? else { return work(self, context, None) };
         let Some(area) = Area::new(&words) else { return work(self, context, None) };
         let (done, recorded) = Scope::enter(area, armed.mode, |_| work(self, context, Some(&area)));
@@ -95,9 +101,9 @@ impl Dispatch {
         service.is_none_or(|service| service.is_recorded(call))
     }
 
-    fn claimed(&mut self, call: &Call, context: &mut Context) -> Result<Outcome, AssistError> {
+    fn serve(&mut self, call: &Call, context: &mut Context) -> Result<Outcome, AssistError> {
         for service in self.services.iter_mut().filter(|service| service.claims(call)) {
-            // First: a service may let the caller go on, who may look.
+            // Count first: the service may let the caller continue, and the caller may read the counters.
             let kind = service.kind(call);
             context.count_kind(kind);
             match service.handle(call, context)? {

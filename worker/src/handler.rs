@@ -1,11 +1,12 @@
-//! What users write: a [`Handler`] plays the kernel for some calls, or for the devices that it brings. For one call, or a
-//! device without state of its open files, a closure will do: [`call`], [`device`].
+//! The interface for users: a [`Handler`] plays the kernel for some system calls, or for devices that it
+//! provides. For a single call, or a device whose open files have no state, a closure suffices: see [`call`]
+//! and [`device`].
 //!
 //! ```
 //! use kcov_worker::handler::{Answer, Caller, Claim, Handler, OpenFile, OpenRequest};
 //! use kcov_worker::{Errno, kcov_edge};
 //!
-//! /// A device that adds up: request 0x7001 adds its argument, 0x7002 stores the sum where the argument points to.
+//! /// Request 0x7001 adds its argument to a sum; 0x7002 stores the sum at the address in its argument.
 //! struct Adder;
 //!
 //! impl Handler for Adder {
@@ -46,18 +47,19 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # What a handler may count on
-//! - One call at a time, in one thread; the caller waits meanwhile, at most for the deadline of the run.
-//! - A call that no handler answers within the deadline, or in which the worker dies, returns `EIO`; a fresh worker is
-//!   forked from the state in which the program was when its handlers were loaded. Open files of devices are lost with
-//!   the worker: their requests return `EIO` until they are closed and opened again. Calls of a handler that is
-//!   [idempotent](Handler::idempotent) have a second chance.
-//! - What the caller says is hostile. The worker itself can do little: no file, no network, no process (see
-//!   [`jail`](crate::jail)).
+//! # What a handler can rely on
+//! - It gets one call at a time, in one thread. The caller waits meanwhile, up to the deadline of the run.
+//! - If the deadline passes or the worker crashes, the call returns `EIO`. A new worker is forked with the
+//!   state that the program had when its handlers were loaded. Open files of devices are lost with the old
+//!   worker: requests on them return `EIO` until they are closed and opened again. Calls of an
+//!   [idempotent](Handler::idempotent) handler are tried once more.
+//! - Input from the caller is untrusted. The worker itself has few rights: no files, no network, no new
+//!   processes (see [`jail`](crate::jail)).
 //!
 //! # What is covered
-//! While a handler has a call, all that it records ([`record`](crate::record), or compiled-in instrumentation) goes to
-//! the area that the calling thread has enabled, and nowhere if it has none.
+//! While a handler has a call, everything that it records ([`record`](crate::record), or compiled-in
+//! instrumentation) goes to the KCOV area that the calling thread has enabled. If the thread has none,
+//! nothing is recorded.
 
 mod closures;
 
@@ -73,7 +75,7 @@ use std::os::fd::OwnedFd;
 pub use crate::caller::Caller;
 pub use kcov_proto::claims;
 
-/// What a handler wants to handle.
+/// Something that a handler handles.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Claim {
     /// A system call, if its arguments meet the conditions.
@@ -83,21 +85,22 @@ pub enum Claim {
 }
 
 impl Claim {
-    /// Every call of this name. 32-bit programs have names of their own for some (`stat64`).
+    /// Claims every call of this name. Some calls of 32-bit programs have other names (`stat64`).
     #[must_use]
     pub fn call(name: &str) -> Self {
         Claim::Call(CallClaim { call: name.to_owned(), when: Vec::new() })
     }
 
-    /// Calls of this name whose arguments meet all conditions; one for an argument at most. Calls that do not are none
-    /// of the handler's and, unless something else wants them, cost nothing.
+    /// Claims the calls of this name whose arguments meet all conditions, at most one for each argument.
+    /// Other calls of this name are not trapped for this handler, and cost nothing unless something else
+    /// needs them.
     #[must_use]
     pub fn call_if(name: &str, conditions: impl IntoIterator<Item = Condition>) -> Self {
         Claim::Call(CallClaim { call: name.to_owned(), when: conditions.into_iter().collect() })
     }
 
-    /// A device at `/dev/NAME` or `/dev/DIRECTORY/NAME` of the tenant alone, and the `ioctl` requests that it answers;
-    /// the tenant's other requests on it return `ENOTTY`, as the kernel says of a file that knows none.
+    /// Claims a device at `/dev/NAME` or `/dev/DIRECTORY/NAME`, which only this tenant sees, and the `ioctl`
+    /// requests that it answers. Other requests on it return `ENOTTY`, as for a file without such a request.
     #[must_use]
     pub fn device(path: &str, requests: RangeInclusive<u32>) -> Self {
         let (first, last) = requests.into_inner();
@@ -105,32 +108,31 @@ impl Claim {
     }
 }
 
-/// What becomes of a call.
+/// The result of a call.
 #[derive(Debug)]
 pub enum Answer {
-    /// It returns this value. A value from -4095 to -1 is an error to the caller.
+    /// The call returns this value. The caller sees -4095 to -1 as an errno.
     Value(i64),
-    /// It fails with this error.
+    /// The call fails with this errno.
     Fail(Errno),
-    /// It returns the number of a new descriptor, which refers to this file: a memfd, a pipe or an eventfd, which are
-    /// the files that a worker can make.
+    /// The call returns a new descriptor of this file. A worker can create memfds, pipes and eventfds.
     Descriptor {
         /// The file.
         file: OwnedFd,
-        /// Whether an `execve` closes the caller's descriptor.
+        /// Whether the caller's descriptor is closed on `execve`.
         close_on_exec: bool,
     },
-    /// The next handler that claims it has it, or the kernel runs it: not this handler's business, for this reason.
-    /// Each reason is logged once. Arguments in memory may change before the kernel reads them: no check of theirs
-    /// holds.
+    /// The handler does not handle this call: the next handler that claims it is asked, or the kernel runs
+    /// it. Each reason is logged once. Do not rely on checks of arguments in memory: the caller can change
+    /// them before the kernel reads them.
     Continue {
-        /// Why, for the log.
+        /// Reason, for the log.
         reason: &'static str,
     },
 }
 
 impl PartialEq for Answer {
-    /// Descriptors are equal if they are the same number.
+    /// Descriptors are equal if their numbers are.
     fn eq(&self, other: &Self) -> bool {
         use std::os::fd::AsRawFd;
         match (self, other) {
@@ -152,14 +154,14 @@ impl From<Errno> for Answer {
     }
 }
 
-/// 0, or the error.
+/// `Ok` becomes the value 0.
 impl From<Result<(), Errno>> for Answer {
     fn from(result: Result<(), Errno>) -> Self {
         result.map_or_else(Answer::Fail, |()| Answer::Value(0))
     }
 }
 
-/// The value, or the error.
+/// `Ok` becomes the value.
 impl From<Result<i64, Errno>> for Answer {
     fn from(result: Result<i64, Errno>) -> Self {
         result.map_or_else(Answer::Fail, Answer::Value)
@@ -169,7 +171,7 @@ impl From<Result<i64, Errno>> for Answer {
 /// An open of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenRequest<'a> {
-    /// Path of the device, as it was claimed.
+    /// Path of the device, as claimed.
     pub path: &'a str,
     /// Open flags of the caller.
     pub flags: u32,
@@ -177,41 +179,41 @@ pub struct OpenRequest<'a> {
 
 /// Code that plays the kernel.
 pub trait Handler {
-    /// Its name, for messages and logs: letters, digits and `-_.+:@,`.
+    /// Name for messages and logs: letters, digits and `-_.+:@,`.
     fn name(&self) -> &str;
 
-    /// What it wants; asked once, before the tenant starts.
+    /// Returns what the handler claims. Called once, before the tenant starts.
     fn claims(&self) -> Vec<Claim>;
 
-    /// Whether a call that it claimed may be handled twice; asked once, before the tenant starts.
+    /// Returns whether a claimed call may be handled twice. Called once, before the tenant starts.
     ///
-    /// If a worker dies of such a call in the first half of the deadline, and has written nothing to the caller's
-    /// memory, a fresh worker handles it from the beginning instead of failing it with `EIO`: once, within the same
-    /// deadline. What the first attempt recorded stays in the caller's area. A call that does not come to an end is not
-    /// repeated, nor are a device's requests: the state of its files dies with the worker. Where several handlers want
-    /// a call, all of them have to agree.
+    /// If a worker crashes in the first half of the deadline while it handles such a call, and has not
+    /// written to the caller's memory, a new worker handles the call again from the start instead of failing
+    /// it with `EIO`. This happens at most once, within the same deadline. Records of the first attempt stay
+    /// in the caller's area. A call that hangs is not repeated. Requests on devices are not repeated either,
+    /// because the state of their files is lost with the worker. If several handlers claim a call, all of
+    /// them must be idempotent.
     fn idempotent(&self) -> bool {
         false
     }
 
-    /// Handles a call that it claimed.
+    /// Handles a call that was claimed. The default lets the call continue.
     fn call(&mut self, _: &Call, _: &mut Caller<'_>) -> Answer {
-        Answer::Continue { reason: "the handler does not say what it does with calls" }
+        Answer::Continue { reason: "the handler does not implement call()" }
     }
 
-    /// Opens a device that it claimed. What it returns lives until the last descriptor of the file is closed, and is
-    /// dropped then.
+    /// Opens a device that was claimed. The returned file is dropped when its last descriptor is closed.
     ///
     /// # Errors
-    /// What the caller's open fails with.
+    /// The errno of the caller's open.
     fn open(&mut self, _: &OpenRequest<'_>, _: &mut Caller<'_>) -> Result<Box<dyn OpenFile>, Errno> {
         Err(Errno::ENODEV)
     }
 }
 
-/// An open file of a device. Descriptors that were duplicated, inherited or sent share one.
+/// An open file of a device. Duplicated, inherited and passed descriptors refer to the same one.
 pub trait OpenFile {
-    /// Handles a request of the range that the device claimed.
+    /// Handles an `ioctl` request in the range that the device claimed.
     fn ioctl(&mut self, request: u32, arg: u64, caller: &mut Caller<'_>) -> Answer;
 }
 

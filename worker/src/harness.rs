@@ -1,10 +1,10 @@
-//! Runs handlers inside of a test: no root, no tenant, no other process.
+//! Runs handlers in a test, without root, tenant or other processes.
 //!
-//! The harness plays the tenant's side: its memory, its calls, its open files. It asks the handlers by the same code
-//! that a worker does, with an area armed, and gives back the answer with the records.
+//! The harness replaces the tenant: its memory, its calls and its open files. It asks the handlers with the
+//! same code as a worker, while an area is enabled, and returns the answer with the records.
 
 use crate::call::{Abi, Call};
-use crate::caller::Port;
+use crate::caller::CallerMemory;
 use crate::handler::{Answer, Handler};
 use crate::handlers::Handlers;
 use crate::loading::{Library, LoadError};
@@ -19,22 +19,22 @@ use kcov_proto::sync::{AtomicU64, Ordering};
 use libseccomp::ScmpSyscall;
 use std::collections::BTreeMap;
 
-/// Words of the area of a call.
+/// Size of the area of a call in words.
 const WORDS: usize = 1 << 16;
-/// Where the first piece of memory is.
+/// Address of the first piece of memory.
 const FIRST_ADDRESS: u64 = 0x10_0000;
-/// Memory starts at multiples of this, with nothing between.
+/// Pieces of memory start at multiples of this, in bytes.
 const PAGE: u64 = 4096;
 
-/// What came of a call, or of an open.
+/// The result of a call or an open.
 #[derive(Debug, PartialEq)]
 pub struct Ran<T = Answer> {
-    /// What the handler said; a call that no handler claims goes on.
+    /// The handler's answer. A call that no handler claims continues.
     pub answer: T,
-    /// PCs that it recorded, in their order; of comparisons, see [`comparisons`](Self::comparisons).
+    /// PCs that it recorded, in order. Empty while [`comparisons`](Self::comparisons) are collected.
     pub pcs: Vec<u64>,
-    /// Comparisons that it recorded, in their order: type, first operand, second operand, PC, as `include/uapi/linux/kcov.h`
-    /// lays them out.
+    /// Comparisons that it recorded, in order: type, first operand, second operand, PC, as in
+    /// include/uapi/linux/kcov.h. Empty while PCs are collected.
     pub comparisons: Vec<[u64; CMP_WORDS as usize]>,
 }
 
@@ -45,25 +45,25 @@ pub struct FileHandle {
     device: u16,
 }
 
-/// The tenant of a test.
+/// A simulated tenant.
 #[derive(Debug)]
 pub struct Harness {
     handlers: Handlers,
-    memory: Memory,
+    memory: TenantMemory,
     mode: TraceMode,
     next_file: u32,
 }
 
 impl Harness {
-    /// For one handler.
+    /// Runs one handler.
     ///
     /// # Errors
-    /// If a broker would refuse what it claims.
+    /// The error with which the broker would refuse its claims.
     pub fn new(handler: impl Handler + 'static) -> Result<Self, ClaimError> {
         Self::with([Box::new(handler)])
     }
 
-    /// For several, asked in this order.
+    /// Runs several handlers, asked in this order.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -71,10 +71,10 @@ impl Harness {
         Self::over(Handlers::new(handlers.into())?)
     }
 
-    /// For a handler in a library, named `PATH[:CONFIG]` as for `--handler`.
+    /// Runs a handler library, given as `PATH[:CONFIG]` like the argument of `--handler`.
     ///
     /// # Errors
-    /// As the program would say it.
+    /// As a worker program.
     pub fn of_library(name: &str) -> Result<Self, LoadError> {
         let missing = || std::io::Error::from(std::io::ErrorKind::InvalidInput);
         let library =
@@ -86,43 +86,44 @@ impl Harness {
     fn over(handlers: Handlers) -> Result<Self, ClaimError> {
         handlers.check_names()?;
         sancov::settle();
-        Ok(Harness { handlers, memory: Memory::default(), mode: TraceMode::Pc, next_file: 0 })
+        Ok(Harness { handlers, memory: TenantMemory::default(), mode: TraceMode::Pc, next_file: 0 })
     }
 
-    /// Has comparisons collected from here on, and no PCs; or the other way round.
+    /// Selects what later calls collect: PCs, which is the default, or comparisons.
     pub fn collect(&mut self, mode: TraceMode) {
         self.mode = mode;
     }
 
-    /// New memory of the tenant, all zeroes; nothing is mapped on either side. Returns its address.
+    /// Allocates memory of the tenant, filled with zeros. The addresses around it are unmapped. Returns its
+    /// address.
     pub fn map(&mut self, length: usize) -> u64 {
         self.memory.map(vec![0; length])
     }
 
-    /// New memory of the tenant with these bytes. Returns its address.
+    /// Allocates memory of the tenant with these bytes. Returns its address.
     pub fn map_bytes(&mut self, bytes: impl Into<Vec<u8>>) -> u64 {
         self.memory.map(bytes.into())
     }
 
-    /// What is in the tenant's memory.
+    /// Bytes of the tenant's memory.
     ///
     /// # Panics
-    /// If it is not mapped: a mistake of the test.
+    /// If the memory is not mapped, which is a bug of the test.
     #[must_use]
     pub fn memory(&self, address: u64, length: usize) -> &[u8] {
         self.memory.get(address, length).expect("mapped memory")
     }
 
-    /// A system call of a 64-bit program.
+    /// Makes a system call of a 64-bit program.
     ///
     /// # Panics
-    /// If there is no call of that name: a mistake of the test.
+    /// If there is no call of that name, which is a bug of the test.
     pub fn call(&mut self, name: &str, args: [u64; 6]) -> Ran {
-        let number = ScmpSyscall::from_name(name).expect("a system call").as_raw_syscall();
+        let number = ScmpSyscall::from_name(name).expect("there is no such system call").as_raw_syscall();
         self.run(Call { id: 1, tid: 1, abi: Abi::Native, number, args })
     }
 
-    /// Any call.
+    /// Makes any call.
     pub fn run(&mut self, call: Call) -> Ran {
         self.recorded(|handlers, memory| match handlers.answer(&call, memory) {
             Some((_, answer)) => answer,
@@ -133,12 +134,12 @@ impl Harness {
     /// Opens a device.
     ///
     /// # Errors
-    /// `ENOENT` if there is none at this path; else what the handler says.
+    /// `ENOENT` if no handler has a device at this path; else the handler's errno.
     pub fn open(&mut self, path: &str, flags: u32) -> Result<FileHandle, Errno> {
         self.open_recorded(path, flags).answer
     }
 
-    /// As [`open`](Self::open), with what the handler recorded.
+    /// Opens a device like [`open`](Self::open), and also returns what the handler recorded.
     pub fn open_recorded(&mut self, path: &str, flags: u32) -> Ran<Result<FileHandle, Errno>> {
         let id = ArenaId { index: self.next_file, generation: 0 };
         self.next_file += 1;
@@ -149,7 +150,8 @@ impl Harness {
         })
     }
 
-    /// A request on an open file. One that the device does not claim fails with `ENOTTY`.
+    /// Makes an `ioctl` request on an open file. A request that the device does not claim fails with
+    /// `ENOTTY`.
     pub fn ioctl(&mut self, file: FileHandle, request: u32, arg: u64) -> Ran {
         let number = libc::SYS_ioctl as i32;
         let args = [0, u64::from(request), arg, 0, 0, 0];
@@ -165,11 +167,11 @@ impl Harness {
         self.handlers.close(&[file.id]);
     }
 
-    fn recorded<T>(&mut self, work: impl FnOnce(&mut Handlers, &mut Memory) -> T) -> Ran<T> {
+    fn recorded<T>(&mut self, work: impl FnOnce(&mut Handlers, &mut TenantMemory) -> T) -> Ran<T> {
         let Harness { handlers, memory, mode, .. } = self;
         let words: Vec<AtomicU64> = (0..WORDS).map(|_| AtomicU64::new(0)).collect();
         let Some(area) = Area::new(&words) else {
-            unreachable!("an area of {WORDS} words is within the bounds");
+            unreachable!("an area of {WORDS} words is valid");
         };
         let (answer, _) = Scope::enter(area, *mode, |_| work(handlers, memory));
         let word = |at: usize| words[at].load(Ordering::Relaxed);
@@ -184,13 +186,13 @@ impl Harness {
     }
 }
 
-/// The tenant's memory: pieces by address, with pages between them that are not mapped.
+/// The tenant's memory: pieces by address, with unmapped pages between them.
 #[derive(Debug, Default)]
-struct Memory {
+struct TenantMemory {
     pieces: BTreeMap<u64, Vec<u8>>,
 }
 
-impl Memory {
+impl TenantMemory {
     fn map(&mut self, bytes: Vec<u8>) -> u64 {
         let end = self.pieces.last_key_value().map(|(start, piece)| start + piece.len() as u64);
         let address = end.map_or(FIRST_ADDRESS, |end| (end / PAGE + 2) * PAGE);
@@ -198,7 +200,7 @@ impl Memory {
         address
     }
 
-    /// The piece that a range lies in, and where.
+    /// The piece that contains a range of addresses, and the range within the piece.
     fn find(&self, address: u64, length: usize) -> Option<(u64, std::ops::Range<usize>)> {
         let (&start, piece) = self.pieces.range(..=address).next_back()?;
         let from = usize::try_from(address - start).ok()?;
@@ -212,7 +214,7 @@ impl Memory {
     }
 }
 
-impl Port for Memory {
+impl CallerMemory for TenantMemory {
     fn read(&mut self, _: &Call, address: u64, length: u32) -> Result<Vec<u8>, Errno> {
         self.get(address, length as usize).map(<[u8]>::to_vec).ok_or(Errno::EFAULT)
     }

@@ -1,4 +1,4 @@
-//! Loading the handlers: libraries of the user's, and what all of them claim.
+//! Loads handler libraries and collects the claims of all handlers.
 
 use crate::handler::Handler;
 use crate::handlers::Handlers;
@@ -10,96 +10,98 @@ use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
-/// Why the handlers are not loaded.
+/// Why the handlers cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The file cannot be opened.
-    #[error("the handler {}: {error}", path.display())]
+    #[error("cannot open the handler {}: {error}", path.display())]
     Open {
-        /// It.
+        /// Path of the library.
         path: PathBuf,
-        /// What the kernel said.
+        /// Error of `open(2)`.
         error: std::io::Error,
     },
-    /// The user that workers run as may not read it.
-    #[error("the handler {}: workers have a user of their own, who may not read it: chmod a+r", path.display())]
+    /// The uid of the workers may not read the file.
+    #[error("the handler {}: the workers' own user may not read it: run chmod a+r", path.display())]
     Unreadable {
-        /// It.
+        /// Path of the library.
         path: PathBuf,
     },
-    /// It is no handler.
+    /// The library cannot be loaded, or is not a handler.
     #[error("the handler {}: {error}", path.display())]
     Library {
-        /// It.
+        /// Path of the library.
         path: PathBuf,
-        /// What is wrong.
+        /// What is wrong with it.
         error: LibraryError,
     },
-    /// What a handler wants cannot be had.
+    /// The claims of a handler are refused.
     #[error(transparent)]
     Claims(#[from] ClaimError),
-    /// A library has started threads, which workers would not have.
-    #[error("a handler has started threads while it was loaded: workers are forked, and would not have them")]
+    /// A library has started threads. Forked workers would not have them.
+    #[error(
+        "a handler has started threads while it was loaded, but workers are forked and would not have them"
+    )]
     Threads,
 }
 
-/// A library with a handler, as the command line names it.
+/// A handler library as given on the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Library {
-    /// The file.
+    /// Path of the library.
     pub path: PathBuf,
-    /// What its entry function is given; empty if nothing was said.
+    /// Configuration string for the entry function; empty if none is given.
     pub config: CString,
 }
 
-/// A library whose file is open.
+/// A handler library whose file is open.
 #[derive(Debug)]
-pub struct Opened {
+pub struct OpenedLibrary {
     library: Library,
-    /// Its file.
+    /// The open file.
     pub file: OwnedFd,
 }
 
-impl AsRawFd for Opened {
+impl AsRawFd for OpenedLibrary {
     fn as_raw_fd(&self) -> RawFd {
         self.file.as_raw_fd()
     }
 }
 
 impl Library {
-    /// From `PATH[:CONFIG]`.
+    /// Parses `PATH[:CONFIG]`. `None` if CONFIG contains a NUL.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (path, config) = text.split_once(':').unwrap_or((text, ""));
         Some(Library { path: PathBuf::from(path), config: CString::new(config).ok()? })
     }
 
-    /// Opens the file, with the rights that the zygote starts with.
+    /// Opens the file, with the privileges that the zygote starts with.
     ///
     /// # Errors
     /// [`LoadError::Open`].
-    pub fn open(&self) -> Result<Opened, LoadError> {
+    pub fn open(&self) -> Result<OpenedLibrary, LoadError> {
         let opened = File::open(&self.path);
         let file = opened.map_err(|error| LoadError::Open { path: self.path.clone(), error })?;
-        Ok(Opened { library: self.clone(), file: file.into() })
+        Ok(OpenedLibrary { library: self.clone(), file: file.into() })
     }
 }
 
-impl Opened {
-    /// The path, for messages.
+impl OpenedLibrary {
+    /// The path for messages.
     #[must_use]
     pub fn name(&self) -> String {
         self.library.path.display().to_string()
     }
 
-    /// Loads it: its constructors and its entry function run.
+    /// Loads the library. Runs its constructors and its entry function.
     ///
     /// # Errors
-    /// [`LoadError::Library`].
+    /// [`LoadError::Library`] or [`LoadError::Unreadable`].
     pub fn load(self) -> Result<Box<dyn Handler>, LoadError> {
-        let Opened { library: Library { path, config }, file } = self;
-        // By its name where that leads there, so that libraries beside it are found; who may not go there any more goes
-        // by the descriptor.
+        let OpenedLibrary { library: Library { path, config }, file } = self;
+        // Load by path if it can still be reached, so that libraries next to it are found; else by
+        // descriptor.
         let by_descriptor = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
         let reachable = File::open(&path).is_ok();
         if !reachable && File::open(&by_descriptor).is_err() {
@@ -110,17 +112,17 @@ impl Opened {
     }
 }
 
-/// Threads of this process.
-fn threads() -> usize {
+/// Number of threads of this process.
+fn thread_count() -> usize {
     std::fs::read_dir(Path::new("/proc/self/task")).map_or(1, Iterator::count)
 }
 
-/// Takes in the claims of all handlers, and gives their instrumented code its PCs.
+/// Collects the claims of all handlers and assigns PCs to their instrumented code.
 ///
 /// # Errors
-/// [`LoadError`].
+/// [`LoadError::Claims`] or [`LoadError::Threads`].
 pub fn finish(handlers: Vec<Box<dyn Handler>>) -> Result<Handlers, LoadError> {
     let handlers = Handlers::new(handlers)?;
     sancov::settle();
-    if threads() == 1 { Ok(handlers) } else { Err(LoadError::Threads) }
+    if thread_count() == 1 { Ok(handlers) } else { Err(LoadError::Threads) }
 }

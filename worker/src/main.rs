@@ -1,4 +1,4 @@
-//! The worker program without handlers of its own: started by the broker as a tenant's zygote.
+//! A worker program without built-in handlers. The broker starts it as a tenant's zygote.
 
 use std::process::ExitCode;
 

@@ -1,6 +1,6 @@
-//! A worker program: its handlers, and its command line, which the broker writes and users do not.
+//! The `main` function of worker programs, and their command line. Only the broker uses this command line.
 
-use crate::bench::MovesMemory;
+use crate::bench::MemoryMover;
 use crate::handler::Handler;
 use crate::loading::Library;
 use crate::replay;
@@ -9,18 +9,20 @@ use kcov_proto::journal::REPLAY_COMPLETED;
 use std::process::ExitCode;
 
 const USAGE: &str = "\
-kcov-worker is started by kcov-broker and is of no use by itself.
+kcov-worker is started by kcov-broker; do not run it directly.
 usage: kcov-worker zygote --uid=N --parent=PID [--memory=BYTES] [--cover] [--handler=LIBRARY[:CONFIG]]...
        kcov-worker replay EVENTS [--jail] [--handler=LIBRARY[:CONFIG]]...
        kcov-worker bench-record [--json]";
 
-/// Exit status of a program that could not do what it was asked for.
+/// Exit status if the program could not do what was asked.
 const FAILED: u8 = 125;
 
-/// The `main` of a worker program with these handlers, for `kcov-broker run --worker PROGRAM`.
+/// The `main` function of a worker program with these handlers. Users start it with
+/// `kcov-broker run --worker PROGRAM`.
 ///
-/// Handlers are asked in this order; after them come those of `--handler`. They are made once, before the program gives
-/// up its rights, and copied into each worker by fork: none may start a thread or hold a descriptor.
+/// Handlers are asked in this order, then those of `--handler` libraries. They exist once, before the program
+/// gives up its privileges, and each worker inherits a copy by fork. So a handler must not start threads or
+/// keep descriptors open.
 ///
 /// ```no_run
 /// use kcov_worker::handler::{Answer, Caller, Claim, Handler};
@@ -49,23 +51,23 @@ pub fn main<const N: usize>(handlers: [Box<dyn Handler>; N]) -> ExitCode {
     program(std::env::args().skip(1).collect(), handlers.into())
 }
 
-/// Runs the program with `arguments`, its name left out.
+/// Runs a worker program with these command-line arguments, without the program name.
 #[must_use]
 pub fn program(arguments: Vec<String>, handlers: Vec<Box<dyn Handler>>) -> ExitCode {
     let mut success = ExitCode::SUCCESS;
     let result = match arguments.split_first() {
         Some((command, rest)) if command == "zygote" => match config(rest) {
             Some(config) => {
-                let bench = config.bench.then(|| Box::<MovesMemory>::default() as Box<dyn Handler>);
+                let bench = config.bench.then(|| Box::<MemoryMover>::default() as Box<dyn Handler>);
                 match zygote::run(&config, handlers.into_iter().chain(bench).collect()) {
-                    Err(ZygoteError::Told) => return ExitCode::from(FAILED),
+                    Err(ZygoteError::Reported) => return ExitCode::from(FAILED),
                     ended => ended.map_err(|error| error.to_string()),
                 }
             }
             None => Err(USAGE.to_owned()),
         },
         Some((command, rest)) if command == "replay" => {
-            // A handler may well end the program with 0.
+            // A handler can end the program with status 0, so success needs a distinct status.
             success = ExitCode::from(REPLAY_COMPLETED);
             replay::run(rest, handlers).map_err(|error| format!("{error:#}"))
         }

@@ -1,7 +1,7 @@
-//! Runs the handlers again on the events of a journal, without a tenant.
+//! Runs handlers on the events of a journal, without a tenant.
 
 use crate::call::{Abi, Call};
-use crate::caller::Port;
+use crate::caller::CallerMemory;
 use crate::handler::{Answer, Handler};
 use crate::handlers::Handlers;
 use crate::jail::filter;
@@ -14,17 +14,19 @@ use kcov_proto::device::ArenaId;
 use kcov_proto::journal::{self, Event};
 use std::collections::{HashMap, VecDeque};
 
-/// Replays the events of the file that the first argument names, with the handlers of the program and of the others.
-/// With `--jail` a worker's filter is installed first, for a death by it.
+/// Replays the events in the file named by the first argument, with the program's handlers and those of
+/// `--handler` arguments. With `--jail`, installs a worker's seccomp filter first, to reproduce a death by
+/// it.
 ///
 /// # Errors
-/// If the file is no journal's, or a library does not load.
+/// If the file has no valid events, or a library cannot be loaded.
 pub fn run(arguments: &[String], mut handlers: Vec<Box<dyn Handler>>) -> anyhow::Result<()> {
-    let Some((path, rest)) = arguments.split_first() else { bail!("which events?") };
+    let Some((path, rest)) = arguments.split_first() else { bail!("the file with the events is missing") };
     let bytes = std::fs::read(path).with_context(|| format!("cannot read {path}"))?;
-    let events = journal::decode(&bytes).with_context(|| format!("{path} has no events of a worker"))?;
+    let events =
+        journal::decode(&bytes).with_context(|| format!("{path} does not contain the events of a worker"))?;
     let jail = rest.first().is_some_and(|argument| argument == "--jail");
-    // As in a worker: a stack that is used up is a SIGSEGV, a panic an abort.
+    // As in a worker: a stack overflow raises SIGSEGV on the signal stack, a panic aborts.
     crash::install().context("sigaction")?;
     crash::abort_on_panic();
     for argument in rest.iter().skip(usize::from(jail)) {
@@ -39,34 +41,34 @@ pub fn run(arguments: &[String], mut handlers: Vec<Box<dyn Handler>>) -> anyhow:
     }
     let mut events = VecDeque::from(events);
     while let Some(event) = events.pop_front() {
-        replay.step(&event, &mut memory(&mut events));
+        replay.step(&event, &mut accesses_of_event(&mut events));
     }
     Ok(())
 }
 
-/// The reads and writes that belong to the event that was just taken.
-fn memory(events: &mut VecDeque<Event>) -> Memory {
+/// The memory accesses that follow the event just taken.
+fn accesses_of_event(events: &mut VecDeque<Event>) -> RecordedMemory {
     let mut reads = VecDeque::new();
     while events.front().is_some_and(|event| !event.begins()) {
         reads.extend(events.pop_front());
     }
-    Memory { reads }
+    RecordedMemory { reads }
 }
 
 struct Replay {
     handlers: Handlers,
-    /// Devices of the files that were opened.
+    /// Number of the device of each open file.
     devices: HashMap<ArenaId, u16>,
 }
 
 impl Replay {
-    fn step(&mut self, event: &Event, memory: &mut Memory) {
+    fn step(&mut self, event: &Event, memory: &mut RecordedMemory) {
         match event {
             Event::Call { tid, abi, number, args } => {
                 let abi = Abi::numbered(*abi).unwrap_or(Abi::Native);
                 let call = Call { id: 1, tid: *tid, abi, number: *number, args: *args };
                 let answer = self.handlers.answer(&call, memory);
-                println!("call {number} {}", said(answer));
+                println!("call {number} {}", describe(answer));
             }
             Event::Open { file, device, flags } => {
                 self.devices.insert(*file, *device);
@@ -81,7 +83,7 @@ impl Replay {
                 let args = [0, u64::from(*request), *arg, 0, 0, 0];
                 let call = Call { id: 1, tid: 1, abi: Abi::Native, number: libc::SYS_ioctl as i32, args };
                 let answer = self.handlers.ioctl((*file, device), &call, memory);
-                println!("ioctl {request:#x} of file {} {}", file.number(), said(answer));
+                println!("ioctl {request:#x} of file {} {}", file.number(), describe(answer));
             }
             Event::Closed { file } => self.handlers.close(&[*file]),
             Event::Read { .. } | Event::NoRead { .. } | Event::NoWrite { .. } => {}
@@ -89,23 +91,23 @@ impl Replay {
     }
 }
 
-/// What became of a call.
-fn said(answer: Option<(usize, Answer)>) -> String {
+/// Describes the answer to a call.
+fn describe(answer: Option<(usize, Answer)>) -> String {
     match answer.map(|(_, answer)| answer) {
-        None => "is no handler's".to_owned(),
+        None => "is not claimed by any handler".to_owned(),
         Some(Answer::Value(value)) => format!("returns {value}"),
         Some(Answer::Fail(errno)) => format!("fails with {errno}"),
         Some(Answer::Descriptor { .. }) => "returns a new descriptor".to_owned(),
-        Some(Answer::Continue { reason }) => format!("goes on: {reason}"),
+        Some(Answer::Continue { reason }) => format!("continues: {reason}"),
     }
 }
 
-/// The caller's memory, as far as the handler read it then.
-struct Memory {
+/// The caller's memory, as far as the handler has read it in the recorded run.
+struct RecordedMemory {
     reads: VecDeque<Event>,
 }
 
-impl Port for Memory {
+impl CallerMemory for RecordedMemory {
     fn read(&mut self, _: &Call, address: u64, length: u32) -> Result<Vec<u8>, Errno> {
         let wanted = |event: &Event| match event {
             Event::Read { address: at, bytes } => *at == address && bytes.len() == length as usize,

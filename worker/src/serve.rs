@@ -1,10 +1,10 @@
-//! The loop of a worker: receive into the slot, dispatch, send.
+//! The main loop of a worker: receive into the slot, dispatch, send the answer.
 
 use crate::assist::AssistError;
 use crate::call::{Abi, Call};
 use crate::context::Context;
 use crate::dispatch::Dispatch;
-use crate::service::{Opening, Outcome};
+use crate::service::{DeviceOpen, Outcome};
 use crate::stopwatch::Stopwatch;
 use crate::sys::listener;
 use crate::sys::socket::Channel;
@@ -18,30 +18,31 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 /// Why a worker ends.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The last process under the filter is gone: nothing is left to serve.
-    #[error("the last process of the tenant is gone")]
-    Unused,
+    /// The last process under the filter has exited.
+    #[error("the last process of the tenant has exited")]
+    NoProcess,
     /// The broker is gone.
     #[error(transparent)]
     Assist(#[from] AssistError),
     /// A system call on the listener failed.
     #[error("{call} on the listener: {errno}")]
     Listener {
-        /// Its name.
+        /// Name of the call.
         call: &'static str,
-        /// What it said.
+        /// Its errno.
         errno: Errno,
     },
 }
 
-/// What a worker is told to do: by the tenant's calls, and by the broker.
+/// Where the work of a worker comes from.
 #[derive(Debug)]
 pub struct Sources {
-    /// The tenant's listener.
+    /// The tenant's seccomp listener.
     pub listener: OwnedFd,
-    /// The broker's orders.
+    /// Orders of the broker.
     pub orders: Channel,
-    /// Whether orders come while it serves, as the handlers have devices; else there are some at the start at most.
+    /// Whether orders can arrive at any time, because handlers have devices. Otherwise they arrive only at
+    /// the start.
     pub has_devices: bool,
 }
 
@@ -56,13 +57,13 @@ pub fn serve(
 ) -> Result<std::convert::Infallible, ServeError> {
     let Sources { listener, mut orders, has_devices } = sources;
     let mut stopwatch = Stopwatch::new(context.slot());
-    // What the last worker left undone.
-    while !events(orders.as_fd())?.is_empty() {
-        obey(&mut orders, listener.as_fd(), &mut dispatch, &mut context, &mut stopwatch)?;
+    // Calls and opens that the previous worker left unfinished.
+    while !pending(orders.as_fd())?.is_empty() {
+        carry_out(&mut orders, listener.as_fd(), &mut dispatch, &mut context, &mut stopwatch)?;
     }
     loop {
         if has_devices && wait(listener.as_fd(), &orders, &context)? == Next::Order {
-            obey(&mut orders, listener.as_fd(), &mut dispatch, &mut context, &mut stopwatch)?;
+            carry_out(&mut orders, listener.as_fd(), &mut dispatch, &mut context, &mut stopwatch)?;
             continue;
         }
         receive(listener.as_fd(), &context)?;
@@ -70,7 +71,7 @@ pub fn serve(
     }
 }
 
-/// Handles the call that the slot shows, and answers it.
+/// Handles the call in the slot, and answers it.
 fn handle(
     listener: BorrowedFd<'_>,
     dispatch: &mut Dispatch,
@@ -84,15 +85,15 @@ fn handle(
     answer(listener, &call, outcome)
 }
 
-/// What comes next.
+/// What to handle next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Next {
     Order,
     Notification,
 }
 
-/// Waits for a notification or an order. A worker whose handlers have no devices waits in the kernel's `RECV` itself,
-/// which is a system call less.
+/// Waits for a notification or an order. A worker whose handlers have no devices skips this and waits in
+/// `SECCOMP_IOCTL_NOTIF_RECV`, which saves a system call.
 fn wait(listener: BorrowedFd<'_>, orders: &Channel, context: &Context) -> Result<Next, ServeError> {
     let slot = context.slot();
     listener::clear(slot);
@@ -109,8 +110,8 @@ fn wait(listener: BorrowedFd<'_>, orders: &Channel, context: &Context) -> Result
     Ok(if ordered { Next::Order } else { Next::Notification })
 }
 
-/// Carries out one order. The slot shows an open, and a call that is handled once more, as it shows a notification.
-fn obey(
+/// Carries out one order. An open, or a call that is handled again, is put into the slot like a notification.
+fn carry_out(
     orders: &mut Channel,
     listener: BorrowedFd<'_>,
     dispatch: &mut Dispatch,
@@ -120,36 +121,37 @@ fn obey(
     let (order, _) = orders.receive::<Order>().map_err(AssistError::Broker)?;
     match order {
         Order::Closed(files) => {
-            // No call waits for it, but a handler that does not come to an end is ended all the same.
+            // No caller waits for this, but the phase makes the broker's deadline apply to a handler that
+            // hangs here.
             context.slot()[slot::PHASE].store(Phase::Handling as u64, Ordering::Relaxed);
             dispatch.closed(&files, context);
         }
         Order::Open { id, tid, device, flags, file } => {
             let call = Call::open(id, tid, flags);
             call.show(context.slot());
-            begin(context);
+            mark_handling(context);
             let start = stopwatch.start();
-            dispatch.open(&Opening { call, device, flags, file }, context)?;
+            dispatch.open(&DeviceOpen { call, device, flags, file }, context)?;
             Stopwatch::stop(start, context);
         }
         Order::Call { id, tid, arch, number, args } => {
             Call { id, tid, abi: Abi::of(arch, number), number, args }.show(context.slot());
-            begin(context);
+            mark_handling(context);
             handle(listener, dispatch, context, stopwatch)?;
         }
     }
     Ok(())
 }
 
-/// Shows that what is in the slot is being handled.
-fn begin(context: &Context) {
+/// Marks the contents of the slot as being handled.
+fn mark_handling(context: &Context) {
     let slot = context.slot();
     let taken = slot[slot::TAKEN].load(Ordering::Relaxed);
     slot[slot::TAKEN].store(taken.wrapping_add(1), Ordering::Relaxed);
     slot[slot::PHASE].store(Phase::Handling as u64, Ordering::Relaxed);
 }
 
-/// Waits for the next notification; it is in the slot afterwards.
+/// Waits for the next notification and receives it into the slot.
 fn receive(listener: BorrowedFd<'_>, context: &Context) -> Result<(), ServeError> {
     let slot = context.slot();
     slot[slot::PHASE].store(Phase::Waiting as u64, Ordering::Relaxed);
@@ -157,23 +159,24 @@ fn receive(listener: BorrowedFd<'_>, context: &Context) -> Result<(), ServeError
         match listener::receive(listener, slot) {
             Ok(()) => break,
             Err(Errno::EINTR) => {}
-            // The caller died between the wake-up and the copy; or nobody is left, and every RECV says so.
-            Err(Errno::ENOENT) if is_used(listener)? => {}
-            Err(Errno::ENOENT) => return Err(ServeError::Unused),
+            // ENOENT has two causes: the caller died between wake-up and copy, or no process is left and
+            // every RECV fails so.
+            Err(Errno::ENOENT) if has_processes(listener)? => {}
+            Err(Errno::ENOENT) => return Err(ServeError::NoProcess),
             Err(errno) => return Err(ServeError::Listener { call: "SECCOMP_IOCTL_NOTIF_RECV", errno }),
         }
     }
-    begin(context);
+    mark_handling(context);
     Ok(())
 }
 
-/// Whether any process is left under the filter.
-fn is_used(listener: BorrowedFd<'_>) -> Result<bool, ServeError> {
-    Ok(!events(listener)?.contains(PollFlags::POLLHUP))
+/// Returns whether any process is left under the filter.
+fn has_processes(listener: BorrowedFd<'_>) -> Result<bool, ServeError> {
+    Ok(!pending(listener)?.contains(PollFlags::POLLHUP))
 }
 
-/// What a poll shows at once.
-fn events(fd: BorrowedFd<'_>) -> Result<PollFlags, ServeError> {
+/// The events that are pending on `fd`, without waiting.
+fn pending(fd: BorrowedFd<'_>) -> Result<PollFlags, ServeError> {
     let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
     loop {
         match poll(&mut fds, PollTimeout::ZERO) {
@@ -184,7 +187,7 @@ fn events(fd: BorrowedFd<'_>) -> Result<PollFlags, ServeError> {
     }
 }
 
-/// Sends the answer. A caller that is gone meanwhile needs none.
+/// Sends the answer. It is not an error if the caller has died meanwhile.
 fn answer(listener: BorrowedFd<'_>, call: &Call, outcome: Outcome) -> Result<(), ServeError> {
     let (value, error, go_on) = match outcome {
         Outcome::Value(value) => (value, 0, false),

@@ -1,10 +1,10 @@
-//! What serves calls inside of a worker: the one interface between the dispatch and the code behind it.
+//! The interface between [`dispatch`](crate::dispatch) and the code that handles calls.
 //!
-//! | service | its calls |
+//! | service | calls |
 //! |---|---|
-//! | [`Handlers`](crate::handlers::Handlers) | what the user's handlers claim |
-//! | [`Device`](crate::device::Device) | what may concern the KCOV device |
-//! | [`Trace`] | all others |
+//! | [`Handlers`](crate::handlers::Handlers) | calls and devices that the user's handlers claim |
+//! | [`Device`](crate::device::Device) | calls that may concern the KCOV device |
+//! | [`TraceService`] | all others |
 
 use crate::assist::AssistError;
 use crate::call::Call;
@@ -15,34 +15,34 @@ use kcov_proto::device::ArenaId;
 use kcov_proto::slot::Kind;
 use std::rc::Rc;
 
-/// What becomes of a call.
+/// The result of serving a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Outcome {
-    /// It returns this value.
+    /// The call returns this value.
     Value(i64),
-    /// It fails with this error.
+    /// The call fails with this errno.
     Fail(Errno),
-    /// The kernel runs it.
+    /// The kernel runs the call.
     Continue,
-    /// The broker has answered it, or will.
+    /// The broker answers the call, or already has.
     Answered,
-    /// It is not this service's after all: the next one that claims it has it.
+    /// The service does not handle this call after all: ask the next one that claims it.
     Pass,
 }
 
 /// Code that serves some calls.
 ///
-/// The services of a worker are asked in their order; the first that claims a call and does not pass serves it. While
-/// it does, the recording API appends to the caller's area, if the caller collects coverage.
+/// The services of a worker are asked in order. The first that claims a call and does not pass serves it.
+/// Meanwhile the recording API appends to the caller's area, if the caller collects coverage.
 pub trait Service {
-    /// Whether this service wants the call. Must not block.
+    /// Returns whether this service wants the call. Must not block.
     fn claims(&self, call: &Call) -> bool;
 
-    /// What such a call counts as.
+    /// The kind as which such a call is counted.
     fn kind(&self, call: &Call) -> Kind;
 
-    /// Whether the caller's area is armed while this service has the call.
+    /// Returns whether recording is enabled while this service handles the call.
     fn is_recorded(&self, _: &Call) -> bool {
         true
     }
@@ -50,25 +50,26 @@ pub trait Service {
     /// Serves a call that it claimed.
     ///
     /// # Errors
-    /// Only if the worker cannot go on, as its broker is gone.
+    /// Only if the worker cannot continue because its broker is gone.
     fn handle(&mut self, call: &Call, context: &mut Context) -> Result<Outcome, AssistError>;
 
-    /// Opens a handler's device for a caller, as the broker orders; `None` from a service that has no devices.
+    /// Opens a handler's device for a caller, as the broker ordered. `None` from a service without devices.
+    /// The inner error is the caller's errno.
     ///
     /// # Errors
-    /// As [`handle`](Self::handle); the inner error is the caller's.
-    fn open(&mut self, _: &Opening, _: &mut Context) -> Result<Option<Result<(), Errno>>, AssistError> {
+    /// As [`handle`](Self::handle).
+    fn open(&mut self, _: &DeviceOpen, _: &mut Context) -> Result<Option<Result<(), Errno>>, AssistError> {
         Ok(None)
     }
 
-    /// Nobody has these files of handlers' devices any more.
+    /// Drops the state of files of handlers' devices whose last descriptor was closed.
     fn closed(&mut self, _: &[ArenaId], _: &mut Context) {}
 }
 
 /// An open of a handler's device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Opening {
-    /// The call, as far as it matters: its notification and its caller.
+pub struct DeviceOpen {
+    /// The call. Only its notification id and its caller are meaningful.
     pub call: Call,
     /// Number of the device in [`Claims::devices`](kcov_proto::claims::Claims::devices).
     pub device: u16,
@@ -78,11 +79,12 @@ pub struct Opening {
     pub file: ArenaId,
 }
 
-/// The service of all that no other claims: leaves the call's edge, or its comparisons, and lets the kernel run it.
+/// The service for all calls that no other claims: records the call, or comparisons of its arguments, and
+/// lets the kernel run it.
 #[derive(Debug)]
-pub struct Trace(pub Rc<Tracer>);
+pub struct TraceService(pub Rc<Tracer>);
 
-impl Service for Trace {
+impl Service for TraceService {
     fn claims(&self, _: &Call) -> bool {
         true
     }

@@ -1,34 +1,34 @@
-//! How long notifications take, for the operator's live view.
+//! Times a sample of the notifications, for the operator's live view.
 
 use crate::context::Context;
 use kcov_proto::slot;
 use kcov_proto::sync::{AtomicU64, Ordering};
 use std::time::Instant;
 
-/// Times one notification of as many as the broker says, and all of the first so many.
+/// Times the first `period` notifications, then every `period`-th.
 #[derive(Debug)]
 pub struct Stopwatch {
-    /// As many; 0 for none.
+    /// Sampling period; 0 to time none.
     period: u64,
-    /// Notifications so far.
+    /// Notifications started so far.
     begun: u64,
 }
 
 impl Stopwatch {
-    /// As the broker has written into the slot.
+    /// Reads the period from the slot, where the broker has put it.
     #[must_use]
     pub fn new(slot: &[AtomicU64]) -> Self {
         Stopwatch { period: slot[slot::TIMED].load(Ordering::Relaxed), begun: 0 }
     }
 
-    /// A notification begins.
+    /// Starts a notification. Returns the time if it is to be timed.
     pub fn start(&mut self) -> Option<Instant> {
         self.begun = self.begun.wrapping_add(1);
         let timed = self.begun <= self.period || self.begun.checked_rem(self.period) == Some(0);
         timed.then(Instant::now)
     }
 
-    /// It is about to be answered.
+    /// Counts the elapsed time, just before the notification is answered.
     pub fn stop(start: Option<Instant>, context: &Context) {
         if let Some(start) = start {
             context.count_time(u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX));
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_and_then_one_of_so_many_are_timed() {
+    fn the_first_and_then_every_nth_notification_is_timed() {
         let timed = |period| {
             let mut stopwatch = Stopwatch { period, begun: 0 };
             (1..=12).filter(|_| stopwatch.start().is_some()).collect::<Vec<_>>()

@@ -1,10 +1,10 @@
-//! Text that goes into messages.
+//! Texts for messages to the broker.
 
 use kcov_proto::message::MAX_TEXT;
 
-/// As much of `text` as a message may hold, cut between characters.
+/// Cuts `text` to [`MAX_TEXT`] bytes, at a character boundary.
 #[must_use]
-pub fn bounded(text: &str) -> String {
+pub fn truncate(text: &str) -> String {
     text.char_indices().take_while(|(at, c)| at + c.len_utf8() <= MAX_TEXT).map(|(_, c)| c).collect()
 }
 
@@ -14,10 +14,10 @@ mod tests {
 
     #[test]
     fn a_long_text_is_cut_between_characters() {
-        assert_eq!(bounded("short"), "short");
+        assert_eq!(truncate("short"), "short");
         let long = "é".repeat(MAX_TEXT);
-        assert_eq!(bounded(&long).len(), MAX_TEXT);
+        assert_eq!(truncate(&long).len(), MAX_TEXT);
         let odd = format!("a{long}");
-        assert_eq!(bounded(&odd).len(), MAX_TEXT - 1);
+        assert_eq!(truncate(&odd).len(), MAX_TEXT - 1);
     }
 }

@@ -1,6 +1,6 @@
-//! The zygote: loaded with handlers and jailed once, it forks a tenant's workers on the broker's request.
+//! The zygote: loads the handlers and confines itself once, then forks workers when the broker asks.
 //!
-//! It has one thread and never serves a call itself, so a fork of it is cheap and holds no lock.
+//! It has one thread and never serves a call, so forking is cheap and no lock can be held during it.
 
 use crate::assist::Assistants;
 use crate::context::Context;
@@ -12,7 +12,7 @@ use crate::jail::{self, JailConfig, JailError, WorkerJail};
 use crate::loading::{self, Library, LoadError};
 use crate::record::Scope;
 use crate::serve::{Sources, serve};
-use crate::service::{Service, Trace};
+use crate::service::{Service, TraceService};
 use crate::sys::shared::SharedWords;
 use crate::sys::socket::{Channel, ChannelError, inherited};
 use crate::sys::{crash, fork, modules};
@@ -30,57 +30,57 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// Descriptor number of the zygote's socket, as the spawner leaves it.
+/// Descriptor number of the socket to the broker. The spawner puts it there.
 const SOCKET: i32 = 3;
-/// That of the coverage map.
+/// Descriptor number of the coverage map.
 const COVER: i32 = 4;
 
-/// What the spawner tells a zygote.
+/// Command-line options of a zygote.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ZygoteConfig {
-    /// uid and gid to become.
+    /// uid and gid to switch to.
     pub uid: u32,
-    /// Process that started it.
+    /// Process id of the process that started the zygote.
     pub parent: u32,
-    /// Most bytes of data that it and each worker may have.
+    /// Limit on data memory for the zygote and each worker, in bytes (`RLIMIT_DATA`).
     pub memory: Option<u64>,
-    /// Whether it has a coverage map, which it and its workers mark.
+    /// Whether there is a coverage map for the workers to mark.
     pub cover: bool,
-    /// Whether the handler that `kcov-broker bench` measures is the last of the program's.
+    /// Whether to add the handler that `kcov-broker bench` measures.
     pub bench: bool,
-    /// Libraries with handlers, loaded in this order, after those of the program itself.
+    /// Handler libraries, loaded in this order after the program's own handlers.
     pub libraries: Vec<Library>,
 }
 
-/// Why a zygote ends before its broker does.
+/// Why a zygote exits before its broker does.
 #[derive(Debug, thiserror::Error)]
 pub enum ZygoteError {
-    /// It has no socket: it was not started by the broker.
-    #[error("descriptor {SOCKET} is no socket: this program is started by kcov-broker")]
+    /// Descriptor 3 is not a socket: the program was not started by the broker.
+    #[error("descriptor {SOCKET} is not a socket: this program must be started by kcov-broker")]
     Socket(SysErrno),
-    /// It could not be jailed.
+    /// It could not be confined.
     #[error(transparent)]
     Jail(#[from] JailError),
     /// A handler could not be loaded.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// The socket failed.
+    /// The socket to the broker failed.
     #[error(transparent)]
     Channel(#[from] ChannelError),
     /// A system call failed.
     #[error("{call}: {errno}")]
     System {
-        /// Its name.
+        /// Name of the call.
         call: &'static str,
-        /// What it said.
+        /// Its errno.
         errno: SysErrno,
     },
-    /// What was wrong was told to the broker, which tells its user.
-    #[error("the broker was told why")]
-    Told,
+    /// The error was already reported to the broker, which shows it to its user.
+    #[error("the error was reported to the broker")]
+    Reported,
 }
 
-/// Runs as a zygote, with these handlers of the program, until the broker is gone.
+/// Runs as a zygote with these built-in handlers until the broker closes the socket.
 ///
 /// # Errors
 /// [`ZygoteError`].
@@ -88,10 +88,10 @@ pub fn run(config: &ZygoteConfig, handlers: Vec<Box<dyn Handler>>) -> Result<(),
     if !config.cover {
         return serve_broker(config, handlers);
     }
-    // Workers inherit the mapping, and that it is marked.
+    // Workers inherit the mapping and its registration.
     let map = inherited(COVER).and_then(|file| SharedWords::map(file, cover_map::BYTES / 8, true));
     let map = map.map_err(|errno| ZygoteError::System { call: "mmap of the coverage map", errno })?;
-    let Ok(bytes) = map.bytes().try_into() else { unreachable!("it was mapped in this size") };
+    let Ok(bytes) = map.bytes().try_into() else { unreachable!("the map has the size it was mapped with") };
     Scope::cover(CoverMap::new(bytes), || serve_broker(config, handlers))
 }
 
@@ -99,7 +99,7 @@ fn serve_broker(config: &ZygoteConfig, handlers: Vec<Box<dyn Handler>>) -> Resul
     let mut broker = Channel::from(inherited(SOCKET).map_err(ZygoteError::Socket)?);
     let _ = nix::sys::prctl::set_name(c"kcov-zygote");
     let tracer = Rc::new(Tracer::new());
-    // Without a handler the signal would not interrupt the wait below.
+    // Without a handler, SIGCHLD would not interrupt the wait below.
     signal_hook::flag::register(signal_hook::consts::SIGCHLD, Arc::default())
         .map_err(|_| ZygoteError::System { call: "sigaction", errno: SysErrno::last() })?;
     let mut children = SigSet::empty();
@@ -107,13 +107,13 @@ fn serve_broker(config: &ZygoteConfig, handlers: Vec<Box<dyn Handler>>) -> Resul
     children.thread_block().map_err(|errno| ZygoteError::System { call: "sigprocmask", errno })?;
     let (jail, (handlers, modules)) = match enter_jail(config, handlers, &mut broker) {
         Err(ZygoteError::Load(error)) => {
-            let message = text::bounded(&error.to_string());
+            let message = text::truncate(&error.to_string());
             broker.send(&ZygoteReply::Refused { message })?;
-            return Err(ZygoteError::Told);
+            return Err(ZygoteError::Reported);
         }
         Err(ZygoteError::Jail(error)) => {
-            broker.send(&ZygoteReply::Unjailed { message: text::bounded(&error.to_string()) })?;
-            return Err(ZygoteError::Told);
+            broker.send(&ZygoteReply::Unjailed { message: text::truncate(&error.to_string()) })?;
+            return Err(ZygoteError::Reported);
         }
         entered => entered?,
     };
@@ -121,7 +121,7 @@ fn serve_broker(config: &ZygoteConfig, handlers: Vec<Box<dyn Handler>>) -> Resul
     broker.send(&ZygoteReply::Ready { claims: handlers.claims().clone() })?;
     let mut zygote = Zygote { tracer, jail, handlers: Some(handlers) };
     loop {
-        report_ended(&mut broker)?;
+        report_exits(&mut broker)?;
         let mut fds = [PollFd::new(broker.as_fd(), PollFlags::POLLIN)];
         match ppoll(&mut fds, None, Some(SigSet::empty())) {
             Ok(_) => {}
@@ -139,7 +139,8 @@ fn serve_broker(config: &ZygoteConfig, handlers: Vec<Box<dyn Handler>>) -> Resul
     }
 }
 
-/// Jails this process, and loads the libraries at the point where it has no rights any more but may still open files.
+/// Confines this process. Loads the libraries at the point where it has no privileges any more but may still
+/// open files.
 fn enter_jail(
     config: &ZygoteConfig,
     mut handlers: Vec<Box<dyn Handler>>,
@@ -159,18 +160,18 @@ fn enter_jail(
     crash::abort_on_panic();
     let load = || -> Result<_, ZygoteError> {
         for library in opened {
-            let handler = text::bounded(&library.name());
+            let handler = text::truncate(&library.name());
             broker.send(&ZygoteReply::Loading { handler })?;
             handlers.push(library.load()?);
         }
-        // Here, where the links that lead to their files can still be read.
+        // Must run here, while the links in /proc to the module files can still be read.
         Ok((loading::finish(handlers)?, modules::loaded()))
     };
     jail::enter_zygote(&jail_config, load)
 }
 
-/// Tells the broker which workers ended, and how.
-fn report_ended(broker: &mut Channel) -> Result<(), ChannelError> {
+/// Reports to the broker which workers have ended, and how.
+fn report_exits(broker: &mut Channel) -> Result<(), ChannelError> {
     loop {
         let (pid, signal, status) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
             Ok(WaitStatus::Exited(pid, status)) => (pid, 0, status),
@@ -182,22 +183,22 @@ fn report_ended(broker: &mut Channel) -> Result<(), ChannelError> {
     }
 }
 
-/// The journal of a worker. It is mapped twice: for the services, and for the handler of fatal signals, for good.
+/// Maps the journal of a worker twice: for the services, and, never unmapped, for the fatal signal handler.
 fn open_journal(file: &OwnedFd) -> Option<JournalWriter<SharedWords>> {
     let kept = Box::leak(Box::new(SharedWords::map(file, journal::WORDS, true).ok()?));
     crash::tell(kept);
     JournalWriter::new(SharedWords::map(file, journal::WORDS, true).ok()?)
 }
 
-/// What workers are forked with.
+/// The state that workers are forked with.
 struct Zygote {
     tracer: Rc<Tracer>,
     jail: WorkerJail,
-    /// Taken by a worker, in its copy of this process.
+    /// Moved out by a worker, in its copy of this process.
     handlers: Option<Handlers>,
 }
 
-/// Descriptors of a worker, in the order of [`ZygoteRequest::Fork`].
+/// Number of descriptors in a [`ZygoteRequest::Fork`].
 const DESCRIPTORS: usize = 8;
 
 impl Zygote {
@@ -205,14 +206,14 @@ impl Zygote {
         let Ok(descriptors) = <[OwnedFd; DESCRIPTORS]>::try_from(descriptors) else {
             return ZygoteReply::Failed(Errno::EPROTO);
         };
-        match fork::child(|| self.work(descriptors)) {
+        match fork::child(|| self.run_worker(descriptors)) {
             Ok(pid) => ZygoteReply::Forked { pid: pid.as_raw() as u32 },
             Err(errno) => ZygoteReply::Failed(Errno(errno as i32)),
         }
     }
 
-    /// Runs as a worker. Returns the exit status.
-    fn work(&mut self, descriptors: [OwnedFd; DESCRIPTORS]) -> i32 {
+    /// The body of a worker process. Returns its exit status.
+    fn run_worker(&mut self, descriptors: [OwnedFd; DESCRIPTORS]) -> i32 {
         let [listener, broker, orders, reader, slot_file, roster_file, journal, output] = descriptors;
         let _ = nix::sys::prctl::set_name(c"kcov-worker");
         fork::close(SOCKET);
@@ -243,12 +244,12 @@ impl Zygote {
 
     fn services(&mut self) -> Vec<Box<dyn Service>> {
         let mut services: Vec<Box<dyn Service>> = Vec::new();
-        // Where nothing is claimed, no call pays for the question.
+        // Without claims, no call should pay for asking the handlers.
         if let Some(handlers) = self.handlers.take().filter(|handlers| !handlers.claims().is_empty()) {
             services.push(Box::new(handlers));
         }
         services.push(Box::new(Device::new(self.tracer.clone())));
-        services.push(Box::new(Trace(self.tracer.clone())));
+        services.push(Box::new(TraceService(self.tracer.clone())));
         services
     }
 }

@@ -1,18 +1,18 @@
-//! The handler that `kcov-broker bench` measures: it moves memory of its caller, and nothing else.
+//! The handler that `kcov-broker bench` measures: it only reads or writes memory of its caller.
 
 use crate::call::Call;
-use crate::caller::{Caller, MOST};
+use crate::caller::{Caller, MAX_TRANSFER};
 use crate::handler::{Answer, Claim, Handler};
 use kcov_proto::Errno;
 
-/// `getppid`, with what it is to move in the argument registers that the call does not have: the address, the bytes, and
-/// 1 if they are written.
+/// Handles `getppid`. The argument registers, which the call does not use, say what to do: address, length in
+/// bytes, and 1 to write or 0 to read.
 #[derive(Debug, Default)]
-pub struct MovesMemory {
+pub struct MemoryMover {
     buffer: Vec<u8>,
 }
 
-impl Handler for MovesMemory {
+impl Handler for MemoryMover {
     fn name(&self) -> &str {
         "bench"
     }
@@ -23,7 +23,7 @@ impl Handler for MovesMemory {
 
     fn call(&mut self, call: &Call, caller: &mut Caller<'_>) -> Answer {
         let [address, length, write, ..] = call.args;
-        let Some(length) = usize::try_from(length).ok().filter(|&length| length <= MOST) else {
+        let Some(length) = usize::try_from(length).ok().filter(|&length| length <= MAX_TRANSFER) else {
             return Answer::Fail(Errno::EINVAL);
         };
         self.buffer.resize(length, 0);

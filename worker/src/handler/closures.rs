@@ -1,4 +1,4 @@
-//! Handlers of one closure, for what needs no type of its own.
+//! Handlers made of one closure.
 
 use super::{Answer, Caller, Claim, Handler, OpenFile, OpenRequest};
 use crate::call::Call;
@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 
-/// A handler of one system call, which is called what the call is.
+/// A handler of one system call. The handler has the name of the call.
 ///
 /// ```
 /// use kcov_worker::handler;
@@ -21,11 +21,11 @@ pub fn call<A: Into<Answer>>(
     name: &str,
     answer: impl FnMut(&Call, &mut Caller<'_>) -> A + 'static,
 ) -> Box<dyn Handler> {
-    Box::new(OfCall { name: name.to_owned(), answer })
+    Box::new(CallClosure { name: name.to_owned(), answer })
 }
 
-/// A handler of a device without state of its open files: whatever is asked, the closure answers. It is called what the
-/// last part of the path is.
+/// A handler of a device whose open files have no state: the closure answers every request. The name of the
+/// handler is the last part of the path.
 ///
 /// ```
 /// use kcov_worker::harness::Harness;
@@ -48,15 +48,15 @@ pub fn device<A: Into<Answer> + 'static>(
     requests: RangeInclusive<u32>,
     ioctl: impl FnMut(u32, u64, &mut Caller<'_>) -> A + 'static,
 ) -> Box<dyn Handler> {
-    Box::new(OfDevice { path: path.to_owned(), requests, ioctl: Rc::new(RefCell::new(ioctl)) })
+    Box::new(DeviceClosure { path: path.to_owned(), requests, ioctl: Rc::new(RefCell::new(ioctl)) })
 }
 
-struct OfCall<F> {
+struct CallClosure<F> {
     name: String,
     answer: F,
 }
 
-impl<A: Into<Answer>, F: FnMut(&Call, &mut Caller<'_>) -> A> Handler for OfCall<F> {
+impl<A: Into<Answer>, F: FnMut(&Call, &mut Caller<'_>) -> A> Handler for CallClosure<F> {
     fn name(&self) -> &str {
         &self.name
     }
@@ -70,13 +70,15 @@ impl<A: Into<Answer>, F: FnMut(&Call, &mut Caller<'_>) -> A> Handler for OfCall<
     }
 }
 
-struct OfDevice<F> {
+struct DeviceClosure<F> {
     path: String,
     requests: RangeInclusive<u32>,
     ioctl: Rc<RefCell<F>>,
 }
 
-impl<A: Into<Answer> + 'static, F: FnMut(u32, u64, &mut Caller<'_>) -> A + 'static> Handler for OfDevice<F> {
+impl<A: Into<Answer> + 'static, F: FnMut(u32, u64, &mut Caller<'_>) -> A + 'static> Handler
+    for DeviceClosure<F>
+{
     fn name(&self) -> &str {
         self.path.rsplit('/').next().unwrap_or_default()
     }
@@ -86,14 +88,14 @@ impl<A: Into<Answer> + 'static, F: FnMut(u32, u64, &mut Caller<'_>) -> A + 'stat
     }
 
     fn open(&mut self, _: &OpenRequest<'_>, _: &mut Caller<'_>) -> Result<Box<dyn OpenFile>, Errno> {
-        Ok(Box::new(OfFile(self.ioctl.clone())))
+        Ok(Box::new(FileClosure(self.ioctl.clone())))
     }
 }
 
-/// An open file: all share the closure, which has one request at a time.
-struct OfFile<F>(Rc<RefCell<F>>);
+/// An open file. All files share the closure, which gets one request at a time.
+struct FileClosure<F>(Rc<RefCell<F>>);
 
-impl<A: Into<Answer>, F: FnMut(u32, u64, &mut Caller<'_>) -> A> OpenFile for OfFile<F> {
+impl<A: Into<Answer>, F: FnMut(u32, u64, &mut Caller<'_>) -> A> OpenFile for FileClosure<F> {
     fn ioctl(&mut self, request: u32, arg: u64, caller: &mut Caller<'_>) -> Answer {
         (self.0.borrow_mut())(request, arg, caller).into()
     }

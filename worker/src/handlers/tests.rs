@@ -1,13 +1,13 @@
 use super::*;
 
-/// Wants `getpid` and `getuid`; if it is picky, the latter alone.
+/// Claims `getpid` and `getuid`, or only the latter if `picky`.
 #[derive(Debug)]
-struct Claimant {
+struct TestHandler {
     idempotent: bool,
     picky: bool,
 }
 
-impl Handler for Claimant {
+impl Handler for TestHandler {
     fn name(&self) -> &str {
         if self.picky { "picky" } else { "plain" }
     }
@@ -25,14 +25,14 @@ fn call(number: i64) -> Call {
 }
 
 #[test]
-fn a_call_may_be_repeated_if_all_that_want_it_agree() -> Result<(), ClaimError> {
-    let of = |plain, picky| {
-        let plain = Claimant { idempotent: plain, picky: false };
-        let picky = Claimant { idempotent: picky, picky: true };
+fn a_call_is_repeatable_if_all_its_claimants_are_idempotent() -> Result<(), ClaimError> {
+    let handlers = |plain, picky| {
+        let plain = TestHandler { idempotent: plain, picky: false };
+        let picky = TestHandler { idempotent: picky, picky: true };
         Handlers::new(vec![Box::new(plain), Box::new(picky)])
     };
     for (plain, picky) in [(false, false), (false, true), (true, false), (true, true)] {
-        let handlers = of(plain, picky)?;
+        let handlers = handlers(plain, picky)?;
         assert_eq!(handlers.is_repeatable(&call(libc::SYS_getpid)), plain);
         assert_eq!(handlers.is_repeatable(&call(libc::SYS_getuid)), plain && picky);
     }
@@ -40,7 +40,7 @@ fn a_call_may_be_repeated_if_all_that_want_it_agree() -> Result<(), ClaimError> 
 }
 
 #[test]
-fn a_harness_refuses_a_call_that_there_is_not() {
+fn a_harness_refuses_an_unknown_call() {
     use crate::handler;
     use crate::harness::Harness;
     let refused = Harness::with([handler::call("frobnicate", |_, _| Ok(0))]).err();
