@@ -30,6 +30,12 @@ const AUDIT_I386: u32 = 0x4000_0003;
 pub(crate) const X32_BIT: i32 = 0x4000_0000;
 
 impl Abi {
+    /// The system call tables of this machine.
+    pub fn of_machine() -> impl Iterator<Item = Self> {
+        let known = |abi: &Abi| *abi == Abi::Native || cfg!(target_arch = "x86_64");
+        [Abi::Native, Abi::I386, Abi::X32].into_iter().filter(known)
+    }
+
     /// The table of `number` in a notification with this `AUDIT_ARCH_*` value.
     #[must_use]
     pub fn of(arch: u32, number: i32) -> Self {

@@ -53,8 +53,7 @@ impl std::fmt::Debug for Handlers {
 
 /// The numbers of a call in all system call tables of this machine.
 fn numbers(call: &str) -> impl Iterator<Item = (Abi, i32)> {
-    let known = |abi: Abi| abi == Abi::Native || cfg!(target_arch = "x86_64");
-    [Abi::Native, Abi::I386, Abi::X32].into_iter().filter(move |abi| known(*abi)).filter_map(move |abi| {
+    Abi::of_machine().filter_map(move |abi| {
         let number = ScmpSyscall::from_name_by_arch(call, abi.arch()?).ok()?;
         // libseccomp uses negative numbers for calls that a table does not have.
         let number = number.as_raw_syscall();

@@ -12,30 +12,27 @@ mod calls;
 mod classes;
 
 use crate::call::{Abi, Call, X32_BIT};
-use crate::record::Scope;
-use crate::record::{record_cmp_at, record_edge_at};
+use crate::call_table::CallTable;
+use crate::record::{Scope, record_cmp_at, record_edge_at};
 use crate::sys::recording::collects_cmps;
 use calls::{CALLS, Number, Row};
 use classes::Comparison;
 use kcov_proto::abi::TraceMode;
-use kcov_proto::area::Area;
-use kcov_proto::area::CmpSize;
+use kcov_proto::area::{Area, CmpSize};
 use kcov_proto::message::Heartbeat;
 use kcov_proto::site::Site;
 use kcov_proto::sync::AtomicU64;
-use libseccomp::{ScmpArch, ScmpSyscall};
+use libseccomp::ScmpSyscall;
 use std::collections::HashMap;
 
 /// Upper bound of system call numbers: x32 ends at 548, the others below 512.
 const NUMBER_END: i32 = 600;
 
-/// Maps system call numbers to rows. Build it once, before forking: it looks up about a thousand names in
-/// libseccomp.
+/// The rows of this machine's system calls. Build it once, before forking: it looks up about a thousand
+/// numbers in libseccomp.
 #[derive(Debug)]
 pub struct Tracer {
-    native: Table,
-    i386: Table,
-    x32: Table,
+    rows: CallTable<&'static Row>,
 }
 
 impl Default for Tracer {
@@ -45,11 +42,27 @@ impl Default for Tracer {
 }
 
 impl Tracer {
-    /// The tables of this machine.
+    /// Looks up the rows of this machine's system calls.
+    ///
+    /// Goes from numbers to names, not the other way round: libseccomp does not resolve the names of the i386
+    /// socket calls, because `socketcall` came before them.
     #[must_use]
     pub fn new() -> Self {
-        let amd64 = |arch| if cfg!(target_arch = "x86_64") { Table::new(arch) } else { Table::default() };
-        Tracer { native: Table::new(ScmpArch::Native), i386: amd64(ScmpArch::X86), x32: amd64(ScmpArch::X32) }
+        let by_name: HashMap<&str, &'static Row> = CALLS.iter().map(|row| (row.name, row)).collect();
+        let mut rows = CallTable::default();
+        for abi in Abi::of_machine() {
+            let Some(arch) = abi.arch() else { continue };
+            let bit = if abi == Abi::X32 { X32_BIT } else { 0 };
+            let named = (0..NUMBER_END).map(|number| number | bit).filter_map(|number| {
+                let name = ScmpSyscall::from(number).get_name_by_arch(arch).ok()?;
+                Some((number, *by_name.get(name.as_str())?))
+            });
+            let newer = CALLS.iter().filter_map(|row| Some((newer_number(row, abi)? | bit, row)));
+            for (number, row) in named.chain(newer) {
+                rows.entry(abi, number).map(|entry| entry.get_or_insert(row));
+            }
+        }
+        Tracer { rows }
     }
 
     /// Records the call into the enabled area: its PC or its comparisons.
@@ -68,47 +81,16 @@ impl Tracer {
     }
 
     fn row(&self, call: &Call) -> Option<&'static Row> {
-        match call.abi {
-            Abi::Native => self.native.get(call.number),
-            Abi::I386 => self.i386.get(call.number),
-            Abi::X32 if call.number & X32_BIT != 0 => self.x32.get(call.number & !X32_BIT),
-            Abi::X32 | Abi::Foreign => None,
-        }
+        self.rows.get(call.abi, call.number).copied()
     }
 }
 
-/// Rows by system call number.
-#[derive(Debug, Default)]
-struct Table(Vec<Option<&'static Row>>);
-
-impl Table {
-    /// Looks names up by number, not the other way round: libseccomp does not resolve the names of the i386
-    /// socket calls, because `socketcall` came before them.
-    fn new(arch: ScmpArch) -> Self {
-        let rows: HashMap<&str, &'static Row> = CALLS.iter().map(|row| (row.name, row)).collect();
-        let mut table: Vec<Option<&'static Row>> = (0..NUMBER_END)
-            .map(|number| ScmpSyscall::from(if arch == ScmpArch::X32 { number | X32_BIT } else { number }))
-            .map(|call| rows.get(call.get_name_by_arch(arch).ok()?.as_str()).copied())
-            .collect();
-        for (number, row) in
-            CALLS.iter().filter_map(|row| Some((number_unknown_to_libseccomp(row, arch)?, row)))
-        {
-            table[number].get_or_insert(row);
-        }
-        Table(table)
-    }
-
-    fn get(&self, number: i32) -> Option<&'static Row> {
-        usize::try_from(number).ok().and_then(|number| *self.0.get(number)?)
-    }
-}
-
-/// The number of a call that the installed libseccomp may not know.
-fn number_unknown_to_libseccomp(row: &Row, arch: ScmpArch) -> Option<usize> {
+/// The number of a call that the installed libseccomp may be too old to know.
+fn newer_number(row: &Row, abi: Abi) -> Option<i32> {
     match row.number {
         Number::Resolved => None,
         Number::Everywhere(number) => Some(number),
-        Number::Amd64(number) => (cfg!(target_arch = "x86_64") && arch == ScmpArch::Native).then_some(number),
+        Number::Amd64(number) => (cfg!(target_arch = "x86_64") && abi == Abi::Native).then_some(number),
     }
 }
 

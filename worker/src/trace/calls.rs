@@ -27,9 +27,9 @@ pub enum Number {
     /// libseccomp 2.5.4 and later know it.
     Resolved,
     /// The number is the same in every table, as for all calls since 424.
-    Everywhere(usize),
+    Everywhere(i32),
     /// The call exists only in the `x86_64` table.
-    Amd64(usize),
+    Amd64(i32),
 }
 
 use Number::{Amd64, Everywhere};
