@@ -71,7 +71,7 @@ fn level(verbosity: u8) -> LevelFilter {
 pub fn start_service(format: LogFormat, verbosity: u8) {
     let level = level(verbosity);
     let targets =
-        Targets::new().with_default(level).with_target("kcov_broker::serve", level.max(LevelFilter::INFO));
+        Targets::new().with_default(level).with_target("kcov_broker::service", level.max(LevelFilter::INFO));
     let layer = fmt::layer().with_writer(std::io::stderr).with_target(false).with_ansi(false);
     let registry = tracing_subscriber::registry();
     // A second start, in a test, keeps the first.
