@@ -3,6 +3,7 @@
 pub mod clock;
 mod finish;
 pub mod poller;
+pub mod process;
 pub mod report;
 mod start;
 mod supervision;
@@ -12,6 +13,7 @@ pub use start::StartError;
 use crate::broker::clock::Clock;
 use crate::broker::poller::{Poller, Token};
 use crate::broker::report::{Counters, Report, Usage};
+use crate::front::messages::{FrontEvent, FrontOrder};
 use crate::kcov::arena::Arena;
 use crate::kcov::arena_table::SWEEP;
 use crate::kcov::registry::Registry;
@@ -29,46 +31,10 @@ use kcov_proto::message::{Assist, AssistReply, ZygoteReply};
 use kcov_proto::slot::{self, Phase};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
-use serde::{Deserialize, Serialize};
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tracing::{debug, error, warn};
-
-/// What the broker tells the front.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum FrontEvent {
-    /// The command is about to be executed.
-    Running {
-        /// Process id of the spawner, which lives until all else of the run but the broker is gone.
-        spawner: u32,
-    },
-    /// The command stopped: so does the job.
-    Stopped,
-    /// The command ended. `last`: so did all else, and the broker is about to.
-    Ended {
-        /// Exit status as shells give it.
-        status: u8,
-        /// Whether the broker ends too.
-        last: bool,
-    },
-    /// The command could not be run: what to say, and the exit status.
-    Failed {
-        /// The message.
-        message: String,
-        /// Exit status.
-        status: u8,
-    },
-}
-
-/// What the front tells the broker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum FrontOrder {
-    /// Send this signal to the command.
-    Signal(i32),
-    /// End every process of the tenant.
-    Kill,
-}
 
 /// The broker of one run.
 pub struct Broker {

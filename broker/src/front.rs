@@ -3,11 +3,13 @@
 //! It stays in the job that the shell made, passes signals on, stops when the command stops, and ends with the
 //! command's status. It holds no privilege that matters: a socket to the broker and a hold on the spawner are all it has.
 
-use crate::broker::{FrontEvent, FrontOrder};
+pub mod messages;
+
 use crate::launch::OnBrokerDeath;
 use crate::sys::process::pidfd_open;
 use crate::sys::socket::Channel;
 use crate::sys::{fork, pidfd};
+use messages::{FrontEvent, FrontOrder};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, raise, sigprocmask};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;

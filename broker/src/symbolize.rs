@@ -50,7 +50,7 @@ pub struct SymbolizeArgs {
 pub fn run(args: &SymbolizeArgs) -> anyhow::Result<ExitCode> {
     let worker = match &args.worker {
         Some(path) => path.clone(),
-        None => crate::commands::run::worker_program(None)?,
+        None => crate::launch::programs::worker(None)?,
     };
     let symbolizer = Symbolizer::new(&worker, args.handlers.iter().map(|handler| library(handler)))?;
     let mut printer = Printer { symbolizer: &symbolizer, json: args.json, missing: Missing::default() };

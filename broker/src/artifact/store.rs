@@ -25,12 +25,6 @@ pub struct Bounds {
     pub bytes: u64,
 }
 
-impl Default for Bounds {
-    fn default() -> Self {
-        Bounds { count: 1000, bytes: 1 << 30 }
-    }
-}
-
 /// Whether it can be the name of an artifact.
 #[must_use]
 pub fn is_name(name: &str) -> bool {

@@ -3,10 +3,10 @@
 use super::build;
 use super::frames::Symbols;
 use super::record::{Artifact, Binary, FILE, Library, Sightings, VERSION};
-use super::store::Store;
+use super::store::{Bounds, Store};
 use super::{End, Facts};
-use crate::launch::Launch;
-use crate::launch::call_name;
+use crate::launch::quotas::Quotas;
+use crate::launch::{Launch, call_name};
 use crate::sandbox::confine;
 use crate::sys::privilege;
 use crate::sys::shared::SharedWords;
@@ -109,7 +109,8 @@ fn write(facts: &Facts, words: &SharedWords, launch: &Launch, directory: &Path) 
         store.see(&facts.name, sightings)?;
         return Ok(Written::Known);
     }
-    let room = store.room(launch.quotas.artifacts)?;
+    let Quotas { artifacts: count, artifact_bytes: bytes, .. } = launch.quotas;
+    let room = store.room(Bounds { count, bytes })?;
     if room.count == 0 {
         return Ok(Written::TooMany);
     }
@@ -154,7 +155,7 @@ fn artifact(facts: &Facts, words: &[u64], launch: &Launch, symbols: &mut Symbols
         preload: launch.preload.as_ref().map(text),
         devices: facts.devices.clone(),
         fault: journal.fault,
-        forbidden: forbidden.map(|(arch, number)| call_name::of(arch, number)),
+        forbidden: forbidden.map(|(arch, number)| call_name(arch, number)),
         stack: symbols.frames(&journal.stack),
         truncated: journal.truncated,
         reads_missing: journal.reads_missing,

@@ -67,7 +67,7 @@ impl Broker {
         self.tenant.count(&worker);
         let in_flight = worker.word(slot::ID) != 0;
         let (arch, number) = worker.alleged_call();
-        let call = if in_flight { crate::launch::call_name::of(arch, number) } else { "none".to_owned() };
+        let call = if in_flight { crate::launch::call_name(arch, number) } else { "none".to_owned() };
         let signal = worker.end_signal();
         self.tenant.keep_artifact(&mut worker, &call, signal);
         if self.gone || self.tenant.is_unused() {

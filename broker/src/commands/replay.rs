@@ -7,7 +7,7 @@
 use crate::artifact::End;
 use crate::artifact::build;
 use crate::artifact::record::{Artifact, Binary, Library};
-use crate::launch::preload;
+use crate::launch::{parse, preload};
 use anyhow::Context;
 use kcov_proto::journal::CAME_THROUGH;
 use nix::sys::signal::Signal;
@@ -43,7 +43,7 @@ pub struct ReplayArgs {
     gdb_arg: Vec<String>,
 
     /// How long the handler may take to be said to hang [default: 5s for one that did, else 60s]
-    #[arg(long, value_name = "TIME", value_parser = crate::commands::run::parse_time)]
+    #[arg(long, value_name = "TIME", value_parser = parse::time)]
     deadline: Option<Duration>,
 
     /// Another worker program, built anew

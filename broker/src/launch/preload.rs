@@ -1,11 +1,11 @@
 //! Sanitizers' runtimes: a library that was built with one needs it loaded before everything else, and while the
 //! process may still read its environment and its own name.
 
+use super::handlers;
 use anyhow::Context;
 use object::read::elf::{Dyn, ElfFile64, FileHeader, ProgramHeader};
 use std::collections::BTreeSet;
-use std::ffi::{CString, OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
+use std::ffi::{CString, OsString};
 use std::path::Path;
 
 /// Beginnings of the names of runtimes, in the order in which they must come.
@@ -37,12 +37,10 @@ pub fn environment(preload: Option<&str>, symbolize: bool) -> impl Iterator<Item
 ///
 /// # Errors
 /// If a file that is ELF cannot be read to its end. One that is none is for the loader to refuse.
-pub fn of(handlers: &[OsString]) -> anyhow::Result<Option<CString>> {
+pub fn of(names: &[OsString]) -> anyhow::Result<Option<CString>> {
     let mut libraries = BTreeSet::new();
-    for handler in handlers {
-        let bytes = handler.as_bytes();
-        let end = bytes.iter().position(|&byte| byte == b':').unwrap_or(bytes.len());
-        let path = Path::new(OsStr::from_bytes(&bytes[..end]));
+    for handler in names {
+        let (path, _) = handlers::split(handler);
         let Ok(file) = std::fs::read(path) else { continue };
         let Needs { libraries: names, paths } = needs(&file).unwrap_or_default();
         libraries.extend(names.into_iter().filter_map(|name| {

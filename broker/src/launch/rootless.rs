@@ -84,6 +84,30 @@ impl Standing {
     }
 }
 
+/// How the command of a run without root sees its ids; `None` with root.
+///
+/// # Errors
+/// If the machine does not permit a run by this user.
+pub fn plan(map_root: bool) -> anyhow::Result<Option<Shown>> {
+    let shown = if map_root { Shown::Root } else { Shown::Own };
+    match Standing::of_caller(jail_id())? {
+        Standing::Root => Ok(None),
+        Standing::Rootless => {
+            // Before anything is started, because the message of the command's own process would lack the way out.
+            check(shown)?;
+            Ok(Some(shown))
+        }
+    }
+}
+
+/// uid and gid for the workers of one run, with root. It is above the uids that systems assign to users and services (up to
+/// 65,534) and containers (524,288 to 1,879,048,191 with systemd), and no two runs share one.
+#[must_use]
+pub fn jail_id() -> u32 {
+    const FIRST: u32 = 0x7000_0000;
+    FIRST + std::process::id()
+}
+
 fn is_first_namespace() -> bool {
     fs::read_link("/proc/self/ns/user").is_ok_and(|target| target.as_os_str() == FIRST)
 }

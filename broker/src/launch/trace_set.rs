@@ -6,6 +6,7 @@
 
 mod names;
 
+pub use names::call_name;
 pub(crate) use names::{Known, by_name};
 
 use std::collections::BTreeSet;

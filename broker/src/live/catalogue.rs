@@ -5,7 +5,8 @@
 //! for, followed or mapped; and no more than [`MOST`] are looked at.
 
 use super::tenant::{State, Tenant};
-use super::{DIRECTORY, PREFIX, publisher};
+use super::{DIRECTORY, publisher};
+use crate::launch::publication::PREFIX;
 use crate::sys::procfs;
 use kcov_proto::view::seqlock::Source;
 use kcov_proto::view::{self, BYTES, Identity, ReadError, View};

@@ -2,7 +2,8 @@
 
 use super::metrics;
 use super::selection::Selection;
-use crate::commands::run::parse_time;
+use crate::config::service::METRICS_INTERVAL;
+use crate::launch::parse;
 use crate::service::control;
 use anyhow::{Context, Result, bail};
 use listener::Listener;
@@ -20,9 +21,6 @@ use std::time::{Duration, Instant};
 
 mod listener;
 
-/// Time between two writes of a file, where nothing else is said.
-pub const EVERY: Duration = Duration::from_secs(15);
-
 /// Print the counters of the tenants in Prometheus' text format, or keep them in a file or behind a socket
 ///
 /// Of your own service (`kcov-broker serve`), or as root of the system's, tenants that do not run are told as well.
@@ -36,7 +34,7 @@ pub struct MetricsArgs {
     file: Option<PathBuf>,
 
     /// Write to FILE again and again, until SIGTERM; in seconds or with a unit (500ms, 2s)
-    #[arg(long, value_name = "TIME", value_parser = parse_time, requires = "file")]
+    #[arg(long, value_name = "TIME", value_parser = parse::time, requires = "file")]
     every: Option<Duration>,
 
     /// Answer HTTP requests on this Unix socket instead, until SIGTERM
@@ -54,7 +52,9 @@ pub fn run(args: &MetricsArgs) -> Result<ExitCode> {
     match (&file, &listen) {
         (None, None) => std::io::stdout().write_all(text(&selection, &service)?.as_bytes())?,
         (Some(file), None) if every.is_none() => replace(file, &text(&selection, &service)?)?,
-        _ => Exporter { selection, service, file, every: every.unwrap_or(EVERY), listen }.serve()?,
+        _ => {
+            Exporter { selection, service, file, every: every.unwrap_or(METRICS_INTERVAL), listen }.serve()?
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

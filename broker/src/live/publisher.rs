@@ -1,6 +1,6 @@
 //! The broker's side: its counters, written into its segment.
 
-use super::Publication;
+use crate::launch::publication::Publication;
 use crate::sys::procfs;
 use crate::sys::segment::Segment;
 use crate::tenant::Tenant;

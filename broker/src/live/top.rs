@@ -11,7 +11,7 @@ pub mod screen;
 pub mod table;
 
 use super::selection::Selection;
-use crate::commands::run::parse_time;
+use crate::launch::parse;
 use anyhow::{Context, Result};
 use crossterm::event::{self, Event, KeyEventKind};
 use ratatui::DefaultTerminal;
@@ -36,7 +36,7 @@ pub struct TopArgs {
     selection: Selection,
 
     /// How often to look, in seconds or with a unit (500ms, 2s)
-    #[arg(short, long, value_name = "TIME", default_value = "1s", value_parser = parse_time)]
+    #[arg(short, long, value_name = "TIME", default_value = "1s", value_parser = parse::time)]
     every: Duration,
 }
 

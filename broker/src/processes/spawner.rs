@@ -12,8 +12,8 @@ mod zygote;
 
 use crate::artifact;
 use crate::launch::cgroup::Group;
+use crate::launch::publication::Publication;
 use crate::launch::{Launch, OnBrokerDeath};
-use crate::live::Publication;
 use crate::sandbox::confine::{self, rules::Who};
 use crate::sandbox::filter::Bpf;
 use crate::sys::fork;

@@ -3,11 +3,12 @@
 
 use super::watch::Watched;
 use crate::broker::poller::Poller;
-use crate::broker::{FrontEvent, FrontOrder};
-use crate::commands::run;
+use crate::broker::process;
 use crate::config::{TenantConfig, errors, probe};
 use crate::front;
-use crate::launch::{CommandError, service};
+use crate::front::messages::{FrontEvent, FrontOrder};
+use crate::launch::programs::CommandError;
+use crate::launch::service;
 use crate::sandbox::confine;
 use crate::sys::fork;
 use crate::sys::pidfd;
@@ -149,7 +150,7 @@ fn serve(tenant: &TenantConfig, restarts: u64, uid: u32, front: OwnedFd) -> i32 
     match prepared {
         Ok((launch, report)) => {
             launch.leave_job();
-            run::be_broker(launch, front, report)
+            process::run(launch, front, report)
         }
         Err(error) => {
             let status = error.downcast_ref::<CommandError>().map(CommandError::status);
@@ -174,7 +175,7 @@ fn prepare(
     uid: u32,
 ) -> anyhow::Result<(crate::launch::Launch, Option<File>)> {
     let launch = tenant.launch(uid, restarts)?;
-    let report = tenant.report.as_ref().map(|path| {
+    let report = tenant.options.report.as_ref().map(|path| {
         let opened = service::open_report(path);
         opened.map(File::from).map_err(|(step, errno)| anyhow::anyhow!("{step}: {}", errno.desc()))
     });

@@ -1,9 +1,9 @@
 //! Which refusals over quotas the log tells of: the first of each quota at once, later ones now and then, with their
 //! number. A tenant that asks again and again fills its own time with that, and not the operator's disk.
 
-use crate::launch::quotas::{Quotas, Setting, setting};
+use crate::launch::quotas::Quotas;
 use crate::tenant::Tenant;
-use kcov_proto::quota::{Quota, Refusals};
+use kcov_proto::quota::{Quota, Refusals, Row};
 use std::time::{Duration, Instant};
 use tracing::field::display;
 use tracing::warn;
@@ -56,9 +56,8 @@ impl Tenant {
 }
 
 fn tell(quotas: &Quotas, quota: Quota, times: u64) {
-    let (what, bound) = (quota.name(), quotas.bound(quota));
-    let Setting { option, key } = setting(quota);
-    let errno = quota.errno().map(display);
+    let Row { name: what, option, key, errno, get, .. } = *quota.row();
+    let (bound, errno) = (get(quotas), errno.map(display));
     warn!(event = "quota", what, bound, times, errno, option, key, "over a quota: refused");
 }
 

@@ -177,7 +177,7 @@ impl Tenant {
         self.retries.begin_again(id, order, lost.map_or(due, |lost| lost.due.at.min(due)));
         self.counters.retries += 1;
         let (arch, number) = worker.alleged_call();
-        let (tid, call) = (worker.word(slot::PID) as u32, crate::launch::call_name::of(arch, number));
+        let (tid, call) = (worker.word(slot::PID) as u32, crate::launch::call_name(arch, number));
         info!(event = "retry", tid, call = call.as_str(), "the next worker handles a call once more");
         true
     }

@@ -236,7 +236,7 @@ impl WorkerProcess {
     pub fn forbidden_call(&self, signal: i32) -> Option<String> {
         let word = self.journal[journal::FORBIDDEN].load(Ordering::Relaxed);
         let (arch, number) = journal::forbidden(word).filter(|_| signal == Signal::SIGSYS as i32)?;
-        Some(call_name::of(arch, number))
+        Some(call_name(arch, number))
     }
 
     /// Whether it is being asked where it is.

@@ -1,9 +1,10 @@
 //! What the machine is set to, beside its kernel.
 
 use super::finding::{Finding, Level};
-use crate::commands::run;
 use crate::launch::cgroup;
 use crate::launch::descriptor_limit;
+use crate::launch::programs;
+use crate::launch::quotas::Quotas;
 use nix::errno::Errno;
 use nix::sys::inotify::{InitFlags, Inotify};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, statfs};
@@ -12,8 +13,6 @@ use std::path::Path;
 
 /// Descriptors below which a fuzzer of some dozen processes may run out: two an instance, one a collecting thread.
 const DESCRIPTORS: u64 = 4096;
-/// Those of a run that says nothing about them (`--max-instances`).
-const INSTANCES: usize = 65_536;
 /// Target of `/proc/self/ns/pid` in the first namespace (`PROC_PID_INIT_INO`, include/linux/proc_ns.h).
 const FIRST_PIDS: &str = "pid:[4026531836]";
 
@@ -71,7 +70,7 @@ fn device() -> Finding {
 fn descriptors() -> Finding {
     let finding =
         |found| Finding::ok("descriptors", "devices that are open at a time: each takes two", found);
-    match descriptor_limit::reachable(INSTANCES) {
+    match descriptor_limit::reachable(Quotas::default().instances) {
         Ok(limit) if limit >= DESCRIPTORS => finding(format!("up to {limit}")),
         Ok(limit) => {
             let way_out = "a higher hard limit: `ulimit -Hn`, LimitNOFILE= of the unit";
@@ -120,7 +119,7 @@ fn control_groups() -> Finding {
 fn worker() -> Finding {
     let finding = |found| Finding::ok("worker program", "handling the command's calls", found);
     let executable = |path: &Path| nix::unistd::access(path, nix::unistd::AccessFlags::X_OK);
-    match run::worker_program(None) {
+    match programs::worker(None) {
         Ok(path) if executable(&path).is_ok() => finding(path.display().to_string()),
         Ok(path) => {
             let found = format!("{} may not be executed by this user", path.display());

@@ -1,14 +1,13 @@
 //! What the calling user may do here, tried as a run does it.
 
 use super::finding::{Finding, Level};
-use crate::commands::run;
 use crate::launch::rootless::{self, Shown, Standing};
 use crate::sandbox::placeholder;
 use crate::sandbox::trial::{self, TrialError};
 
 /// What was found.
 pub fn findings() -> Vec<Finding> {
-    let standing = Standing::of_caller(run::jail_id());
+    let standing = Standing::of_caller(rootless::jail_id());
     let finding =
         Finding::ok("rights", "what the command and the workers may do", "root: nothing is held back");
     match standing {

@@ -1,6 +1,6 @@
 //! Names of system calls: libseccomp's table, and the calls that are newer than some libseccomp in use.
 
-use crate::launch::spelling;
+use crate::launch::parse;
 use libseccomp::{ScmpArch, ScmpSyscall};
 
 /// Calls that a libseccomp 2.5 may not know, by number. From 424 on a call has the same number in every table,
@@ -27,6 +27,15 @@ pub const NEWER_CALLS: &[(&str, u32)] = &[
     ("file_setattr", 469),
 ];
 
+const AUDIT_ARCH_I386: u32 = 0x4000_0003;
+
+/// The name of system call `number` on `arch` (`AUDIT_ARCH_*`), or its number if it has no known name.
+#[must_use]
+pub fn call_name(arch: u32, number: i32) -> String {
+    let arch = if arch == AUDIT_ARCH_I386 { ScmpArch::X86 } else { ScmpArch::Native };
+    ScmpSyscall::from(number).get_name_by_arch(arch).unwrap_or_else(|_| number.to_string())
+}
+
 /// One past the highest number that is asked for when names are listed.
 const NUMBERS: i32 = 1024;
 /// Most names that an error suggests.
@@ -51,7 +60,7 @@ pub fn by_name(name: &str) -> Option<Known> {
 
 /// Known names that `name` may be a misspelling of, the likeliest first.
 pub fn nearest(name: &str) -> Vec<String> {
-    let mut names = spelling::nearest(name, every_name());
+    let mut names = parse::nearest(name, every_name());
     names.truncate(SUGGESTIONS);
     names
 }

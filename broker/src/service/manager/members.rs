@@ -1,7 +1,7 @@
 //! Tenants: starting them, and what becomes of their runs.
 
 use super::*;
-use crate::broker::{FrontEvent, FrontOrder};
+use crate::front::messages::{FrontEvent, FrontOrder};
 use crate::launch::OnBrokerDeath;
 use crate::service::control::message::Condition;
 use nix::sys::signal::Signal;
@@ -209,7 +209,7 @@ impl Manager {
         let is_gone = link.is_gone();
         let Some(member) = self.members.get(&name) else { return };
         let unexpected = matches!(member.life.state(), State::Starting | State::Running);
-        let goes_on = !is_gone && member.config.on_broker_death == OnBrokerDeath::Enosys;
+        let goes_on = !is_gone && member.config.options.on_broker_death == OnBrokerDeath::Enosys;
         if unexpected {
             let tenant = name.as_str();
             let follows = if goes_on { ", whose traced calls get ENOSYS until it is restarted" } else { "" };

@@ -37,13 +37,14 @@ impl Manager {
     }
 
     fn shown(&self, name: &str, member: &Member) -> Shown {
-        let TenantConfig { user, handlers, artifacts, output, .. } = &member.config;
+        let TenantConfig { user, options, output, .. } = &member.config;
+        let handlers: Vec<_> = options.handlers.iter().map(|handler| handler.to_string_lossy()).collect();
         let path = |path: &Path| bounded(&path.to_string_lossy());
         Shown {
             status: self.status(name, member),
             user: user.as_deref().map(bounded),
             handlers: bounded(&handlers.join(" ")),
-            artifacts: artifacts.as_deref().map(path),
+            artifacts: options.artifacts.as_deref().map(path),
             output: match output {
                 Output::Inherit => "where the service's log goes".to_owned(),
                 Output::Null => "/dev/null".to_owned(),
