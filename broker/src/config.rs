@@ -1,14 +1,14 @@
 //! The configuration file of `kcov-broker serve`, in TOML.
 //!
 //! There are three steps:
-//! - A [`Draft`] is the result of reading a text: the values, and every error in it (unknown keys, wrong types, values out of
-//!   bounds, duplicate names). It walks the document itself, because a deserializer stops at the first error and
-//!   operators want all of them. A draft without errors is a [`Config`].
-//! - [`probe`] checks a draft against the machine: files, users, groups. `kcov-broker check` reports the errors of both
-//!   steps. A service does not probe when it starts: a tenant that this machine cannot run must not keep the others
-//!   from running.
-//! - [`launch`] prepares the start of one tenant, in the process of that tenant's broker, so that a file system that does
-//!   not respond delays only its own tenant.
+//! - A [`Draft`] is the result of reading a text: the values, and every error in it (unknown keys, wrong
+//!   types, values out of bounds, duplicate names). It walks the document itself, because a deserializer
+//!   stops at the first error and operators want all of them. A draft without errors is a [`Config`].
+//! - [`probe`] checks a draft against the machine: files, users, groups. `kcov-broker check` reports the
+//!   errors of both steps. A service does not probe when it starts: a tenant that this machine cannot run
+//!   must not keep the others from running.
+//! - [`launch`] prepares the start of one tenant, in the process of that tenant's broker, so that a file
+//!   system that does not respond delays only its own tenant.
 //!
 //! [`options`] is shared with `kcov-broker run`, which runs a single tenant from its command line.
 //!

@@ -1,4 +1,5 @@
-//! What a tenant is started with. It is complete before anything is forked, and every process of the run inherits it.
+//! What a tenant is started with. It is complete before anything is forked, and every process of the run
+//! inherits it.
 
 pub mod cgroup;
 pub mod descriptor_limit;
@@ -94,8 +95,8 @@ pub struct Launch {
     pub extensions: Extensions,
     /// uid and gid of zygote and workers. Without root, those of the user.
     pub jail_id: u32,
-    /// Bytes of data that each worker, and the zygote, may allocate. Not applied to workers with AddressSanitizer, whose
-    /// shadow memory exceeds any useful bound.
+    /// Bytes of data that each worker, and the zygote, may allocate. Not applied to workers with
+    /// AddressSanitizer, whose shadow memory exceeds any useful bound.
     pub worker_memory: Option<u64>,
     /// Where to make a control group for zygote and workers.
     pub cgroup: Option<cgroup::Plan>,
@@ -118,15 +119,15 @@ pub struct Launch {
 }
 
 impl Launch {
-    /// Whether processes that the command leaves in the background are killed when it ends. In a shell's job they keep
-    /// running, as they would without a broker.
+    /// Whether processes that the command leaves in the background are killed when it ends. In a shell's job
+    /// they keep running, as they would without a broker.
     #[must_use]
     pub fn ends_as_one(&self) -> bool {
         self.service.is_some()
     }
 
-    /// Names this process, which serves the command. For a tenant of a service it also sets the command line that `ps`
-    /// shows, which would otherwise be that of the service.
+    /// Names this process, which serves the command. For a tenant of a service it also sets the command line
+    /// that `ps` shows, which would otherwise be that of the service.
     pub fn name_process(&self, name: &CStr) {
         if let Some(service) = &self.service {
             title::set(&format!("{}: {}", name.to_string_lossy(), service.name));
@@ -135,8 +136,8 @@ impl Launch {
         let _ = nix::sys::prctl::set_name(name);
     }
 
-    /// Moves the broker's process out of the terminal's job, so that signals from the keyboard only reach the command. A
-    /// tenant of a service gets a session of its own: where the kernel shares processors by session
+    /// Moves the broker's process out of the terminal's job, so that signals from the keyboard only reach the
+    /// command. A tenant of a service gets its own session: where the kernel shares processors by session
     /// (`CONFIG_SCHED_AUTOGROUP`), a tenant and its helpers then count as one.
     pub fn leave_job(&self) {
         match self.service {

@@ -1,11 +1,11 @@
 //! The quotas of a tenant: what each of them bounds, what operators call it, and how often it was exceeded.
 //!
-//! The table below is the only place that names a quota. The option of `kcov-broker run`, the key in a configuration, their
-//! help, the manual pages, the label in metrics, the names in reports and the log of refusals all follow from its row. A new
-//! quota is a new row, and a check where the resource is allocated.
+//! The table below is the only place that names a quota. The option of `kcov-broker run`, the key in a
+//! configuration, their help, the manual pages, the label in metrics, the names in reports and the log of
+//! refusals all follow from its row. A new quota is a new row, and a check where the resource is allocated.
 //!
-//! Quotas are checked before anything is allocated. A request beyond one gets the errno that the kernel returns when it runs
-//! out of the same resource.
+//! Quotas are checked before anything is allocated. A request beyond one gets the errno that the kernel
+//! returns when it runs out of the same resource.
 
 use crate::Errno;
 use serde::ser::{SerializeMap, Serializer};
@@ -186,8 +186,8 @@ quotas! {
              counted", requires "artifacts";
         ArtifactBytes artifact_bytes: u64, Bytes = 1 << 30, None,
             "Maximum size of all artifacts together; further crashes are only counted", requires "artifacts";
-        // Far beyond what one worker can ask for: 30,000 a second, and 0.2 GiB, on a busy machine. The errno is that of the
-        // allocation which the kernel makes for such a copy (`memdup_user`, `strndup_user`).
+        // Far beyond what one worker can ask for: 30,000 a second, and 0.2 GiB, on a busy machine. The errno
+        // is that of the allocation which the kernel makes for such a copy (`memdup_user`, `strndup_user`).
         AssistRate assist_rate: u64, Count = 1_000_000, Some(Errno::ENOMEM),
             "Maximum number of reads and writes of the command's memory by handlers per second, of at most 64 KiB each; \
              further ones fail with ENOMEM";

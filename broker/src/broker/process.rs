@@ -19,8 +19,8 @@ use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
-/// Runs a broker in this process, which is a new one and has left its job. Writes counters to `report` at the end. Returns the exit
-/// status.
+/// Runs a broker in this process, which is a new one and has left its job. Writes counters to `report` at the
+/// end. Returns the exit status.
 pub fn run(launch: Launch, front: OwnedFd, report: Option<File>) -> i32 {
     launch.name_process(c"kcov-broker");
     match serve(launch, &front, report) {
@@ -37,8 +37,8 @@ pub fn run(launch: Launch, front: OwnedFd, report: Option<File>) -> i32 {
 fn serve(launch: Launch, front: &OwnedFd, report: Option<File>) -> anyhow::Result<()> {
     let launch = Rc::new(launch);
     let (spawner, spawner_pid) = start_spawner(&launch, front)?;
-    // The command holds the terminal and the pipes of the job now. A reader of its output must see the end of it, so the
-    // broker keeps none of them.
+    // The command holds the terminal and the pipes of the job now. A reader of its output must see the end of
+    // it, so the broker keeps none of them.
     let report_file = report.as_ref().map(AsFd::as_fd);
     let cover = launch.cover.as_ref().map(AsFd::as_fd);
     let keep: Vec<_> = [spawner.as_fd(), front.as_fd()].into_iter().chain(report_file).chain(cover).collect();

@@ -1,4 +1,5 @@
-//! The result of reading a configuration: its values and its errors. It becomes a [`Config`] if there are no errors.
+//! The result of reading a configuration: its values and its errors. It becomes a [`Config`] if there are no
+//! errors.
 
 use super::errors::{ConfigError, Report};
 use super::section::{Found, Section};
@@ -17,8 +18,8 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// Reads a text. A line that is not TOML is reported and skipped. Only a bracket or quote without its end makes the
-    /// rest of the file unreadable.
+    /// Reads a text. A line that is not TOML is reported and skipped. Only a bracket or quote without its end
+    /// makes the rest of the file unreadable.
     #[must_use]
     pub fn read(text: &str, source: &Source) -> Self {
         let report = Report::new(text, &source.name);
@@ -45,7 +46,8 @@ impl Draft {
         if errors.is_empty() { Ok(config) } else { Err(ConfigErrors(errors.into_iter().collect())) }
     }
 
-    /// Likely mistakes that are not errors. They depend on this machine, and a service may see another file system.
+    /// Likely mistakes that are not errors. They depend on this machine, and a service may see another file
+    /// system.
     #[must_use]
     pub fn warnings(&self) -> BTreeSet<ConfigError> {
         let tenants = &self.config.tenants;

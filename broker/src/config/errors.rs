@@ -115,8 +115,8 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// Adds a syntax error. Other errors of the same line are dropped, as the parser guessed its meaning. If the line is the
-    /// header of a section, so are the errors of that section.
+    /// Adds a syntax error. Other errors of the same line are dropped, as the parser guessed its meaning. If
+    /// the line is the header of a section, so are the errors of that section.
     pub fn add_fault(&self, span: Range<usize>, message: &str) {
         let of_key = self.text.get(span.clone()).filter(|_| message == "duplicate key");
         let place = self.place(span, "");

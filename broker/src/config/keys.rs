@@ -1,6 +1,6 @@
-//! Every key of a configuration: what it takes, its default, and what it is for. The manual page is generated from this table.
-//! A test compares it with the keys and defaults of the parser. The keys of quotas follow from the table in
-//! [`kcov_proto::quota`].
+//! Every key of a configuration: what it takes, its default, and what it is for. The manual page is generated
+//! from this table. A test compares it with the keys and defaults of the parser. The keys of quotas follow
+//! from the table in [`kcov_proto::quota`].
 
 use crate::launch::quotas::written;
 use kcov_proto::quota::{ROWS, Unit};

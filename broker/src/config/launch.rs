@@ -18,8 +18,8 @@ use std::path::{Path, PathBuf};
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 impl TenantConfig {
-    /// What the broker of this tenant is started with. Workers run as `jail_id`, if the service has root; `restarts` is how
-    /// often the tenant was started before.
+    /// What the broker of this tenant is started with. Workers run as `jail_id`, if the service has root;
+    /// `restarts` is how often the tenant was started before.
     ///
     /// # Errors
     /// If something that the configuration names does not exist or is not permitted; see [`super::probe`].

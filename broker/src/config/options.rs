@@ -1,5 +1,6 @@
-//! The options of one command: the command line of `kcov-broker run` and a `[[tenant]]` of a configuration both fill
-//! [`TenantOptions`], and [`TenantOptions::launch`] is the only place that makes a [`Launch`] of them.
+//! The options of one command: the command line of `kcov-broker run` and a `[[tenant]]` of a configuration
+//! both fill [`TenantOptions`], and [`TenantOptions::launch`] is the only place that makes a [`Launch`] of
+//! them.
 
 use crate::artifact::store;
 use crate::launch::cgroup::{self, Parent};
@@ -25,8 +26,8 @@ pub struct TenantOptions {
     #[arg(long, value_name = "SET", default_value = "kcov", long_help = trace_help())]
     pub trace: TraceSet,
 
-    /// Longest time that a worker may take for a call, in seconds or with a unit (500ms, 2s); after that the worker is killed
-    /// and the call fails with EIO
+    /// Longest time that a worker may take for a call, in seconds or with a unit (500ms, 2s); after that the
+    /// worker is killed and the call fails with EIO
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse::time)]
     pub deadline: Duration,
 
@@ -42,8 +43,8 @@ pub struct TenantOptions {
     #[arg(long, value_name = "BYTES", default_value = "1G", value_parser = parse::bytes)]
     pub worker_memory: u64,
 
-    /// Limit memory and processes of the workers by a control group below PARENT: `own`, or a path as in /proc/self/cgroup.
-    /// The memory limit is the sum of --worker-memory and --max-total
+    /// Limit memory and processes of the workers by a control group below PARENT: `own`, or a path as in
+    /// /proc/self/cgroup. The memory limit is the sum of --worker-memory and --max-total
     #[arg(long, value_name = "PARENT")]
     pub cgroup: Option<Parent>,
 
@@ -51,12 +52,13 @@ pub struct TenantOptions {
     #[arg(long, value_enum, value_name = "WHAT", default_value_t)]
     pub on_broker_death: OnBrokerDeath,
 
-    /// The worker program [default: kcov-worker in the directory of this program, or in ../libexec/kcov-broker]
+    /// The worker program [default: kcov-worker in the directory of this program, or in
+    /// ../libexec/kcov-broker]
     #[arg(long, value_name = "PATH")]
     pub worker: Option<PathBuf>,
 
-    /// A library with a handler (see kcov_handler.h), and its configuration. May be given several times; handlers are asked
-    /// in this order
+    /// A library with a handler (see kcov_handler.h), and its configuration. May be given several times;
+    /// handlers are asked in this order
     #[arg(long = "handler", value_name = "LIBRARY[:CONFIG]")]
     pub handlers: Vec<OsString>,
 
@@ -64,17 +66,18 @@ pub struct TenantOptions {
     #[arg(long, hide = true)]
     pub bench_handler: bool,
 
-    /// Write an artifact for each crash and hang of a handler to a directory below DIR, see `kcov-broker replay`
+    /// Write an artifact for each crash and hang of a handler to a directory below DIR, see `kcov-broker
+    /// replay`
     #[arg(long, value_name = "DIR")]
     pub artifacts: Option<PathBuf>,
 
-    /// Show COMMAND a /proc/kallsyms that only contains _stext and _etext, with all PCs between them, for fuzzers that read
-    /// the text range of the kernel there
+    /// Show COMMAND a /proc/kallsyms that only contains _stext and _etext, with all PCs between them, for
+    /// fuzzers that read the text range of the kernel there
     #[arg(long)]
     pub kallsyms: bool,
 
-    /// Show COMMAND uid and gid 0, with capabilities only over its own namespaces. For ordinary users; has no effect for
-    /// root
+    /// Show COMMAND uid and gid 0, with capabilities only over its own namespaces. For ordinary users; has no
+    /// effect for root
     #[arg(long)]
     pub map_root: bool,
 
@@ -113,7 +116,8 @@ impl Default for TenantOptions {
     }
 }
 
-/// What a command needs to start, besides its options. A command of a terminal and a tenant of a service differ in all of it.
+/// What a command needs to start, besides its options. A command of a terminal and a tenant of a service
+/// differ in all of it.
 #[derive(Debug)]
 pub struct Start {
     /// The file of the command.
@@ -143,7 +147,8 @@ impl TenantOptions {
         cgroup::Limits::of_tenant(self.worker_memory, self.quotas.total)
     }
 
-    /// Checks the options against this machine, and combines them with `start`. Creates the directory of the artifacts.
+    /// Checks the options against this machine, and combines them with `start`. Creates the directory of the
+    /// artifacts.
     ///
     /// # Errors
     /// If something that the options name does not exist or is not permitted.

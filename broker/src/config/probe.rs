@@ -111,7 +111,7 @@ pub fn tenant(tenant: &TenantConfig) -> Vec<ConfigError> {
     );
     if let Some(artifacts) = &options.artifacts {
         // The part of the path that does not exist is created.
-        let existing = artifacts.ancestors().find(|folder| folder.symlink_metadata().is_ok());
+        let existing = artifacts.ancestors().find(|directory| directory.symlink_metadata().is_ok());
         check("artifacts", place::directory(existing.unwrap_or(artifacts)));
     }
     if let Some(report) = &options.report {

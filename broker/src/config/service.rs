@@ -69,8 +69,8 @@ impl ServePlaces {
 
 impl Default for ServeConfig {
     fn default() -> Self {
-        /// Above the uids that systems assign to users and services (up to 65,534) and containers (524,288 to 1,879,048,191
-        /// with systemd), and above those of single runs.
+        /// Above the uids that systems assign to users and services (up to 65,534) and containers (524,288 to
+        /// 1,879,048,191 with systemd), and above those of single runs.
         const UIDS: RangeInclusive<u32> = 0x7100_0000..=0x7100_ffff;
         ServeConfig {
             socket: None,

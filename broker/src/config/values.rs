@@ -1,4 +1,5 @@
-//! Converting values of the file to Rust types. Each function returns the value, or a message that says what is wrong with it.
+//! Converting values of the file to Rust types. Each function returns the value, or a message that says what
+//! is wrong with it.
 
 use super::section::kind;
 use crate::launch::parse;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// Longest name that [`nearest`] compares, bytes. Known names are shorter. The time of a comparison grows with the product of
-/// both lengths, and a name may come over a socket.
+/// Longest name that [`nearest`] compares, bytes. Known names are shorter. The time of a comparison grows
+/// with the product of both lengths, and a name may come over a socket.
 const MAX_NAME: usize = 64;
 
 /// Parses a time: seconds, or a number with the unit ms, s, m or min. It must be between 10 ms and a day.
@@ -52,7 +52,8 @@ pub fn size(bytes: u64) -> String {
     }
 }
 
-/// The names in `known` that `name` may be a misspelling of, the most similar first. At most a third of `name` differs.
+/// The names in `known` that `name` may be a misspelling of, the most similar first. At most a third of
+/// `name` differs.
 pub fn nearest<K: AsRef<str> + Ord>(name: &str, known: impl IntoIterator<Item = K>) -> Vec<K> {
     if name.len() > MAX_NAME {
         return Vec::new();

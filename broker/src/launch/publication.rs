@@ -1,4 +1,5 @@
-//! How a tenant is shown to operators while it runs: the segment of shared memory that its broker writes counters to.
+//! How a tenant is shown to operators while it runs: the segment of shared memory that its broker writes
+//! counters to.
 
 use crate::sys::segment;
 use kcov_proto::view::Name;
@@ -9,9 +10,9 @@ use tracing::warn;
 
 /// How the names of segments begin: `kcov-broker.UID.RUN`.
 pub const PREFIX: &str = "kcov-broker.";
-/// A worker measures one of this many notifications, besides the first ones of its life. Two clock readings take 40 ns on most
-/// machines, and 470 ns on virtual ones without a usable time stamp counter. Spread over 32 notifications of 2.5 us each, that
-/// is at most half a percent.
+/// A worker measures one of this many notifications, besides the first ones of its life. Two clock readings
+/// take 40 ns on most machines, and 470 ns on virtual ones without a usable time stamp counter. Spread over
+/// 32 notifications of 2.5 us each, that is at most half a percent.
 const TIMED: u64 = 32;
 
 /// Who may read a tenant's counters.
@@ -44,8 +45,8 @@ pub struct Publication {
 }
 
 impl Publication {
-    /// A publication with a new segment name, for a tenant whose command runs as the calling user. `None` if `audience` is
-    /// nobody.
+    /// A publication with a new segment name, for a tenant whose command runs as the calling user. `None` if
+    /// `audience` is nobody.
     #[must_use]
     pub fn new(name: Name, audience: Audience) -> Option<Self> {
         let mode = match audience {

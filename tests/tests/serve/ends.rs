@@ -121,7 +121,7 @@ fn a_tenant_may_outlive_its_broker() -> Result<()> {
     assert_eq!(control.get(FACTS)?, 0, "errno while there is a broker");
     let broker = service.tenant("one")?.broker.context("a broker")?;
     strike(broker)?;
-    until("its workers to be gone", WITHIN, || service.log().contains("a broker was killed").then_some(()))?;
+    until("its workers to be gone", WITHIN, || service.log().contains("broker_crash").then_some(()))?;
     until("only the other worker to be left", WITHIN, || {
         (service.session.named("kcov-worker").len() == 1).then_some(())
     })?;
@@ -130,9 +130,7 @@ fn a_tenant_may_outlive_its_broker() -> Result<()> {
     assert_eq!(control.get(FACTS)?, u64::from(libc::ENOSYS.unsigned_abs()), "errno without one");
 
     strike(service.wait_state("stays", "running")?.broker.context("a broker")?)?;
-    until("that to be seen", WITHIN, || {
-        (service.log().matches("a broker was killed").count() == 2).then_some(())
-    })?;
+    until("that to be seen", WITHIN, || (service.log().matches("broker_crash").count() == 2).then_some(()))?;
     service.ordered(&["stop", "stays"])?;
     let one = service.tenant("one")?;
     assert_eq!((one.state.as_str(), one.broker), ("unserved", None));
@@ -181,14 +179,14 @@ fn any_helper_may_be_killed() -> Result<()> {
         if name == "kcov-worker" {
             until("the crash to be told", WITHIN, || {
                 let said = service.ordered(&["status", "one"]).ok()?;
-                (said.contains("crashes       1 of 2 workers") && said.contains("nothing over a quota"))
+                (said.contains("crashes       1 of 2 workers") && said.contains("nothing because of a quota"))
                     .then_some(())
             })?;
         }
         if name == "kcov-tender" {
             let reason = service.tenant("one")?.message.unwrap_or_default();
             assert!(reason.contains("its tender was killed"), "{reason}");
-            assert!(!service.log().contains("a broker was killed"), "{}", service.log());
+            assert!(!service.log().contains("broker_crash"), "{}", service.log());
         }
         if name == "kcov-spawner" {
             // Without it no worker can be replaced for ever: the operator restarts the tenant.

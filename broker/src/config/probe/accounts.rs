@@ -1,10 +1,11 @@
-//! Checks that no account uses the uids of workers: processes with the same uid can signal and trace each other.
+//! Checks that no account uses the uids of workers: processes with the same uid can signal and trace each
+//! other.
 
 use std::fs;
 use std::ops::RangeInclusive;
 
-/// Errors for uids that an account of this machine has, or may use for its containers. Accounts of a directory service are
-/// not checked, because listing them may take minutes.
+/// Errors for uids that an account of this machine has, or may use for its containers. Accounts of a
+/// directory service are not checked, because listing them may take minutes.
 pub fn within(uids: &RangeInclusive<u32>) -> Vec<String> {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let accounts = accounts(&read("/etc/passwd"), uids);

@@ -38,8 +38,8 @@ pub fn program(path: &Path) -> Result<(), String> {
     access(path, AccessFlags::X_OK).map_err(|errno| format!("{shown} cannot be executed: {}", errno.desc()))
 }
 
-/// Checks that output can be appended to a file. No component of the path may be a symbolic link, because the file is opened
-/// with root's permissions.
+/// Checks that output can be appended to a file. No component of the path may be a symbolic link, because the
+/// file is opened with root's permissions.
 pub fn output(path: &Path) -> Result<(), String> {
     let parent = path.parent().unwrap_or(path);
     directory(parent)?;

@@ -1,5 +1,5 @@
-//! Checks whether the user of a tenant may enter its directory and execute its command, by owners and mode bits
-//! (`generic_permission`, `fs/namei.c`, Linux 6.12). Files with an access control list are skipped.
+//! Checks whether the user of a tenant may enter its directory and execute its command, by owners and mode
+//! bits (`generic_permission`, `fs/namei.c`, Linux 6.12). Files with an access control list are skipped.
 
 use crate::launch::service::Identity;
 use crate::sys::access_list;
@@ -11,8 +11,8 @@ use std::path::{Component, Path, PathBuf};
 /// Maximum number of symbolic links in a path (`MAXSYMLINKS`, `include/linux/namei.h`).
 const MAX_LINKS: u32 = 40;
 
-/// Why the user `who`, called `name`, may not execute the file at `path` or enter the directory there; `None` if no reason is
-/// known.
+/// Why the user `who`, called `name`, may not execute the file at `path` or enter the directory there; `None`
+/// if no reason is known.
 pub fn obstacle(path: &Path, who: &Identity, name: &str) -> Option<String> {
     if who.uid.is_root() {
         return None;
@@ -82,7 +82,8 @@ mod tests {
         Identity { uid: Uid::from_raw(uid), gid: Gid::from_raw(gid), groups }
     }
 
-    /// Creates `inner/program` with these modes, in a directory that everybody may enter. `link` points to it.
+    /// Creates `inner/program` with these modes, in a directory that everybody may enter. `link` points to
+    /// it.
     fn place(directory: u32, program: u32) -> tempfile::TempDir {
         let place = tempfile::tempdir().expect("a directory");
         let inner = place.path().join("inner");
