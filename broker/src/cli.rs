@@ -20,7 +20,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Gives a command a working KCOV device that user-space handlers feed.
+/// Runs commands with a KCOV device that user-space handlers feed
 #[derive(Debug, Parser)]
 #[command(name = "kcov-broker", version, propagate_version = true)]
 pub(crate) struct Cli {
@@ -32,41 +32,41 @@ pub(crate) struct Cli {
 enum Command {
     /// Run a command under the broker
     Run(Box<RunArgs>),
-    /// Run a command as run does, then tell what the handlers covered
+    /// Run a command like run, then report what the handlers covered
     Cover(Box<CoverArgs>),
-    /// Run the tenants of a configuration, as a service
+    /// Run the tenants of a configuration as a service
     Serve(ServeArgs),
-    /// Check a configuration and tell all that is wrong with it
+    /// Check a configuration and report all its errors
     Check(CheckArgs),
     /// Add, stop, restart and list the tenants of `kcov-broker serve`
     Tenant(TenantArgs),
-    /// Tell whether a run can work here, what is missing and what to do about it
+    /// Check whether this machine can run commands, and report what is missing and how to fix it
     Doctor(DoctorArgs),
     Status(StatusArgs),
     Top(TopArgs),
     Metrics(MetricsArgs),
-    /// Run cargo with the crates of this workspace instrumented, for handlers in Rust
+    /// Run cargo and instrument the crates of this workspace, for handlers in Rust
     Cargo(CargoArgs),
-    /// Turn PCs into function, file and line
+    /// Convert PCs to function, file and line
     Symbolize(SymbolizeArgs),
-    /// List what was kept of crashes and hangs
+    /// List the artifacts of crashes and hangs
     Artifacts(ListArgs),
-    /// Run a handler again on what it was at when it died
+    /// Repeat the calls during which a handler crashed
     Replay(ReplayArgs),
-    /// Measure this machine: each figure beside its limit
+    /// Measure the performance on this machine, next to the best that is possible
     Bench(BenchArgs),
     #[command(hide = true)]
     BenchClient(BenchClientArgs),
-    /// Print the completions for a shell
+    /// Print completions for a shell
     Completions {
-        /// Which shell
+        /// The shell
         shell: clap_complete::Shell,
     },
-    /// Print the manual page, of the program, of one of its commands, of its configuration, or on handlers
+    /// Print a manual page: of the program, a command, the configuration, or handlers
     Man {
-        /// Which command; or kcov-broker.toml, kcov-handler [default: the program]
+        /// A command, kcov-broker.toml, or kcov-handler [default: the program]
         command: Option<String>,
-        /// Write the pages of all of them into this directory instead
+        /// Write all pages to this directory instead
         #[arg(long, value_name = "DIR", conflicts_with = "command")]
         into: Option<PathBuf>,
     },
@@ -81,7 +81,7 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // --help and --version come this way too, and are no failures.
+            // --help and --version also come here, and are not failures.
             let failed = error.use_stderr();
             let _ = error.print();
             return if failed { ExitCode::from(crate::front::BROKER_FAILED) } else { ExitCode::SUCCESS };
@@ -117,7 +117,7 @@ pub fn main() -> ExitCode {
     };
     result.unwrap_or_else(|error| {
         if is_broken_pipe(&error) {
-            // Who reads the output has seen enough.
+            // The reader of the output closed it, as head(1) does.
             return ExitCode::SUCCESS;
         }
         eprintln!("kcov-broker: {error:#}");

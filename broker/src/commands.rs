@@ -1,4 +1,5 @@
-//! The subcommands of `kcov-broker` that are not a room of their own: a file or a folder for each.
+//! The subcommands of `kcov-broker`. Those of other rooms (`serve`, `tenant`, `status`, ...) are defined
+//! there.
 
 pub mod bench;
 pub mod cargo;

@@ -464,9 +464,9 @@ fn a_replay_that_cannot_be_says_why_and_what_to_do() -> Result<()> {
     )?;
     refused(&["replay", "/"], "/ is no artifact")?;
     fs::copy(faults(&["-fsanitize=undefined"])?, &moved)?;
-    refused(&["replay", &folder], "was built anew since")?;
+    refused(&["replay", &folder], "was rebuilt since")?;
     fs::remove_file(&moved)?;
-    refused(&["replay", &folder], "libmoved.so is not there any more: name it with --handler")?;
+    refused(&["replay", &folder], "libmoved.so does not exist any more: name it with --handler")?;
     let anew = faults(&[])?.to_string_lossy().into_owned();
     let output = kept.broker(&["replay", &folder, "--handler", &anew, "--json"])?;
     let outcome: Value = serde_json::from_slice(&output.stdout)?;
@@ -477,7 +477,7 @@ fn a_replay_that_cannot_be_says_why_and_what_to_do() -> Result<()> {
     let outcome: Value = serde_json::from_slice(&output.stdout)?;
     assert_eq!((output.status.code(), &outcome["reproduced"]), (Some(1), &Value::Bool(false)), "{outcome}");
     fs::write(Path::new(&folder).join("events.bin"), b"no events")?;
-    refused(&["replay", &folder, "--handler", &anew], "cannot replay it, and says why above")
+    refused(&["replay", &folder, "--handler", &anew], "cannot replay the artifact, see its message above")
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `kcov-broker run`: runs one command under a broker of its own.
+//! `kcov-broker run`: runs one command under its own broker.
 
 use crate::broker::process;
 use crate::config::options::{Start, TenantOptions};
@@ -35,7 +35,8 @@ pub struct RunArgs {
     #[command(flatten)]
     quotas: QuotaArgs,
 
-    /// Name of the run in `kcov-broker top` and `status`: 1 to 64 visible ASCII characters [default: the name of COMMAND]
+    /// Name of the run in `kcov-broker top` and `status`: 1 to 64 visible ASCII characters [default: the name
+    /// of COMMAND]
     #[arg(long, value_name = "NAME", value_parser = Name::new)]
     name: Option<Name>,
 

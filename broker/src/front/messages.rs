@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 pub enum FrontEvent {
     /// The command is about to be executed.
     Running {
-        /// Process id of the spawner. It lives until every other process of the run except the broker has ended.
+        /// Process id of the spawner. It lives until every other process of the run except the broker has
+        /// ended.
         spawner: u32,
     },
     /// The command was stopped by a signal. The job stops with it.
