@@ -14,7 +14,7 @@ fn subject() -> Subject {
     Subject::start(&Setting { enter: &|| {}, directory, file, thread: None })
 }
 
-/// First address behind the stack.
+/// First address after the stack.
 fn end_of_stack() -> u64 {
     let maps = std::fs::read_to_string("/proc/self/maps").expect("maps");
     let stack = maps.lines().find(|line| line.ends_with("[stack]")).expect("stack");
@@ -23,7 +23,7 @@ fn end_of_stack() -> u64 {
 }
 
 #[test]
-fn memory_comes_whole_or_not_at_all() {
+fn reads_are_all_or_nothing() {
     let bytes: Vec<u8> = (0..MAX_READ).map(|i| (i % 251) as u8).collect();
     let (subject, mut reader) = (subject(), reader());
     let mut read = |address, length| ask(&mut reader, subject.tid, ReaderKind::Memory { address, length });
@@ -62,7 +62,7 @@ fn a_string_may_end_where_its_mapping_ends() {
 }
 
 #[test]
-fn a_string_without_end_is_too_long() {
+fn an_unterminated_string_is_too_long() {
     let text = vec![b'/'; 8192];
     let (subject, mut reader) = (subject(), reader());
     let address = text.as_ptr() as u64;
@@ -71,7 +71,7 @@ fn a_string_without_end_is_too_long() {
 }
 
 #[test]
-fn the_remote_argument_fails_in_the_order_of_the_kernel() {
+fn remote_arguments_are_checked_in_the_order_of_the_kernel() {
     let argument = |number: u32, handles: &[u64]| {
         let words = [1u32, 64, number, 0].into_iter().flat_map(u32::to_ne_bytes);
         words.chain([7u64].iter().chain(handles).flat_map(|word| word.to_ne_bytes())).collect::<Vec<u8>>()

@@ -1,4 +1,4 @@
-//! `self` and `thread-self` of a procfs, as the caller would read them.
+//! The links `self` and `thread-self` of a procfs, with the targets that the caller would read.
 
 use super::Node;
 use crate::processes::reader::procfs::{Procfs, STAT_START, read_text, stat_field, status_values};
@@ -6,10 +6,10 @@ use crate::processes::reader::task::Task;
 use nix::errno::Errno;
 use std::os::fd::{AsFd, BorrowedFd};
 
-/// Inode of the root of every procfs (`PROC_ROOT_INO` in `include/linux/proc_ns.h`).
+/// Inode number of the root of a procfs (`PROC_ROOT_INO` in `include/linux/proc_ns.h`).
 const ROOT_INODE: u64 = 1;
 
-/// Target of the link `name` in the procfs directory `directory`, if it is one of the two.
+/// The target of the link `name` in `directory`, a directory of a procfs, if it is one of the two.
 pub(super) fn target(
     procfs: &Procfs,
     tid: u32,
