@@ -8,3 +8,4 @@ pub mod doctor;
 pub mod manual;
 pub mod replay;
 pub mod run;
+pub mod symbolize;
