@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::artifact::list::{self, ListArgs};
+use crate::commands::artifacts::{self, ArtifactsArgs};
 use crate::commands::bench::{self, BenchArgs, BenchClientArgs};
 use crate::commands::cargo::{self, CargoArgs};
 use crate::commands::cover::{self, CoverArgs};
@@ -50,7 +50,7 @@ enum Command {
     /// Convert PCs to function, file and line
     Symbolize(SymbolizeArgs),
     /// List the artifacts of crashes and hangs
-    Artifacts(ListArgs),
+    Artifacts(ArtifactsArgs),
     /// Repeat the calls during which a handler crashed
     Replay(ReplayArgs),
     /// Measure the performance on this machine, next to the best that is possible
@@ -99,7 +99,7 @@ pub fn main() -> ExitCode {
         Command::Status(args) => status::run(&args),
         Command::Cargo(args) => cargo::run(&args),
         Command::Symbolize(args) => symbolize::run(&args),
-        Command::Artifacts(args) => list::run(&args),
+        Command::Artifacts(args) => artifacts::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::BenchClient(args) => bench::client(args),

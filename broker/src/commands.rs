@@ -1,6 +1,7 @@
 //! The subcommands of `kcov-broker`. Those of other rooms (`serve`, `tenant`, `status`, ...) are defined
 //! there.
 
+pub mod artifacts;
 pub mod bench;
 pub mod cargo;
 pub mod cover;

@@ -235,7 +235,7 @@ fn what_the_jail_forbids_and_each_exit_have_a_place_and_a_stack() -> Result<()> 
         assert_eq!(forbidden.is_some(), end == "SIGSYS", "{artifact}");
         if let Some(call) = forbidden {
             assert!(call == mark || mark == "open" && open(call), "{call}");
-            assert!(text.contains(&format!("a call that the jail forbids: {call}\n")), "{text}");
+            assert!(text.contains(&format!("system call not allowed by the jail: {call}\n")), "{text}");
         }
         kept.assert_reproduced(folder)?;
     }
@@ -256,7 +256,7 @@ fn a_call_of_what_is_no_code_has_its_callers_stack() -> Result<()> {
     let reports = kept.folders()?.iter().map(|folder| report(folder)).collect::<Result<Vec<_>>>()?;
     let (calls, others): (Vec<_>, Vec<_>) = reports.iter().partition(|text| text.contains(&place));
     assert_eq!((calls.len(), others.len()), (1, 1), "one place, wherever it leads: {reports:?}");
-    assert!(calls[0].contains("are the worker's own"), "{}", calls[0]);
+    assert!(calls[0].contains("in the worker itself"), "{}", calls[0]);
     let folder =
         kept.folders()?.into_iter().find(|folder| report(folder).is_ok_and(|text| text == *calls[0]));
     kept.assert_reproduced(&folder.context("its folder")?).map(drop)
@@ -356,8 +356,8 @@ fn what_clangs_address_sanitizer_reports_is_there() -> Result<()> {
 fn the_report_is_short() -> Result<()> {
     let kept = Kept::run(&faults(&[])?, &["keep", "7100:5:20", "7101:8"], &[])?;
     let text = report(&kept.one("SIGSEGV")?)?;
-    assert!(text.contains("  (these 2 32 times)"), "{text}");
-    assert!(text.contains(" are the worker's own\n") && !text.contains("kcov_worker::"), "{text}");
+    assert!(text.contains("  (the last 2 lines, 32 times in total)"), "{text}");
+    assert!(text.contains(" in the worker itself\n") && !text.contains("kcov_worker::"), "{text}");
     assert!(text.lines().count() < 30, "{text}");
     Ok(())
 }
@@ -437,7 +437,7 @@ fn a_folder_that_cannot_be_had_is_refused_before_the_tenant_starts() -> Result<(
     let outcome = run.output()?;
     assert_eq!((outcome.code(), outcome.stdout.as_str()), (125, ""));
     assert!(
-        outcome.stderr.contains("cannot keep artifacts in /dev/null/x: Not a directory"),
+        outcome.stderr.contains("cannot write artifacts to /dev/null/x: Not a directory"),
         "{}",
         outcome.stderr
     );
@@ -460,9 +460,9 @@ fn a_replay_that_cannot_be_says_why_and_what_to_do() -> Result<()> {
     };
     refused(
         &["replay", "/nowhere"],
-        "/nowhere is no artifact: cannot read artifact.json there: No such file",
+        "/nowhere is not an artifact: cannot read its artifact.json: No such file",
     )?;
-    refused(&["replay", "/"], "/ is no artifact")?;
+    refused(&["replay", "/"], "/ is not an artifact")?;
     fs::copy(faults(&["-fsanitize=undefined"])?, &moved)?;
     refused(&["replay", &folder], "was rebuilt since")?;
     fs::remove_file(&moved)?;
