@@ -4,6 +4,7 @@ pub mod clock;
 mod finish;
 pub mod poller;
 pub mod process;
+mod publish;
 pub mod report;
 mod start;
 mod supervision;
@@ -109,7 +110,7 @@ impl Broker {
     /// Shows the operator how things stand.
     fn publish(&self) {
         if let Some(publisher) = &self.publisher {
-            publisher.publish(&self.tenant);
+            publish::publish(publisher, &self.tenant);
         }
     }
 

@@ -6,13 +6,13 @@ use crate::commands::cargo::{self, CargoArgs};
 use crate::commands::cover::{self, CoverArgs};
 use crate::commands::doctor::{self, DoctorArgs};
 use crate::commands::manual;
+use crate::commands::metrics::{self, MetricsArgs};
 use crate::commands::replay::{self, ReplayArgs};
 use crate::commands::run::{self, RunArgs};
+use crate::commands::status::{self, StatusArgs};
 use crate::commands::symbolize::{self, SymbolizeArgs};
+use crate::commands::top::{self, TopArgs};
 use crate::config::check::{self, CheckArgs};
-use crate::live::exporter::{self, MetricsArgs};
-use crate::live::status::{self, StatusArgs};
-use crate::live::top::{self, TopArgs};
 use crate::service::control::client::{self, TenantArgs};
 use crate::service::{self, ServeArgs};
 use clap::{CommandFactory, Parser, Subcommand};
@@ -95,7 +95,7 @@ pub fn main() -> ExitCode {
         Command::Tenant(args) => client::run(args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Top(args) => top::run(&args),
-        Command::Metrics(args) => exporter::run(&args),
+        Command::Metrics(args) => metrics::run(args),
         Command::Status(args) => status::run(&args),
         Command::Cargo(args) => cargo::run(&args),
         Command::Symbolize(args) => symbolize::run(&args),

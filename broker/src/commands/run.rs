@@ -8,7 +8,7 @@ use crate::launch::programs::{self, CommandError};
 use crate::launch::publication::Publication;
 use crate::launch::quotas::QuotaArgs;
 use crate::launch::rootless;
-use crate::live;
+use crate::live::catalogue;
 use crate::logs::{self, LogFormat};
 use crate::sys::{self, fork, socket};
 use anyhow::Context;
@@ -93,7 +93,7 @@ pub fn run_covered(args: RunArgs, cover: Option<OwnedFd>) -> anyhow::Result<u8> 
         process::run(launch, theirs, report)
     })?;
     // While the tenant starts: remove the segments of brokers that were killed.
-    live::sweep(false);
+    catalogue::sweep(false);
     Ok(front::wait(ours, broker, &held, on_broker_death))
 }
 

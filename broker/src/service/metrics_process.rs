@@ -5,10 +5,13 @@
 //! that brokers publish, and requests the list of tenants like any client of the control socket. If it dies,
 //! it is restarted.
 
+use super::control::client;
+use super::control::message::{Condition, Status};
 use super::watch::Watched;
 use crate::broker::poller::Poller;
 use crate::config::service::MetricsConfig;
 use crate::live::exporter::Exporter;
+use crate::live::metrics::ServiceTenant;
 use crate::live::selection::Selection;
 use crate::sandbox::confine;
 use crate::sys::process::pidfd_open;
@@ -96,7 +99,7 @@ impl Drop for MetricsProcess {
 fn serve(config: &MetricsConfig, control: &Path, manager: Pid) -> i32 {
     let _ = nix::sys::prctl::set_name(c"kcov-metrics");
     title::set("kcov-metrics: of kcov-broker serve");
-    match prepare(manager).and_then(|()| exporter(config, control).serve()) {
+    match prepare(manager).and_then(|()| export(config, control)) {
         Ok(()) => {
             // Readers must not take an outdated file for the current state.
             config.file.iter().for_each(|file| _ = fs::remove_file(file));
@@ -121,7 +124,24 @@ fn prepare(manager: Pid) -> anyhow::Result<()> {
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).context("sigprocmask")
 }
 
-fn exporter(config: &MetricsConfig, control: &Path) -> Exporter {
+fn export(config: &MetricsConfig, control: &Path) -> anyhow::Result<()> {
     let MetricsConfig { file, every, listen } = config.clone();
-    Exporter { selection: Selection::default(), service: Some(control.to_owned()), file, every, listen }
+    let service = || service_tenants(control);
+    Exporter { selection: Selection::default(), service: &service, file, every, listen }.serve()
+}
+
+/// The tenants of the service with this control socket; none if it does not answer.
+#[must_use]
+pub fn service_tenants(control: &Path) -> Vec<ServiceTenant> {
+    let tenants = client::tenants(control).unwrap_or_default();
+    let convert = |status: Status| ServiceTenant {
+        is_running: status.state == Condition::Running,
+        state: status.state.name(),
+        name: status.name,
+        broker: status.broker,
+        starts: status.starts,
+        failures: status.failures,
+        last_status: status.last_status,
+    };
+    tenants.into_iter().map(convert).collect()
 }

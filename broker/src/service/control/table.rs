@@ -2,7 +2,7 @@
 
 use super::message::{Condition, Shown, Status};
 use crate::live::catalogue;
-use crate::live::tenant::Tenant;
+use crate::live::tenant_view::TenantView;
 use nix::sys::signal::Signal;
 use std::io::Write;
 use std::time::Duration;
@@ -49,7 +49,7 @@ struct Document<'a> {
     artifacts: Option<&'a str>,
     output: &'a str,
     /// The counters that its broker publishes.
-    live: Option<Tenant>,
+    live: Option<TenantView>,
 }
 
 /// Truncates a command to the width of a table.
@@ -124,21 +124,21 @@ pub fn status(shown: &Shown, json: bool) -> anyhow::Result<()> {
 }
 
 /// The name of the command's user, if its broker publishes it.
-fn user_name(live: Option<&Tenant>) -> String {
+fn user_name(live: Option<&TenantView>) -> String {
     live.and_then(|live| live.command_user.as_ref()).map_or_else(String::new, |user| format!("{user}, "))
 }
 
 /// The counters that its broker publishes, if this user may read them.
-fn live(tenant: &Status) -> Option<Tenant> {
-    let shows = |live: &Tenant| Some(live.pid) == tenant.broker && live.name.as_str() == tenant.name;
+fn live(tenant: &Status) -> Option<TenantView> {
+    let shows = |live: &TenantView| Some(live.pid) == tenant.broker && live.name.as_str() == tenant.name;
     catalogue::scan().ok()?.tenants.into_iter().find(shows)
 }
 
-fn crashes(live: &Tenant) -> String {
+fn crashes(live: &TenantView) -> String {
     format!("{} of {} workers of this run", live.counts.worker_crashes, live.counts.workers_started)
 }
 
-fn artifacts_of(live: Option<&Tenant>, directory: Option<&str>) -> String {
+fn artifacts_of(live: Option<&TenantView>, directory: Option<&str>) -> String {
     match (directory, live) {
         (None, _) => "none: `artifacts` is not set".to_owned(),
         (Some(directory), None) => format!("in {directory}"),
@@ -147,7 +147,7 @@ fn artifacts_of(live: Option<&Tenant>, directory: Option<&str>) -> String {
 }
 
 /// Requests that were refused because of quotas.
-fn refused(live: &Tenant) -> String {
+fn refused(live: &TenantView) -> String {
     let refusals = live.refusals.iter().filter(|(_, times)| *times > 0);
     let parts: Vec<_> = refusals.map(|(quota, times)| format!("{} {}", quota.name(), times)).collect();
     if parts.is_empty() {
