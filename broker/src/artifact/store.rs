@@ -118,7 +118,7 @@ fn create(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 /// Returns the sorted names of the artifacts in a directory.
 ///
 /// # Errors
-/// If it cannot be read.
+/// If the directory cannot be read.
 pub fn names(directory: &Path) -> anyhow::Result<Vec<String>> {
     let entries = fs::read_dir(directory).with_context(|| format!("cannot read {}", directory.display()))?;
     let names = entries.take(MAX_ENTRIES).filter_map(|entry| {

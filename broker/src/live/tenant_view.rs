@@ -47,7 +47,7 @@ pub struct TenantView {
     pub pid: u32,
     /// Pids of the other processes.
     pub pids: Pids,
-    /// Name of the segment.
+    /// Name of the segment file.
     pub segment: String,
     /// Time from the start to the last write.
     pub uptime_seconds: f64,

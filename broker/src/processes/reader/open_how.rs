@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_kernel_takes_is_passed_on() {
+    fn valid_structures_are_accepted() {
         let flags = libc::O_RDWR | libc::O_CLOEXEC;
         for (mode, resolve, rest) in
             [(0, 0, &[][..]), (0, libc::RESOLVE_IN_ROOT, &[0; 8]), (0, RESOLVE, &[0])]
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_kernel_refuses_is_left_to_it() {
+    fn invalid_structures_are_left_to_the_kernel() {
         let cached = libc::RESOLVE_CACHED;
         for (flags, mode, resolve, rest) in [
             (1 << 31, 0, 0, &[][..]),

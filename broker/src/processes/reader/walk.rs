@@ -70,8 +70,8 @@ struct Walk<'a> {
     tid: u32,
     rules: Rules,
     root: Rc<Node>,
-    /// The kernel looks up the root when it first needs it; `RESOLVE_NO_XDEV` lets no absolute link pass before
-    /// that, wherever it leads (`nd_jump_root`).
+    /// Whether the kernel would have looked up the root, which it does on first use. Before that, `RESOLVE_NO_XDEV`
+    /// refuses all absolute links (`nd_jump_root`).
     root_is_set: bool,
     at: Rc<Node>,
     /// Remaining components, the next one last.

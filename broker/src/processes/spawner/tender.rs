@@ -115,7 +115,7 @@ impl Tender {
         loop {
             if self.reap(broker) {
                 let _ = broker.send(&TenderEvent::Gone, &[]);
-                // The broker has the last word: it ends this process by closing its socket.
+                // Wait for the broker, which closes its socket to end this process.
                 let _ = broker.receive::<TenderOrder>();
                 return 0;
             }

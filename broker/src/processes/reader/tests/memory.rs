@@ -1,6 +1,6 @@
-//! Reading memory, and strings at the edge of a mapping. A subject is a fork of this process, so what is mapped
-//! here is at the same address there: its stack ends with the path of the program, a NUL and eight zero bytes
-//! (`fs/exec.c`, `bprm_execve`), and nothing is mapped behind.
+//! Reads of memory, and of strings at the end of a mapping. A subject is a fork of this process, so addresses are the
+//! same in both. Its stack ends with the path of the program, a NUL and eight zero bytes (`fs/exec.c`, `bprm_execve`);
+//! nothing is mapped after it.
 
 use super::subject::{Setting, Subject};
 use super::{Found, ask, failed, reader};
@@ -47,7 +47,7 @@ fn a_string_may_end_where_its_mapping_ends() {
         ask(&mut reader, subject.tid, what)
     };
     let end = end_of_stack();
-    // From the slash before the name of the program to the end are fewer bytes than the first read takes.
+    // From the slash before the program's name to the end there are fewer bytes than the first read requests.
     let program = std::env::args_os().next().expect("program");
     let length = program.len() as u64;
     let facts = std::fs::metadata(&program).expect("stat");

@@ -28,10 +28,9 @@ pub(super) fn target(
     Ok(Some(if is_thread { format!("{group}/task/{thread}") } else { group }))
 }
 
-/// Thread group and thread number of the caller in the PID namespace of another procfs, whose root is
-/// `instance`: `None` if it has none there. The caller's `status` lists its numbers from our namespace inward;
-/// that of the same task in the other instance lists the rest of the same line, and the task started at the
-/// same time.
+/// The caller's tgid and tid in the PID namespace of another procfs, whose root is `instance`; `None` if it has none
+/// there. The caller's `status` lists its ids from our namespace inward. In the other procfs, `status` of the same task
+/// lists the rest of the same line, and `stat` has the same start time.
 fn numbers_in(
     instance: BorrowedFd<'_>,
     procfs: &Procfs,
