@@ -1,23 +1,22 @@
-//! Artifacts: what is kept of a handler that crashed or hung.
+//! Crash artifacts: reports about handlers that crashed or hung.
 //!
-//! An artifact is a folder, one for each place in the code: `artifact.json` for programs, `report.txt` for people,
-//! `events.bin` for [`replay`](crate::commands::replay), `output.txt` with what the worker wrote, `sightings.json` with how often
-//! it was seen. The broker says what it knows ([`Facts`]); a process of its own, which the spawner forks, reads the dead
-//! worker's journal, finds functions and lines, and writes the folder: the broker itself opens no file.
+//! An artifact is a folder, one per crash location: `artifact.json` for programs, `report.txt` for people, `events.bin`
+//! for [`replay`](crate::commands::replay), `output.txt` with the worker's output, and `sightings.json` with the number
+//! of crashes. The broker opens no file: it collects what it knows ([`Facts`]) and has the spawner fork a writer
+//! process. The writer reads the dead worker's journal, symbolizes it and writes the folder.
 //!
-//! | module | holds |
+//! | module | purpose |
 //! |---|---|
-//! | [`place`] | the name of a folder: the same for the same place in the code |
-//! | [`mod@write`] | the writer's side: a folder is there whole, or not at all |
+//! | [`place`] | names the folder after the crash location |
+//! | [`mod@write`] | writer process: writes a folder atomically |
 //! | [`record`] | `artifact.json` |
 //! | `report` | `report.txt` |
-//! | [`frames`] | from addresses to functions and lines, in stacks and in what sanitizers print |
-//! | [`build`] | which build of a program or library it was |
-//! | [`store`] | the folder of folders: its bounds, its lock, its list |
+//! | [`frames`] | symbolizes stacks and the output of sanitizers |
+//! | [`build`] | identifies the build of a program or library |
+//! | [`store`] | the directory of all artifacts: bounds, lock, list |
 
 pub mod build;
 pub mod frames;
-pub mod list;
 pub mod place;
 pub mod record;
 mod report;
@@ -28,23 +27,23 @@ use kcov_proto::message::LoadedModule;
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
-/// Bytes of a worker's output that are kept: the last ones.
+/// Number of bytes kept of a worker's output, from its end.
 pub const OUTPUT: usize = 16 * 1024;
 
 /// How a worker ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum End {
-    /// By this signal.
+    /// Killed by this signal.
     Signal(i32),
-    /// With this exit status.
+    /// Exited with this status.
     Exit(i32),
-    /// It did not answer within the deadline.
+    /// Killed because it missed the deadline.
     Hang,
 }
 
 impl End {
-    /// For names of folders and messages.
+    /// The name in folder names and messages.
     #[must_use]
     pub fn name(self) -> String {
         match self {
@@ -56,28 +55,28 @@ impl End {
     }
 }
 
-/// What the broker knows of a worker that died over a call.
+/// What the broker knows about a worker that died while handling a call.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Facts {
-    /// Name of the folder.
+    /// Name of the artifact's folder.
     pub name: String,
-    /// How it ended.
+    /// How the worker ended.
     pub end: End,
-    /// Calling thread.
+    /// Thread that made the call.
     pub tid: u32,
-    /// Name of the call.
+    /// Name of the system call.
     pub call: String,
-    /// Paths of the handlers' devices, by their number.
+    /// Paths of the handlers' devices, by device number.
     pub devices: Vec<String>,
-    /// The last that the worker wrote to its standard output and error.
+    /// The end of the worker's standard output and error.
     pub output: Vec<u8>,
-    /// What was loaded.
+    /// Programs and libraries that were loaded.
     pub modules: Vec<LoadedModule>,
-    /// When, seconds since 1970.
+    /// Time of the crash, in seconds since 1970.
     pub when: u64,
 }
 
-/// The module that an address lies in, and the address in its file.
+/// Finds the module that contains an address; also returns the address in the module's file.
 fn place_of(address: u64, modules: &[LoadedModule]) -> Option<(&LoadedModule, u64)> {
     let module = modules.iter().find(|module| (module.start..module.end).contains(&address))?;
     Some((module, address.wrapping_sub(module.bias)))

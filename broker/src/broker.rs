@@ -2,11 +2,14 @@
 
 pub mod clock;
 mod finish;
+pub mod process;
+mod publish;
 pub mod report;
 mod start;
 
 pub use start::StartError;
 
+use crate::front::messages::{FrontEvent, FrontOrder};
 use crate::kcov::arena_table::SWEEP;
 use crate::launch::Launch;
 use crate::live::publisher::Publisher;
@@ -18,50 +21,13 @@ use crate::tenant::Tenant;
 use crate::tenant::error::{TenantError, system};
 use crate::tenant::token::Token;
 use clock::Clock;
-use kcov_proto::view::{Counts, Pids};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use report::{Report, Usage};
-use serde::{Deserialize, Serialize};
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tracing::{debug, error, warn};
-
-/// What the broker tells the front.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum FrontEvent {
-    /// The command is about to be executed.
-    Running {
-        /// Process id of the spawner, which lives until all else of the run but the broker is gone.
-        spawner: u32,
-    },
-    /// The command stopped: so does the job.
-    Stopped,
-    /// The command ended. `last`: so did all else, and the broker is about to.
-    Ended {
-        /// Exit status as shells give it.
-        status: u8,
-        /// Whether the broker ends too.
-        last: bool,
-    },
-    /// The command could not be run: what to say, and the exit status.
-    Failed {
-        /// The message.
-        message: String,
-        /// Exit status.
-        status: u8,
-    },
-}
-
-/// What the front tells the broker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum FrontOrder {
-    /// Send this signal to the command.
-    Signal(i32),
-    /// End every process of the tenant.
-    Kill,
-}
 
 /// The broker of one run.
 pub struct Broker {
@@ -135,32 +101,9 @@ impl Broker {
 
     /// Shows the operator the tenant's counters.
     fn publish(&self) {
-        let Some(publisher) = &self.publisher else { return };
-        let counters = self.tenant.counters();
-        let (tender, zygote, workers) = self.tenant.pids();
-        publisher.publish(
-            Pids { front: 0, tender, zygote, workers },
-            Counts {
-                instances: counters.instances as u64,
-                instances_opened: counters.instances_opened,
-                files: counters.files as u64,
-                files_opened: counters.files_opened,
-                handles: counters.handles as u64,
-                tasks: counters.owners as u64,
-                arena_bytes: counters.arena_bytes,
-                assists: counters.assists,
-                workers_started: counters.workers_started,
-                worker_crashes: counters.worker_crashes,
-                retries: counters.retries,
-                zygote_restarts: counters.zygote_restarts,
-                starts_delayed: counters.starts_delayed,
-                quota_refusals: counters.refusals.sum(),
-                artifacts: counters.artifacts,
-                restarts: 0,
-            },
-            counters.tally,
-            counters.refusals,
-        );
+        if let Some(publisher) = &self.publisher {
+            publish::publish(publisher, &self.tenant);
+        }
     }
 
     fn front_readable(&mut self) {

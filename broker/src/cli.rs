@@ -1,26 +1,26 @@
 //! The command line.
 
-use crate::artifact::list::{self, ListArgs};
+use crate::commands::artifacts::{self, ArtifactsArgs};
 use crate::commands::bench::{self, BenchArgs, BenchClientArgs};
 use crate::commands::cargo::{self, CargoArgs};
 use crate::commands::cover::{self, CoverArgs};
 use crate::commands::doctor::{self, DoctorArgs};
 use crate::commands::manual;
+use crate::commands::metrics::{self, MetricsArgs};
 use crate::commands::replay::{self, ReplayArgs};
 use crate::commands::run::{self, RunArgs};
+use crate::commands::status::{self, StatusArgs};
+use crate::commands::symbolize::{self, SymbolizeArgs};
+use crate::commands::top::{self, TopArgs};
 use crate::config::check::{self, CheckArgs};
-use crate::live::exporter::{self, MetricsArgs};
-use crate::live::status::{self, StatusArgs};
-use crate::live::top::{self, TopArgs};
 use crate::service::control::client::{self, TenantArgs};
 use crate::service::{self, ServeArgs};
-use crate::symbolize::{self, SymbolizeArgs};
 use clap::{CommandFactory, Parser, Subcommand};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Gives a command a working KCOV device that user-space handlers feed.
+/// Runs commands with a KCOV device that user-space handlers feed
 #[derive(Debug, Parser)]
 #[command(name = "kcov-broker", version, propagate_version = true)]
 pub(crate) struct Cli {
@@ -32,41 +32,41 @@ pub(crate) struct Cli {
 enum Command {
     /// Run a command under the broker
     Run(Box<RunArgs>),
-    /// Run a command as run does, then tell what the handlers covered
+    /// Run a command like run, then report what the handlers covered
     Cover(Box<CoverArgs>),
-    /// Run the tenants of a configuration, as a service
+    /// Run the tenants of a configuration as a service
     Serve(ServeArgs),
-    /// Check a configuration and tell all that is wrong with it
+    /// Check a configuration and report all its errors
     Check(CheckArgs),
     /// Add, stop, restart and list the tenants of `kcov-broker serve`
     Tenant(TenantArgs),
-    /// Tell whether a run can work here, what is missing and what to do about it
+    /// Check whether this machine can run commands, and report what is missing and how to fix it
     Doctor(DoctorArgs),
     Status(StatusArgs),
     Top(TopArgs),
     Metrics(MetricsArgs),
-    /// Run cargo with the crates of this workspace instrumented, for handlers in Rust
+    /// Run cargo and instrument the crates of this workspace, for handlers in Rust
     Cargo(CargoArgs),
-    /// Turn PCs into function, file and line
+    /// Convert PCs to function, file and line
     Symbolize(SymbolizeArgs),
-    /// List what was kept of crashes and hangs
-    Artifacts(ListArgs),
-    /// Run a handler again on what it was at when it died
+    /// List the artifacts of crashes and hangs
+    Artifacts(ArtifactsArgs),
+    /// Repeat the calls during which a handler crashed
     Replay(ReplayArgs),
-    /// Measure this machine: each figure beside its limit
+    /// Measure the performance on this machine, next to the best that is possible
     Bench(BenchArgs),
     #[command(hide = true)]
     BenchClient(BenchClientArgs),
-    /// Print the completions for a shell
+    /// Print completions for a shell
     Completions {
-        /// Which shell
+        /// The shell
         shell: clap_complete::Shell,
     },
-    /// Print the manual page, of the program, of one of its commands, of its configuration, or on handlers
+    /// Print a manual page: of the program, a command, the configuration, or handlers
     Man {
-        /// Which command; or kcov-broker.toml, kcov-handler [default: the program]
+        /// A command, kcov-broker.toml, or kcov-handler [default: the program]
         command: Option<String>,
-        /// Write the pages of all of them into this directory instead
+        /// Write all pages to this directory instead
         #[arg(long, value_name = "DIR", conflicts_with = "command")]
         into: Option<PathBuf>,
     },
@@ -81,7 +81,7 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // --help and --version come this way too, and are no failures.
+            // --help and --version also come here, and are not failures.
             let failed = error.use_stderr();
             let _ = error.print();
             return if failed { ExitCode::from(crate::front::BROKER_FAILED) } else { ExitCode::SUCCESS };
@@ -95,11 +95,11 @@ pub fn main() -> ExitCode {
         Command::Tenant(args) => client::run(args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Top(args) => top::run(&args),
-        Command::Metrics(args) => exporter::run(&args),
+        Command::Metrics(args) => metrics::run(args),
         Command::Status(args) => status::run(&args),
         Command::Cargo(args) => cargo::run(&args),
         Command::Symbolize(args) => symbolize::run(&args),
-        Command::Artifacts(args) => list::run(&args),
+        Command::Artifacts(args) => artifacts::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::BenchClient(args) => bench::client(args),
@@ -117,7 +117,7 @@ pub fn main() -> ExitCode {
     };
     result.unwrap_or_else(|error| {
         if is_broken_pipe(&error) {
-            // Who reads the output has seen enough.
+            // The reader of the output closed it, as head(1) does.
             return ExitCode::SUCCESS;
         }
         eprintln!("kcov-broker: {error:#}");

@@ -1,20 +1,22 @@
 //! The configuration file of `kcov-broker serve`, in TOML.
 //!
-//! Three steps:
-//! - a [`Draft`] is what could be read of a text, without a look at the machine, and all that is wrong with it: unknown
-//!   keys, wrong types, values out of bounds, names that occur twice. It walks the document itself, because a
-//!   deserializer stops at the first error, and an operator wants the list. A draft without errors is a [`Config`];
-//! - [`probe`] holds a draft against the machine: files, users, groups. An operator who asks (`kcov-broker check`,
-//!   `kcov-broker tenant add`) hears both at once. A service that starts does not ask: a tenant that this machine cannot
-//!   run is no reason to keep the others from running;
-//! - [`launch`] makes of one tenant what a broker is started with, in that broker's own process: a file system that does
-//!   not answer holds up its own tenant and nobody else.
+//! There are three steps:
+//! - A [`Draft`] is the result of reading a text: the values, and every error in it (unknown keys, wrong
+//!   types, values out of bounds, duplicate names). It walks the document itself, because a deserializer
+//!   stops at the first error and operators want all of them. A draft without errors is a [`Config`].
+//! - [`probe`] checks a draft against the machine: files, users, groups. `kcov-broker check` reports the
+//!   errors of both steps. A service does not probe when it starts: a tenant that this machine cannot run
+//!   must not keep the others from running.
+//! - [`launch`] prepares the start of one tenant, in the process of that tenant's broker, so that a file
+//!   system that does not respond delays only its own tenant.
+//!
+//! [`options`] is shared with `kcov-broker run`, which runs a single tenant from its command line.
 //!
 //! ```toml
-//! [serve]                       # all of it may be left out
+//! [serve]                       # optional
 //! socket = "/run/kcov-broker/control"
 //!
-//! [defaults]                    # any key of a tenant but its name and command
+//! [defaults]                    # any key of a tenant except name and command
 //! trace = "syzkaller"
 //!
 //! [[tenant]]
@@ -27,6 +29,7 @@ pub mod draft;
 pub mod errors;
 pub mod keys;
 pub mod launch;
+pub mod options;
 pub mod probe;
 pub mod section;
 pub mod service;
@@ -43,31 +46,31 @@ pub use service::ServeConfig;
 use std::path::{Path, PathBuf};
 pub use tenant::TenantConfig;
 
-/// Most bytes of a configuration file.
+/// Maximum size of a configuration file, bytes.
 pub const MAX_FILE: u64 = 1 << 20;
-/// Most tenants at a time: each is half a dozen processes and as many sockets of the one that starts them.
+/// Maximum number of tenants. Each needs half a dozen processes, and as many sockets in the manager.
 pub const MAX_TENANTS: usize = 4096;
 
 /// A checked configuration.
 #[derive(Clone, Debug, Default)]
 pub struct Config {
-    /// What concerns all tenants.
+    /// Settings of the service as a whole.
     pub serve: ServeConfig,
     /// The tenants, in the order of the file.
     pub tenants: Vec<TenantConfig>,
 }
 
-/// Where a text comes from.
+/// The origin of a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
-    /// Name for messages.
+    /// Its name in messages.
     pub name: String,
-    /// Directory that relative paths start from.
+    /// Directory that relative paths start in.
     pub directory: PathBuf,
 }
 
 impl Source {
-    /// The file at `path`, which relative paths start beside.
+    /// The file at `path`. Relative paths start in its directory.
     #[must_use]
     pub fn file(path: &Path) -> Self {
         let full = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
@@ -76,16 +79,16 @@ impl Source {
     }
 }
 
-/// A text that is no configuration: all that is wrong with it, in the order of its lines.
+/// All errors of a configuration, in the order of its lines.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", errors::listed(.0))]
 pub struct ConfigErrors(pub Vec<ConfigError>);
 
 impl Config {
-    /// The configuration that `text` is.
+    /// Parses a configuration.
     ///
     /// # Errors
-    /// [`ConfigErrors`] with all that is wrong.
+    /// [`ConfigErrors`] with every error in the text.
     pub fn parse(text: &str, source: &Source) -> Result<Self, ConfigErrors> {
         Draft::read(text, source).checked()
     }

@@ -1,44 +1,44 @@
-//! Logging: to standard error, quiet by default, with stable event names.
+//! The log: written to standard error, quiet by default, with stable event names.
 //!
 //! | event | when | fields |
 //! |---|---|---|
-//! | `open` | the device was opened, or refused | id, tid, command, fd, errno |
+//! | `open` | the device was opened, or the open was refused | id, tid, command, fd, errno |
 //! | `ioctl` | a KCOV request was answered | id, tid, command, errno |
-//! | `enable` | a thread collects | id, tid, command, mode |
-//! | `disable` | a thread stopped collecting | id, tid, command |
-//! | `attach` | a worker maps an area | id, worker |
-//! | `exec_rebind` | a thread became the leader of its group by `execve` | tid, old |
+//! | `enable` | a thread starts to collect | id, tid, command, mode |
+//! | `disable` | a thread stops collecting | id, tid, command |
+//! | `attach` | a worker mapped an area | id, worker |
+//! | `exec_rebind` | a thread became the leader of its thread group by `execve` | tid, old |
 //! | `owner_exit` | a thread exited while it collected | tid |
-//! | `worker_crash` | a worker ended; the first 256, and then at most one a second | worker, tid, call; signal, or exit status; reason, if the broker ended it; forbidden: the call that the jail forbade it, if it died of one |
-//! | `worker_crashes` | every 10 seconds, and at the end: workers ended that had no line of their own | times, all |
-//! | `worker_lost` | a worker was dead, or none of the zygote's, when the broker heard of it | pid, errno |
-//! | `silent` | a handler recorded nothing of a call whose caller collects PCs; of each handler once | handler |
-//! | `retry` | a call of an idempotent handler goes to the next worker | tid, call |
-//! | `reader_stuck` | a reader was past its deadline | worker |
-//! | `back_off` | the next worker waits, as some in a row have died, or too many of late | milliseconds, option |
-//! | `zygote_crash` | a zygote ended | error |
-//! | `tender_crash` | a tender was killed, and its tenant ends | |
-//! | `quota` | something was refused over a quota; of each quota at most every 10 seconds, and at the end | what, bound, times, errno, option, key |
-//! | `artifact_failed` | a crash left no artifact, as it could not be written | name, directory, reason |
-//! | `artifact_refused` | a crash left no artifact, as there was no room | name, times |
+//! | `worker_crash` | a worker died; the first 256, then at most one per second | worker, tid, call; signal or exit status; reason, if the broker killed it; forbidden: the call for which the jail killed it |
+//! | `worker_crashes` | every 10 seconds, and at the end: number of dead workers without a `worker_crash` event | times, all |
+//! | `worker_lost` | the zygote reported a worker that is dead, or not its child | pid, errno |
+//! | `silent` | a handler recorded nothing for a call whose caller collects PCs; once per handler | handler |
+//! | `retry` | the next worker repeats a call of an idempotent handler | tid, call |
+//! | `reader_stuck` | a reader missed its deadline | worker |
+//! | `back_off` | the next worker is delayed after repeated crashes | milliseconds, option |
+//! | `zygote_crash` | a zygote died | error |
+//! | `tender_crash` | a tender was killed; its tenant ends | |
+//! | `quota` | requests beyond a quota were refused; at most every 10 seconds per quota, and at the end | what, bound, times, errno, option, key |
+//! | `artifact_failed` | an artifact could not be written | name, directory, reason |
+//! | `artifact_refused` | an artifact was not written because of a quota | name, times |
 //! | `zygote_stuck` | a zygote did not fork a worker in time | pid |
 //!
-//! Of a service, also, always, with the tenant's name in `tenant`:
+//! A service also logs these events, at any verbosity, with the tenant's name in `tenant`:
 //!
 //! | event | when | fields |
 //! |---|---|---|
-//! | `tenant_start` | a tenant runs | broker, took_ms |
+//! | `tenant_start` | a tenant was started | broker, took_ms |
 //! | `tenant_end` | a tenant ended | status, reason, next |
 //! | `tenant_stopped` | a command was stopped by a signal | |
-//! | `tenant_kill` | a tenant did not end when it was asked to | |
+//! | `tenant_kill` | a tenant did not end after its stop signal, and is killed | |
 //! | `broker_crash` | a broker was killed | |
-//! | `service_start` | the service serves | tenants, socket |
-//! | `service_reload` | the configuration was read again, or is wrong | added, changed, removed |
-//! | `metrics_end` | the process for metrics ended, or has no use | reason |
-//! | `service_end` | the service is told to end, and has ended | |
+//! | `service_start` | the service was started | tenants, socket |
+//! | `service_reload` | the configuration was reloaded, or has errors | added, changed, removed |
+//! | `metrics_end` | the process that exports metrics failed | reason |
+//! | `service_end` | the service was asked to end, and has ended | |
 //!
-//! `id` numbers the instances of a tenant, `tid` is the calling thread, `worker` a process id; `errno` is there if the
-//! call was refused.
+//! `id` numbers the instances of a tenant, `tid` is the calling thread, `worker` a process id. `errno` is
+//! present if the call was refused.
 
 use clap::ValueEnum;
 use tracing::level_filters::LevelFilter;
@@ -47,15 +47,18 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
-/// Form of the log.
+/// Format of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// One line an event, for people.
+    /// One line per event, for people
     #[default]
     Text,
-    /// One JSON object an event.
+    /// One JSON object per event
     Json,
 }
+
+/// Target of the events of the room `service`.
+const SERVICE: &str = concat!(env!("CARGO_CRATE_NAME"), "::service");
 
 fn level(verbosity: u8) -> LevelFilter {
     match verbosity {
@@ -66,15 +69,14 @@ fn level(verbosity: u8) -> LevelFilter {
     }
 }
 
-/// Starts the log of a service: what becomes of tenants is told always, what happens within them as `verbosity` says.
-/// The journal has its own clock.
+/// Starts the log of a service. Events of the service itself are always logged, events within tenants by
+/// `verbosity`, which counts the `-v`. In the journal, lines have no time of their own.
 pub fn start_service(format: LogFormat, verbosity: u8) {
     let level = level(verbosity);
-    let targets =
-        Targets::new().with_default(level).with_target("kcov_broker::service", level.max(LevelFilter::INFO));
+    let targets = Targets::new().with_default(level).with_target(SERVICE, level.max(LevelFilter::INFO));
     let layer = fmt::layer().with_writer(std::io::stderr).with_target(false).with_ansi(false);
     let registry = tracing_subscriber::registry();
-    // A second start, in a test, keeps the first.
+    // Fails if a test has started a log already.
     let _ = match (format, std::env::var_os("JOURNAL_STREAM").is_some()) {
         (LogFormat::Text, true) => registry.with(layer.without_time().with_filter(targets)).try_init(),
         (LogFormat::Text, false) => registry.with(layer.with_filter(targets)).try_init(),
@@ -84,11 +86,11 @@ pub fn start_service(format: LogFormat, verbosity: u8) {
     };
 }
 
-/// Starts logging; `verbosity` counts the `-v`.
+/// Starts the log. `verbosity` counts the `-v`.
 pub fn start(format: LogFormat, verbosity: u8) {
     let level = level(verbosity);
     let builder = fmt().with_max_level(level).with_writer(std::io::stderr).with_target(false);
-    // A second start, in a test, keeps the first.
+    // Fails if a test has started a log already.
     let _ = match format {
         LogFormat::Text => builder.with_ansi(false).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),

@@ -1,4 +1,4 @@
-//! The broker's helper processes and its ends of the channels to them.
+//! The broker's helper processes, and the broker's side of their channels.
 
 pub mod reader;
 pub mod spawner;

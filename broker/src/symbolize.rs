@@ -1,133 +1,70 @@
-//! `kcov-broker symbolize`: from PCs to function, file and line, out of the binaries of the handlers.
+//! Translates PCs into function, file and line, from the binaries of the handlers.
 //!
-//! Nothing is executed, and no broker need run: a PC follows from the binaries alone. Those of recording macros follow
-//! from the program's link section of sites ([`kcov_proto::site`]), those of instrumented code from where it calls back
-//! or from its guards ([`kcov_proto::region`]).
+//! Nothing is executed and no broker needs to run: the binaries determine every PC. PCs of recording macros follow from
+//! the link section of sites in the worker program ([`kcov_proto::site`]). PCs of instrumented code follow from the
+//! return addresses of its callbacks or from its guards ([`kcov_proto::region`]).
+//!
+//! The binaries are untrusted input: they are parsed with bounds checks and never run.
 
 mod debug_info;
 mod elf;
 mod flow;
 mod location;
-mod missing;
 mod module;
-mod symbolizer;
 mod trace_calls;
 
 pub use debug_info::{SourceFrame, SourceLine, frames_at};
 pub use location::{Kind, Location};
-pub use module::Module;
-pub use symbolizer::{SymbolizeError, Symbolizer};
+pub use module::{Module, SymbolizeError};
 
-use anyhow::Context;
-use missing::Missing;
-use std::ffi::{OsStr, OsString};
-use std::io::{BufRead, Write};
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use kcov_proto::region::Layout;
+use std::path::Path;
 
-/// Arguments of `symbolize`.
-#[derive(Clone, Debug, clap::Args)]
-pub struct SymbolizeArgs {
-    /// PCs: hexadecimal, with or without 0x, or decimal; from standard input if there are none
-    #[arg(value_name = "PC")]
-    pub pcs: Vec<String>,
-    /// Worker program of the run; the one that `run` takes if not given
-    #[arg(long, value_name = "PATH", visible_alias = "binary")]
-    pub worker: Option<PathBuf>,
-    /// Library of the run, as it was named there; again for more, in the same order. So can be others that it brings
-    #[arg(long = "handler", value_name = "LIBRARY[:CONFIG]")]
-    pub handlers: Vec<OsString>,
-    /// Print one JSON object a line
-    #[arg(long)]
-    pub json: bool,
+/// The coverage points of a worker program and its libraries, by PC.
+#[derive(Debug)]
+pub struct Symbolizer {
+    modules: Vec<Module>,
 }
 
-/// Prints a line a PC. The exit code is 1 if one of them is no point of the binaries; which one is missing is told then.
-///
-/// # Errors
-/// If a binary cannot be read, the worker program is none, a PC is no number, or reading or printing fails.
-pub fn run(args: &SymbolizeArgs) -> anyhow::Result<ExitCode> {
-    let worker = match &args.worker {
-        Some(path) => path.clone(),
-        None => crate::commands::run::worker_program(None)?,
-    };
-    let symbolizer = Symbolizer::new(&worker, args.handlers.iter().map(|handler| library(handler)))?;
-    let mut printer = Printer { symbolizer: &symbolizer, json: args.json, missing: Missing::default() };
-    let mut out = std::io::stdout().lock();
-    if args.pcs.is_empty() {
-        printer.print_lines(std::io::stdin().lock(), &mut out)?;
-    } else {
-        printer.print_words(args.pcs.iter().map(String::as_str), &mut out)?;
-    }
-    printer.missing.hints().for_each(|hint| eprintln!("kcov-broker: {hint}"));
-    Ok(if printer.missing.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// The file of a library, less what follows on its name for the handler.
-#[must_use]
-pub fn library(handler: &OsStr) -> &Path {
-    let bytes = handler.as_bytes();
-    let end = bytes.iter().position(|byte| *byte == b':').unwrap_or(bytes.len());
-    Path::new(OsStr::from_bytes(&bytes[..end]))
-}
-
-struct Printer<'a> {
-    symbolizer: &'a Symbolizer,
-    json: bool,
-    missing: Missing,
-}
-
-impl Printer<'_> {
-    /// Prints the PCs of each line before it reads the next.
-    fn print_lines(&mut self, input: impl BufRead, out: &mut impl Write) -> anyhow::Result<()> {
-        for line in input.lines() {
-            let line = line.context("cannot read PCs from standard input")?;
-            self.print_words(line.split_whitespace(), out)?;
+impl Symbolizer {
+    /// Reads a worker program, and its libraries in the order in which the run loaded them. The order only matters if
+    /// two libraries would get the same PCs, see [`kcov_proto::region`].
+    ///
+    /// # Errors
+    /// If a binary cannot be read or is not a valid ELF file, or if the program has no sites.
+    pub fn new<'a>(
+        program: &Path,
+        libraries: impl IntoIterator<Item = &'a Path>,
+    ) -> Result<Self, SymbolizeError> {
+        let mut layout = Layout::new();
+        let mut modules = vec![Module::program(program, &layout)?];
+        for library in libraries {
+            modules.push(Module::library(library, &mut layout)?);
         }
-        Ok(())
+        Ok(Symbolizer { modules })
     }
 
-    fn print_words<'w>(
-        &mut self,
-        words: impl Iterator<Item = &'w str>,
-        out: &mut impl Write,
-    ) -> anyhow::Result<()> {
-        for word in words {
-            let pc = parse_pc(word).map_err(|_| {
-                anyhow::anyhow!(
-                    "{word:?} is no PC: give it in hexadecimal, as 0xffffffff81001488, or in decimal"
-                )
-            })?;
-            let location = self.symbolizer.resolve(pc);
-            if location.is_none() {
-                self.missing.add(pc, self.symbolizer.has(pc));
-            }
-            self.print(pc, location.as_ref(), out).context("cannot print")?;
-        }
-        out.flush().context("cannot print")
+    /// The program, then its libraries.
+    #[must_use]
+    pub fn modules(&self) -> &[Module] {
+        &self.modules
     }
 
-    fn print(&self, pc: u64, location: Option<&Location>, out: &mut impl Write) -> std::io::Result<()> {
-        if self.json {
-            let object = serde_json::json!({ "pc": format!("{pc:#018x}"), "location": location });
-            return writeln!(out, "{object}");
-        }
-        match location {
-            Some(location) => writeln!(out, "{pc:#018x} {location}"),
-            None => writeln!(out, "{pc:#018x} ??"),
-        }
+    /// Returns the source location of `pc`. Accepts the exact PC, and the PC minus 4 or 5, which is what kernel
+    /// symbolizers look up. Returns `None` for explicit ids and for PCs of other binaries.
+    #[must_use]
+    pub fn resolve(&self, pc: u64) -> Option<Location> {
+        self.modules.iter().find_map(|module| module.resolve(pc))
+    }
+
+    /// Returns whether `pc` lies in the instrumented code of a module, even if its location is unknown.
+    #[must_use]
+    pub fn has(&self, pc: u64) -> bool {
+        self.modules.iter().filter_map(Module::region).any(|region| region.pcs().contains(&pc))
+    }
+
+    /// All points that can be covered, see [`Module::points`].
+    pub fn points(&self) -> impl Iterator<Item = (u64, Option<Location>)> {
+        self.modules.iter().flat_map(Module::points)
     }
 }
-
-/// Digits alone are decimal: a PC of the text range that is written in hexadecimal has a letter.
-fn parse_pc(word: &str) -> Result<u64, std::num::ParseIntError> {
-    match word.strip_prefix("0x").or_else(|| word.strip_prefix("0X")) {
-        Some(digits) => u64::from_str_radix(digits, 16),
-        None if word.bytes().all(|byte| byte.is_ascii_digit()) => word.parse(),
-        None => u64::from_str_radix(word, 16),
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -237,7 +237,7 @@ fn forbidden_calls_and_exits_have_a_place_and_a_stack() -> Result<()> {
         assert_eq!(forbidden.is_some(), end == "SIGSYS", "{artifact}");
         if let Some(call) = forbidden {
             assert!(call == mark || mark == "open" && open(call), "{call}");
-            assert!(text.contains(&format!("a call that the jail forbids: {call}\n")), "{text}");
+            assert!(text.contains(&format!("system call not allowed by the jail: {call}\n")), "{text}");
         }
         kept.assert_reproduced(folder)?;
     }
@@ -259,7 +259,7 @@ fn a_jump_to_an_address_that_is_not_code_has_its_callers_stack() -> Result<()> {
     let reports = kept.folders()?.iter().map(|folder| report(folder)).collect::<Result<Vec<_>>>()?;
     let (calls, others): (Vec<_>, Vec<_>) = reports.iter().partition(|text| text.contains(&place));
     assert_eq!((calls.len(), others.len()), (1, 1), "one place for all targets: {reports:?}");
-    assert!(calls[0].contains("are the worker's own"), "{}", calls[0]);
+    assert!(calls[0].contains("in the worker itself"), "{}", calls[0]);
     let folder =
         kept.folders()?.into_iter().find(|folder| report(folder).is_ok_and(|text| text == *calls[0]));
     kept.assert_reproduced(&folder.context("its folder")?).map(drop)
@@ -359,8 +359,8 @@ fn the_report_has_clangs_address_sanitizers_text() -> Result<()> {
 fn the_report_is_short() -> Result<()> {
     let kept = Kept::run(&faults(&[])?, &["keep", "7100:5:20", "7101:8"], &[])?;
     let text = report(&kept.one("SIGSEGV")?)?;
-    assert!(text.contains("  (these 2 32 times)"), "{text}");
-    assert!(text.contains(" are the worker's own\n") && !text.contains("kcov_worker::"), "{text}");
+    assert!(text.contains("  (the last 2 lines, 32 times in total)"), "{text}");
+    assert!(text.contains(" in the worker itself\n") && !text.contains("kcov_worker::"), "{text}");
     assert!(text.lines().count() < 30, "{text}");
     Ok(())
 }
@@ -440,7 +440,7 @@ fn an_unusable_artifact_folder_is_refused_before_the_tenant_starts() -> Result<(
     let outcome = run.output()?;
     assert_eq!((outcome.code(), outcome.stdout.as_str()), (125, ""));
     assert!(
-        outcome.stderr.contains("cannot keep artifacts in /dev/null/x: Not a directory"),
+        outcome.stderr.contains("cannot write artifacts to /dev/null/x: Not a directory"),
         "{}",
         outcome.stderr
     );
@@ -463,13 +463,13 @@ fn a_replay_that_fails_says_why_and_what_to_do() -> Result<()> {
     };
     refused(
         &["replay", "/nowhere"],
-        "/nowhere is no artifact: cannot read artifact.json there: No such file",
+        "/nowhere is not an artifact: cannot read its artifact.json: No such file",
     )?;
-    refused(&["replay", "/"], "/ is no artifact")?;
+    refused(&["replay", "/"], "/ is not an artifact")?;
     fs::copy(faults(&["-fsanitize=undefined"])?, &moved)?;
-    refused(&["replay", &folder], "was built anew since")?;
+    refused(&["replay", &folder], "was rebuilt since")?;
     fs::remove_file(&moved)?;
-    refused(&["replay", &folder], "libmoved.so is not there any more: name it with --handler")?;
+    refused(&["replay", &folder], "libmoved.so does not exist any more: name it with --handler")?;
     let anew = faults(&[])?.to_string_lossy().into_owned();
     let output = kept.broker(&["replay", &folder, "--handler", &anew, "--json"])?;
     let outcome: Value = serde_json::from_slice(&output.stdout)?;
@@ -480,7 +480,7 @@ fn a_replay_that_fails_says_why_and_what_to_do() -> Result<()> {
     let outcome: Value = serde_json::from_slice(&output.stdout)?;
     assert_eq!((output.status.code(), &outcome["reproduced"]), (Some(1), &Value::Bool(false)), "{outcome}");
     fs::write(Path::new(&folder).join("events.bin"), b"no events")?;
-    refused(&["replay", &folder, "--handler", &anew], "cannot replay it, and says why above")
+    refused(&["replay", &folder, "--handler", &anew], "cannot replay the artifact, see its message above")
 }
 
 #[test]

@@ -196,7 +196,7 @@ fn a_library_that_is_not_a_handler_is_refused_before_the_tenant_starts() -> Resu
             handler(Path::new("/nowhere/libfoo.so"), ""),
             "cannot use the handler /nowhere/libfoo.so: there is no such file",
         ),
-        (handler(Path::new("/"), ""), "it is no file"),
+        (handler(Path::new("/"), ""), "it is not a file"),
         (handler(Path::new("/etc/passwd"), ""), "it cannot be loaded: /etc/passwd: "),
         (handler(&library("no_handler")?, ""), "exports no `kcov_handler_v1`"),
         (handler(&library("later_version")?, ""), "version 2"),
@@ -215,7 +215,7 @@ fn a_library_that_is_not_a_handler_is_refused_before_the_tenant_starts() -> Resu
         (handler(&good, "never"), "`rt_sigreturn` cannot be handled"),
         (handler(&good, "hang"), "does not return within 10 s"),
         (handler(&unreadable, ""), "may not read it: run chmod a+r"),
-        (handler(&colon, ""), "its path has a colon, which begins the configuration"),
+        (handler(&colon, ""), "its path contains a colon, which starts the configuration"),
         (handler(&library("constructor")?, ""), "while loaded, ended the worker program by SIGABRT"),
     ];
     if long() {

@@ -165,8 +165,8 @@ fn files_that_are_not_segments_are_refused() -> Result<()> {
     };
     let planted = [
         ("symbolic link", plant("link", &|it| Ok(symlink(&original, it.path())?))?),
-        ("plain file", plant("fifo", &|it| Ok(mkfifo(&it.path(), Mode::S_IRUSR)?))?),
-        ("plain file", plant("directory", &|it| Ok(fs::create_dir(it.path())?))?),
+        ("regular file", plant("fifo", &|it| Ok(mkfifo(&it.path(), Mode::S_IRUSR)?))?),
+        ("regular file", plant("directory", &|it| Ok(fs::create_dir(it.path())?))?),
         ("size", plant("short", &|it| Ok(fs::write(it.path(), [1; 100])?))?),
         ("size", plant("long", &|it| Ok(File::create(it.path())?.set_len(1 << 40)?))?),
         ("not a segment", plant("garbage", &|it| Ok(fs::write(it.path(), [0xa5; 4096])?))?),
@@ -174,14 +174,14 @@ fn files_that_are_not_segments_are_refused() -> Result<()> {
         ("keeps changing", plant("torn", &write(&1_u64.to_le_bytes(), 16))?),
         ("name", plant("name", &write(b"\x1b[2J\xff", (8 + 5) * 8))?),
         (
-            "others may write",
+            "writable by group or others",
             plant("open", &|it| {
                 fs::copy(&original, it.path())?;
                 Ok(fs::set_permissions(it.path(), Permissions::from_mode(0o666))?)
             })?,
         ),
         (
-            "does not belong",
+            "its owner is not the user",
             plant("owner", &|it| {
                 fs::copy(&original, it.path())?;
                 Ok(chown(it.path(), Some(STRANGER), None)?)

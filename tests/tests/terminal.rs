@@ -122,7 +122,7 @@ fn a_command_without_a_broker_is_still_a_job() -> Result<()> {
     let (front, broker): (Vec<_>, Vec<_>) = named.into_iter().partition(is_front);
     assert_eq!((front.len(), broker.len()), (1, 1));
     kill(Pid::from_raw(broker[0].0), Signal::SIGKILL)?;
-    terminal.expect("the command goes on")?;
+    terminal.expect("the command keeps running")?;
     terminal.expect("\n")?;
     terminal.press("\x1a")?;
     terminal.expect("Stopped")?;

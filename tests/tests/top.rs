@@ -91,7 +91,7 @@ fn top_shows_tenants_and_obeys_its_keys() -> Result<()> {
     screen.press(&["Enter"])?;
     let calls = format!("{} (", tenant.notifications);
     screen.expect("the detail", |lines| {
-        has(lines, &calls) && has(lines, "by time, below") && has(lines, "█")
+        has(lines, &calls) && has(lines, "by latency, below") && has(lines, "█")
     })?;
     client.finish()?;
     screen.expect("the end of the tenant", |lines| has(lines, ": 0 tenants"))?;

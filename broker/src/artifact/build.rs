@@ -1,4 +1,4 @@
-//! Which build of a program or library something is.
+//! Identifies the build of a program or library.
 
 use kcov_proto::site::fnv1a;
 use object::{Object, ReadCache};
@@ -6,10 +6,10 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-/// Most bytes of a file that has no build id: what is longer has none that is worth reading it for.
-const MOST: u64 = 256 * 1024 * 1024;
+/// Number of bytes that are hashed of a file without a build id: hashing a larger file would take too long.
+const MAX_HASHED: u64 = 256 * 1024 * 1024;
 
-/// The build id that its linker gave it, or a hash of its bytes; `None` if it cannot be read.
+/// Returns the build id from the linker, or else a hash of the file; `None` if the file cannot be read.
 #[must_use]
 pub fn of(path: &Path) -> Option<String> {
     let file = regular(path)?;
@@ -19,13 +19,13 @@ pub fn of(path: &Path) -> Option<String> {
         Some(id) => Some(id.iter().map(|byte| format!("{byte:02x}")).collect()),
         None => {
             let mut bytes = Vec::new();
-            regular(path)?.take(MOST).read_to_end(&mut bytes).ok()?;
+            regular(path)?.take(MAX_HASHED).read_to_end(&mut bytes).ok()?;
             Some(format!("fnv1a-{:016x}", fnv1a(&bytes)))
         }
     }
 }
 
-/// Opens a file, if it is one: a name alone may lead to what blocks.
+/// Opens a regular file. Other files are refused because opening or reading them could block.
 pub(super) fn regular(path: &Path) -> Option<File> {
     path.metadata().ok()?.is_file().then(|| File::open(path).ok()).flatten()
 }
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_build_is_told_from_another() {
+    fn different_files_have_different_builds() {
         let program = std::env::current_exe().expect("a program");
         assert!(of(&program).is_some_and(|build| build.len() >= 16));
         assert_eq!(of(&program), of(&program));

@@ -1,4 +1,4 @@
-//! From the addresses of a dead worker to functions and lines.
+//! Symbolizes the addresses of a dead worker.
 
 use super::build::regular;
 use super::place_of;
@@ -11,9 +11,9 @@ use std::fmt::{self, Write as _};
 use std::ops::Range;
 use std::path::Path;
 
-/// Names of the worker's own functions begin so.
+/// Prefix of the names of the worker's own functions.
 const WORKER: &str = "kcov_worker::";
-/// Names of the files of libraries that are nobody's own begin so: of C and C++, of compilers and their sanitizers.
+/// Prefixes of the file names of runtime libraries: those of C, C++, compilers and sanitizers.
 const RUNTIMES: [&str; 9] = [
     "ld-linux",
     "libasan.",
@@ -25,27 +25,27 @@ const RUNTIMES: [&str; 9] = [
     "libstdc++.",
     "libubsan.",
 ];
-/// Sources of Rust's standard library have paths that begin so.
+/// Prefix of the source paths of Rust's standard library.
 const STANDARD_LIBRARY: &str = "/rustc/";
 
-/// One frame of a stack. Of several functions that were compiled into one, each has its own.
+/// One frame of a stack. An inlined function has a frame of its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Frame {
-    /// As the worker had it.
+    /// Address in the worker's memory.
     pub address: u64,
-    /// File of the program or library.
+    /// Path of the program or library.
     pub module: Option<String>,
     /// Address in that file.
     pub offset: u64,
-    /// The function.
+    /// Name of the function.
     pub function: Option<String>,
-    /// Its source file.
+    /// Source file.
     pub file: Option<String>,
-    /// From 1.
+    /// Line, counted from 1.
     pub line: Option<u32>,
-    /// From 1.
+    /// Column, counted from 1.
     pub column: Option<u32>,
-    /// Compiled into the frame that follows.
+    /// Whether it is inlined into the next frame.
     pub inlined: bool,
 }
 
@@ -64,16 +64,16 @@ impl fmt::Display for Frame {
     }
 }
 
-/// Which frames of a stack are the handler's: up to those of the worker that call it, and without those of what it
-/// called last, be it the worker's recording, the C library or a sanitizer. `libraries` are the files of handlers that are
-/// not part of the worker program; others that they bring are theirs too, if their sources are known. `None` if there
-/// are no such frames, or no symbols to tell.
+/// Finds the handler's frames in a stack: those between the functions that the handler called last (the worker's
+/// recording, the C library, a sanitizer) and the worker's frames that called the handler. `libraries` are the paths of
+/// handler libraries. A library that they load counts as part of the handler if it has line numbers. Returns `None` if
+/// there are no such frames, or no symbols to find them by.
 pub(super) fn of_the_handler(stack: &[Frame], libraries: &[&str]) -> Option<Range<usize>> {
     let is_named = |frame: &&Frame| {
         let function = frame.function.as_deref().unwrap_or_default();
         function.trim_start_matches('<').starts_with(WORKER)
     };
-    // Closures may have no path in their name, but stand in the same files.
+    // Names of closures may have no path; they are recognized by their source file.
     let files: HashSet<&str> =
         stack.iter().filter(is_named).filter_map(|frame| frame.file.as_deref()).collect();
     let is_of_the_worker =
@@ -85,14 +85,14 @@ pub(super) fn of_the_handler(stack: &[Frame], libraries: &[&str]) -> Option<Rang
             && !is_of_the_worker(frame)
             && frame.file.as_deref().is_some_and(|file| !file.starts_with(STANDARD_LIBRARY))
     };
-    let is_brought = |frame: &Frame, module: &str| {
+    let is_dependency = |frame: &Frame, module: &str| {
         let name = module.rsplit('/').next().unwrap_or_default();
         frame.file.is_some()
             && Some(module) != program
             && !RUNTIMES.iter().any(|runtime| name.starts_with(runtime))
     };
     let is_of_a_library = |frame: &Frame| {
-        frame.module.as_deref().is_some_and(|file| libraries.contains(&file) || is_brought(frame, file))
+        frame.module.as_deref().is_some_and(|file| libraries.contains(&file) || is_dependency(frame, file))
     };
     let start =
         stack.iter().position(is_of_a_library).or_else(|| stack.iter().position(is_of_the_program))?;
@@ -100,7 +100,7 @@ pub(super) fn of_the_handler(stack: &[Frame], libraries: &[&str]) -> Option<Rang
     Some(start..length.map_or(stack.len(), |length| start + length))
 }
 
-/// The symbols of what was loaded, read when they are asked for.
+/// The symbols of the loaded modules, read on first use.
 pub(super) struct Symbols<'a> {
     modules: &'a [LoadedModule],
     loaders: HashMap<&'a str, Option<Loader>>,
@@ -111,18 +111,18 @@ impl<'a> Symbols<'a> {
         Symbols { modules, loaders: HashMap::new() }
     }
 
-    /// The frames of a stack, the innermost first. A file that cannot be read leaves addresses.
+    /// Symbolizes a stack, innermost frame first. If a module cannot be read, its frames only have addresses.
     pub(super) fn frames(&mut self, stack: &[u64]) -> Vec<Frame> {
         let mut frames = Vec::new();
         for (depth, &address) in stack.iter().enumerate() {
-            // A return address is that of the next instruction, which may be of another line.
+            // A return address points behind the call, possibly into another line.
             frames.extend(self.at(address, if depth == 0 { address } else { address.saturating_sub(1) }));
         }
         frames
     }
 
-    /// What a sanitizer has printed, with function and line after each address of a stack, up to those of the worker
-    /// that call the handler.
+    /// Adds function and line to the stacks in the output of a sanitizer. Cuts each stack at the worker's frames that
+    /// called the handler.
     pub(super) fn explain(&mut self, text: &str, libraries: &[&str]) -> String {
         let mut explained = String::new();
         let mut lines = text.lines().peekable();
@@ -142,16 +142,17 @@ impl<'a> Symbols<'a> {
     }
 
     fn explain_stack(&mut self, stack: &[(&str, u64)], libraries: &[&str]) -> String {
-        // Sanitizers print the address of the call, not that to which it returns.
+        // Sanitizers print the address of the call, not the return address.
         let frames: Vec<_> = stack.iter().map(|(_, address)| self.at(*address, *address)).collect();
         let end = of_the_handler(&frames.concat(), libraries).map_or(usize::MAX, |frames| frames.end);
-        let (mut explained, mut told) = (String::new(), 0);
+        let (mut explained, mut printed) = (String::new(), 0);
         for (number, ((line, _), frames)) in stack.iter().zip(&frames).enumerate() {
-            if told >= end {
-                let _ = writeln!(explained, "    #{number} and those that follow are the worker's own");
+            if printed >= end {
+                let _ =
+                    writeln!(explained, "    #{number} and the following frames are in the worker itself");
                 break;
             }
-            told += frames.len();
+            printed += frames.len();
             let known =
                 frames.iter().filter(|frame| frame.function.is_some()).map(|frame| format!(" {frame}"));
             let _ = writeln!(explained, "{line}{}", known.collect::<Vec<_>>().join(","));
@@ -164,7 +165,7 @@ impl<'a> Symbols<'a> {
             return vec![Frame { address, ..Frame::default() }];
         };
         let loader = self.loaders.entry(module.path.as_str()).or_insert_with(|| {
-            // The list of modules is an allegation of the zygote.
+            // The list of modules comes from the zygote and is untrusted.
             regular(Path::new(&module.path)).and_then(|_| Loader::new(&module.path).ok())
         });
         let plain = Frame { address, module: Some(module.path.clone()), offset, ..Frame::default() };
@@ -175,7 +176,7 @@ impl<'a> Symbols<'a> {
     }
 }
 
-/// The address of a line of a sanitizer's stack: `#N 0xADDRESS`.
+/// Parses the address in a line of a sanitizer's stack, `#N 0xADDRESS`.
 fn stack_line(line: &str) -> Option<u64> {
     let mut words = line.split_ascii_whitespace();
     let number = words.next()?.strip_prefix('#')?;
@@ -202,7 +203,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_of_a_stack_are_told_from_others() {
+    fn only_stack_lines_have_an_address() {
         assert_eq!(stack_line("    #0 0x7f10 (/lib.so+0x10)\n"), Some(0x7f10));
         assert_eq!(stack_line("#12 0xffffffffffffffff"), Some(u64::MAX));
         for line in ["", "#0", "#x 0x10", "# 0x10", "#0 10", "#0 0x10g", "0x10 #0", "#0 0x10000000000000000"]
@@ -234,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn the_frames_of_a_library_that_a_handler_brings_are_its_own() {
+    fn frames_of_a_handlers_dependency_belong_to_the_handler() {
         let stack = [
             frame("/usr/lib/libasan.so.8", "__interceptor_memset", "asan.cpp"),
             frame("/usr/lib/libc.so.6", "qsort", "qsort.c"),
@@ -265,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_stack_stays_as_it_is() {
+    fn text_without_a_stack_is_unchanged() {
         let text = "==1==ERROR\n    #0 0x1 (x+1)\nlast";
         assert_eq!(Symbols::of(&[]).explain(text, &[]), format!("{text}\n"));
     }

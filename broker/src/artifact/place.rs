@@ -1,5 +1,5 @@
-//! Where in the code a worker ended, as the name of a folder: the same for the same place, wherever it is loaded. Of a
-//! hang, what the handler was asked for.
+//! Names an artifact's folder after the crash location in the code, independent of load addresses. A hang is named after
+//! the request that the handler was processing.
 
 use super::{End, place_of};
 use kcov_proto::journal::{Event, Journal};
@@ -7,32 +7,32 @@ use kcov_proto::message::LoadedModule;
 use kcov_proto::site::fnv1a;
 use std::collections::{BTreeSet, HashMap};
 
-/// An address that is on the stack so often is that of a recursion, whose depth says nothing.
+/// An address that is on the stack this many times belongs to a recursion. Its depth does not affect the name.
 const RECURSION: usize = 3;
 
-/// The name of the folder for a worker that ended this way. `libraries` are the files of handlers that are not part of
-/// the worker program: how their caller came to call them does not count.
+/// Returns the folder name for a worker that ended this way. `libraries` are the paths of handler libraries: the frames
+/// that called into them do not affect the name.
 #[must_use]
 pub fn name(end: End, journal: &Journal, modules: &[LoadedModule], libraries: &[String]) -> String {
-    let mut telling = end.name();
+    let mut key = end.name();
     let addresses = addresses(end, journal, modules, libraries);
     if addresses.is_empty() {
-        telling += &format!(" {}", request(journal));
+        key += &format!(" {}", request(journal));
     }
     for address in addresses {
         match place_of(address, modules) {
-            Some((module, offset)) => telling += &format!(" {}+{offset:x}", module.path),
-            None => telling += " ?",
+            Some((module, offset)) => key += &format!(" {}+{offset:x}", module.path),
+            None => key += " ?",
         }
     }
-    format!("{}-{:016x}", end.name(), fnv1a(telling.as_bytes()))
+    format!("{}-{:016x}", end.name(), fnv1a(key.as_bytes()))
 }
 
-/// The addresses that tell one place from another.
+/// The addresses that identify the crash location.
 fn addresses(end: End, journal: &Journal, modules: &[LoadedModule], libraries: &[String]) -> Vec<u64> {
     let stack = in_libraries(&journal.stack, modules, libraries);
     if end == End::Hang {
-        // It is chance where in its loop a handler is found.
+        // The stack of a hanging handler is that of a random moment.
         return Vec::new();
     }
     if recurses(stack) {
@@ -42,7 +42,7 @@ fn addresses(end: End, journal: &Journal, modules: &[LoadedModule], libraries: &
     stack.to_vec()
 }
 
-/// The frames up to the outermost one of a library; all of them if none is.
+/// The frames up to the outermost one in a handler library; all frames if there is none.
 fn in_libraries<'a>(stack: &'a [u64], modules: &[LoadedModule], libraries: &[String]) -> &'a [u64] {
     let is_library = |address: &u64| {
         place_of(*address, modules).is_some_and(|(module, _)| libraries.contains(&module.path))
@@ -59,10 +59,10 @@ fn recurses(stack: &[u64]) -> bool {
     })
 }
 
-/// What the handler was asked for.
+/// The request that the handler was processing.
 fn request(journal: &Journal) -> String {
-    let asked = journal.events.iter().rev().find(|event| event.begins());
-    match asked {
+    let last = journal.events.iter().rev().find(|event| event.begins());
+    match last {
         Some(Event::Call { abi, number, .. }) => format!("call {abi} {number}"),
         Some(Event::Open { device, .. }) => format!("open {device}"),
         Some(Event::Ioctl { request, .. }) => format!("ioctl {request:x}"),
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_place_has_the_same_name_wherever_it_is_loaded() {
+    fn names_do_not_depend_on_load_addresses() {
         let one = named(CRASH, &[0x100, 0x200], 0x1000);
         assert_eq!(one, named(CRASH, &[0x100, 0x200], 0x50_0000));
         assert_ne!(one, named(CRASH, &[0x101, 0x200], 0x1000));
@@ -105,14 +105,14 @@ mod tests {
     }
 
     #[test]
-    fn how_a_library_came_to_be_called_does_not_count() {
+    fn callers_of_a_library_do_not_affect_the_name() {
         let one = named(CRASH, &[0x10010, 0x20, 0x10030, 0x40], 0x1000);
         assert_eq!(one, named(CRASH, &[0x10010, 0x20, 0x10030, 0x50, 0x60], 0x1000));
         assert_ne!(one, named(CRASH, &[0x10010, 0x21, 0x10030, 0x40], 0x1000));
     }
 
     #[test]
-    fn the_depth_of_a_recursion_does_not_count() {
+    fn the_depth_of_a_recursion_does_not_affect_the_name() {
         let turns = |count: usize, first: &[u64]| {
             let loops = [0x10010, 0x10020].into_iter().cycle().take(count);
             let stack: Vec<u64> = first.iter().copied().chain(loops).chain([0x10030, 0x40]).collect();
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn hangs_are_told_by_what_was_asked() {
+    fn hangs_are_named_after_the_request() {
         let file = kcov_proto::device::ArenaId { index: 0, generation: 0 };
         let asked = |request| {
             let events =
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_names_of_files() {
+    fn names_are_valid_folder_names() {
         for end in [End::Signal(6), End::Signal(77), End::Exit(3), End::Exit(-1), End::Hang] {
             let journal = Journal { stack: vec![u64::MAX; 64], ..Journal::default() };
             let name = name(end, &journal, &[], &[]);

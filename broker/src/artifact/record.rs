@@ -1,4 +1,4 @@
-//! `artifact.json`.
+//! The file `artifact.json`.
 
 use super::End;
 use super::frames::{Frame, of_the_handler};
@@ -12,78 +12,78 @@ use std::path::Path;
 
 /// Version of `artifact.json`.
 pub const VERSION: u32 = 1;
-/// Most bytes of one: it may come from anywhere.
-const MOST: u64 = 64 * 1024 * 1024;
+/// Maximum size of the file, in bytes: the file is untrusted.
+const MAX_BYTES: u64 = 64 * 1024 * 1024;
 /// Name of the file.
-pub(super) const FILE: &str = "artifact.json";
+pub const FILE: &str = "artifact.json";
 
-/// A program or library, and which build of it.
+/// A program or library and its build.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Binary {
-    /// Its file.
+    /// Path of the file.
     pub path: String,
-    /// Its build id, or a hash; absent if the file could not be read.
+    /// Build id or hash; absent if the file could not be read.
     pub build: Option<String>,
 }
 
-/// A library with a handler.
+/// A handler library.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Library {
-    /// The file.
+    /// The library.
     #[serde(flatten)]
     pub binary: Binary,
-    /// What its entry function was given.
+    /// The configuration string passed to its entry function.
     pub config: Option<String>,
 }
 
-/// `artifact.json`.
+/// The contents of `artifact.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Artifact {
     /// Version of this layout.
     pub version: u32,
     /// How the worker ended.
     pub end: End,
-    /// The call that it had, for people.
+    /// The call that it was handling, for people.
     pub call: String,
-    /// Calling thread.
+    /// Thread that made the call.
     pub tid: u32,
     /// The worker program.
     pub worker: Binary,
-    /// Libraries with handlers, in the order in which they are asked.
+    /// Handler libraries, in the order of dispatch.
     pub handlers: Vec<Library>,
-    /// Libraries that are loaded before all others.
+    /// Libraries that are preloaded.
     pub preload: Option<String>,
-    /// Paths of the handlers' devices, by their number.
+    /// Paths of the handlers' devices, by device number.
     pub devices: Vec<String>,
-    /// Address that a fault was about, if it was about one.
+    /// Faulting address, if the signal has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<u64>,
-    /// Call that the jail forbade it, if it died of one.
+    /// System call that the jail forbids, if the worker was killed for one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forbidden: Option<String>,
-    /// Where it was, the innermost first.
+    /// The stack, innermost frame first.
     pub stack: Vec<Frame>,
-    /// What it did at first is missing.
+    /// Whether the oldest events are missing.
     pub truncated: bool,
-    /// Some of what it read is missing.
+    /// Whether some memory reads are missing.
     pub reads_missing: bool,
-    /// What it did, the oldest first; the last call, open, request or close is what it was at.
+    /// The handler's events, oldest first. It was processing the last call, open, ioctl or close when it died.
     pub events: Vec<Event>,
 }
 
-/// How often an artifact's crash was seen.
+/// How often a crash was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sightings {
-    /// Times.
+    /// Number of crashes.
     pub count: u64,
-    /// The first time, seconds since 1970.
+    /// Time of the first one, in seconds since 1970.
     pub first: u64,
-    /// The last time.
+    /// Time of the last one, likewise.
     pub last: u64,
 }
 
 impl Sightings {
-    /// Both together.
+    /// Adds two counts.
     #[must_use]
     pub fn and(self, other: Sightings) -> Sightings {
         Sightings {
@@ -95,43 +95,49 @@ impl Sightings {
 }
 
 impl Artifact {
-    /// Reads the artifact of a folder, which may come from anywhere.
+    /// Reads the artifact in a folder. Its contents are untrusted.
     ///
     /// # Errors
-    /// If the folder is none, or of another version.
+    /// If the folder has no artifact, or one of another version.
     pub fn load(folder: &Path) -> anyhow::Result<Self> {
         let path = folder.join(FILE);
         let shown = path.display();
-        let is_none = || format!("{} is no artifact: cannot read {FILE} there", folder.display());
+        let cannot_read = || format!("{} is not an artifact: cannot read its {FILE}", folder.display());
         let mut text = String::new();
-        let file = File::open(&path).with_context(is_none)?;
-        file.take(MOST + 1).read_to_string(&mut text).with_context(is_none)?;
-        anyhow::ensure!(text.len() as u64 <= MOST, "{shown} is no artifact: it has more than {MOST} bytes");
-        Self::parse(&text).with_context(|| format!("{shown} is no artifact of this program"))
+        let file = File::open(&path).with_context(cannot_read)?;
+        file.take(MAX_BYTES + 1).read_to_string(&mut text).with_context(cannot_read)?;
+        anyhow::ensure!(
+            text.len() as u64 <= MAX_BYTES,
+            "{shown} is not an artifact: it has more than {MAX_BYTES} bytes"
+        );
+        Self::parse(&text).with_context(|| format!("{shown} is not a valid artifact"))
     }
 
-    /// Reads the text of `artifact.json`.
+    /// Parses the text of `artifact.json`.
     ///
     /// # Errors
-    /// If it is none, or of another version.
+    /// If it is malformed, or of another version.
     pub fn parse(text: &str) -> anyhow::Result<Self> {
         #[derive(Deserialize)]
         struct Versioned {
             version: u32,
         }
         let Versioned { version } = serde_json::from_str(text)?;
-        anyhow::ensure!(version == VERSION, "it has version {version}, and this program knows {VERSION}");
+        anyhow::ensure!(
+            version == VERSION,
+            "unsupported version {version}: this program reads version {VERSION}"
+        );
         Ok(serde_json::from_str(text)?)
     }
 
-    /// Which of its frames are the handler's.
+    /// The handler's frames in `stack`.
     pub(super) fn frames_of_the_handler(&self) -> Option<Range<usize>> {
         let libraries: Vec<&str> = self.handlers.iter().map(|library| library.binary.path.as_str()).collect();
         of_the_handler(&self.stack, &libraries)
     }
 
-    /// Where it was, in one line: the innermost frame that is of a handler, as far as that can be told; else one of
-    /// which the source is known.
+    /// The crash location in one line: the innermost frame of the handler; if that is unknown, the innermost frame with
+    /// a source file.
     #[must_use]
     pub fn place(&self) -> Option<String> {
         let of_the_handler = self.frames_of_the_handler().and_then(|frames| self.stack.get(frames.start));
@@ -139,7 +145,7 @@ impl Artifact {
         Some(of_the_handler.or_else(known).or_else(|| self.stack.first())?.to_string())
     }
 
-    /// What the worker was at, if a handler was.
+    /// The request that the handler was processing, if there was one.
     pub(super) fn last_call(&self) -> Option<String> {
         let device = |number: u16| {
             self.devices.get(usize::from(number)).map_or_else(|| format!("device {number}"), Clone::clone)

@@ -1,5 +1,5 @@
-//! `report.txt`: an artifact as people read it. What repeats is said once, and of the stack there is what is the
-//! handler's; all of it is in `artifact.json`.
+//! The file `report.txt`: an artifact for people. It folds repeated events and shows only the handler's part of the
+//! stack; `artifact.json` has everything.
 
 use super::frames::Frame;
 use super::record::{Artifact, hex};
@@ -7,30 +7,30 @@ use kcov_proto::device::ArenaId;
 use kcov_proto::journal::Event;
 use std::fmt::Write as _;
 
-/// Most lines of which a repetition is looked for.
-const MOST_PERIOD: usize = 8;
+/// Longest sequence of events that is recognized as a repetition.
+const MAX_PERIOD: usize = 8;
 
 impl Artifact {
-    /// The report; `output` is what the worker wrote, explained.
+    /// Formats the report; `output` is the symbolized output of the worker.
     pub(super) fn report(&self, output: &str) -> String {
         let mut text = format!("{} in {}\n\n", self.end.name(), self.call);
         if let Some(address) = self.fault {
             let _ = writeln!(text, "fault at {address:#x}");
         }
         if let Some(call) = &self.forbidden {
-            let _ = writeln!(text, "a call that the jail forbids: {call}");
+            let _ = writeln!(text, "system call not allowed by the jail: {call}");
         }
         text += &self.stack_of_the_handler();
-        text += "\nWhat the handler did, the oldest first:\n";
+        text += "\nEvents of the handler, oldest first:\n";
         if self.truncated {
-            text += "  (the beginning is missing)\n";
+            text += "  (older events are missing)\n";
         }
         text += &folded(&self.events);
         if self.reads_missing {
-            text += "  (some of what it read is missing)\n";
+            text += "  (some memory reads are missing)\n";
         }
         if !output.is_empty() {
-            let _ = writeln!(text, "\nWhat the worker wrote:\n{output}");
+            let _ = writeln!(text, "\nOutput of the worker:\n{output}");
         }
         text
     }
@@ -40,13 +40,13 @@ impl Artifact {
         let (start, end) = (frames.start, frames.end);
         let mut text = String::new();
         if let Some(called) = self.stack[..start].last() {
-            let _ = writeln!(text, "{:<5} inside of {}, called by", numbers(0, start), name(called));
+            let _ = writeln!(text, "{:<5} in {}, called by", numbers(0, start), name(called));
         }
         for (depth, frame) in (start..).zip(&self.stack[frames]) {
             let _ = writeln!(text, "{:<5} {frame}", numbers(depth, depth + 1));
         }
         if end < self.stack.len() {
-            let _ = writeln!(text, "{} are the worker's own", numbers(end, self.stack.len()));
+            let _ = writeln!(text, "{} in the worker itself", numbers(end, self.stack.len()));
         }
         text
     }
@@ -56,12 +56,12 @@ fn numbers(start: usize, end: usize) -> String {
     if end == start + 1 { format!("#{start}") } else { format!("#{start}-{}", end - 1) }
 }
 
-/// Its function, or where it is.
+/// The function of a frame, or else its location.
 fn name(frame: &Frame) -> String {
     frame.function.clone().unwrap_or_else(|| frame.to_string())
 }
 
-/// The events, a line each; of some that follow each other again and again, the first ones and how often.
+/// Formats one event per line. A repeated sequence is written once, with the number of repetitions.
 fn folded(events: &[Event]) -> String {
     let keys: Vec<Event> = events.iter().map(without_file).collect();
     let mut text = String::new();
@@ -72,27 +72,28 @@ fn folded(events: &[Event]) -> String {
             let _ = writeln!(text, "  {}", line(event));
         }
         if times > 1 {
-            let what = if period == 1 { "this".to_owned() } else { format!("these {period}") };
-            let _ = writeln!(text, "  ({what} {times} times)");
+            let what = if period == 1 { String::new() } else { format!("the last {period} lines, ") };
+            let _ = writeln!(text, "  ({what}{times} times in total)");
         }
         at += period * times;
     }
     text
 }
 
-/// How many lines at the beginning repeat, and how often they are there: the most lines, by the shortest repetition.
+/// Finds the repetition at the start of `keys` that covers most events, preferring short ones. Returns its length and
+/// the number of repetitions.
 fn repetition(keys: &[Event]) -> (usize, usize) {
     let times = |period: usize| {
         let (first, rest) = keys.split_at(period);
         1 + rest.chunks_exact(period).take_while(|next| *next == first).count()
     };
-    let found = (1..=MOST_PERIOD.min(keys.len())).map(|period| (period, times(period)));
-    // Telling of it takes a line itself.
+    let found = (1..=MAX_PERIOD.min(keys.len())).map(|period| (period, times(period)));
+    // The note about a repetition takes a line itself.
     let repeated = found.filter(|(period, times)| period * (times - 1) > 1).rev();
     repeated.max_by_key(|(period, times)| period * times).unwrap_or((1, 1))
 }
 
-/// What an event has in common with one that repeats it on another file.
+/// An event without its file number, so that the same event on another file counts as a repetition.
 fn without_file(event: &Event) -> Event {
     let mut event = event.clone();
     match &mut event {
@@ -138,16 +139,16 @@ mod tests {
     }
 
     #[test]
-    fn what_repeats_is_told_once() {
+    fn repetitions_are_folded() {
         let mut events: Vec<Event> = (0..5).flat_map(|file| [opened(file), asked(file, 7)]).collect();
         events.extend([asked(4, 8), asked(4, 9), asked(4, 9), asked(4, 9)]);
-        let expected = "  open of device 0, flags 0x2: file 0\n  ioctl(file 0, 0x7001, 0x7)\n  (these 2 5 times)\n  \
-                        ioctl(file 4, 0x7001, 0x8)\n  ioctl(file 4, 0x7001, 0x9)\n  (this 3 times)\n";
+        let expected = "  open of device 0, flags 0x2: file 0\n  ioctl(file 0, 0x7001, 0x7)\n  (the last 2 lines, 5 times in total)\n  \
+                        ioctl(file 4, 0x7001, 0x8)\n  ioctl(file 4, 0x7001, 0x9)\n  (3 times in total)\n";
         assert_eq!(folded(&events), expected);
     }
 
     #[test]
-    fn nothing_is_told_that_was_not() {
+    fn short_repetitions_are_not_folded() {
         assert_eq!(folded(&[]), "");
         assert_eq!(folded(&[opened(1), opened(2)]).lines().count(), 2);
         assert_eq!(folded(&[opened(1), asked(1, 1)]).lines().count(), 2);

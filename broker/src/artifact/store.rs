@@ -1,4 +1,4 @@
-//! The folder that holds the artifacts: of one run, or of all that were told to use it, one after the other or at once.
+//! The directory with all artifacts. Several runs may use it, also at the same time.
 
 use super::record::Sightings;
 use anyhow::Context;
@@ -7,59 +7,54 @@ use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// Name of what a writer has not finished; it is no artifact's.
+/// Name of a folder that is still being written; not a valid name of an artifact.
 const UNFINISHED: &str = ".unfinished";
-/// Name of the file with the sightings.
+/// File with the [`Sightings`] of an artifact.
 const SIGHTINGS: &str = "sightings.json";
-/// Longest name of an artifact, bytes.
-const MOST_NAME: usize = 64;
-/// Most entries of the folder that are looked at.
-const MOST_ENTRIES: usize = 100_000;
+/// Maximum length of an artifact's name, in bytes.
+const MAX_NAME: usize = 64;
+/// Maximum number of entries of a directory that are examined.
+const MAX_ENTRIES: usize = 100_000;
 
-/// How much the folder may hold.
+/// How much the directory may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// Artifacts.
+    /// Number of artifacts.
     pub count: usize,
-    /// Bytes of all their files.
+    /// Total size of their files, in bytes.
     pub bytes: u64,
 }
 
-impl Default for Bounds {
-    fn default() -> Self {
-        Bounds { count: 1000, bytes: 1 << 30 }
-    }
-}
-
-/// Whether it can be the name of an artifact.
+/// Returns whether `name` is a valid name of an artifact.
 #[must_use]
 pub fn is_name(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-    (1..=MOST_NAME).contains(&name.len()) && name.bytes().all(plain)
+    (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(plain)
 }
 
-/// Makes the folder if there is none, for its owner alone: artifacts hold memory of tenants.
+/// Creates the directory if it does not exist, accessible only to its owner: artifacts contain memory of tenants.
+/// Returns its absolute path.
 ///
 /// # Errors
-/// If it cannot be made, or not be written to.
+/// If it cannot be created or is not writable.
 pub fn prepare(directory: &Path) -> anyhow::Result<PathBuf> {
     let shown = directory.display();
     anyhow::ensure!(
         directory.is_dir() || directory.symlink_metadata().is_err(),
-        "cannot keep artifacts in {shown}: it is no folder; name another"
+        "cannot write artifacts to {shown}: it is not a directory; choose another path"
     );
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(directory)
-        .with_context(|| format!("cannot keep artifacts in {shown}"))?;
-    let full = directory.canonicalize().with_context(|| format!("cannot keep artifacts in {shown}"))?;
+        .with_context(|| format!("cannot write artifacts to {shown}"))?;
+    let full = directory.canonicalize().with_context(|| format!("cannot write artifacts to {shown}"))?;
     nix::unistd::access(&full, nix::unistd::AccessFlags::W_OK | nix::unistd::AccessFlags::X_OK)
-        .with_context(|| format!("cannot keep artifacts in {shown}: it is not writable"))?;
+        .with_context(|| format!("cannot write artifacts to {shown}: it is not writable"))?;
     Ok(full)
 }
 
-/// The folder, for one writer at a time; others wait.
+/// The locked directory. Other writers wait for the lock.
 pub(super) struct Store {
     directory: PathBuf,
     _lock: File,
@@ -72,12 +67,12 @@ impl Store {
         Ok(Store { directory: directory.to_owned(), _lock: lock })
     }
 
-    /// Whether there is such an artifact.
+    /// Returns whether the artifact exists.
     pub(super) fn has(&self, name: &str) -> bool {
         self.directory.join(name).symlink_metadata().is_ok()
     }
 
-    /// What may still be put there.
+    /// Returns how much more fits into the bounds.
     pub(super) fn room(&self, bounds: Bounds) -> anyhow::Result<Bounds> {
         let (mut count, mut bytes) = (0, 0);
         for name in names(&self.directory)? {
@@ -87,12 +82,13 @@ impl Store {
         Ok(Bounds { count: bounds.count.saturating_sub(count), bytes: bounds.bytes.saturating_sub(bytes) })
     }
 
-    /// Puts an artifact there: a folder of these files. It appears whole or not at all.
+    /// Writes an artifact with these files atomically.
     pub(super) fn put(&self, name: &str, files: &[(&str, Vec<u8>)]) -> anyhow::Result<()> {
         let unfinished = self.directory.join(UNFINISHED);
-        // Of a writer that was killed: this one has the lock.
+        // Left behind by a writer that was killed: this writer holds the lock.
         if unfinished.symlink_metadata().is_ok() {
-            fs::remove_dir_all(&unfinished).context("what another writer left")?;
+            fs::remove_dir_all(&unfinished)
+                .context("cannot remove the unfinished artifact of a killed writer")?;
         }
         DirBuilder::new().mode(0o700).create(&unfinished)?;
         for (name, bytes) in files {
@@ -103,7 +99,7 @@ impl Store {
     }
 
     /// Adds to the sightings of an artifact.
-    pub(super) fn see(&self, name: &str, more: Sightings) -> anyhow::Result<()> {
+    pub(super) fn add_sightings(&self, name: &str, more: Sightings) -> anyhow::Result<()> {
         let folder = self.directory.join(name);
         let sightings = sightings(&folder).map_or(more, |before| before.and(more));
         let next = folder.join(".sightings");
@@ -114,18 +110,18 @@ impl Store {
     }
 }
 
-/// A file that was not there before, for its owner alone.
+/// Writes a new file, accessible only to its owner.
 fn create(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(bytes)
 }
 
-/// Names of the artifacts in a folder.
+/// Returns the sorted names of the artifacts in a directory.
 ///
 /// # Errors
-/// If it cannot be read.
+/// If the directory cannot be read.
 pub fn names(directory: &Path) -> anyhow::Result<Vec<String>> {
     let entries = fs::read_dir(directory).with_context(|| format!("cannot read {}", directory.display()))?;
-    let names = entries.take(MOST_ENTRIES).filter_map(|entry| {
+    let names = entries.take(MAX_ENTRIES).filter_map(|entry| {
         let entry = entry.ok()?;
         let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
         entry.file_name().into_string().ok().filter(|name| is_folder && is_name(name))
@@ -135,16 +131,16 @@ pub fn names(directory: &Path) -> anyhow::Result<Vec<String>> {
     Ok(names)
 }
 
-/// How often the artifact of a folder was seen, as far as that was written down.
+/// Reads the sightings of the artifact in `folder`; `None` if they are missing or malformed.
 #[must_use]
 pub fn sightings(folder: &Path) -> Option<Sightings> {
     serde_json::from_slice(&fs::read(folder.join(SIGHTINGS)).ok()?).ok()
 }
 
-/// Bytes of the files in a folder.
+/// Total size of the files in a folder, in bytes.
 fn size(folder: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(folder) else { return 0 };
-    entries.take(MOST_ENTRIES).filter_map(|entry| entry.ok()?.metadata().ok()).map(|file| file.len()).sum()
+    entries.take(MAX_ENTRIES).filter_map(|entry| entry.ok()?.metadata().ok()).map(|file| file.len()).sum()
 }
 
 #[cfg(test)]
@@ -155,13 +151,13 @@ mod tests {
     const SEEN: Sightings = Sightings { count: 1, first: 7, last: 7 };
 
     #[test]
-    fn an_artifact_is_there_whole_and_for_its_owner_alone() {
+    fn artifacts_are_written_atomically_and_only_for_the_owner() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = prepare(&directory.path().join("new/one")).expect("made");
         let store = Store::lock(&path).expect("locked");
         let all = Bounds { count: 2, bytes: 100 };
         assert_eq!(store.room(all).expect("readable"), all);
-        // What a writer that was killed left.
+        // Left behind by a writer that was killed.
         fs::create_dir(path.join(UNFINISHED)).expect("made");
         fs::write(path.join(UNFINISHED).join("x"), "left").expect("written");
         assert!(names(&path).expect("readable").is_empty());
@@ -179,14 +175,14 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let store = Store::lock(directory.path()).expect("locked");
         store.put("hang-1", &[]).expect("put");
-        store.see("hang-1", SEEN).expect("seen");
-        store.see("hang-1", Sightings { count: 3, first: 5, last: 9 }).expect("seen");
+        store.add_sightings("hang-1", SEEN).expect("seen");
+        store.add_sightings("hang-1", Sightings { count: 3, first: 5, last: 9 }).expect("seen");
         let total = Sightings { count: 4, first: 5, last: 9 };
         assert_eq!(sightings(&directory.path().join("hang-1")), Some(total));
     }
 
     #[test]
-    fn names_lead_nowhere_else() {
+    fn names_are_plain_file_names() {
         for name in ["", ".", "..", "a/b", ".unfinished", "a b", "é", &"a".repeat(65)] {
             assert!(!is_name(name), "{name}");
         }

@@ -1,12 +1,12 @@
-//! Writing an artifact: in a process of its own, out of a journal whose writer was hostile at worst.
+//! The writer process: writes one artifact from the journal of a dead worker. The journal is untrusted.
 
 use super::build;
 use super::frames::Symbols;
 use super::record::{Artifact, Binary, FILE, Library, Sightings, VERSION};
-use super::store::Store;
+use super::store::{Bounds, Store};
 use super::{End, Facts};
-use crate::launch::Launch;
-use crate::launch::call_name;
+use crate::launch::quotas::Quotas;
+use crate::launch::{Launch, call_name};
 use crate::sandbox::confine;
 use crate::sys::privilege;
 use crate::sys::shared::SharedWords;
@@ -20,30 +20,30 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use tracing::warn;
 
-/// CPU seconds that a writer has: it parses debugging information, of files that may be damaged.
+/// CPU time limit, in seconds: debugging information may be damaged and take for ever to parse.
 const SECONDS: u64 = 60;
-/// Memory that it may take, bytes.
+/// Address space limit, in bytes.
 const MEMORY: u64 = 8 << 30;
 
-/// `CAP_DAC_OVERRIDE`, `CAP_DAC_READ_SEARCH`: folder, programs and libraries may be another user's.
+/// `CAP_DAC_OVERRIDE`, `CAP_DAC_READ_SEARCH`: the directory, programs and libraries may belong to other users.
 const CAPABILITIES: u64 = 1 << 1 | 1 << 2;
 
-/// What became of an artifact, as a word of the journal.
+/// The result of writing an artifact, stored in the word [`RESULT`] of the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
 pub enum Written {
-    /// It is there.
+    /// Written.
     New = 1,
-    /// It was there already.
+    /// It existed already; counted as a sighting.
     Known = 2,
-    /// There are as many as there may be.
+    /// Not written: the number of artifacts is at its limit.
     TooMany = 3,
-    /// All together would be larger than they may be.
+    /// Not written: the total size would exceed its limit.
     TooLarge = 4,
 }
 
 impl Written {
-    /// From the word; `None` if the writer did not come to that.
+    /// Decodes the word; `None` if the writer did not finish.
     #[must_use]
     pub fn from_word(word: u64) -> Option<Self> {
         [Written::New, Written::Known, Written::TooMany, Written::TooLarge]
@@ -52,16 +52,16 @@ impl Written {
     }
 }
 
-/// More sightings of an artifact that is there.
+/// New sightings of an existing artifact.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Seen {
-    /// Its name.
+    /// Name of the artifact.
     pub name: String,
-    /// Since the last time that this was said.
+    /// Sightings since the last such message.
     pub sightings: Sightings,
 }
 
-/// Writes an artifact. Takes one descriptor: the journal. Returns the exit status.
+/// Main function of the process that writes an artifact. `descriptors` holds the journal. Returns the exit status.
 pub fn serve(descriptors: Vec<OwnedFd>, facts: &Facts, launch: &Launch) -> i32 {
     let Ok([file]) = <[OwnedFd; 1]>::try_from(descriptors) else { return 1 };
     let Some(directory) = begin(launch, &[file.as_fd()]) else { return 1 };
@@ -74,24 +74,25 @@ pub fn serve(descriptors: Vec<OwnedFd>, facts: &Facts, launch: &Launch) -> i32 {
         Err(error) => {
             let (name, directory) = (facts.name.as_str(), directory.display());
             let reason = format!("{error:#}");
-            warn!(event = "artifact_failed", name, %directory, reason, "a crash leaves no artifact");
+            warn!(event = "artifact_failed", name, %directory, reason, "cannot write a crash artifact");
             1
         }
     }
 }
 
-/// Writes down how often artifacts were seen again. Returns the exit status.
+/// Main function of the process that records further sightings of artifacts. Returns the exit status.
 pub fn count(seen: &[Seen], launch: &Launch) -> i32 {
     let Some(directory) = begin(launch, &[]) else { return 1 };
     let Ok(store) = Store::lock(&directory) else { return 1 };
     for Seen { name, sightings } in seen {
-        // One that somebody has removed meanwhile is not brought back.
-        let _ = store.see(name, *sightings);
+        // Fails if the artifact was removed meanwhile, which is not an error.
+        let _ = store.add_sightings(name, *sightings);
     }
     0
 }
 
-/// Lets go of what a writer does not need, and bounds what it may use.
+/// Drops descriptors and capabilities that a writer does not need, and limits its resources. Returns the directory of
+/// artifacts.
 fn begin(launch: &Launch, keep: &[std::os::fd::BorrowedFd<'_>]) -> Option<PathBuf> {
     launch.name_process(c"kcov-artifact");
     confine::keep_only(keep).ok()?;
@@ -106,10 +107,11 @@ fn write(facts: &Facts, words: &SharedWords, launch: &Launch, directory: &Path) 
     let store = Store::lock(directory)?;
     let sightings = Sightings { count: 1, first: facts.when, last: facts.when };
     if store.has(&facts.name) {
-        store.see(&facts.name, sightings)?;
+        store.add_sightings(&facts.name, sightings)?;
         return Ok(Written::Known);
     }
-    let room = store.room(launch.quotas.artifacts)?;
+    let Quotas { artifacts: count, artifact_bytes: bytes, .. } = launch.quotas;
+    let room = store.room(Bounds { count, bytes })?;
     if room.count == 0 {
         return Ok(Written::TooMany);
     }
@@ -118,7 +120,7 @@ fn write(facts: &Facts, words: &SharedWords, launch: &Launch, directory: &Path) 
         return Ok(Written::TooLarge);
     }
     store.put(&facts.name, &files)?;
-    store.see(&facts.name, sightings)?;
+    store.add_sightings(&facts.name, sightings)?;
     Ok(Written::New)
 }
 
@@ -154,7 +156,7 @@ fn artifact(facts: &Facts, words: &[u64], launch: &Launch, symbols: &mut Symbols
         preload: launch.preload.as_ref().map(text),
         devices: facts.devices.clone(),
         fault: journal.fault,
-        forbidden: forbidden.map(|(arch, number)| call_name::of(arch, number)),
+        forbidden: forbidden.map(|(arch, number)| call_name(arch, number)),
         stack: symbols.frames(&journal.stack),
         truncated: journal.truncated,
         reads_missing: journal.reads_missing,
@@ -168,13 +170,13 @@ fn binary(path: &str) -> Binary {
     Binary { path: path.to_owned(), build: build::of(Path::new(path)) }
 }
 
-/// From `--handler=PATH[:CONFIG]`.
+/// Parses `--handler=PATH[:CONFIG]`.
 fn library(argument: &str) -> Library {
     let (path, config) = split(argument);
     Library { binary: binary(path), config: config.map(ToOwned::to_owned) }
 }
 
-/// Path and configuration of a handler, as the worker program takes it.
+/// Splits the worker program's argument `--handler=PATH[:CONFIG]` into path and configuration.
 pub fn split(argument: &str) -> (&str, Option<&str>) {
     let library = argument.strip_prefix("--handler=").unwrap_or(argument);
     library.split_once(':').map_or((library, None), |(path, config)| (path, Some(config)))

@@ -1,18 +1,18 @@
-//! What the product costs, beside what it could cost at best.
+//! `kcov-broker bench`: measures the cost of kcov-broker, compared with the lowest possible cost.
 //!
-//! Absolute times say more about the machine than about the program. So each measurement runs beside its *limit*
-//! — the smallest supervisor that can serve the same client, or the kernel's own append loop — in alternating
-//! batches of the same minutes and on the same CPUs, and what counts is the ratio.
+//! Absolute times depend on the machine more than on the program. So each measurement is compared with its
+//! *limit*: the smallest supervisor that can serve the same client, or the kernel's own append loop. Both run
+//! in alternating batches on the same CPUs, and the ratio is the result.
 //!
 //! | module | holds |
 //! |---|---|
 //! | `plan` | the measurements and their goals |
-//! | [`workload`] | what the client does |
-//! | `client` | the client: does batches on request |
+//! | [`workload`] | the operations of the client |
+//! | `client` | the client: runs batches on request |
 //! | `bare` | the limit: the bare supervisor |
-//! | `side` | client and supervisor as a process that is asked for batches |
-//! | `recording` | figures of the recording path, from the worker program |
-//! | `placement` | on which CPUs |
+//! | `side` | a client and its supervisor |
+//! | `recording` | measurements of the recording path, made by the worker program |
+//! | `placement` | the CPUs to run on |
 //! | [`table`] | rows, goals, report |
 
 mod bare;
@@ -36,26 +36,26 @@ use std::process::ExitCode;
 use table::{Report, Row, Unit, median};
 use workload::Workload;
 
-/// Rounds of a full and of a quick run: odd, so that the median is one of them.
+/// Rounds of a full and of a quick run. Odd, so that the median is a measured value.
 const ROUNDS: u32 = 61;
 const ROUNDS_QUICK: u32 = 15;
 
-/// Measures what kcov-broker costs, beside the least that it could cost
+/// Options of `kcov-broker bench`.
 #[derive(Debug, clap::Args)]
 pub struct BenchArgs {
-    /// Take fewer rounds: the whole in less than 40 seconds
+    /// Run fewer rounds; takes less than 40 seconds
     #[arg(long)]
     quick: bool,
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
-    /// Alternating batches of each side
+    /// Number of alternating batches of each side
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     rounds: Option<u32>,
-    /// Measure once more wherever the scheduler puts the processes
+    /// Also measure without pinning processes to a CPU
     #[arg(long)]
     unpinned: bool,
-    /// Measure this alone, beside the no-op notification that goals are counted in
+    /// Only measure this, and the no-op notification that is the unit of some goals
     #[arg(long, value_name = "WHAT")]
     only: Option<Workload>,
 }
@@ -74,12 +74,12 @@ impl BenchArgs {
     }
 }
 
-/// Measures and prints. A missed goal is no failure: it is printed as missed.
+/// Measures and prints the results. A missed goal is reported but is not an error.
 ///
 /// # Errors
-/// If a side cannot be started, fails, or gives no answer.
+/// If a side cannot be started, fails, or does not answer.
 pub fn run(args: &BenchArgs) -> Result<ExitCode> {
-    let cpus = Cpus::given()?;
+    let cpus = Cpus::available()?;
     let mut rows = Vec::new();
     for &placement in args.placements() {
         cpus.place(placement)?;
@@ -111,7 +111,7 @@ fn notifications(args: &BenchArgs, placement: Placement) -> Result<Vec<Row>> {
         let (limit, ours) = (unit.from_nanoseconds(limit), unit.from_nanoseconds(ours));
         let met = goal.is_met(limit, ours, notification);
         rows.push(Row {
-            key: workload.word(),
+            key: workload.name(),
             what,
             placement,
             unit,
@@ -126,17 +126,17 @@ fn notifications(args: &BenchArgs, placement: Placement) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// Nanoseconds of one operation under the limit and under the product.
+/// Nanoseconds per operation of the limit and of the product.
 fn compare(workload: Workload, rounds: u32) -> Result<(f64, f64)> {
     let operations = workload.batch();
     let mut limit = Side::limit(workload)?;
     let mut product = Side::product(workload)?;
-    // Not counted: first touches of code and memory.
+    // Warm-up: the first batch also loads code and memory.
     limit.batch(operations)?;
     product.batch(operations)?;
     let (mut limits, mut products) = (Vec::new(), Vec::new());
     for round in 0..rounds {
-        // Whoever comes second finds the caches and the clock of the CPU as the first left them: take turns.
+        // The second side finds the caches and the CPU frequency that the first one left, so they take turns.
         if round.is_multiple_of(2) {
             limits.push(limit.batch(operations)?);
             products.push(product.batch(operations)?);
@@ -155,7 +155,7 @@ fn recordings(placement: Placement) -> Result<Vec<Row>> {
     let figures = recording::measure()?;
     let row = |plan: &plan::Recording| {
         let figure = figures.iter().find(|figure| figure.key == plan.key);
-        let figure = figure.with_context(|| format!("bench-record gave no figure for {}", plan.key))?;
+        let figure = figure.with_context(|| format!("bench-record reported no value for {}", plan.key))?;
         Ok(Row {
             key: plan.key.to_owned(),
             what: plan.what,
@@ -172,7 +172,7 @@ fn recordings(placement: Placement) -> Result<Vec<Row>> {
     RECORDINGS.iter().map(row).collect()
 }
 
-/// Tells a person who waits what is being measured.
+/// Shows what is being measured.
 fn progress(what: &str) {
     if std::io::stderr().is_terminal() {
         eprintln!("measuring: {what}");

@@ -1,13 +1,13 @@
-//! `kcov-broker cargo`: cargo, with the user's own crates instrumented.
+//! `kcov-broker cargo`: runs cargo and instruments the user's own crates.
 //!
-//! Flags for all crates (`RUSTFLAGS`) would instrument the coverage runtime itself. So cargo is told to call this program
-//! for the members of the workspace (`RUSTC_WORKSPACE_WRAPPER`), and it passes the call on to rustc with the flags added.
-//! Dependencies, the standard library, build scripts and procedural macros stay as they are, but for generic and inlined
-//! code of theirs that a member of the workspace is built with.
+//! `RUSTFLAGS` would also instrument the coverage runtime itself. Instead, cargo calls this program for the
+//! members of the workspace (`RUSTC_WORKSPACE_WRAPPER`), and this program runs rustc with additional flags.
+//! Dependencies, the standard library, build scripts and procedural macros are not instrumented, except
+//! generic and inlined code that is compiled into a member of the workspace.
 //!
-//! What is linked of instrumented crates needs the runtime. A worker program has it; a test of a crate alone, a program
-//! beside it, or a procedural macro that uses one has not: what they call then is an archive of functions that do nothing,
-//! of which a linker takes what it finds nowhere else.
+//! A binary with instrumented code needs the coverage runtime. Worker programs contain it; tests of a
+//! library, other programs and procedural macros that use an instrumented crate do not. They are linked with
+//! an archive of empty functions, of which the linker only takes those that are not defined elsewhere.
 
 mod stubs;
 
@@ -18,9 +18,10 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-/// Set for the calls of rustc.
+/// Environment variable that is set when cargo calls this program as a wrapper.
 const WRAPS: &str = "KCOV_BROKER_WRAPS_RUSTC";
-/// Have a stable rustc instrument a crate: each edge with a guard and its place in a table, and comparisons.
+/// Flags of a stable rustc that instrument a crate: a guard and a PC table entry for each edge, and
+/// comparisons.
 const INSTRUMENTED: [&str; 5] = [
     "-Cpasses=sancov-module",
     "-Cllvm-args=-sanitizer-coverage-level=3",
@@ -28,32 +29,33 @@ const INSTRUMENTED: [&str; 5] = [
     "-Cllvm-args=-sanitizer-coverage-pc-table",
     "-Cllvm-args=-sanitizer-coverage-trace-compares",
 ];
-/// Have a worker program export the runtime, for libraries of handlers.
+/// Makes a worker program export the runtime to libraries with handlers.
 const EXPORTED: &str = "-Clink-arg=-Wl,--export-dynamic-symbol=__sanitizer_cov_*";
-/// Crates that are the runtime, should they be members of the workspace.
+/// Crates of the runtime, which are never instrumented, even as members of the workspace.
 const RUNTIME: [&str; 2] = ["kcov_worker", "kcov_proto"];
 
 /// Arguments of `cargo`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct CargoArgs {
-    /// What cargo is to do, as for cargo itself: build --release
+    /// Arguments of cargo, such as build --release
     #[arg(value_name = "ARGS", trailing_var_arg = true, allow_hyphen_values = true, required = true)]
     arguments: Vec<OsString>,
 }
 
-/// Becomes cargo.
+/// Replaces this process by cargo.
 ///
 /// # Errors
-/// If this program has no path, or there is no cargo.
+/// If the path of this program is unknown, or cargo cannot be started.
 pub fn run(args: &CargoArgs) -> anyhow::Result<ExitCode> {
-    let program = std::env::current_exe().context("cannot find this program, which is to wrap rustc")?;
+    let program =
+        std::env::current_exe().context("cannot find the path of this program, which wraps rustc")?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(&cargo);
     command.args(&args.arguments).env("RUSTC_WORKSPACE_WRAPPER", program).env(WRAPS, "1");
     Err(command.exec()).with_context(|| format!("cannot start {}: is it in PATH?", cargo.to_string_lossy()))
 }
 
-/// Becomes rustc, if cargo called this program to wrap it.
+/// Replaces this process by rustc, if cargo called this program as a wrapper.
 #[must_use]
 pub fn wrap() -> Option<ExitCode> {
     let mut arguments = std::env::args_os().skip(1);
@@ -62,7 +64,7 @@ pub fn wrap() -> Option<ExitCode> {
     let mut command = Command::new(&rustc);
     command.args(&arguments).args(flags(&arguments));
     if is_linked(&arguments) {
-        // Without them, the linker says what is missing.
+        // If the archive cannot be made, the linker reports undefined symbols.
         command.args(stubs::link_argument(&rustc, &arguments));
     }
     let error = command.exec();
@@ -80,7 +82,7 @@ fn values<'a>(arguments: &'a [OsString], option: &'static str) -> impl Iterator<
     pairs.map(|pair| pair[1].to_string_lossy())
 }
 
-/// Whether the crate is a program, a test among them.
+/// Whether the crate is a program or a test.
 fn is_program(arguments: &[OsString]) -> bool {
     let is_test = || arguments.iter().any(|word| word == "--test");
     values(arguments, "--crate-type").any(|kind| kind == "bin") || is_test()
@@ -88,24 +90,24 @@ fn is_program(arguments: &[OsString]) -> bool {
 
 /// Whether rustc links the crate.
 fn is_linked(arguments: &[OsString]) -> bool {
-    let is_loaded = || values(arguments, "--crate-type").any(|kind| kind == "proc-macro");
+    let is_macro = || values(arguments, "--crate-type").any(|kind| kind == "proc-macro");
     let emits = values(arguments, "--emit").any(|what| what.split(',').any(|what| what == "link"))
         || arguments.iter().any(|word| {
             let word = word.to_string_lossy();
             word.strip_prefix("--emit=").is_some_and(|what| what.split(',').any(|what| what == "link"))
         });
-    emits && (is_program(arguments) || is_loaded())
+    emits && (is_program(arguments) || is_macro())
 }
 
-/// Flags to add to a call of rustc.
+/// The flags to add to a call of rustc.
 fn flags(arguments: &[OsString]) -> Vec<&'static str> {
     let values = |option| values(arguments, option);
-    let is_left_out = |name: &str| {
-        // The name of what cargo asks rustc about itself has no letter.
+    let is_skipped = |name: &str| {
+        // `___` is the name that cargo uses to query rustc.
         RUNTIME.contains(&name) || name.starts_with("build_script_") || name == "___"
     };
     let name = values("--crate-name").next();
-    if name.is_none_or(|name| is_left_out(&name)) || values("--crate-type").any(|kind| kind == "proc-macro") {
+    if name.is_none_or(|name| is_skipped(&name)) || values("--crate-type").any(|kind| kind == "proc-macro") {
         return Vec::new();
     }
     INSTRUMENTED.into_iter().chain(is_program(arguments).then_some(EXPORTED)).collect()
@@ -120,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn the_crates_of_the_user_are_instrumented() {
+    fn crates_of_the_user_are_instrumented() {
         assert_eq!(flags_of("--crate-name handlers --crate-type lib src/lib.rs"), INSTRUMENTED);
         for program in
             ["--crate-name worker --crate-type bin src/main.rs", "--crate-name handlers src/lib.rs --test"]
@@ -151,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_theirs_or_runs_in_the_compiler_is_not() {
+    fn other_crates_and_code_of_the_compiler_are_not_instrumented() {
         for line in [
             "-vV",
             "- --crate-name ___ --print=file-names",

@@ -1,7 +1,7 @@
-//! `kcov-broker doctor`: whether a run can work here, for this user; what is missing, why it matters and what to do.
+//! `kcov-broker doctor`: checks whether this user can run commands on this machine, what is missing, why it
+//! matters and how to fix it.
 //!
-//! Everything is tried, not guessed from versions, and in the end a command is run under the broker: the verdict is
-//! that of the run.
+//! It tries every feature instead of guessing from versions, and finally runs a command under the broker.
 
 mod finding;
 mod kernel;
@@ -15,18 +15,18 @@ use std::io::Write;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-/// Longest that the command of the trial may take: it does nothing, on a machine that may be busy.
+/// Longest time that the command of the last check may take. It does nothing, but the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How often its end is looked for.
+/// Interval between checks whether it has ended.
 const LOOK: Duration = Duration::from_millis(5);
-/// Most bytes of its message that are shown.
-const MESSAGE: usize = 400;
+/// Maximum number of characters of its message that are shown.
+const MAX_MESSAGE: usize = 400;
 
 /// Options of `kcov-broker doctor`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Exit status: 0 if `kcov-broker run` can work here for this user, 1 if not.")]
 pub struct DoctorArgs {
-    /// Write one JSON object instead of a line for each check
+    /// Print one JSON object instead of a line for each check
     #[arg(long)]
     json: bool,
 }
@@ -37,13 +37,13 @@ struct Diagnosis {
     findings: Vec<Finding>,
 }
 
-/// Examines machine and user. Returns whether a run can work.
+/// Runs all checks and prints the findings. The exit code is 1 if commands cannot be run.
 ///
 /// # Errors
 /// If the result cannot be written.
 pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     let mut findings = [kernel::findings(), machine::findings(), rights::findings()].concat();
-    // A run cannot end well then, and its message would hide the reason.
+    // Otherwise the run would fail too, and only repeat the reason less clearly.
     if findings.iter().all(|finding| finding.level != Level::Missing) {
         findings.push(command());
     }
@@ -65,19 +65,19 @@ fn write(diagnosis: &Diagnosis, json: bool) -> std::io::Result<()> {
     writeln!(out, "kcov-broker {verdict} run commands here for this user")
 }
 
-/// Runs a command that does nothing, with every call traced.
+/// Runs a command that does nothing, with all calls traced.
 fn command() -> Finding {
-    let finding = Finding::ok("a command", "all of it", "ran, with every call traced");
+    let finding = Finding::ok("a command", "running commands", "ran with all calls traced");
     match try_command() {
         Ok(None) => finding,
-        Ok(Some(message)) => finding.but(Level::Missing, message, "run it with -vv, and report what you see"),
+        Ok(Some(message)) => finding.but(Level::Missing, message, "run it with -vv and report the output"),
         Err(error) => finding.but(Level::Missing, format!("{error:#}"), "see the message"),
     }
 }
 
-/// `None` if it ended well; else how it did.
+/// Returns how the command failed; `None` if it did not.
 fn try_command() -> anyhow::Result<Option<String>> {
-    let program = std::env::current_exe().context("cannot tell where this program is")?;
+    let program = std::env::current_exe().context("cannot find the path of this program")?;
     let mut child = Command::new(&program)
         .args(["run", "--trace", "all", "--"])
         .arg(&program)
@@ -90,7 +90,7 @@ fn try_command() -> anyhow::Result<Option<String>> {
     let end = Instant::now() + PATIENCE;
     while child.try_wait()?.is_none() {
         if Instant::now() >= end {
-            // The broker ends the command when its front is gone.
+            // The broker ends the command when its front is killed.
             child.kill()?;
             child.wait()?;
             return Ok(Some(format!("did not end within {} s", PATIENCE.as_secs())));
@@ -98,11 +98,11 @@ fn try_command() -> anyhow::Result<Option<String>> {
         std::thread::sleep(LOOK);
     }
     let output = child.wait_with_output()?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    let said: String = said.trim().chars().take(MESSAGE).collect();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let message: String = stderr.trim().chars().take(MAX_MESSAGE).collect();
     Ok(match output.status.code() {
         Some(0) => None,
-        Some(status) if status == i32::from(front::BROKER_FAILED) => Some(said),
-        _ => Some(format!("{}: {said}", output.status)),
+        Some(status) if status == i32::from(front::BROKER_FAILED) => Some(message),
+        _ => Some(format!("{}: {message}", output.status)),
     })
 }

@@ -1,5 +1,5 @@
-//! The manual pages, made of what defines the program: its command line, and the keys of its configuration; and the one on
-//! handlers.
+//! The manual pages. Those of commands are generated from the command line, that of the configuration from
+//! the table of its keys. The page on handlers is written by hand.
 
 mod configuration;
 mod handler;
@@ -13,15 +13,16 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
-/// Name of the page on the configuration.
+/// Name of the page of the configuration.
 const CONFIGURATION: &str = "kcov-broker.toml";
 /// Name of the page on handlers.
 const HANDLER: &str = "kcov-handler";
 
-/// The page of a command of `program`, of `program` itself, of the configuration, or on handlers.
+/// Renders the page `name`: a command of `program`, the configuration, or handlers; `None` for `program`
+/// itself.
 ///
 /// # Errors
-/// If there is no such command.
+/// If there is no such page.
 pub fn page(program: Command, name: Option<&str>) -> anyhow::Result<Vec<u8>> {
     let program = built(program);
     let mut text = Vec::new();
@@ -32,14 +33,14 @@ pub fn page(program: Command, name: Option<&str>) -> anyhow::Result<Vec<u8>> {
         Some(name) => match program.find_subcommand(name) {
             Some(found) => render(found, &mut text)?,
             None => bail!(
-                "there is no page {name:?}: name a command (kcov-broker --help lists them), {CONFIGURATION} or {HANDLER}"
+                "there is no page {name:?}: use a command (see kcov-broker --help), {CONFIGURATION} or {HANDLER}"
             ),
         },
     }
     Ok(text)
 }
 
-/// Writes all pages into `directory`, under the names by which `man` finds them.
+/// Writes all pages to `directory`, with the file names that man(1) expects.
 ///
 /// # Errors
 /// If one cannot be written.
@@ -57,7 +58,7 @@ pub fn write(program: Command, directory: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Each command knows its full name then.
+/// Completes the definitions of all commands, with their full names.
 fn built(program: Command) -> Command {
     let mut program = program.disable_help_subcommand(true);
     program.build();
@@ -95,19 +96,19 @@ fn render(command: &Command, out: &mut Vec<u8>) -> io::Result<()> {
         roff.control("SH", [*title]);
         entries.iter().for_each(|(term, text)| entry(&mut roff, &[bold(*term)], text));
     }
-    // The preamble that every document of its own gets is there already.
+    // The sections before have written the preamble of the document already.
     out.write_all(roff.to_roff().as_bytes())?;
     man.render_version_section(out)
 }
 
-/// A term and what is said about it.
+/// Adds a term and its description.
 fn entry(roff: &mut Roff, term: &[Inline], text: &str) {
     roff.control("TP", []);
     roff.text(term.to_vec());
     roff.text([roman(text)]);
 }
 
-/// Lines as they are.
+/// Adds lines without filling them.
 fn example(roff: &mut Roff, lines: &str) {
     roff.control("PP", []);
     roff.control("nf", []);

@@ -1,13 +1,13 @@
-//! `kcov-broker replay`: runs a handler again on what it was at when it died.
+//! `kcov-broker replay`: repeats the calls during which a handler crashed.
 //!
-//! The worker program itself does it, without a tenant, a broker or a jail: handlers are loaded as for a run, and given
-//! the calls of the artifact, in their order, with the memory that they read. So the death happens again where a
-//! debugger can see it.
+//! The worker program itself does this, without a tenant, a broker or a jail. It loads the handlers as for a
+//! run and gives them the calls of the artifact, in the same order, with the memory that they read. The crash
+//! then happens again where a debugger can see it.
 
 use crate::artifact::End;
 use crate::artifact::build;
 use crate::artifact::record::{Artifact, Binary, Library};
-use crate::launch::preload;
+use crate::launch::{parse, preload};
 use anyhow::Context;
 use kcov_proto::journal::REPLAY_COMPLETED;
 use nix::sys::signal::Signal;
@@ -19,62 +19,66 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-/// How often a replay is looked at.
+/// Interval between checks whether a replay has ended.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// How long a handler that hung may take to be said to hang again.
+/// Deadline of a replay whose handler hung.
 const HANG: Duration = Duration::from_secs(5);
-/// The same for others, whose sanitizer may look for symbols.
+/// Deadline of other replays. Sanitizers may take long to look up symbols.
 const OTHER: Duration = Duration::from_secs(60);
 
 /// Arguments of `replay`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ReplayArgs {
-    /// The folder of the artifact. The programs and libraries that it names are run: mind where it comes from
+    /// Directory of the artifact. Replay runs the programs and libraries that it names, so only use artifacts
+    /// that you trust
     #[arg(value_name = "ARTIFACT")]
     artifact: PathBuf,
 
-    /// Run it under gdb, which stops where the handler dies, or exits
+    /// Run it under gdb, which stops where the handler crashes or exits
     #[arg(long, conflicts_with = "json")]
     gdb: bool,
 
-    /// An argument for gdb; again for more. It runs the program by itself only if there is none: -ex=run has it do so
+    /// An argument for gdb; may be given several times. With any argument, gdb only starts the program if one
+    /// is -ex=run
     #[arg(long, value_name = "ARGUMENT", requires = "gdb", allow_hyphen_values = true)]
     gdb_arg: Vec<String>,
 
-    /// How long the handler may take to be said to hang [default: 5s for one that did, else 60s]
-    #[arg(long, value_name = "TIME", value_parser = crate::commands::run::parse_time)]
+    /// Time after which the handler counts as hanging [default: 5s if it hung before, else 60s]
+    #[arg(long, value_name = "TIME", value_parser = parse::time)]
     deadline: Option<Duration>,
 
-    /// Another worker program, built anew
+    /// Use this worker program instead, for example a new build
     #[arg(long, value_name = "PATH")]
     worker: Option<PathBuf>,
 
-    /// Another library for the one of the artifact, built anew; for several, all of them in their order
+    /// Use this library instead of that of the artifact, for example a new build. If there are several, give
+    /// all of them in their order
     #[arg(long = "handler", value_name = "LIBRARY[:CONFIG]")]
     handlers: Vec<String>,
 
-    /// Say as JSON what came of it; what the handler writes goes to standard error
+    /// Print the result as JSON. Output of the handler goes to standard error
     #[arg(long)]
     json: bool,
 }
 
-/// What came of a replay.
+/// The result of a replay.
 #[derive(Debug, Serialize)]
 struct Outcome {
     reproduced: bool,
-    /// How the worker ended then.
+    /// How the worker ended in the run.
     end: String,
-    /// How it ended now; absent if it came to the end of what there was to do.
+    /// How it ended in the replay; absent if the handler returned from all calls.
     again: Option<String>,
     call: String,
     place: Option<String>,
 }
 
-/// Replays. The exit code is 0 if the handler died the same way, 1 if not.
+/// Replays an artifact. The exit code is 0 if the handler ended the same way, 1 if not.
 ///
 /// # Errors
-/// If the folder is no artifact, what it names is not there any more or was built anew, or nothing can be started.
+/// If the directory is not an artifact, a file that it names is gone or was rebuilt, or nothing can be
+/// started.
 pub fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     let artifact = Artifact::load(&args.artifact)?;
     let mut command = command(&artifact, args)?;
@@ -92,7 +96,7 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     let deadline = args.deadline.unwrap_or(if artifact.end == End::Hang { HANG } else { OTHER });
     let again = end(wait(child, deadline)?);
     if again == Some(End::Exit(i32::from(crate::front::BROKER_FAILED))) && again != Some(artifact.end) {
-        anyhow::bail!("{program} cannot replay it, and says why above");
+        anyhow::bail!("{program} cannot replay the artifact, see its message above");
     }
     let outcome = Outcome {
         reproduced: again == Some(artifact.end),
@@ -101,11 +105,11 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
         place: artifact.place(),
         call: artifact.call,
     };
-    tell(&outcome, args.json)?;
+    print(&outcome, args.json)?;
     Ok(if outcome.reproduced { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn tell(outcome: &Outcome, json: bool) -> anyhow::Result<()> {
+fn print(outcome: &Outcome, json: bool) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     if json {
         writeln!(out, "{}", serde_json::to_string(outcome)?)?;
@@ -116,7 +120,7 @@ fn tell(outcome: &Outcome, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Waits for the end; `None` if there is none within the deadline, and the process was killed.
+/// Waits for the process to end. Kills it and returns `None` if it misses the deadline.
 fn wait(mut child: Child, deadline: Duration) -> anyhow::Result<Option<ExitStatus>> {
     let start = Instant::now();
     loop {
@@ -132,7 +136,7 @@ fn wait(mut child: Child, deadline: Duration) -> anyhow::Result<Option<ExitStatu
     }
 }
 
-/// How the worker program ended; `None` if it came to the end of what there is to do.
+/// How the worker program ended; `None` if the handler returned from all calls.
 fn end(status: Option<ExitStatus>) -> Option<End> {
     match status {
         None => Some(End::Hang),
@@ -154,7 +158,7 @@ fn under_gdb(command: &Command, args: &ReplayArgs, end: End) -> Command {
     }
     gdb.args(&args.gdb_arg);
     for (name, value) in command.get_envs() {
-        // gdb itself is to run without them.
+        // Only for the program, not for gdb itself.
         let value = value.unwrap_or_default();
         gdb.arg("-iex").arg(format!("set environment {} {}", name.display(), value.display()));
     }
@@ -165,9 +169,9 @@ fn under_gdb(command: &Command, args: &ReplayArgs, end: End) -> Command {
 fn command(artifact: &Artifact, args: &ReplayArgs) -> anyhow::Result<Command> {
     let worker = match &args.worker {
         Some(worker) => worker.clone(),
-        None => same(&artifact.worker, "the worker program", "--worker PATH")?.to_owned(),
+        None => unchanged(&artifact.worker, "the worker program", "--worker PATH")?.to_owned(),
     };
-    // Absolute: gdb would look elsewhere.
+    // Absolute, because gdb searches relative paths in other places.
     let mut command = Command::new(std::path::absolute(worker)?);
     command.arg("replay").arg(std::path::absolute(args.artifact.join("events.bin"))?);
     if artifact.end == End::Signal(Signal::SIGSYS as i32) {
@@ -175,7 +179,7 @@ fn command(artifact: &Artifact, args: &ReplayArgs) -> anyhow::Result<Command> {
     }
     if args.handlers.is_empty() {
         for Library { binary, config } in &artifact.handlers {
-            let path = same(binary, "the handler", "--handler LIBRARY[:CONFIG]")?.display();
+            let path = unchanged(binary, "the handler", "--handler LIBRARY[:CONFIG]")?.display();
             let config = config.as_ref().map(|config| format!(":{config}")).unwrap_or_default();
             command.arg(format!("--handler={path}{config}"));
         }
@@ -183,20 +187,21 @@ fn command(artifact: &Artifact, args: &ReplayArgs) -> anyhow::Result<Command> {
         command.args(args.handlers.iter().map(|handler| format!("--handler={handler}")));
     }
     let given: Vec<_> = args.handlers.iter().map(Into::into).collect();
-    let anew = preload::of(&given)?.map(|libraries| libraries.to_string_lossy().into_owned());
-    let preload = if args.handlers.is_empty() { artifact.preload.clone() } else { anew };
+    let replaced = preload::of(&given)?.map(|libraries| libraries.to_string_lossy().into_owned());
+    let preload = if args.handlers.is_empty() { artifact.preload.clone() } else { replaced };
     command.envs(preload::environment(preload.as_deref(), true));
     Ok(command)
 }
 
-/// The file of a program or library, if it is the one that ran.
-fn same<'a>(binary: &'a Binary, what: &str, option: &str) -> anyhow::Result<&'a Path> {
+/// The file of a program or library, if it still is the build that ran.
+fn unchanged<'a>(binary: &'a Binary, what: &str, option: &str) -> anyhow::Result<&'a Path> {
     let path = Path::new(&binary.path);
-    let build = build::of(path)
-        .with_context(|| format!("{what} {} is not there any more: name it with {option}", path.display()))?;
+    let build = build::of(path).with_context(|| {
+        format!("{what} {} does not exist any more: name it with {option}", path.display())
+    })?;
     match &binary.build {
         Some(then) if *then != build => anyhow::bail!(
-            "{what} {} was built anew since (it was {then}, and is {build}): to try this build, name it with {option}",
+            "{what} {} was rebuilt since (build {then}, now {build}): to use the new build, name it with {option}",
             path.display()
         ),
         _ => Ok(path),
@@ -208,7 +213,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ends_are_told_apart() {
+    fn ends_are_distinguished() {
         let status = |raw| Some(ExitStatus::from_raw(raw));
         assert_eq!(end(None), Some(End::Hang));
         assert_eq!(end(status(11)), Some(End::Signal(11)));
@@ -217,18 +222,18 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_gone_or_another_is_refused_with_the_way_out() {
-        let said = |path: &str, build: &str| {
+    fn a_missing_or_rebuilt_file_is_refused() {
+        let result = |path: &str, build: &str| {
             let binary = Binary { path: path.to_owned(), build: Some(build.to_owned()) };
-            same(&binary, "the handler", "--handler X").map(drop).map_err(|error| error.to_string())
+            unchanged(&binary, "the handler", "--handler X").map(drop).map_err(|error| error.to_string())
         };
         let program = std::env::current_exe().expect("a program").display().to_string();
         let build = build::of(Path::new(&program)).expect("a build");
-        assert_eq!(said(&program, &build), Ok(()));
-        assert!(said(&program, "00").is_err_and(|text| text.contains("built anew since (it was 00")));
+        assert_eq!(result(&program, &build), Ok(()));
+        assert!(result(&program, "00").is_err_and(|text| text.contains("rebuilt since (build 00")));
         assert!(
-            said("/nowhere", "00")
-                .is_err_and(|text| text.contains("not there any more: name it with --handler X"))
+            result("/nowhere", "00")
+                .is_err_and(|text| text.contains("does not exist any more: name it with --handler X"))
         );
     }
 }

@@ -1,4 +1,4 @@
-//! `kcov-broker check`: all that is wrong with a configuration.
+//! `kcov-broker check`: reports every error of a configuration.
 
 use super::errors::ConfigError;
 use super::{ConfigErrors, Draft, Source, text};
@@ -9,74 +9,74 @@ use std::process::ExitCode;
 
 /// Options of `kcov-broker check`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Exit status: 0 if nothing is wrong, 1 if something is. A warning is nothing wrong.")]
+#[command(after_help = "Exit status: 0 if there are no errors, 1 if there are. Warnings are not errors.")]
 pub struct CheckArgs {
-    /// The configuration
+    /// The configuration; - is standard input
     file: PathBuf,
 
-    /// Leave out what this machine says, of files, users, groups and rights: only what is wrong with the text itself
+    /// Only check the text itself, and not this machine's files, users, groups and permissions
     #[arg(long)]
     text: bool,
 
-    /// Write one JSON object instead of a line for each error
+    /// Print one JSON object instead of a line for each error
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Debug, Serialize)]
-struct Verdict {
+struct Report {
     valid: bool,
     tenants: Vec<String>,
     errors: Vec<ConfigError>,
-    /// What is no error, and may well be meant otherwise.
+    /// Likely mistakes that are not errors.
     warnings: Vec<ConfigError>,
 }
 
-/// Checks a file. Returns whether it is right.
+/// Checks a file and prints the result. The exit code is 1 if there are errors.
 ///
 /// # Errors
 /// If the result cannot be written.
 pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
-    let verdict = judge(args);
-    let code = if verdict.valid { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    let report = check(args);
+    let code = if report.valid { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     let mut out = std::io::stdout().lock();
     if args.json {
-        writeln!(out, "{}", serde_json::to_string_pretty(&verdict)?)?;
+        writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
         return Ok(code);
     }
-    for error in &verdict.errors {
+    for error in &report.errors {
         eprintln!("{error}");
     }
-    for ConfigError { place, message } in &verdict.warnings {
+    for ConfigError { place, message } in &report.warnings {
         eprintln!("{}", ConfigError { place: place.clone(), message: format!("warning: {message}") });
     }
-    let (file, tenants, errors) = (args.file.display(), verdict.tenants.len(), verdict.errors.len());
-    let warnings = match verdict.warnings.len() {
+    let (file, tenants, errors) = (args.file.display(), report.tenants.len(), report.errors.len());
+    let warnings = match report.warnings.len() {
         0 => String::new(),
         count => format!("; warnings: {count}"),
     };
     match errors {
-        0 => writeln!(out, "{file}: nothing is wrong; tenants: {tenants}{warnings}")?,
+        0 => writeln!(out, "{file}: no errors; tenants: {tenants}{warnings}")?,
         count => eprintln!("{file}: errors: {count}{warnings}"),
     }
     Ok(code)
 }
 
-fn judge(args: &CheckArgs) -> Verdict {
+fn check(args: &CheckArgs) -> Report {
     let mut warnings = Vec::new();
     let checked = text::read(&args.file).and_then(|text| {
         let draft = Draft::read(&text, &Source::file(&args.file));
         if args.text {
             return draft.checked();
         }
-        warnings.extend(draft.doubts());
+        warnings.extend(draft.warnings());
         draft.probed()
     });
     match checked {
         Ok(config) => {
             let tenants = config.tenants.into_iter().map(|tenant| tenant.name).collect();
-            Verdict { valid: true, tenants, errors: Vec::new(), warnings }
+            Report { valid: true, tenants, errors: Vec::new(), warnings }
         }
-        Err(ConfigErrors(errors)) => Verdict { valid: false, tenants: Vec::new(), errors, warnings },
+        Err(ConfigErrors(errors)) => Report { valid: false, tenants: Vec::new(), errors, warnings },
     }
 }

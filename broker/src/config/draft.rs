@@ -1,4 +1,5 @@
-//! A text as it was read: what could be made of it, and all that is wrong. It becomes a [`Config`] only if nothing is.
+//! The result of reading a configuration: its values and its errors. It becomes a [`Config`] if there are no
+//! errors.
 
 use super::errors::{ConfigError, Report};
 use super::section::{Found, Section};
@@ -7,24 +8,24 @@ use super::{Config, ConfigErrors, MAX_TENANTS, ServeConfig, Source, TenantConfig
 use std::collections::{BTreeMap, BTreeSet};
 use toml::de::{DeTable, DeValue};
 
-/// See the module.
+/// The values and errors of a text.
 #[derive(Debug)]
 pub struct Draft {
     config: Config,
-    /// Where what concerns all tenants stands.
+    /// Where the keys of `[serve]` are.
     places: ServePlaces,
     errors: BTreeSet<ConfigError>,
 }
 
 impl Draft {
-    /// Reads a text. A line that is no TOML costs what it says, and no more: the others are read as they stand. Only what
-    /// is opened and not closed again makes the rest of the file unreadable.
+    /// Reads a text. A line that is not TOML is reported and skipped. Only a bracket or quote without its end
+    /// makes the rest of the file unreadable.
     #[must_use]
     pub fn read(text: &str, source: &Source) -> Self {
         let report = Report::new(text, &source.name);
         let (document, faults) = DeTable::parse_recoverable(text);
-        if let Some(first) = faults.first().filter(|_| faults.iter().any(is_open)) {
-            let message = format!("{}: what is opened here or above has no end", first.message());
+        if let Some(first) = faults.first().filter(|_| faults.iter().any(is_unclosed)) {
+            let message = format!("{}: it is opened here or above, and never closed", first.message());
             report.add_fault(first.span().unwrap_or_default(), &message);
             let (config, places) = (Config::default(), ServePlaces::new(None, source));
             return Draft { config, places, errors: report.into_errors() };
@@ -36,34 +37,35 @@ impl Draft {
         Draft { config, places, errors: report.into_errors() }
     }
 
-    /// The configuration, if the text is one.
+    /// The configuration.
     ///
     /// # Errors
-    /// [`ConfigErrors`] with all that is wrong.
+    /// [`ConfigErrors`] with every error in the text.
     pub fn checked(self) -> Result<Config, ConfigErrors> {
         let Draft { config, places: _, errors } = self;
         if errors.is_empty() { Ok(config) } else { Err(ConfigErrors(errors.into_iter().collect())) }
     }
 
-    /// What is no error, and may well be meant otherwise, on this machine: a service may see another one.
+    /// Likely mistakes that are not errors. They depend on this machine, and a service may see another file
+    /// system.
     #[must_use]
-    pub fn doubts(&self) -> BTreeSet<ConfigError> {
+    pub fn warnings(&self) -> BTreeSet<ConfigError> {
         let tenants = &self.config.tenants;
-        tenants.iter().flat_map(probe::doubts).chain(probe::shared_users(tenants)).collect()
+        tenants.iter().flat_map(probe::unreachable).chain(probe::shared_users(tenants)).collect()
     }
 
-    /// As [`checked`](Self::checked), held against this machine besides.
+    /// Like [`checked`](Self::checked), and also checks the values against this machine.
     ///
     /// # Errors
-    /// [`ConfigErrors`] with all that is wrong, with the text and with the machine.
+    /// [`ConfigErrors`] with every error of both checks.
     pub fn probed(mut self) -> Result<Config, ConfigErrors> {
         self.errors.extend(probe::config(&self.config, &self.places));
         self.checked()
     }
 }
 
-/// Whether what follows was read as a part of something that has no end.
-fn is_open(fault: &toml::de::Error) -> bool {
+/// Whether the rest of the file was read as a part of a value without an end.
+fn is_unclosed(fault: &toml::de::Error) -> bool {
     ["unclosed array,", "unclosed inline table", "invalid multi-line"]
         .iter()
         .any(|start| fault.message().starts_with(start))
@@ -76,7 +78,7 @@ fn read(document: &DeTable<'_>, source: &Source, report: &Report<'_>) -> (Config
         section.as_ref().map_or_else(ServeConfig::default, |section| ServeConfig::read(section, source));
     let defaults = root.section("defaults");
     if let Some(section) = &defaults {
-        // Without a tenant they would be looked at by nobody.
+        // Otherwise they would only be checked as a part of tenants, of which there may be none.
         TenantConfig::read_defaults(section, source);
     }
     let places = ServePlaces::new(section.as_ref(), source);
@@ -93,11 +95,15 @@ fn tenants(
 ) -> Vec<TenantConfig> {
     let Some(Found { span, value, .. }) = root.get("tenant") else { return Vec::new() };
     let DeValue::Array(entries) = value else {
-        report.add(span, "tenant", "each tenant is a section `[[tenant]]`, with two brackets");
+        report.add(span, "tenant", "each tenant is a section `[[tenant]]`, with double brackets");
         return Vec::new();
     };
     if entries.len() > MAX_TENANTS {
-        report.add(span, "tenant", &format!("{} tenants are too many: at most {MAX_TENANTS}", entries.len()));
+        report.add(
+            span,
+            "tenant",
+            &format!("{} tenants are too many: the maximum is {MAX_TENANTS}", entries.len()),
+        );
         return Vec::new();
     }
     let mut tenants = Vec::new();
@@ -110,18 +116,17 @@ fn tenants(
         let section = Section::new("tenant", table, report).with_defaults(defaults);
         tenants.push(TenantConfig::read(&section, entry.span(), source));
     }
-    refuse_doubles(&tenants, report);
+    refuse_duplicates(&tenants, report);
     tenants
 }
 
-/// Names are what an operator calls tenants by.
-fn refuse_doubles(tenants: &[TenantConfig], report: &Report<'_>) {
+/// Operators refer to tenants by name, so each name must be unique.
+fn refuse_duplicates(tenants: &[TenantConfig], report: &Report<'_>) {
     let mut first = BTreeMap::new();
     for tenant in tenants.iter().filter(|tenant| !tenant.name.is_empty()) {
         let place = tenant.place("name");
         if let Some(line) = first.get(&tenant.name) {
-            let message =
-                format!("the tenant {} is in line {line} already: give it another name", tenant.name);
+            let message = format!("line {line} already has a tenant {}: choose another name", tenant.name);
             report.add_at(place, &message);
         } else {
             first.insert(&tenant.name, place.line);

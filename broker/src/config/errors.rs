@@ -1,4 +1,4 @@
-//! What is wrong with a configuration, and where.
+//! Errors of a configuration, with their places.
 
 use serde::Serialize;
 use std::cell::RefCell;
@@ -6,17 +6,17 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 
-/// Most errors of one file: enough to mend it, whatever it is.
+/// Maximum number of errors that are reported for one file.
 const MOST: usize = 1000;
 
-/// Where a key stands.
+/// A place in a configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Place {
     /// Name of the file.
     pub file: String,
-    /// Line, from 1; 0 if it is about the file.
+    /// Line, from 1; 0 for the file as a whole.
     pub line: usize,
-    /// The key with its section, as `tenant.command`; empty if it is not about one.
+    /// The key with its section, such as `tenant.command`; empty if the error is not about a key.
     pub key: String,
 }
 
@@ -39,47 +39,47 @@ impl fmt::Display for Place {
     }
 }
 
-/// One thing that is wrong.
+/// An error.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct ConfigError {
     /// Where.
     #[serde(flatten)]
     pub place: Place,
-    /// What, and the way out.
+    /// What is wrong, and what to do about it.
     pub message: String,
 }
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
-        // A line each, whatever is quoted.
+        // Quoted text may contain line breaks, and each error is one line.
         write!(f, "{}: {}", self.place, self.message.chars().map(shown).collect::<String>())
     }
 }
 
-/// One error a line.
+/// The errors, one on each line.
 #[must_use]
 pub fn listed(errors: &[ConfigError]) -> String {
     errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
-/// Collects what is wrong with one text.
+/// Collects the errors of a text.
 #[derive(Debug)]
 pub struct Report<'a> {
     file: &'a str,
     text: &'a str,
-    /// How many lines there are.
+    /// Number of lines.
     text_lines: usize,
     /// Offset of each line's first byte.
     lines: Vec<usize>,
-    /// Lines of which it is not known what they say.
-    lost: RefCell<BTreeSet<usize>>,
-    // A default that is wrong is seen with every tenant, and told once.
+    /// Lines that could not be parsed.
+    unparsed: RefCell<BTreeSet<usize>>,
+    // A set, because an error in `[defaults]` is found again with every tenant.
     errors: RefCell<BTreeSet<ConfigError>>,
 }
 
 impl<'a> Report<'a> {
-    /// About `text`, in the file of that name.
+    /// A report about `text`, which comes from `file`.
     #[must_use]
     pub fn new(text: &'a str, file: &'a str) -> Self {
         let breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
@@ -89,16 +89,16 @@ impl<'a> Report<'a> {
             text,
             text_lines: text.lines().count(),
             lines,
-            lost: RefCell::default(),
+            unparsed: RefCell::default(),
             errors: RefCell::default(),
         }
     }
 
-    /// Where `key` is, whose text is at `span`.
+    /// The place of `key`, whose text is at `span`.
     #[must_use]
     pub fn place(&self, span: Range<usize>, key: &str) -> Place {
         let line = self.lines.partition_point(|start| *start <= span.start);
-        // What is missed at the end is missed in the last line, not in the empty one after it.
+        // An error at the end of the text belongs to the last line, not to the empty one after it.
         let line = line.min(self.text_lines).max(1);
         Place { file: self.file.to_owned(), line, key: key.to_owned() }
     }
@@ -108,20 +108,20 @@ impl<'a> Report<'a> {
         self.add_at(self.place(span, key), message);
     }
 
-    /// Adds an error at a place, unless that is in a line of which it is not known what it says.
+    /// Adds an error at a place, unless its line could not be parsed.
     pub fn add_at(&self, place: Place, message: &str) {
-        if !self.lost.borrow().contains(&place.line) {
+        if !self.unparsed.borrow().contains(&place.line) {
             self.insert(place, message);
         }
     }
 
-    /// Adds a line that is no TOML. What the parser made of it was not meant; nor, after the head of a section, was what
-    /// it made of that section.
+    /// Adds a syntax error. Other errors of the same line are dropped, as the parser guessed its meaning. If
+    /// the line is the header of a section, so are the errors of that section.
     pub fn add_fault(&self, span: Range<usize>, message: &str) {
         let of_key = self.text.get(span.clone()).filter(|_| message == "duplicate key");
         let place = self.place(span, "");
         let line = place.line;
-        if self.lost.borrow().contains(&line) {
+        if self.unparsed.borrow().contains(&line) {
             return;
         }
         let is_head = |text: &&str| text.trim_start().starts_with('[');
@@ -130,13 +130,13 @@ impl<'a> Report<'a> {
             Some(_) => from_here.take_while(|text| !is_head(text)).count(),
             None => 0,
         };
-        self.lost.borrow_mut().extend(line..=line + rest);
+        self.unparsed.borrow_mut().extend(line..=line + rest);
         self.insert(place, &of_key.map_or_else(|| message.to_owned(), |key| format!("{message} `{key}`")));
     }
 
-    /// Adds that something is not there. It may be in a line of which it is not known what it says.
+    /// Adds an error about a missing key, unless some line could not be parsed: the key may be in that line.
     pub fn add_missing(&self, place: Place, message: &str) {
-        if self.lost.borrow().is_empty() {
+        if self.unparsed.borrow().is_empty() {
             self.add_at(place, message);
         }
     }
@@ -147,13 +147,13 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// Whether there are as many errors as are told: it is of no use to look for more.
+    /// Whether the maximum number of errors was reached.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.errors.borrow().len() >= MOST
     }
 
-    /// All that was added, by line.
+    /// All errors, sorted by line.
     #[must_use]
     pub fn into_errors(self) -> BTreeSet<ConfigError> {
         self.errors.into_inner()

@@ -1,31 +1,31 @@
-//! One table of the file: keys that are asked for, and those that nobody asks for.
+//! A table of the file. It records which keys were read, and reports all others as unknown.
 
 use super::errors::{Place, Report};
-use crate::launch::spelling;
+use crate::launch::parse;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::ops::Range;
 use toml::de::{DeTable, DeValue};
 
-/// A value as it stands in the file.
+/// A value in the file.
 #[derive(Debug)]
 pub struct Found<'a> {
-    /// The key with the section that it is in: the tenant's, or that of the defaults.
+    /// The key with its section: that of the tenant or that of the defaults.
     pub path: String,
-    /// Where it is.
+    /// Its place in the text.
     pub span: Range<usize>,
-    /// It.
+    /// The value.
     pub value: &'a DeValue<'a>,
 }
 
-/// See the module.
+/// A table of the file.
 #[derive(Debug)]
 pub struct Section<'a> {
     name: String,
     table: &'a DeTable<'a>,
-    /// Where it begins.
+    /// Its place in the text.
     span: Range<usize>,
-    /// What holds where the table says nothing: a section of this name.
+    /// Name and table of the section with the defaults.
     defaults: Option<(String, &'a DeTable<'a>)>,
     report: &'a Report<'a>,
     known: RefCell<BTreeSet<&'static str>>,
@@ -45,25 +45,25 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// The same, with another table for what this one does not say.
+    /// Adds a table with defaults for keys that this one does not have.
     #[must_use]
     pub fn with_defaults(self, defaults: Option<(String, &'a DeTable<'a>)>) -> Self {
         Section { defaults, ..self }
     }
 
-    /// Where it begins.
+    /// Its place in the text.
     #[must_use]
     pub fn span(&self) -> Range<usize> {
         self.span.clone()
     }
 
-    /// What collects the errors.
+    /// The report that collects the errors.
     #[must_use]
     pub fn report(&self) -> &'a Report<'a> {
         self.report
     }
 
-    /// The key with its section.
+    /// `key` with the name of this section.
     #[must_use]
     pub fn path(&self, key: &str) -> String {
         joined(&self.name, key)
@@ -78,13 +78,13 @@ impl<'a> Section<'a> {
         })
     }
 
-    /// Whether there is such a key.
+    /// Whether the table or the defaults have the key.
     #[must_use]
     pub fn has(&self, key: &'static str) -> bool {
         self.get(key).is_some()
     }
 
-    /// Where `key` is; where it is not, the section's own place at `otherwise`.
+    /// The place of `key`; if the section does not have it, `otherwise`.
     #[must_use]
     pub fn place(&self, key: &'static str, otherwise: &Range<usize>) -> Place {
         match self.get(key) {
@@ -93,7 +93,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// The value of `key` as `parse` reads it; what it says is wrong is an error of the key.
+    /// The value of `key`, converted by `parse`. Reports the error of `parse`.
     pub fn read<T>(
         &self,
         key: &'static str,
@@ -103,7 +103,7 @@ impl<'a> Section<'a> {
         parse(value).map_err(|message| self.report.add(span, &path, &message)).ok()
     }
 
-    /// As [`read`](Self::read), with a value for where there is none.
+    /// Like [`read`](Self::read), with a default.
     pub fn read_or<T>(
         &self,
         key: &'static str,
@@ -113,12 +113,12 @@ impl<'a> Section<'a> {
         self.read(key, parse).unwrap_or(default)
     }
 
-    /// The table that `key` is.
+    /// The table of `key`.
     pub fn table(&self, key: &'static str) -> Option<&'a DeTable<'a>> {
         self.section(key).map(|section| section.table)
     }
 
-    /// The section that `key` is, with what the defaults say in theirs.
+    /// The section of `key`, with the section of the same key in the defaults.
     pub fn section(&self, key: &'static str) -> Option<Section<'a>> {
         let Found { path, span, value } = self.get(key)?;
         let DeValue::Table(table) = value else {
@@ -135,7 +135,7 @@ impl<'a> Section<'a> {
         Some(Section { span, ..section })
     }
 
-    /// Every key that was not asked for is an error.
+    /// Reports every key that was not read.
     pub fn finish(&self) {
         let known = self.known.borrow();
         for (key, _) in self.table.iter().filter(|(key, _)| !known.contains(key.get_ref().as_ref())) {
@@ -143,11 +143,11 @@ impl<'a> Section<'a> {
                 return;
             }
             let name = key.get_ref().as_ref();
-            let near = spelling::nearest(name, known.iter().copied());
+            let near = parse::nearest(name, known.iter().copied());
             let names: Vec<_> = known.iter().copied().collect();
             let message = match near.first() {
                 Some(near) => format!("unknown key (did you mean `{near}`?)"),
-                None => format!("unknown key; there are: {}", names.join(", ")),
+                None => format!("unknown key; known keys are: {}", names.join(", ")),
             };
             self.report.add(key.span(), &self.path(name), &message);
         }
@@ -163,7 +163,7 @@ fn joined(section: &str, key: &str) -> String {
     if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") }
 }
 
-/// What a value is, for messages.
+/// The type of a value, for messages.
 #[must_use]
 pub fn kind(value: &DeValue<'_>) -> &'static str {
     match value {

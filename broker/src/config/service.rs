@@ -1,42 +1,44 @@
-//! `[serve]`: what concerns all tenants.
+//! `[serve]`: settings of the service as a whole.
 
 use super::errors::Place;
 use super::section::Section;
 use super::{Source, values};
-use crate::live::exporter;
 use crate::logs::LogFormat;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 use toml::de::DeValue;
 
-/// What concerns all tenants.
+/// Default time between two writes of a file with metrics.
+pub const METRICS_INTERVAL: Duration = Duration::from_secs(15);
+
+/// `[serve]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServeConfig {
-    /// The control socket; by default in the directory for this user's.
+    /// The control socket; by default, the one of the calling user.
     pub socket: Option<PathBuf>,
-    /// With root: uids and gids that workers run under, one a tenant.
+    /// With root: uids and gids for workers, one for each tenant.
     pub uids: RangeInclusive<u32>,
-    /// Longest that an orderly end of all takes.
+    /// Longest time that an orderly shutdown takes.
     pub shutdown: Duration,
-    /// Form of the log.
+    /// Format of the log.
     pub log_format: LogFormat,
-    /// Where the tenants' counters are kept for Prometheus, if they are.
+    /// Where metrics are exported.
     pub metrics: Option<MetricsConfig>,
 }
 
 /// `[serve.metrics]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MetricsConfig {
-    /// A file that is written again and again.
+    /// A file that is rewritten periodically.
     pub file: Option<PathBuf>,
     /// Time between two writes.
     pub every: Duration,
-    /// A Unix socket on which HTTP requests are answered.
+    /// A Unix socket that answers HTTP requests.
     pub listen: Option<PathBuf>,
 }
 
-/// Where keys stand about which the machine has a say.
+/// Where the keys are whose values are also checked against the machine.
 #[derive(Clone, Debug)]
 pub struct ServePlaces {
     /// `serve.socket`.
@@ -67,8 +69,8 @@ impl ServePlaces {
 
 impl Default for ServeConfig {
     fn default() -> Self {
-        /// Beyond what systems hand out to users, services (up to 65,534) and containers (from 524,288 to
-        /// 1,879,048,191 with systemd), and beyond those of single runs.
+        /// Above the uids that systems assign to users and services (up to 65,534) and containers (524,288 to
+        /// 1,879,048,191 with systemd), and above those of single runs.
         const UIDS: RangeInclusive<u32> = 0x7100_0000..=0x7100_ffff;
         ServeConfig {
             socket: None,
@@ -101,34 +103,32 @@ impl MetricsConfig {
         let path = values::path(&source.directory);
         let read = MetricsConfig {
             file: section.read("file", &path),
-            every: section.read_or("every", exporter::EVERY, values::time),
+            every: section.read_or("every", METRICS_INTERVAL, values::time),
             listen: section.read("listen", &path),
         };
         if !section.has("file") && !section.has("listen") {
             let place = section.place("file", &section.span());
-            section.report().add_missing(place, "is missing, and so is `listen`: give one of them, or both");
+            section.report().add_missing(place, "is missing, and so is `listen`: set at least one of them");
         }
         section.finish();
         read
     }
 }
 
-/// `FIRST-LAST`, without root and without the numbers that mean "none" (`chown(2)`).
+/// `FIRST-LAST`, without root, nobody, and the numbers that mean "no id" (`chown(2)`).
 fn uids(value: &DeValue<'_>) -> Result<RangeInclusive<u32>, String> {
     let text = values::filled(value)?;
-    let wrong = || format!("\"{text}\" is no range: write \"FIRST-LAST\", as \"1895825408-1895890943\"");
+    let wrong =
+        || format!("\"{text}\" is not a range: write \"FIRST-LAST\", such as \"1895825408-1895890943\"");
     let (first, last) = text.split_once('-').ok_or_else(wrong)?;
     let number = |text: &str| text.trim().parse::<u32>().map_err(|_| wrong());
     let (first, last) = (number(first)?, number(last)?);
     if first > last {
-        return Err(format!("{first} is above {last}: the lower one comes first"));
+        return Err(format!("{first} is greater than {last}: write the lower one first"));
     }
     if first == 0 || last == u32::MAX || (first..=last).contains(&65_534) || (first..=last).contains(&65_535)
     {
-        return Err(
-            "workers must not run as root, as nobody (65534), nor as 65535 or 4294967295, which mean none"
-                .into(),
-        );
+        return Err("must not contain 0 (root), 65534 (nobody), 65535 or 4294967295 (no id)".into());
     }
     Ok(first..=last)
 }

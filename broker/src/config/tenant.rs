@@ -1,48 +1,50 @@
-//! `[[tenant]]`: one command and how it is to run.
+//! `[[tenant]]`: one command and how a service runs it.
 
 use super::errors::Place;
+use super::options::TenantOptions;
 use super::section::Section;
 use super::{Source, values};
-use crate::launch::cgroup::Parent;
+use crate::launch::publication::Audience;
 use crate::launch::quotas::Quotas;
 use crate::launch::service::Output;
-use crate::launch::trace_set::TraceSet;
-use crate::launch::{Extensions, OnBrokerDeath};
-use crate::live::Audience;
+use crate::launch::trace_set::{TraceSet, TraceSetError};
+use crate::launch::{Extension, OnBrokerDeath};
+use kcov_proto::quota::ROWS;
 use nix::sys::signal::Signal;
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 use toml::de::DeValue;
 
-/// Most bytes of data that a worker may have, where nothing else is said.
-const WORKER_MEMORY: u64 = 1 << 30;
-
-/// Who may see a tenant's counters.
 const AUDIENCES: [(&str, Audience); 3] =
     [("all", Audience::All), ("own", Audience::Own), ("none", Audience::None)];
+const ON_BROKER_DEATH: [(&str, OnBrokerDeath); 2] =
+    [("stop", OnBrokerDeath::Stop), ("enosys", OnBrokerDeath::Enosys)];
+const RESTART: [(&str, RestartWhen); 3] =
+    [("never", RestartWhen::Never), ("on-failure", RestartWhen::OnFailure), ("always", RestartWhen::Always)];
 
-/// When an ended tenant is started again.
+/// When a tenant that ended is restarted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum RestartWhen {
     /// Never.
     Never,
-    /// If it ended by a signal or with another status than 0, or could not be served any longer.
+    /// If a signal killed it, it exited with a status other than 0, or it could not be served any longer.
     #[default]
     OnFailure,
-    /// Whatever it ended by.
+    /// Always.
     Always,
 }
 
-/// When and how often a tenant is started again.
+/// When and how often a tenant is restarted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RestartPolicy {
-    /// When.
+    /// After which ends.
     pub when: RestartWhen,
-    /// After this time; twice as long each time that it did not run for long.
+    /// Delay of the first restart. It doubles after each short run.
     pub delay: Duration,
-    /// Most restarts without a long run between them.
+    /// Maximum number of restarts without a long run between them.
     pub most: Option<u32>,
 }
 
@@ -52,66 +54,40 @@ impl Default for RestartPolicy {
     }
 }
 
-/// One checked tenant.
+/// A checked tenant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TenantConfig {
     /// Its name.
     pub name: String,
     /// Program and arguments.
     pub command: Vec<String>,
-    /// Who it runs as; who `serve` runs as if not given.
+    /// What `kcov-broker run` has options for, too.
+    pub options: TenantOptions,
+    /// User of the command; by default, the user of the service.
     pub user: Option<String>,
-    /// Its group; the user's own if not given.
+    /// Its group; by default, the user's own.
     pub group: Option<String>,
-    /// Its supplementary groups; those that the system has for the user if not given.
+    /// Its supplementary groups; by default, those of the user.
     pub groups: Option<Vec<String>>,
-    /// Variables of its environment.
+    /// Variables that its environment sets.
     pub environment: BTreeMap<String, String>,
-    /// Variables that it gets from the environment of `serve`.
+    /// Variables that its environment inherits from the service.
     pub inherit: Vec<String>,
     /// Its working directory.
     pub directory: PathBuf,
-    /// Which calls go to workers.
-    pub trace: TraceSet,
-    /// Libraries with handlers, as `LIBRARY[:CONFIG]`.
-    pub handlers: Vec<String>,
-    /// The worker program.
-    pub worker: Option<PathBuf>,
-    /// Proposals that the device answers.
-    pub extensions: Extensions,
-    /// Whether it sees a `/proc/kallsyms` of the text that PCs lie in.
-    pub kallsyms: bool,
-    /// Without root: whether it sees uid and gid 0.
-    pub map_root: bool,
-    /// Longest that a caller waits.
-    pub deadline: Duration,
-    /// When it is started again.
+    /// When it is restarted.
     pub restart: RestartPolicy,
-    /// Bounds.
-    pub quotas: Quotas,
-    /// What becomes of it if its broker dies.
-    pub on_broker_death: OnBrokerDeath,
-    /// Most bytes of data that a worker may have.
-    pub worker_memory: u64,
-    /// Under which control group one for zygote and workers is made, if one is.
-    pub cgroup: Option<Parent>,
-    /// Where artifacts of crashes go.
-    pub artifacts: Option<PathBuf>,
-    /// Who may see its counters while it runs.
-    pub publish: Audience,
-    /// Where counts go at its end.
-    pub report: Option<PathBuf>,
     /// Where its output goes.
     pub output: Output,
     /// Signal that asks it to end.
     pub stop_signal: Signal,
-    /// How long it may take to end by that; then it is killed.
+    /// Time between that signal and SIGKILL.
     pub stop_grace: Duration,
-    /// Where its keys stand, for messages.
+    /// Where its keys are in the file, for messages.
     places: BTreeMap<&'static str, Place>,
 }
 
-/// Keys about which the machine has a say.
+/// Keys whose values are also checked against the machine.
 const PLACED: [&str; 13] = [
     "name",
     "command",
@@ -129,7 +105,7 @@ const PLACED: [&str; 13] = [
 ];
 
 impl TenantConfig {
-    /// The tenant that `section` is; what could not be read of it is empty, or as it is by default.
+    /// Reads the tenant in `section`. A value that is wrong is reported, and replaced by its default.
     pub(super) fn read(section: &Section<'_>, span: Range<usize>, source: &Source) -> Self {
         for (key, example) in [("name", "name = \"fuzz-0\""), ("command", "command = [\"/usr/bin/program\"]")]
         {
@@ -141,82 +117,89 @@ impl TenantConfig {
         let name = section.read_or("name", String::new(), values::name);
         let command = section.read_or("command", Vec::new(), values::command);
         let places = PLACED.into_iter().map(|key| (key, section.place(key, &span))).collect();
-        let rest = TenantConfig::rest(section, source, places);
+        let tenant = TenantConfig { name, command, places, ..TenantConfig::common(section, source) };
         section.finish();
-        let tenant = TenantConfig { name, command, ..rest };
         tenant.check_pairs(section);
         tenant
     }
 
     /// Checks the keys of `[defaults]`.
     pub(super) fn read_defaults(section: &Section<'_>, source: &Source) {
-        TenantConfig::rest(section, source, BTreeMap::new());
+        TenantConfig::common(section, source);
         section.finish();
     }
 
-    /// All keys but name and command.
-    fn rest(section: &Section<'_>, source: &Source, places: BTreeMap<&'static str, Place>) -> Self {
-        let directory = &source.directory;
+    /// Reads the keys that `[[tenant]]` and `[defaults]` have in common: all but name and command.
+    fn common(section: &Section<'_>, source: &Source) -> Self {
         TenantConfig {
             name: String::new(),
             command: Vec::new(),
+            options: options(section, source),
             user: section.read("user", values::filled),
             group: section.read("group", values::filled),
             groups: section.read("groups", values::strings),
             environment: section.read_or("environment", BTreeMap::new(), values::variables),
             inherit: section.read_or("inherit-environment", Vec::new(), values::strings),
-            directory: section.read_or("directory", "/".into(), values::path(directory)),
-            trace: section.read_or("trace", TraceSet::default(), trace),
-            handlers: section.read_or("handlers", Vec::new(), |value| handlers(value, source)),
-            worker: section.read("worker", values::path(directory)),
-            extensions: section.read_or(
-                "extensions",
-                Extensions { reset: true, reset_by_any: false },
-                extensions,
-            ),
-            kallsyms: section.read_or("kallsyms", false, values::boolean),
-            map_root: section.read_or("map-root", false, values::boolean),
-            deadline: section.read_or("deadline", Duration::from_secs(5), values::time),
+            directory: section.read_or("directory", "/".into(), values::path(&source.directory)),
             restart: restart(section),
-            quotas: quotas(section),
-            on_broker_death: section.read_or("on-broker-death", OnBrokerDeath::Stop, on_broker_death),
-            worker_memory: section.read_or("worker-memory", WORKER_MEMORY, values::bytes),
-            cgroup: section.read("cgroup", |value| values::string(value)?.parse()),
-            artifacts: section.read("artifacts", values::path(directory)),
-            publish: section.read_or("publish", Audience::All, values::one_of(AUDIENCES)),
-            report: section.read("report", values::path(directory)),
             output: section.read_or("output", Output::Inherit, |value| output(value, source)),
             stop_signal: section.read_or("stop-signal", Signal::SIGTERM, signal),
             stop_grace: section.read_or("stop-grace", Duration::from_secs(10), values::time),
-            places,
+            places: BTreeMap::new(),
         }
     }
 
-    /// Checks what keys say about each other.
+    /// Checks values that depend on each other.
     fn check_pairs(&self, section: &Section<'_>) {
         let report = section.report();
         for key in ["group", "groups"].into_iter().filter(|key| section.has(key) && !section.has("user")) {
-            report.add_missing(self.place(key), "names groups without a user: give `user` as well");
+            report.add_missing(self.place(key), "sets groups without a user: set `user` as well");
         }
-        let Quotas { area, total, .. } = self.quotas;
+        let Quotas { area, total, .. } = self.options.quotas;
         if let Some(quotas) = section.section("quotas").filter(|quotas| quotas.has("area") && area > total) {
             let message =
-                format!("one area of {area} bytes is above `total`, {total} bytes for all together");
+                format!("one area of {area} bytes is larger than `total`, {total} bytes for all areas");
             report.add_at(quotas.place("area", &(0..0)), &message);
         }
     }
 
-    /// Where `key` stands, or the tenant if it does not.
+    /// Where `key` is, or where the tenant is if it does not have the key.
     #[must_use]
     pub fn place(&self, key: &str) -> Place {
         self.places.get(key).cloned().unwrap_or_default()
     }
 
-    /// Whether it runs the same way, wherever it stands in a file.
+    /// Whether `other` runs the same way, wherever it is in a file.
     #[must_use]
     pub fn is_same(&self, other: &TenantConfig) -> bool {
         let unplaced = |tenant: &TenantConfig| TenantConfig { places: BTreeMap::new(), ..tenant.clone() };
         unplaced(self) == unplaced(other)
+    }
+}
+
+fn options(section: &Section<'_>, source: &Source) -> TenantOptions {
+    let default = TenantOptions::default();
+    let path = values::path(&source.directory);
+    TenantOptions {
+        trace: section.read_or("trace", default.trace, trace),
+        deadline: section.read_or("deadline", default.deadline, values::time),
+        extensions: section.read_or("extensions", default.extensions, extensions),
+        quotas: quotas(section),
+        worker_memory: section.read_or("worker-memory", default.worker_memory, values::bytes),
+        cgroup: section.read("cgroup", |value| values::string(value)?.parse()),
+        on_broker_death: section.read_or(
+            "on-broker-death",
+            default.on_broker_death,
+            values::one_of(ON_BROKER_DEATH),
+        ),
+        worker: section.read("worker", &path),
+        handlers: section.read_or("handlers", default.handlers, |value| handlers(value, source)),
+        bench_handler: false,
+        artifacts: section.read("artifacts", &path),
+        kallsyms: section.read_or("kallsyms", default.kallsyms, values::boolean),
+        map_root: section.read_or("map-root", default.map_root, values::boolean),
+        publish: section.read_or("publish", default.publish, values::one_of(AUDIENCES)),
+        report: section.read("report", &path),
     }
 }
 
@@ -225,79 +208,52 @@ fn trace(value: &DeValue<'_>) -> Result<TraceSet, String> {
         DeValue::Array(_) => values::strings(value)?.join(","),
         _ => values::string(value)?,
     };
-    text.parse().map_err(|error: crate::launch::trace_set::TraceSetError| error.to_string())
+    text.parse().map_err(|error: TraceSetError| error.to_string())
 }
 
-/// `LIBRARY[:CONFIG]`, with the library's path made full.
-fn handlers(value: &DeValue<'_>, source: &Source) -> Result<Vec<String>, String> {
+/// `LIBRARY[:CONFIG]`, with the full path of the library.
+fn handlers(value: &DeValue<'_>, source: &Source) -> Result<Vec<OsString>, String> {
     let full = |handler: String| {
-        let (library, config) = handler.split_once(':').map_or((&*handler, None), |(l, c)| (l, Some(c)));
+        let (library, config) = handler.split_at(handler.find(':').unwrap_or(handler.len()));
         if library.is_empty() {
             return Err(format!("\"{handler}\" names no library: write \"LIBRARY\" or \"LIBRARY:CONFIG\""));
         }
-        let library = values::full(&source.directory, library).display().to_string();
-        Ok(config.map_or(library.clone(), |config| format!("{library}:{config}")))
+        let mut full = values::full(&source.directory, library).into_os_string();
+        full.push(config);
+        Ok(full)
     };
     values::strings(value)?.into_iter().map(full).collect()
 }
 
-fn extensions(value: &DeValue<'_>) -> Result<Extensions, String> {
-    let mut chosen = Extensions::default();
-    for name in values::strings(value)? {
-        match &*name {
-            "reset" => chosen.reset = true,
-            "reset-by-any" => chosen = Extensions { reset: true, reset_by_any: true },
-            _ => {
-                return Err(format!(
-                    "\"{name}\" is none of \"reset\", \"reset-by-any\"; [] switches all off"
-                ));
-            }
-        }
-    }
-    Ok(chosen)
+fn extensions(value: &DeValue<'_>) -> Result<Vec<Extension>, String> {
+    let extension = |name: String| match &*name {
+        "reset" => Ok(Extension::Reset),
+        "reset-by-any" => Ok(Extension::ResetByAny),
+        _ => Err(format!("\"{name}\" is not one of \"reset\", \"reset-by-any\"; [] disables both")),
+    };
+    values::strings(value)?.into_iter().map(extension).collect()
 }
 
 fn restart(section: &Section<'_>) -> RestartPolicy {
     let default = RestartPolicy::default();
-    let when = [
-        ("never", RestartWhen::Never),
-        ("on-failure", RestartWhen::OnFailure),
-        ("always", RestartWhen::Always),
-    ];
     RestartPolicy {
-        when: section.read_or("restart", default.when, values::one_of(when)),
+        when: section.read_or("restart", default.when, values::one_of(RESTART)),
         delay: section.read_or("restart-delay", default.delay, values::time),
-        most: section
-            .read("restart-max", values::count(0))
-            .map(|most| u32::try_from(most).unwrap_or(u32::MAX)),
+        most: section.read("restart-max", values::count).map(|most| u32::try_from(most).unwrap_or(u32::MAX)),
     }
 }
 
 fn quotas(section: &Section<'_>) -> Quotas {
     let mut quotas = Quotas::default();
     if let Some(section) = section.section("quotas") {
-        quotas.area = section.read_or("area", quotas.area, values::bytes);
-        quotas.total = section.read_or("total", quotas.total, values::bytes);
-        quotas.instances = number(&section, "instances", quotas.instances);
-        quotas.handles = number(&section, "handles", quotas.handles);
-        quotas.assist_rate = section.read_or("assist-rate", quotas.assist_rate, values::count(0));
-        quotas.assist_bytes = section.read_or("assist-bytes", quotas.assist_bytes, values::bytes);
-        quotas.crash_rate = section.read_or("crash-rate", quotas.crash_rate, values::count(0));
-        quotas.restart_delay = section.read_or("restart-delay", quotas.restart_delay, values::time);
-        quotas.artifacts.count = number(&section, "artifacts", quotas.artifacts.count);
-        quotas.artifacts.bytes = section.read_or("artifact-bytes", quotas.artifacts.bytes, values::bytes);
+        for row in &ROWS {
+            if let Some(number) = section.read(row.key, values::quota(row.unit)) {
+                (row.set)(&mut quotas, number);
+            }
+        }
         section.finish();
     }
     quotas
-}
-
-fn number(section: &Section<'_>, key: &'static str, default: usize) -> usize {
-    let number = section.read_or(key, default as u64, values::count(0));
-    usize::try_from(number).unwrap_or(usize::MAX)
-}
-
-fn on_broker_death(value: &DeValue<'_>) -> Result<OnBrokerDeath, String> {
-    values::one_of([("stop", OnBrokerDeath::Stop), ("enosys", OnBrokerDeath::Enosys)])(value)
 }
 
 fn output(value: &DeValue<'_>, source: &Source) -> Result<Output, String> {
@@ -306,12 +262,12 @@ fn output(value: &DeValue<'_>, source: &Source) -> Result<Output, String> {
         "null" => Output::Null,
         path if path.contains('/') => Output::File(values::full(&source.directory, path)),
         other => {
-            return Err(format!("\"{other}\" is none of \"inherit\", \"null\", or a path (\"./{other}\")"));
+            return Err(format!("\"{other}\" is not \"inherit\", \"null\" or a path (\"./{other}\")"));
         }
     })
 }
 
 fn signal(value: &DeValue<'_>) -> Result<Signal, String> {
     let text = values::string(value)?;
-    text.parse().map_err(|_| format!("\"{text}\" is no signal: write \"SIGTERM\", \"SIGINT\", ..."))
+    text.parse().map_err(|_| format!("\"{text}\" is not a signal: write \"SIGTERM\", \"SIGINT\", ..."))
 }

@@ -1,11 +1,12 @@
-//! Configurations: what is right becomes what it says, what is wrong is told whole.
+//! Parsing configurations: valid ones, and the errors of invalid ones.
 
 use super::tenant::RestartWhen;
 use super::{Config, ConfigErrors, Source};
+use crate::launch::Extension;
 use crate::launch::OnBrokerDeath;
-use crate::launch::quotas::{self, Quotas};
+use crate::launch::quotas::Quotas;
 use crate::launch::service::Output;
-use kcov_proto::quota::Quota;
+use kcov_proto::quota::{ROWS, Unit};
 use nix::sys::signal::Signal;
 use proptest::prelude::*;
 use std::time::Duration;
@@ -14,7 +15,7 @@ fn parse(text: &str) -> Result<Config, ConfigErrors> {
     Config::parse(text, &Source { name: "f".into(), directory: "/d".into() })
 }
 
-/// `LINE KEY`, and a part of the message.
+/// Checks that the errors are these: `LINE KEY`, and a part of the message.
 #[track_caller]
 fn assert_errors(text: &str, expected: &[(&str, &str)]) {
     let errors = parse(text).expect_err("errors").0;
@@ -29,7 +30,7 @@ fn assert_errors(text: &str, expected: &[(&str, &str)]) {
 
 #[test]
 fn an_empty_file_has_no_tenants() {
-    let config = parse("").expect("right");
+    let config = parse("").expect("valid");
     assert!(config.tenants.is_empty() && config.serve == super::ServeConfig::default());
 }
 
@@ -73,7 +74,7 @@ fn every_key_is_read() {
         stop-signal = "SIGINT"
         stop-grace = 1.5
     "#;
-    let config = parse(text).expect("right");
+    let config = parse(text).expect("valid");
     assert_eq!(config.serve.socket.as_deref(), Some("/d/run/control".as_ref()));
     assert_eq!((config.serve.uids, config.serve.shutdown), (70_000..=70_099, Duration::from_secs(5)));
     let metrics = config.serve.metrics.expect("metrics");
@@ -85,28 +86,28 @@ fn every_key_is_read() {
     assert_eq!(one.groups.as_deref(), Some(&["h".to_owned()][..]));
     assert_eq!((one.environment["A"].as_str(), one.inherit[0].as_str()), ("1", "B"));
     assert_eq!(one.directory, std::path::Path::new("/d/sub"));
-    assert_eq!(one.trace.to_string(), "kcov,read,write");
-    assert_eq!(one.handlers, ["/d/lib.so:x=y", "/abs.so"]);
-    assert!(one.extensions.reset_by_any && one.kallsyms && one.map_root);
-    assert_eq!(one.deadline, Duration::from_millis(500));
+    assert_eq!(one.options.trace.to_string(), "kcov,read,write");
+    assert_eq!(one.options.handlers, ["/d/lib.so:x=y", "/abs.so"]);
+    let options = &one.options;
+    assert_eq!(options.extensions, [Extension::ResetByAny]);
+    assert!(options.kallsyms && options.map_root);
+    assert_eq!(options.deadline, Duration::from_millis(500));
     assert_eq!((one.restart.when, one.restart.delay), (RestartWhen::Always, Duration::from_secs(2)));
-    assert_eq!((one.restart.most, one.worker_memory), (Some(7), 64 << 20));
-    assert_eq!((one.quotas.area, one.quotas.total, one.quotas.instances), (1 << 20, 2 << 20, 3));
-    assert_eq!(one.on_broker_death, OnBrokerDeath::Enosys);
+    assert_eq!((one.restart.most, options.worker_memory), (Some(7), 64 << 20));
+    assert_eq!((options.quotas.area, options.quotas.total, options.quotas.instances), (1 << 20, 2 << 20, 3));
+    assert_eq!(options.on_broker_death, OnBrokerDeath::Enosys);
     assert_eq!(one.output, Output::File("/d/log".into()));
     assert_eq!((one.stop_signal, one.stop_grace), (Signal::SIGINT, Duration::from_millis(1500)));
 }
 
 #[test]
-fn each_quota_has_a_key_that_sets_it_alone() {
-    for quota in Quota::ALL {
-        let key = quotas::setting(quota).key;
+fn each_quota_has_a_key_that_sets_only_it() {
+    for row in ROWS {
+        let key = row.key;
         let text = format!("[[tenant]]\nname = \"one\"\ncommand = [\"a\"]\nquotas = {{ {key} = 7 }}");
-        let set = parse(&text).expect("right").tenants[0].quotas;
-        for other in Quota::ALL {
-            let expected = if other == quota { 7 } else { Quotas::default().bound(other) };
-            assert_eq!(set.bound(other), expected, "{quota:?}, {other:?}");
-        }
+        let mut expected = Quotas::default();
+        (row.set)(&mut expected, if row.unit == Unit::Time { 7_000_000_000 } else { 7 });
+        assert_eq!(parse(&text).expect("valid").tenants[0].options.quotas, expected, "{key}");
     }
 }
 
@@ -126,15 +127,15 @@ fn a_tenant_overrides_the_defaults_key_by_key() {
         name = "two"
         command = ["a"]
     "#;
-    let tenants = parse(text).expect("right").tenants;
-    let quotas = tenants.iter().map(|tenant| (tenant.quotas.area, tenant.quotas.instances));
+    let tenants = parse(text).expect("valid").tenants;
+    let quotas = tenants.iter().map(|tenant| (tenant.options.quotas.area, tenant.options.quotas.instances));
     assert_eq!(quotas.collect::<Vec<_>>(), [(1 << 20, 6), (1 << 20, 5)]);
-    assert_eq!(tenants.iter().map(|tenant| tenant.deadline.as_secs()).collect::<Vec<_>>(), [2, 1]);
-    assert!(tenants.iter().all(|tenant| tenant.trace.to_string() == "all"));
+    assert_eq!(tenants.iter().map(|tenant| tenant.options.deadline.as_secs()).collect::<Vec<_>>(), [2, 1]);
+    assert!(tenants.iter().all(|tenant| tenant.options.trace.to_string() == "all"));
 }
 
 #[test]
-fn all_that_is_wrong_is_told_with_its_line_and_key() {
+fn every_error_is_reported_with_its_line_and_key() {
     let text = "\
 [serve]
 socet = \"x\"
@@ -166,16 +167,16 @@ output = \"log\"
             ("2 serve.socet", "did you mean `socket`"),
             ("3 serve.uids", "root"),
             ("5 defaults.deadline", "unknown unit"),
-            ("7 tenant.name", "no name"),
+            ("7 tenant.name", "not a valid name"),
             ("8 tenant.command", r#"command = ["sh", "-c", "true"]"#),
             ("9 tenant.name", "is missing"),
             ("10 tenant.command", "names no program"),
             ("11 tenant.trace", "openat"),
             ("15 tenant.restart", "\"never\", \"on-failure\", \"always\""),
             ("16 tenant.kallsyms", "true or false, found an integer"),
-            ("17 tenant.quotas.area", "no number of at least 0"),
+            ("17 tenant.quotas.area", "not a number of at least 0"),
             ("17 tenant.quotas.bites", "unknown key"),
-            ("18 tenant.environment", "no name of a variable"),
+            ("18 tenant.environment", "not a valid name of a variable"),
             ("20 tenant.name", "line 13 already"),
             ("22 tenant.output", "./log"),
             ("23 extra", "unknown key"),
@@ -184,14 +185,14 @@ output = \"log\"
 }
 
 #[test]
-fn text_that_is_no_toml_is_told_with_its_line() {
+fn syntax_errors_are_reported_with_their_line() {
     let errors = parse("[serve]\nsocket = \n[[tenant]\n").expect_err("errors").0;
     assert!(errors.len() >= 2 && errors[0].place.line == 2, "{errors:#?}");
     assert!(errors[0].to_string().starts_with("f:2: "), "{}", errors[0]);
 }
 
 #[test]
-fn a_line_that_is_no_toml_hides_no_other() {
+fn a_syntax_error_does_not_hide_other_errors() {
     let text = "\
 [[tenant]]
 name = \"one
@@ -212,14 +213,14 @@ user = 7
             ("5 ", "quoted"),
             ("6 tenant.deadline", "10ms"),
             ("7 ", "unclosed table"),
-            // Nobody knows whose keys follow.
+            // The section of the following keys is unknown, so they are not checked.
             ("10 defaults.user", "expected a string"),
         ],
     );
 }
 
 #[test]
-fn no_more_is_told_than_anybody_reads() {
+fn the_number_of_reported_errors_is_bounded() {
     for line in ["x\n", "[\n", "[[tenant]]\n"] {
         let errors = parse(&line.repeat(4000)).expect_err("errors").0;
         assert_eq!(errors.len(), 1000, "{line:?}");
@@ -229,14 +230,14 @@ fn no_more_is_told_than_anybody_reads() {
 }
 
 #[test]
-fn what_has_no_end_is_told_once() {
+fn an_unclosed_value_is_one_error() {
     let open = "[[tenant]]\nname = \"a\"\ncommand = [\"b\"\ntrace = \"all\"\n[serve]\nfoo = 1\n";
-    assert_errors(open, &[("4 ", "no end")]);
-    assert_errors("[serve]\nsocket = \"\"\"x\nfoo = 1\n", &[("3 ", "no end")]);
+    assert_errors(open, &[("4 ", "never closed")]);
+    assert_errors("[serve]\nsocket = \"\"\"x\nfoo = 1\n", &[("3 ", "never closed")]);
 }
 
 #[test]
-fn keys_that_contradict_each_other_are_told() {
+fn contradicting_keys_are_reported() {
     let text = "\
 [defaults]
 group = \"g\"
@@ -257,22 +258,22 @@ quotas = { area = 2, total = 1 }
 ";
     let expected = [
         ("2 defaults.group", "without a user"),
-        ("3 defaults.quotas.area", "above `total`"),
-        ("16 tenant.quotas.area", "2 bytes is above `total`, 1 bytes"),
+        ("3 defaults.quotas.area", "larger than `total`"),
+        ("16 tenant.quotas.area", "2 bytes is larger than `total`, 1 bytes"),
     ];
     assert_errors(text, &expected);
-    // The area of the defaults is an upper bound that nobody named.
+    // The default of `area` is larger, but the operator did not set it.
     let small = "[[tenant]]\nname = \"a\"\ncommand = [\"b\"]\nquotas = { total = \"1M\" }\n";
     assert!(parse(small).is_ok());
 }
 
 #[test]
-fn one_table_in_place_of_many_says_how_to_write_it() {
+fn single_brackets_for_a_tenant_are_explained() {
     assert_errors("[tenant]\nname = \"a\"\n", &[("1 tenant", "[[tenant]]")]);
 }
 
 proptest! {
-    /// No text makes the reader panic, and an error always has a line of the file.
+    /// No text makes the parser panic, and every error has a line of the file.
     #[test]
     fn any_text_is_read_or_refused(text in "(\\[\\[tenant\\]\\]\n|\\[serve\\]\n|\\[defaults\\]\n|[a-z-]{1,12} = (\"[^\"]{0,9}\"|[0-9.x_-]{1,9}|\\[\\]|\\{\\}|true)\n|\\PC{0,12}\n){0,12}") {
         if let Err(errors) = parse(&text) {
@@ -283,7 +284,7 @@ proptest! {
         }
     }
 
-    /// Nor do bytes of any length that are a text.
+    /// No other characters make the parser panic.
     #[test]
     fn any_characters_are_read_or_refused(text in "\\PC{0,200}") {
         let _ = parse(&text);

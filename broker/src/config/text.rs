@@ -1,4 +1,4 @@
-//! The text of a configuration file, which may be anything.
+//! Reading a configuration file, which may be of any size and contain any bytes.
 
 use super::errors::{ConfigError, Place};
 use super::{ConfigErrors, MAX_FILE};
@@ -6,10 +6,10 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-/// The text of a file, or of standard input if it is `-`.
+/// Reads a file, or standard input if `path` is `-`.
 ///
 /// # Errors
-/// If it cannot be read, is too long, or no text.
+/// If it cannot be read, is too long, or is not UTF-8.
 pub fn read(path: &Path) -> Result<String, ConfigErrors> {
     let wrong = |line: usize, message: String| {
         let place = Place { line, ..Place::file(&path.display().to_string()) };
@@ -21,16 +21,16 @@ pub fn read(path: &Path) -> Result<String, ConfigErrors> {
     };
     let bytes = bytes.map_err(|error| {
         let is_missing = error.kind() == io::ErrorKind::NotFound;
-        let way_out = if is_missing { "; write one: man kcov-broker.toml has an example" } else { "" };
+        let way_out = if is_missing { "; see the example in man kcov-broker.toml" } else { "" };
         wrong(0, format!("cannot be read: {error}{way_out}"))
     })?;
     if bytes.len() as u64 > MAX_FILE {
-        return Err(wrong(0, format!("is longer than {MAX_FILE} bytes, which no configuration is")));
+        return Err(wrong(0, format!("is longer than {MAX_FILE} bytes, the maximum")));
     }
     String::from_utf8(bytes).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = 1 + valid.iter().filter(|byte| **byte == b'\n').count();
-        wrong(line, "is no UTF-8 text from here on: save the file in that encoding".to_owned())
+        wrong(line, "is not UTF-8: save the file in that encoding".to_owned())
     })
 }
 

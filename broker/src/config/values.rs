@@ -1,13 +1,17 @@
-//! Values: from what stands in the file to a type, or to what is wrong with it.
+//! Converting values of the file to Rust types. Each function returns the value, or a message that says what
+//! is wrong with it.
 
 use super::section::kind;
-use crate::commands::run::{parse_bytes, parse_time};
+use crate::launch::parse;
+use kcov_proto::quota::Unit;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use toml::Spanned;
 use toml::de::DeValue;
 
-/// Most bytes of a tenant's name.
+/// Longest name of a tenant, bytes.
 const MAX_NAME: usize = 64;
 
 fn expected<T>(what: &str, found: &DeValue<'_>) -> Result<T, String> {
@@ -17,7 +21,7 @@ fn expected<T>(what: &str, found: &DeValue<'_>) -> Result<T, String> {
 /// A string without a NUL byte.
 pub fn string(value: &DeValue<'_>) -> Result<String, String> {
     match value {
-        DeValue::String(text) if text.contains('\0') => Err("contains a NUL byte, which nothing may".into()),
+        DeValue::String(text) if text.contains('\0') => Err("contains a NUL byte".into()),
         DeValue::String(text) => Ok(text.clone().into_owned()),
         other => expected("a string", other),
     }
@@ -31,13 +35,14 @@ pub fn filled(value: &DeValue<'_>) -> Result<String, String> {
     }
 }
 
-/// A name of a tenant: letters, digits, `-`, `_`, `.`; it becomes part of names of files and metrics.
+/// The name of a tenant. It becomes part of the names of files and metrics.
 pub fn name(value: &DeValue<'_>) -> Result<String, String> {
     let text = filled(value)?;
     let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     if text.len() > MAX_NAME || !text.chars().all(fits) || text.starts_with(['-', '.']) {
         return Err(format!(
-            "{text:?} is no name: at most {MAX_NAME} letters, digits, `-`, `_` and `.`, a letter or digit first"
+            "{text:?} is not a valid name: use at most {MAX_NAME} letters, digits, `-`, `_` and `.`, and begin with a \
+             letter or digit"
         ));
     }
     Ok(text)
@@ -54,34 +59,39 @@ pub fn boolean(value: &DeValue<'_>) -> Result<bool, String> {
 fn integer(value: &DeValue<'_>) -> Option<Result<u64, String>> {
     let DeValue::Integer(digits) = value else { return None };
     let parsed = u64::from_str_radix(&digits.as_str().replace('_', ""), digits.radix());
-    Some(parsed.map_err(|_| format!("{} is no number of at least 0", digits.as_str())))
+    Some(parsed.map_err(|_| format!("{} is not a number of at least 0", digits.as_str())))
 }
 
-/// An integer of at least `least`.
-pub fn count(least: u64) -> impl FnOnce(&DeValue<'_>) -> Result<u64, String> {
-    move |value| match integer(value) {
-        Some(Ok(number)) if number < least => Err(format!("must be at least {least}")),
-        Some(number) => number,
-        None => expected("an integer", value),
-    }
+/// An integer of at least 0.
+pub fn count(value: &DeValue<'_>) -> Result<u64, String> {
+    integer(value).unwrap_or_else(|| expected("an integer", value))
 }
 
-/// A time: seconds, or a string with a unit.
+/// A time: a number of seconds, or a string with a unit.
 pub fn time(value: &DeValue<'_>) -> Result<Duration, String> {
     match (integer(value), value) {
-        (Some(number), _) => parse_time(&number?.to_string()),
-        (None, DeValue::Float(text)) => parse_time(text.as_str()),
-        (None, DeValue::String(text)) => parse_time(text),
-        (None, other) => expected("a time as \"500ms\", \"5s\" or \"2m\"", other),
+        (Some(number), _) => parse::time(&number?.to_string()),
+        (None, DeValue::Float(text)) => parse::time(text.as_str()),
+        (None, DeValue::String(text)) => parse::time(text),
+        (None, other) => expected("a time such as \"500ms\", \"5s\" or \"2m\"", other),
     }
 }
 
-/// A size: bytes, or a string with a suffix.
+/// A size: a number of bytes, or a string with a suffix.
 pub fn bytes(value: &DeValue<'_>) -> Result<u64, String> {
     match (integer(value), value) {
         (Some(number), _) => number,
-        (None, DeValue::String(text)) => parse_bytes(text),
-        (None, other) => expected("a size as \"64K\", \"2M\" or \"1G\"", other),
+        (None, DeValue::String(text)) => parse::bytes(text),
+        (None, other) => expected("a size such as \"64K\", \"2M\" or \"1G\"", other),
+    }
+}
+
+/// The value of a quota.
+pub fn quota(unit: Unit) -> impl FnOnce(&DeValue<'_>) -> Result<u64, String> {
+    move |value| match unit {
+        Unit::Bytes => bytes(value),
+        Unit::Count => count(value),
+        Unit::Time => Ok(u64::try_from(time(value)?.as_nanos()).unwrap_or(u64::MAX)),
     }
 }
 
@@ -93,11 +103,14 @@ pub fn strings(value: &DeValue<'_>) -> Result<Vec<String>, String> {
     }
 }
 
-/// A command: an array of strings, the program first.
+/// A command: an array of strings that begins with the program.
 pub fn command(value: &DeValue<'_>) -> Result<Vec<String>, String> {
     if let DeValue::String(text) = value {
         let words: Vec<_> = text.split_whitespace().map(|word| format!("{word:?}")).collect();
-        return Err(format!("expected an array, the program first: command = [{}]", words.join(", ")));
+        return Err(format!(
+            "expected an array that begins with the program: command = [{}]",
+            words.join(", ")
+        ));
     }
     match strings(value)? {
         words if words.first().is_none_or(String::is_empty) => Err("names no program".into()),
@@ -105,35 +118,34 @@ pub fn command(value: &DeValue<'_>) -> Result<Vec<String>, String> {
     }
 }
 
-/// A table of strings: variables of an environment.
+/// Variables of an environment: a table of strings.
 pub fn variables(value: &DeValue<'_>) -> Result<BTreeMap<String, String>, String> {
     let DeValue::Table(table) = value else {
-        return expected("a table of strings, as { LANG = \"C\" }", value);
+        return expected("a table of strings such as { LANG = \"C\" }", value);
     };
-    let variable =
-        |(name, value): (&toml::Spanned<std::borrow::Cow<'_, str>>, &toml::Spanned<DeValue<'_>>)| {
-            let name = name.get_ref().clone().into_owned();
-            if name.is_empty() || name.contains(['=', '\0']) {
-                return Err(format!("{name:?} is no name of a variable"));
-            }
-            let value = string(value.get_ref()).map_err(|message| format!("{name}: {message}"))?;
-            Ok((name, value))
-        };
+    let variable = |(name, value): (&Spanned<Cow<'_, str>>, &Spanned<DeValue<'_>>)| {
+        let name = name.get_ref().clone().into_owned();
+        if name.is_empty() || name.contains(['=', '\0']) {
+            return Err(format!("{name:?} is not a valid name of a variable"));
+        }
+        let value = string(value.get_ref()).map_err(|message| format!("{name}: {message}"))?;
+        Ok((name, value))
+    };
     table.iter().map(variable).collect()
 }
 
-/// A path; relative ones start in `directory`.
+/// A path. Relative paths start in `directory`.
 pub fn path(directory: &Path) -> impl Fn(&DeValue<'_>) -> Result<PathBuf, String> + '_ {
     move |value| Ok(full(directory, &filled(value)?))
 }
 
-/// A path from `directory` on, without steps that lead nowhere.
+/// The full path of `path`, which starts in `directory` if it is relative. Removes `.` and doubled slashes.
 #[must_use]
 pub fn full(directory: &Path, path: &str) -> PathBuf {
     directory.join(path).components().collect()
 }
 
-/// One of `names`, as what stands beside it.
+/// One of `names`, converted to the value next to it.
 pub fn one_of<T: Copy, const N: usize>(
     names: [(&'static str, T); N],
 ) -> impl FnOnce(&DeValue<'_>) -> Result<T, String> {
@@ -142,7 +154,7 @@ pub fn one_of<T: Copy, const N: usize>(
         let found = names.iter().find(|(name, _)| *name == text);
         found.map(|(_, value)| *value).ok_or_else(|| {
             let names: Vec<_> = names.iter().map(|(name, _)| format!("\"{name}\"")).collect();
-            format!("\"{text}\" is none of {}", names.join(", "))
+            format!("\"{text}\" is not one of {}", names.join(", "))
         })
     }
 }

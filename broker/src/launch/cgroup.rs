@@ -1,12 +1,12 @@
-//! Control groups: bounds on memory and processes of all that serves a tenant, the areas and memory files that its
-//! workers fill among them. The limits that a worker sets itself do not count those.
+//! Control groups: limits on memory and processes of everything that serves a tenant. They include areas and
+//! memory files, which the resource limits of a worker do not count.
 //!
-//! A tenant's zygote enters a group of its own before it executes the worker program; its workers are born there. The
-//! group lies below the one that the operator names, in whatever hierarchies have the controllers (version 1 or 2, or
-//! both), and is removed with the tenant.
+//! The zygote of a tenant enters its own group before it executes the worker program, and workers are forked
+//! there. The group is made below the one that the operator names, in the hierarchies (version 1 or 2, or
+//! both) that have the controllers. It is removed when the tenant ends.
 //!
-//! Nobody gets one unasked: entering a group of version 1 waits for the readers of a lock of the whole machine, up to
-//! 25 ms were measured (Linux 6.18), and most users have none to make groups in.
+//! A group is only made on request: entering a group of version 1 waits for the readers of a machine-wide
+//! lock, for up to 25 ms (measured on Linux 6.18), and most users have no group to make others in.
 
 mod hierarchy;
 
@@ -21,17 +21,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-/// How the names of groups begin; the number of the process that made one follows.
+/// Prefix of the names of groups. The process id of the broker follows.
 const PREFIX: &str = "kcov-";
-/// What a process writes to the list of a group's processes to enter it.
+/// A process writes this to `cgroup.procs` to enter the group.
 const MYSELF: &str = "0";
 
-/// Under which group a tenant's is made.
+/// The parent of a tenant's group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Parent {
-    /// The broker's own.
+    /// The broker's own group.
     Own,
-    /// This one, by its path as `/proc/PID/cgroup` has it, in each hierarchy.
+    /// The group with this path in each hierarchy, as in `/proc/PID/cgroup`.
     Named(String),
 }
 
@@ -44,16 +44,20 @@ impl FromStr for Parent {
             path if path.starts_with('/') && !path.split('/').any(|part| part == "..") => {
                 Ok(Parent::Named(path.to_owned()))
             }
-            _ => Err("say `own`, or a path as /proc/self/cgroup has it: /system.slice/NAME.service".into()),
+            _ => {
+                Err("use `own`, or a path as in /proc/self/cgroup, such as /system.slice/NAME.service".into())
+            }
         }
     }
 }
 
-/// Most processes of a tenant's workers: zygote, workers, and those dead and not yet reaped.
+/// Maximum number of processes in a tenant's group: the zygote, workers, and dead workers that are not reaped
+/// yet.
 const WORKER_PROCESSES: u64 = 64;
 
 impl Limits {
-    /// Of all that serves a tenant, whose workers may each have `memory` bytes, and areas that take `areas` bytes together.
+    /// Limits for a tenant whose workers may allocate `memory` bytes each, and whose areas take `areas` bytes
+    /// together.
     #[must_use]
     pub fn of_tenant(memory: u64, areas: u64) -> Self {
         Limits { memory: memory.saturating_add(areas), processes: WORKER_PROCESSES }
@@ -69,10 +73,10 @@ impl fmt::Display for Parent {
     }
 }
 
-/// What is bounded.
+/// A controller of control groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Controller {
-    /// Memory, with that of files in memory.
+    /// Memory, including memory files.
     Memory,
     /// Processes.
     Pids,
@@ -87,109 +91,109 @@ impl Controller {
     }
 }
 
-/// Bounds of one group.
+/// Limits of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of memory, swapped out or not.
+    /// Bytes of memory, including swap.
     pub memory: u64,
-    /// Processes at a time.
+    /// Number of processes.
     pub processes: u64,
 }
 
-/// Why no group can be made.
+/// Why a group cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum CgroupError {
-    /// It cannot be seen what there is.
+    /// The list of hierarchies cannot be read.
     #[error("cannot read {path}")]
     Unknown {
-        /// What was read.
+        /// The file.
         path: &'static str,
-        /// Why it cannot be.
+        /// The error.
         source: std::io::Error,
     },
-    /// No hierarchy has the parent.
+    /// The parent does not exist in any hierarchy.
     #[error(
-        "there is no control group {parent} {place}: make it, or name another, as /proc/self/cgroup has them, by \
+        "there is no control group {parent} {place}: create it, or name another one, as in /proc/self/cgroup, with \
          --cgroup or the key `cgroup`"
     )]
     NoGroup {
-        /// The parent, as it was named.
+        /// The parent, as the operator named it.
         parent: String,
-        /// Where it was looked for.
+        /// Where it was searched.
         place: String,
     },
-    /// No hierarchy has a controller there.
+    /// The parent lacks a controller.
     #[error(
         "the control group {parent} has no controller `{controller}`: write +{controller} to cgroup.subtree_control of the \
-         group above it, or name another by --cgroup or the key `cgroup`"
+         group above it, or name another one with --cgroup or the key `cgroup`"
     )]
     NoController {
-        /// The parent, as it was named.
+        /// The parent, as the operator named it.
         parent: String,
-        /// What is to be bounded.
+        /// The controller.
         controller: &'static str,
     },
-    /// The parent is not the broker's to use.
+    /// The broker may not make groups in the parent.
     #[error(
-        "{}: {}: have it delegated (Delegate=yes in a systemd unit), or run as root",
+        "{}: {}: delegate it to this user (Delegate=yes in a systemd unit), or run as root",
         .directory.display(), .errno.desc()
     )]
     Forbidden {
-        /// The parent.
+        /// Directory of the parent.
         directory: PathBuf,
-        /// What the kernel said.
+        /// The error of the kernel.
         errno: Errno,
     },
-    /// The parent does not hand a controller down.
+    /// A controller cannot be enabled for children of the parent.
     #[error(
-        "{}: cannot hand `{controller}` down: {}: name a group that has no processes of its own",
+        "{}: cannot enable `{controller}` for groups below: {}: name a group without processes",
         .directory.display(), .errno.desc()
     )]
-    NotHandedDown {
-        /// The parent.
+    NotEnabled {
+        /// Directory of the parent.
         directory: PathBuf,
-        /// What is to be bounded.
+        /// The controller.
         controller: &'static str,
-        /// What the kernel said.
+        /// The error of the kernel.
         errno: Errno,
     },
 }
 
-/// A directory that a group is to be made in, and the files that bound it.
+/// A directory to make a group in, and the files that hold its limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Place {
     parent: PathBuf,
-    /// What the parent has to hand down, in version 2.
-    handed_down: Vec<Controller>,
+    /// Controllers to enable for children of the parent, in version 2.
+    enabled: Vec<Controller>,
     bounds: Vec<Bound>,
 }
 
-/// A file with a bound.
+/// A file with a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Bound {
     file: &'static str,
     value: u64,
-    /// Not there on every kernel.
+    /// Whether some kernels lack the file.
     optional: bool,
 }
 
-/// Where and how groups can be made: found before anything is started, so that what is missing is said at once.
+/// Where to make groups. It is made before anything is started, so that errors are reported at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     places: Vec<Place>,
 }
 
-/// Finds the hierarchies of this machine, and has the parent hand its controllers down.
+/// Finds the hierarchies of this machine, and enables the controllers for children of the parent.
 ///
 /// # Errors
 /// [`CgroupError`].
 pub fn plan(parent: &Parent, limits: Limits) -> Result<Plan, CgroupError> {
     let plan = find(parent, limits)?;
-    plan.hand_down()?;
+    plan.enable_controllers()?;
     Ok(plan)
 }
 
-/// Finds the hierarchies of this machine, and changes nothing.
+/// Finds the hierarchies of this machine without changing anything.
 ///
 /// # Errors
 /// [`CgroupError`].
@@ -209,16 +213,16 @@ fn find_in(hierarchies: &[Hierarchy], parent: &Parent, limits: Limits) -> Result
             .ok_or_else(|| missing(hierarchies, parent, controller))?;
         let forbidden = |errno| CgroupError::Forbidden { directory: directory.clone(), errno };
         access(&directory, AccessFlags::W_OK).map_err(forbidden)?;
-        let handed_down = (hierarchy.version == Version::Two).then_some(controller);
+        let enabled = (hierarchy.version == Version::Two).then_some(controller);
         let bounds = bounds(hierarchy.version, controller, limits);
         match places.iter_mut().find(|place| place.parent == directory) {
             Some(place) => {
-                place.handed_down.extend(handed_down);
+                place.enabled.extend(enabled);
                 place.bounds.extend(bounds);
             }
             None => places.push(Place {
                 parent: directory,
-                handed_down: handed_down.into_iter().collect(),
+                enabled: enabled.into_iter().collect(),
                 bounds: bounds.to_vec(),
             }),
         }
@@ -226,7 +230,7 @@ fn find_in(hierarchies: &[Hierarchy], parent: &Parent, limits: Limits) -> Result
     Ok(Plan { places })
 }
 
-/// Why a group cannot be bounded by a controller: what there is in its place.
+/// The error for a parent that no hierarchy with this controller has.
 fn missing(hierarchies: &[Hierarchy], parent: &Parent, controller: Controller) -> CgroupError {
     let parent_name = parent.to_string();
     if hierarchies.iter().any(|hierarchy| hierarchy.directory(parent).is_some()) {
@@ -236,27 +240,27 @@ fn missing(hierarchies: &[Hierarchy], parent: &Parent, controller: Controller) -
     let mounts = hierarchies.iter().filter(has).map(|hierarchy| hierarchy.mount().display().to_string());
     let mounts: Vec<_> = mounts.collect();
     let place = match mounts.is_empty() {
-        true => format!("where no hierarchy with `{}` is mounted", controller.name()),
+        true => format!("(no hierarchy with `{}` is mounted)", controller.name()),
         false => format!("below {}", mounts.join(" or ")),
     };
     CgroupError::NoGroup { parent: parent_name, place }
 }
 
 impl Plan {
-    fn hand_down(&self) -> Result<(), CgroupError> {
+    fn enable_controllers(&self) -> Result<(), CgroupError> {
         self.places.iter().try_for_each(|place| {
-            place.handed_down.iter().try_for_each(|&controller| hand_down(controller, &place.parent))
+            place.enabled.iter().try_for_each(|&controller| enable(controller, &place.parent))
         })
     }
 }
 
-/// Has the groups below `directory` be bounded by `controller` (`Documentation/admin-guide/cgroup-v2.rst`).
-fn hand_down(controller: Controller, directory: &Path) -> Result<(), CgroupError> {
+/// Enables `controller` for groups below `directory` (`Documentation/admin-guide/cgroup-v2.rst`).
+fn enable(controller: Controller, directory: &Path) -> Result<(), CgroupError> {
     let control = directory.join("cgroup.subtree_control");
     if fs::read_to_string(&control).is_ok_and(|text| hierarchy::has_word(&text, controller.name())) {
         return Ok(());
     }
-    write(&control, &format!("+{}", controller.name())).map_err(|errno| CgroupError::NotHandedDown {
+    write(&control, &format!("+{}", controller.name())).map_err(|errno| CgroupError::NotEnabled {
         directory: directory.to_owned(),
         controller: controller.name(),
         errno,
@@ -266,7 +270,7 @@ fn hand_down(controller: Controller, directory: &Path) -> Result<(), CgroupError
 fn bounds(version: Version, controller: Controller, limits: Limits) -> [Bound; 2] {
     let bound = |file, value, optional| Bound { file, value, optional };
     match (controller, version) {
-        // The second in this order: it may not be below the first.
+        // In this order: the second limit may not be lower than the first.
         (Controller::Memory, Version::One) => [
             bound("memory.limit_in_bytes", limits.memory, false),
             bound("memory.memsw.limit_in_bytes", limits.memory, true),
@@ -291,10 +295,10 @@ pub struct Group {
 }
 
 impl Group {
-    /// Makes it, and takes away what brokers left behind that were killed with all their helpers.
+    /// Makes the group. Also removes groups of brokers that were killed together with their helpers.
     ///
     /// # Errors
-    /// As `mkdir(2)` and `write(2)` there; nothing is left then.
+    /// Errors of `mkdir(2)` and `write(2)`. The group is removed then.
     pub fn make(plan: &Plan) -> Result<Self, Errno> {
         let mut group = Group { directories: Vec::new() };
         let made = plan.places.iter().try_for_each(|place| group.make_in(place));
@@ -321,21 +325,21 @@ impl Group {
         })
     }
 
-    /// Puts the calling process into it.
+    /// Moves the calling process into the group.
     ///
     /// # Errors
-    /// As `write(2)` there.
+    /// Errors of `write(2)`.
     pub fn enter(&self) -> Result<(), Errno> {
         self.directories.iter().try_for_each(|directory| write(&directory.join("cgroup.procs"), MYSELF))
     }
 
-    /// Removes it. Its processes have ended; where one has not, it is left to the next broker.
+    /// Removes the group after its processes have ended. If one has not, the next broker removes it.
     pub fn remove(self) {
         self.directories.iter().for_each(|directory| drop(fs::remove_dir(directory)));
     }
 }
 
-/// Removes the groups of brokers that are gone. The kernel keeps those that have processes.
+/// Removes the groups of brokers that are gone. The kernel refuses to remove groups with processes.
 fn remove_stale(parent: &Path) {
     let Ok(entries) = fs::read_dir(parent) else { return };
     for entry in entries.flatten() {

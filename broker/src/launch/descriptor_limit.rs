@@ -1,20 +1,20 @@
-//! How many descriptors the broker may have, and how many instances that is enough for.
+//! The limit of descriptors of the broker, and how many instances it permits.
 
 use crate::sys::privilege;
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// Descriptors of an instance: its arena, and the thread that collects into it.
+/// Descriptors for each instance: its arena, and the pidfd of the thread that collects into it.
 const INSTANCE: u64 = 2;
-/// What is left for the broker's helpers, and for those that follow them.
+/// Descriptors for the broker's helpers, and for those that replace them.
 const HELPERS: u64 = 400;
-/// `CAP_SYS_RESOURCE` (`include/uapi/linux/capability.h`): may raise its own hard limit.
+/// `CAP_SYS_RESOURCE` (`include/uapi/linux/capability.h`): permits to raise the hard limit.
 const CAP_SYS_RESOURCE: u64 = 1 << 24;
 
-/// The limit that this process can have, if it wants `instances`.
+/// The highest limit that this process can set for `instances`.
 ///
 /// # Errors
-/// As `getrlimit(2)`.
+/// Errors of `getrlimit(2)`.
 pub fn reachable(instances: usize) -> Result<u64, Errno> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     let may_raise = privilege::capabilities().is_ok_and(|held| held.effective & CAP_SYS_RESOURCE != 0);
@@ -22,13 +22,13 @@ pub fn reachable(instances: usize) -> Result<u64, Errno> {
     Ok(if may_raise { wanted.min(most()).max(hard) } else { hard })
 }
 
-/// What the kernel gives one process at most (`fs.nr_open`).
+/// The kernel's limit for one process (`fs.nr_open`).
 fn most() -> u64 {
     let text = std::fs::read_to_string("/proc/sys/fs/nr_open").unwrap_or_default();
     text.trim().parse().unwrap_or(0)
 }
 
-/// Those of `instances` that there are descriptors for.
+/// `instances`, or fewer if there are not enough descriptors for them.
 ///
 /// # Errors
 /// As [`reachable`].
@@ -38,9 +38,9 @@ pub fn affordable(instances: usize) -> Result<usize, Errno> {
     Ok(instances.min(usize::try_from(enough).unwrap_or(usize::MAX)))
 }
 
-/// Raises the limit of this process as far as it can and `instances` need.
+/// Raises the limit of this process as far as possible and as `instances` need.
 pub fn raise(instances: usize) {
-    // If not even that is granted, opens of the device fail cleanly earlier.
+    // If this fails, opens of the device fail earlier with ENFILE.
     if let Ok(limit) = reachable(instances) {
         let _ = setrlimit(Resource::RLIMIT_NOFILE, limit, limit);
     }

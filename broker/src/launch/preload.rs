@@ -1,18 +1,19 @@
-//! Sanitizers' runtimes: a library that was built with one needs it loaded before everything else, and while the
-//! process may still read its environment and its own name.
+//! Runtimes of sanitizers. A library that was built with a sanitizer needs its runtime to be loaded before
+//! everything else, while the process may still read its environment and the name of its program.
 
+use super::handlers;
 use anyhow::Context;
 use object::read::elf::{Dyn, ElfFile64, FileHeader, ProgramHeader};
 use std::collections::BTreeSet;
-use std::ffi::{CString, OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
+use std::ffi::{CString, OsString};
 use std::path::Path;
 
-/// Beginnings of the names of runtimes, in the order in which they must come.
+/// How the names of runtimes begin, in the order in which they must be loaded.
 const RUNTIMES: [&str; 4] = ["libasan.so", "libclang_rt.asan", "libubsan.so", "libclang_rt.ubsan"];
 
-/// What sanitizers are told, with `symbolize=0` in a worker: symbols are found later, outside of the jail. A report ends
-/// the process by a signal; signals themselves are recorded by others.
+/// Options of sanitizers. A report must end the process by a signal. Signals are handled by the worker's own
+/// crash recorder. Workers also get `symbolize=0`, because the broker looks symbols up later, outside of the
+/// jail.
 const OPTIONS: [(&str, &str); 2] = [
     (
         "ASAN_OPTIONS",
@@ -26,30 +27,29 @@ const OPTIONS: [(&str, &str); 2] = [
     ),
 ];
 
-/// The environment of a worker program: what sanitizers need to know, and nothing of the user's.
+/// The environment of a worker program: options of sanitizers, and nothing from the user's environment.
 pub fn environment(preload: Option<&str>, symbolize: bool) -> impl Iterator<Item = (&'static str, String)> {
     let symbolize = u8::from(symbolize);
     let options = OPTIONS.map(|(name, options)| (name, format!("{options}:symbolize={symbolize}")));
     options.into_iter().chain(preload.map(|libraries| ("LD_PRELOAD", libraries.to_owned())))
 }
 
-/// The runtimes that the handlers need to have loaded first, as the loader takes them; none of their code runs here.
+/// The runtimes that libraries with handlers need, as a value of `LD_PRELOAD`. This only reads their files.
 ///
 /// # Errors
-/// If a file that is ELF cannot be read to its end. One that is none is for the loader to refuse.
-pub fn of(handlers: &[OsString]) -> anyhow::Result<Option<CString>> {
+/// If the name of a runtime contains a NUL byte. A file that is not ELF is skipped; the loader refuses it
+/// later.
+pub fn of(names: &[OsString]) -> anyhow::Result<Option<CString>> {
     let mut libraries = BTreeSet::new();
-    for handler in handlers {
-        let bytes = handler.as_bytes();
-        let end = bytes.iter().position(|&byte| byte == b':').unwrap_or(bytes.len());
-        let path = Path::new(OsStr::from_bytes(&bytes[..end]));
+    for handler in names {
+        let (path, _) = handlers::split(handler);
         let Ok(file) = std::fs::read(path) else { continue };
         let Needs { libraries: names, paths } = needs(&file).unwrap_or_default();
         libraries.extend(names.into_iter().filter_map(|name| {
             let place = RUNTIMES.iter().position(|runtime| name.starts_with(runtime))?;
-            // The loader itself would look there for a library that needs it, not for one that comes first.
-            let mut files = paths.iter().map(|folder| format!("{folder}/{name}"));
-            // A blank would make two names of it.
+            // The loader searches these directories for needed libraries, but not for those in `LD_PRELOAD`.
+            let mut files = paths.iter().map(|directory| format!("{directory}/{name}"));
+            // `LD_PRELOAD` is separated by blanks.
             let found = files.find(|path| !path.contains(' ') && Path::new(path).is_file());
             Some((place, found.unwrap_or(name)))
         }));
@@ -59,12 +59,12 @@ pub fn of(handlers: &[OsString]) -> anyhow::Result<Option<CString>> {
     joined.transpose().context("the name of a runtime")
 }
 
-/// What an ELF file needs of the loader.
+/// The dynamic section of an ELF file.
 #[derive(Debug, Default)]
 struct Needs {
-    /// Names of the libraries.
+    /// Names of needed libraries.
     libraries: Vec<String>,
-    /// Folders in which it has them looked for.
+    /// Directories to search them in.
     paths: Vec<String>,
 }
 
@@ -102,12 +102,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_program_needs_its_c_library_and_no_runtime() {
+    fn a_program_needs_libc_but_no_runtime() {
         let program = std::fs::read(std::env::current_exe().expect("a program")).expect("its file");
         let needs = needs(&program).expect("ELF");
         assert!(needs.libraries.iter().any(|name| name.starts_with("libc.so")), "{needs:?}");
         let handler = std::env::current_exe().expect("a program").into_os_string();
         assert_eq!(of(&[handler]).expect("readable"), None);
-        assert!(super::needs(b"no ELF").is_none() && super::needs(&program[..100]).is_none());
+        assert!(super::needs(b"not ELF").is_none() && super::needs(&program[..100]).is_none());
     }
 }

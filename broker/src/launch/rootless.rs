@@ -1,21 +1,22 @@
 //! Running without root.
 //!
-//! An ordinary user may not cover files, nor look into a process of his own that made itself non-dumpable. He may do
-//! both to a process in a user namespace that he made: the kernel gives the effective uid that made a namespace every
-//! capability in it and in those below it, as long as it asks from the parent (`cap_capable`, security/commoncap.c,
-//! Linux 6.12). So the command alone is put into one, and broker, spawner and readers stay where they are and gain
-//! nothing over anybody else. Workers get an empty namespace of their own (the worker's jail), and with it no power
-//! over the command's.
+//! An ordinary user may not mount over files, nor inspect a process that made itself non-dumpable. Both are
+//! permitted for a process in a user namespace that the user made: the kernel gives the effective uid that
+//! made a namespace all capabilities in it and in its descendants, for callers in the parent namespace
+//! (`cap_capable`, security/commoncap.c, Linux 6.12). So only the command is moved to a new namespace.
+//! Broker, spawner and readers stay in theirs, and gain no power over other processes. Workers get an empty
+//! namespace of their own (the worker's jail), which gives them no power over that of the command.
 //!
 //! # What differs for the command
-//! - It has its own uid and gid, or 0 and 0 ([`Shown::Root`]); the files of all others belong to `nobody`, and
-//!   supplementary groups show as `nogroup`, since an ordinary user may map one id of each kind.
-//! - Programs that are setuid or setgid run as who started them: their owner has no number in the namespace.
-//! - With its own ids it has no capability once it was exec'ed. As [`Shown::Root`] it has all, over its own namespaces
-//!   and its own files, and may mount there; outside it is who it was.
-//! - It may signal the processes that serve it, which are of the same user. It ends by that, and nobody else does.
-//! - A program that may be executed and not be read belongs to a namespace above (`would_dump`, fs/exec.c): nobody but
-//!   root can look into it, so the device is out of its reach.
+//! - It has its own uid and gid, or 0 and 0 ([`Shown::Root`]). Files of other users belong to `nobody`, and
+//!   supplementary groups show as `nogroup`, because an ordinary user may map only one uid and one gid.
+//! - Setuid and setgid programs run as the calling user, because their owner has no id in the namespace.
+//! - With its own ids the command has no capabilities after `execve`. As [`Shown::Root`] it has all of them
+//!   over its own namespaces and files, and may mount there; outside it is still the same user.
+//! - It may signal the processes that serve it, because they run as the same user. This ends only the command
+//!   itself.
+//! - A program that may be executed but not read belongs to the parent namespace (`would_dump`, fs/exec.c):
+//!   only root can inspect it, so it cannot use the device.
 
 use crate::sandbox::trial::{self, TrialError};
 use crate::sys::privilege;
@@ -26,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 
-/// What a broker that runs as root needs, by number and name (`include/uapi/linux/capability.h`).
+/// Capabilities that a broker needs to run as root, by number and name (`include/uapi/linux/capability.h`).
 const NEEDED: [(u32, &str); 6] = [
     (2, "CAP_DAC_READ_SEARCH"),
     (5, "CAP_KILL"),
@@ -35,13 +36,13 @@ const NEEDED: [(u32, &str); 6] = [
     (19, "CAP_SYS_PTRACE"),
     (21, "CAP_SYS_ADMIN"),
 ];
-/// Target of `/proc/self/ns/user` in the first namespace (`PROC_USER_INIT_INO`, include/linux/proc_ns.h).
-const FIRST: &str = "user:[4026531837]";
+/// Target of `/proc/self/ns/user` in the initial namespace (`PROC_USER_INIT_INO`, include/linux/proc_ns.h).
+const INITIAL: &str = "user:[4026531837]";
 
-/// By which right a run works.
+/// The privileges of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// Root's: workers get a uid of their own.
+    /// Root's. Workers get their own uid.
     Root,
     /// An ordinary user's.
     Rootless,
@@ -50,25 +51,26 @@ pub enum Standing {
 /// Which ids the command of a rootless run sees as its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shown {
-    /// Those that it has.
+    /// Its real ones.
     Own,
-    /// 0 and 0, as `unshare --map-root-user` has it.
+    /// 0 and 0, as with `unshare --map-root-user`.
     Root,
 }
 
-/// Root that may not do what root does, as in a container without privileges.
+/// The caller is root but lacks capabilities, as in an unprivileged container.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("root without {}: grant that, or start kcov-broker as an ordinary user", .missing.join(", "))]
+#[error("root without {}: grant the capabilities, or start kcov-broker as an ordinary user", .missing.join(", "))]
 pub struct PowerlessRoot {
-    /// Names of the capabilities that are missing.
+    /// Names of the missing capabilities.
     pub missing: Vec<&'static str>,
 }
 
 impl Standing {
-    /// That of the calling process, whose workers would run as `jail_id`.
+    /// The privileges of the calling process, whose workers would run as `jail_id`.
     ///
     /// # Errors
-    /// [`PowerlessRoot`] for the machine's own root only: workers would run as root.
+    /// [`PowerlessRoot`] for root of the initial namespace: as an ordinary user's, its workers would run as
+    /// root.
     pub fn of_caller(jail_id: u32) -> Result<Self, PowerlessRoot> {
         let held = privilege::capabilities().map_or(0, |held| held.effective);
         let missing: Vec<_> =
@@ -76,7 +78,7 @@ impl Standing {
         let mapped = ["uid_map", "gid_map"]
             .iter()
             .all(|map| fs::read_to_string(format!("/proc/self/{map}")).is_ok_and(|map| maps(&map, jail_id)));
-        match (missing.is_empty() && mapped, geteuid().is_root() && is_first_namespace()) {
+        match (missing.is_empty() && mapped, geteuid().is_root() && is_initial_namespace()) {
             (true, _) => Ok(Standing::Root),
             (false, false) => Ok(Standing::Rootless),
             (false, true) => Err(PowerlessRoot { missing }),
@@ -84,11 +86,36 @@ impl Standing {
     }
 }
 
-fn is_first_namespace() -> bool {
-    fs::read_link("/proc/self/ns/user").is_ok_and(|target| target.as_os_str() == FIRST)
+/// How the command of a run without root sees its ids; `None` with root.
+///
+/// # Errors
+/// If the machine does not permit a run by this user.
+pub fn plan(map_root: bool) -> anyhow::Result<Option<Shown>> {
+    let shown = if map_root { Shown::Root } else { Shown::Own };
+    match Standing::of_caller(jail_id())? {
+        Standing::Root => Ok(None),
+        Standing::Rootless => {
+            // Before anything is started, because the message of the command's own process would lack the way
+            // out.
+            check(shown)?;
+            Ok(Some(shown))
+        }
+    }
 }
 
-/// Whether the text of a `uid_map` has a line for `id` (`user_namespaces(7)`).
+/// uid and gid for the workers of one run, with root. It is above the uids that systems assign to users and
+/// services (up to 65,534) and containers (524,288 to 1,879,048,191 with systemd), and no two runs share one.
+#[must_use]
+pub fn jail_id() -> u32 {
+    const FIRST: u32 = 0x7000_0000;
+    FIRST + std::process::id()
+}
+
+fn is_initial_namespace() -> bool {
+    fs::read_link("/proc/self/ns/user").is_ok_and(|target| target.as_os_str() == INITIAL)
+}
+
+/// Whether a `uid_map` contains `id` (`user_namespaces(7)`).
 fn maps(map: &str, id: u32) -> bool {
     map.lines().any(|line| {
         let numbers: Vec<u64> = line.split_ascii_whitespace().filter_map(|word| word.parse().ok()).collect();
@@ -96,7 +123,7 @@ fn maps(map: &str, id: u32) -> bool {
     })
 }
 
-/// Why an ordinary user's command has no namespace, with the way out.
+/// Why the command of an ordinary user cannot have a user namespace.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[error("without root, the command needs a user namespace: {step}: {}: {}", Errno::from_raw(*.errno).desc(), advice(Errno::from_raw(*.errno)))]
 pub struct RootlessError {
@@ -105,13 +132,13 @@ pub struct RootlessError {
 }
 
 impl RootlessError {
-    /// What failed, and how.
+    /// The step that failed, and its error.
     #[must_use]
     pub fn what(&self) -> String {
         format!("{}: {}", self.step, self.errno().desc())
     }
 
-    /// What the kernel said.
+    /// The error of the kernel.
     #[must_use]
     pub fn errno(&self) -> Errno {
         Errno::from_raw(self.errno)
@@ -122,19 +149,20 @@ fn step(step: &str) -> impl Fn(Errno) -> RootlessError + '_ {
     move |errno| RootlessError { step: step.to_owned(), errno: errno as i32 }
 }
 
-/// Why it is known that a rootless run cannot work, or not known whether it can.
+/// Why a run without root cannot work, or why this is not known.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckError {
     /// The machine forbids it.
     #[error(transparent)]
     Forbidden(#[from] RootlessError),
-    /// It could not be tried.
+    /// The attempt itself failed.
     #[error(transparent)]
     Trial(#[from] TrialError),
 }
 
-/// Whether the command of a rootless run can have its namespaces. Some machines let everybody make one and nobody use
-/// it, so both kinds are tried, in a child. The calling process must have one thread.
+/// Checks in a child process that the command of a run without root can have its namespaces. Some machines
+/// permit to make a user namespace but not to use it, so the child also makes a mount namespace in it. The
+/// calling process must have one thread.
 ///
 /// # Errors
 /// [`CheckError`].
@@ -146,11 +174,11 @@ pub fn check(shown: Shown) -> Result<(), CheckError> {
     Ok(tried?)
 }
 
-/// Puts the calling process, which has one thread, into a user namespace of its own, where it has all capabilities
-/// until it executes a program.
+/// Moves the calling process, which must have one thread, to a new user namespace, where it has all
+/// capabilities until it executes a program.
 ///
 /// # Errors
-/// [`RootlessError`], which says what the machine forbids.
+/// [`RootlessError`].
 pub fn enter(shown: Shown) -> Result<(), RootlessError> {
     let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
     let (shown_uid, shown_gid) = match shown {
@@ -158,7 +186,8 @@ pub fn enter(shown: Shown) -> Result<(), RootlessError> {
         Shown::Root => (0, 0),
     };
     unshare(CloneFlags::CLONE_NEWUSER).map_err(step("unshare(CLONE_NEWUSER)"))?;
-    // The price of mapping a group without privilege: else a group could be given up that files are denied to.
+    // The kernel requires this to map a group without privileges. Otherwise a process could drop a group to
+    // which a file denies access.
     write("/proc/self/setgroups", "deny").map_err(step("/proc/self/setgroups"))?;
     write("/proc/self/uid_map", &format!("{shown_uid} {uid} 1")).map_err(step("/proc/self/uid_map"))?;
     write("/proc/self/gid_map", &format!("{shown_gid} {gid} 1")).map_err(step("/proc/self/gid_map"))
@@ -170,23 +199,24 @@ fn write(path: &str, text: &str) -> Result<(), Errno> {
     written.map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))
 }
 
-/// Switches that forbid user namespaces: where, at which value, and how to set them otherwise.
+/// Sysctls that forbid user namespaces: name, value, and how to change it.
 const SWITCHES: [(&str, &str, &str); 3] = [
-    ("user/max_user_namespaces", "0", "allow them by `sysctl -w user.max_user_namespaces=15000`"),
+    ("user/max_user_namespaces", "0", "allow them with `sysctl -w user.max_user_namespaces=15000`"),
     (
         "kernel/unprivileged_userns_clone",
         "0",
-        "allow them to users by `sysctl -w kernel.unprivileged_userns_clone=1`",
+        "allow them for users with `sysctl -w kernel.unprivileged_userns_clone=1`",
     ),
     (
         "kernel/apparmor_restrict_unprivileged_userns",
         "1",
-        "allow them by an AppArmor profile for kcov-broker with the rule `userns,`, or to everybody by \
+        "allow them with an AppArmor profile for kcov-broker that has the rule `userns,`, or for everybody with \
          `sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`",
     ),
 ];
 
-/// The way out, by the switches of this machine or else by what `errno` mostly means (`user_namespaces(7)`).
+/// What to do, by the sysctls of this machine, or else by the usual meaning of `errno`
+/// (`user_namespaces(7)`).
 #[must_use]
 pub fn advice(errno: Errno) -> &'static str {
     let is_set = |&&(name, value, _): &&(&str, &str, &str)| {
@@ -195,12 +225,14 @@ pub fn advice(errno: Errno) -> &'static str {
     match (SWITCHES.iter().find(is_set), errno) {
         (Some((_, _, advice)), _) => advice,
         (None, Errno::EINVAL | Errno::ENOSYS) => {
-            "this kernel has none (CONFIG_USER_NS); start kcov-broker as root"
+            "this kernel does not support them (CONFIG_USER_NS); start kcov-broker as root"
         }
         (None, Errno::ENOSPC | Errno::EUSERS) => {
-            "there are too many, or they are nested too deep; raise user.max_user_namespaces"
+            "there are too many of them, or they are nested too deeply; raise user.max_user_namespaces"
         }
-        (None, Errno::EACCES) => "kcov-broker must be readable by its user (chmod +r), and /proc writable",
+        (None, Errno::EACCES) => {
+            "kcov-broker must be readable by its user (chmod +r), and /proc must be writable"
+        }
         (None, _) => {
             "a chroot, a container or a security module forbids it; leave the chroot, start the container with \
              `--security-opt seccomp=unconfined`, or start kcov-broker as root"
@@ -213,7 +245,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_map_is_read_by_its_inner_column() {
+    fn ids_of_a_map_are_in_its_first_column() {
         let map = "         0       1000          1\n         1     100000      65536\n";
         assert!(maps(map, 0) && maps(map, 1) && maps(map, 65_536));
         assert!(!maps(map, 65_537) && !maps(map, 100_000) && !maps("", 0) && !maps("0 0\n", 0));
@@ -221,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_names_the_step_and_a_way_out() {
+    fn an_error_names_the_step_and_the_sysctl() {
         let text = step("unshare(CLONE_NEWUSER)")(Errno::ENOSPC).to_string();
         assert!(
             text.contains("unshare(CLONE_NEWUSER)") && text.contains("user.max_user_namespaces"),

@@ -1,5 +1,5 @@
-//! What a tenant of a service has that the command of a terminal has not: an identity, a directory and an output of its
-//! own, and no job.
+//! Settings that only tenants of a service have: a user, a working directory and an output. They are not part
+//! of a shell's job.
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
@@ -14,7 +14,7 @@ use crate::sys::privilege;
 /// `CAP_SYS_ADMIN` (`include/uapi/linux/capability.h`), as a set.
 const SYS_ADMIN: u64 = 1 << 21;
 
-/// Who a command runs as.
+/// User and groups of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// User.
@@ -28,29 +28,29 @@ pub struct Identity {
 /// Where the command's standard output and error go.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub enum Output {
-    /// Where those of the service go; into the journal by a stream of the tenant's own.
+    /// To those of the service. If that is the journal, the tenant gets its own stream.
     #[default]
     Inherit,
-    /// Nowhere.
+    /// To `/dev/null`.
     Null,
-    /// To the end of this file.
+    /// To this file, which is appended to.
     File(PathBuf),
 }
 
-/// See the module.
+/// Settings of a tenant of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
     /// Name of the tenant.
     pub name: String,
-    /// Who the command runs as, if it is another one than who starts it.
+    /// User and groups of the command, if they differ from those of the service.
     pub identity: Option<Identity>,
-    /// Its working directory.
+    /// Working directory of the command.
     pub directory: PathBuf,
     /// Where its output goes.
     pub output: Output,
 }
 
-/// A step that failed, with its errno.
+/// A failed step and its errno.
 pub type Step = (String, Errno);
 
 fn step(step: &'static str) -> impl FnOnce(Errno) -> Step {
@@ -58,10 +58,10 @@ fn step(step: &'static str) -> impl FnOnce(Errno) -> Step {
 }
 
 impl Service {
-    /// Puts the output in its place, while the right to open it is there.
+    /// Redirects standard output and error. Must be called before privileges are dropped.
     ///
     /// # Errors
-    /// The step that failed.
+    /// The failed step.
     pub fn place_output(&self) -> Result<(), Step> {
         let file = match &self.output {
             Output::Inherit => match journal::stream(&self.name).filter(|_| journal::is_stderr()) {
@@ -74,18 +74,17 @@ impl Service {
         dup2_stdout(&file).and_then(|()| dup2_stderr(&file)).map_err(step("dup2 of the output"))
     }
 
-    /// Takes the identity on, and goes to the directory as who it is then. The right to install a filter stays until
-    /// the exec, which takes it from everybody but root: `no_new_privs` in its stead would cost the command its setuid
-    /// programs.
+    /// Changes to the user and groups of the command, then to its directory. CAP_SYS_ADMIN, which is needed
+    /// to install a filter, is kept until `execve` drops it for all users but root. The alternative,
+    /// `no_new_privs`, would break setuid programs.
     ///
     /// # Errors
-    /// The step that failed.
+    /// The failed step.
     pub fn take_identity(&self) -> Result<(), Step> {
         if let Some(Identity { uid, gid, groups }) = &self.identity {
             setgroups(groups).map_err(step("setgroups"))?;
             setresgid(*gid, *gid, *gid).map_err(step("setresgid"))?;
-            // Else the change of the uid would take the permitted set as well (cap_emulate_setxuid,
-            // security/commoncap.c).
+            // Otherwise setresuid would clear the permitted set (cap_emulate_setxuid, security/commoncap.c).
             nix::sys::prctl::set_keepcaps(true).map_err(step("prctl(PR_SET_KEEPCAPS)"))?;
             setresuid(*uid, *uid, *uid).map_err(step("setresuid"))?;
             if !uid.is_root() {
@@ -96,26 +95,26 @@ impl Service {
     }
 }
 
-/// Opens a log file for appending. No link is followed, in no step of its path: the tenant may own the directory, and
-/// must not have others' files written to.
+/// Opens a log file for appending. No symbolic link in its path is followed: the tenant may own the
+/// directory, and must not be able to redirect the output to another file.
 fn open_file(path: &PathBuf) -> Result<OwnedFd, Step> {
     let named = |errno| (format!("output {}", path.display()), errno);
     let file = open_output(path, OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_NONBLOCK)?;
     let kind = fstat(&file).map_err(named)?.st_mode & SFlag::S_IFMT.bits();
-    // A pipe that nobody reads would hold the command up.
+    // A pipe that nobody reads would block the command.
     if kind == SFlag::S_IFREG.bits() { Ok(file) } else { Err(named(Errno::EINVAL)) }
 }
 
-/// Opens the file for the counts of a run, emptied.
+/// Opens the file for the counters of a run, and truncates it.
 ///
 /// # Errors
-/// The step that failed.
+/// The failed step.
 pub fn open_report(path: &PathBuf) -> Result<OwnedFd, Step> {
     open_output(path, OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_NONBLOCK)
 }
 
 fn open_output(path: &PathBuf, flags: OFlag) -> Result<OwnedFd, Step> {
-    /// Its owner's, and for the group to read: what it says may be confidential.
+    /// Writable by its owner and readable by the group: the content may be confidential.
     const MODE: Mode = Mode::S_IRUSR.union(Mode::S_IWUSR).union(Mode::S_IRGRP);
     let mode = if flags.contains(OFlag::O_CREAT) { MODE } else { Mode::empty() };
     let how = OpenHow::new()

@@ -1,44 +1,48 @@
-//! Which calls of a tenant go to a worker: the value of `run --trace`.
+//! System calls of a tenant that go to a worker: the value of `run --trace`.
 //!
-//! A set is a *profile* and calls named besides it. Every profile holds what the KCOV device itself needs, so
-//! no set can be chosen under which the device does not work. The contents of the profiles are in
-//! [`crate::sandbox::filter`]; this module knows names alone.
+//! A set is a *profile* and additional calls. Every profile contains the calls that the KCOV device itself
+//! needs, so the device works with every set. The calls of each profile are in [`crate::sandbox::filter`];
+//! this module only knows names.
 
 mod names;
 
+pub use names::call_name;
 pub(crate) use names::{Known, by_name};
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
-/// Calls that are never traced: their frame on the stack is the kernel's, and a program with two signal handlers
-/// crashes when another call runs between the handler and its return.
+/// Calls that are never traced. They restore a stack frame that the kernel made, and a program with two
+/// signal handlers crashes if another call runs between the handler and its return.
 pub const NEVER_TRACED: &[&str] = &["rt_sigreturn", "sigreturn"];
 
-/// Text for `run --help`: the sets and what each costs.
+/// Help text: the sets and what each costs.
 const EXPLANATION: &str = "\
-kcov       The KCOV device alone: opens, KCOV's ioctls, maps of files,
-           execve. All else runs at full speed.
-syzkaller  What syzkaller's executor expects to be covered: every call
-           but those that its own loop makes around each test call
-           (futex, sleeping, the clock, signal masks, exit). A traced
-           call costs one round trip to a worker, some microseconds.
-all        Every call but the return from a signal handler. Waiting
-           and locking cost a round trip too.
-LIST       Names of calls, joined by commas, besides what kcov holds:
-           read,write. A set may stand in it: syzkaller,futex. 32-bit
-           programs have names of their own: stat64, socketcall. Each
-           named call costs a round trip, all others nothing.";
+kcov       Only the calls that the KCOV device needs: open, KCOV's
+           ioctls, mmap of files, execve. All other calls run at
+           full speed.
+syzkaller  The calls that syzkaller's executor expects to be covered:
+           all but those that its own loop makes around each test
+           call (futex, sleeping, the clock, signal masks, exit).
+           Each traced call costs one round trip to a worker, some
+           microseconds.
+all        Every call except the return from a signal handler.
+           Waiting and locking cost a round trip too.
+LIST       The calls of kcov and those with these names, separated
+           by commas: read,write. The list may contain another set:
+           syzkaller,futex. 32-bit programs have some names of their
+           own: stat64, socketcall. Each listed call costs a round
+           trip, others cost nothing.";
 
-/// The names, in order of what they hold.
+/// The profiles, each of which contains the ones before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Profile {
-    /// The device alone.
+    /// Calls that the device needs.
     Kcov,
-    /// Every call but those of the executor's own loop.
+    /// All calls except those of the executor's own loop.
     Syzkaller,
-    /// Every call but [`NEVER_TRACED`].
+    /// All calls except [`NEVER_TRACED`].
     All,
 }
 
@@ -56,36 +60,36 @@ impl Profile {
     }
 }
 
-/// A checked choice of calls: each name in it is one that some architecture of this machine has.
+/// A checked set: every name in it is a call of some architecture of this machine.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TraceSet {
     profile: Profile,
     calls: BTreeSet<String>,
 }
 
-/// Why a text is no [`TraceSet`].
+/// Why a text is not a [`TraceSet`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TraceSetError {
-    /// Nothing is named.
-    #[error("nothing is named; give `kcov`, `syzkaller`, `all`, or calls joined by commas")]
+    /// The list is empty.
+    #[error("the list is empty; use `kcov`, `syzkaller`, `all`, or calls separated by commas")]
     Empty,
-    /// No call of that name is known.
+    /// No call has this name.
     #[error(
-        "no system call is named `{name}`{}; names are those of syscalls(2), and `all` traces calls of any name",
+        "there is no system call `{name}`{}; names are those in syscalls(2), and `all` also traces unknown calls",
         suggestion(.nearest)
     )]
     Unknown {
-        /// As it was given.
+        /// The name.
         name: String,
-        /// Known names that look like it, the likeliest first.
+        /// Similar names, the most similar first.
         nearest: Vec<String>,
     },
-    /// Tracing it breaks programs.
+    /// Tracing the call breaks programs.
     #[error(
-        "`{name}` cannot be traced: it returns from signal handlers, and a call between the two crashes programs"
+        "`{name}` cannot be traced: it returns from signal handlers, and programs crash if another call runs before it"
     )]
     Never {
-        /// As it was given.
+        /// The name.
         name: String,
     },
 }
@@ -98,32 +102,31 @@ fn suggestion(nearest: &[String]) -> String {
 }
 
 impl TraceSet {
-    /// A profile and nothing besides.
+    /// A profile without additional calls.
     #[must_use]
     pub fn of(profile: Profile) -> Self {
         TraceSet { profile, calls: BTreeSet::new() }
     }
 
-    /// The largest profile that was named; [`Profile::Kcov`] if none was.
+    /// The profile: the largest one in the list, or [`Profile::Kcov`].
     #[must_use]
     pub fn profile(&self) -> Profile {
         self.profile
     }
 
-    /// Calls named besides the profile, in alphabetical order.
+    /// The additional calls, in alphabetical order.
     pub fn calls(&self) -> impl Iterator<Item = &str> {
         self.calls.iter().map(String::as_str)
     }
 
-    /// Whether `call` was named besides the profile.
+    /// Whether `call` is one of the additional calls.
     #[must_use]
     pub fn names(&self, call: &str) -> bool {
         self.calls.contains(call)
     }
 }
 
-/// What each set holds and costs, for `run --help`. Its lines fit on 80 columns behind the
-/// 10 that clap puts before them.
+/// Describes the sets for `run --help`. With clap's indentation of 10, the lines fit in 80 columns.
 #[must_use]
 pub fn explain() -> &'static str {
     EXPLANATION
@@ -202,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_name_gets_the_nearest_ones_and_the_way_out() {
+    fn the_error_for_an_unknown_name_suggests_similar_ones() {
         let message = parse("read,opennat").expect_err("no such call").to_string();
         assert!(
             message.contains("`opennat`") && message.contains("`openat`") && message.contains("`all`"),
@@ -213,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_and_signal_returns_are_refused() {
+    fn an_empty_list_and_signal_returns_are_refused() {
         assert_eq!(parse(""), Err(TraceSetError::Empty));
         assert_eq!(parse(" , "), Err(TraceSetError::Empty));
         for name in NEVER_TRACED {

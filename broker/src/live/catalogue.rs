@@ -1,70 +1,73 @@
-//! The segments of this machine: found, copied, judged.
+//! Finds the segments of this machine, copies them and decides whether their brokers are alive.
 //!
-//! Anybody may put files into `/dev/shm`, of any kind and name and in any number. So a file counts only if it is a
-//! plain file of the right size that belongs to the user its name says and that nobody else can write; none is waited
-//! for, followed or mapped; and no more than [`MOST`] are looked at.
+//! Any user can create any number of files of any kind in `/dev/shm`. A segment must be a regular file of the right
+//! size, owned by the user in its name and writable by nobody else. Opening it never blocks, symbolic links are not
+//! followed, nothing is mapped, and at most [`MOST`] files are examined.
 
-use super::tenant::{State, Tenant};
-use super::{DIRECTORY, PREFIX, publisher};
-use crate::sys::procfs;
+use super::identity;
+use super::tenant_view::{State, TenantView};
+use crate::launch::publication::PREFIX;
+use crate::sys::{procfs, segment};
 use kcov_proto::view::seqlock::Source;
 use kcov_proto::view::{self, BYTES, Identity, ReadError, View};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::signal::kill;
 use nix::sys::stat::Mode;
-use nix::unistd::Pid;
+use nix::unistd::{Pid, geteuid};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-/// Most files that are looked at.
+/// Directory of POSIX shared memory (`shm_overview(7)`).
+pub const DIRECTORY: &str = "/dev/shm";
+/// Maximum number of files that are examined.
 pub const MOST: usize = 16_384;
-/// A broker writes ten times a second at least. One that has not for so long is stopped, or gets no time.
+/// A broker writes at least ten times a second. After this time without a write it is stopped or starved of CPU time.
 const SILENCE: Duration = Duration::from_secs(3);
-/// A broker fills its segment at once. One that is empty for so long has none.
+/// A broker fills its segment right after creating it. After this time an empty segment counts as abandoned.
 const FILLED_WITHIN: Duration = Duration::from_secs(60);
 
-/// What was found.
+/// The result of a scan.
 #[derive(Debug, Default)]
 pub struct Catalogue {
-    /// Segments of brokers, the dead among them.
-    pub tenants: Vec<Tenant>,
-    /// Segments of dead brokers, also those that show nothing whole.
+    /// All tenants with a complete segment, including those of dead brokers.
+    pub tenants: Vec<TenantView>,
+    /// Segments of dead brokers, including incomplete ones.
     pub dead: Vec<Dead>,
-    /// Files that are named like segments and are none, with the reason.
+    /// Files that are named like segments but are not valid, with the reason.
     pub refused: Vec<(String, String)>,
-    /// Segments of others that this user may not read.
+    /// Number of segments that this user may not read.
     pub private: usize,
-    /// There were more files than are looked at.
+    /// Whether there were more than [`MOST`] files.
     pub truncated: bool,
 }
 
-/// A segment that its broker has left behind.
+/// A segment left behind by a dead broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dead {
-    /// Its name.
+    /// Name of the file.
     pub segment: String,
-    /// Whose it is.
+    /// Its owner.
     pub uid: u32,
 }
 
-/// What the segments of a machine are judged by.
+/// The state of this system, which segments are compared with.
 struct Here {
     boot: u128,
     pid_namespace: u64,
     now: u64,
 }
 
-/// Looks at all segments.
+/// Examines all segments.
 ///
 /// # Errors
-/// If the directory cannot be read.
+/// If [`DIRECTORY`] cannot be read.
 pub fn scan() -> io::Result<Catalogue> {
     let here =
-        Here { boot: publisher::boot(), pid_namespace: publisher::pid_namespace(), now: publisher::now() };
+        Here { boot: identity::boot(), pid_namespace: identity::pid_namespace(), now: identity::now() };
     let mut found = Catalogue::default();
     let names = fs::read_dir(DIRECTORY)?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     for (number, segment) in names.filter(|name| name.starts_with(PREFIX)).enumerate() {
@@ -89,15 +92,25 @@ pub fn scan() -> io::Result<Catalogue> {
     Ok(found)
 }
 
-/// Why a file shows no tenant.
+/// Removes the segments of dead brokers of this user and, for root with `all_users`, of every user. Returns how many
+/// were removed.
+pub fn sweep(all_users: bool) -> usize {
+    let Ok(found) = scan() else { return 0 };
+    let own = geteuid();
+    let may = |uid: u32| own.as_raw() == uid || all_users && own.is_root();
+    let dead = found.dead.iter().filter(|dead| may(dead.uid));
+    dead.filter(|dead| segment::remove(&dead.segment).is_ok()).count()
+}
+
+/// Why a file yields no tenant.
 enum Fault {
-    /// It went away meanwhile.
+    /// It was removed meanwhile, or is not filled yet.
     Gone,
-    /// It may not be read.
+    /// No read permission.
     Private,
-    /// Its broker, of this user, died before it was whole.
+    /// The broker, of this user, died before the segment was complete.
     Dead(u32),
-    /// It is no segment.
+    /// Not a valid segment, and why.
     Refused(String),
 }
 
@@ -105,11 +118,11 @@ fn refused(reason: impl ToString) -> Fault {
     Fault::Refused(reason.to_string())
 }
 
-fn look(segment: &str, here: &Here) -> Result<Tenant, Fault> {
-    let uid = owner(segment).ok_or_else(|| refused("its name says no user"))?;
+fn look(segment: &str, here: &Here) -> Result<TenantView, Fault> {
+    let uid = owner(segment).ok_or_else(|| refused("its name has no user id"))?;
     let mut file = Copied(open_plain(segment, uid)?);
     match view::read(&mut file) {
-        Ok(view) => Ok(Tenant::new(segment, uid, here.state(&view), here.now, view)),
+        Ok(view) => Ok(TenantView::new(segment, uid, here.state(&view), here.now, view)),
         Err(ReadError::Source(_)) => Err(Fault::Gone),
         Err(ReadError::Empty) if file.is_young() => Err(Fault::Gone),
         Err(ReadError::Empty) => Err(Fault::Dead(uid)),
@@ -121,15 +134,14 @@ fn look(segment: &str, here: &Here) -> Result<Tenant, Fault> {
     }
 }
 
-/// The user whose segment it is, by its name: `kcov-broker.UID.RUN`.
+/// Parses the user id in the name of a segment, `kcov-broker.UID.RUN`.
 fn owner(segment: &str) -> Option<u32> {
     let (uid, run) = segment.strip_prefix(PREFIX)?.split_once('.')?;
     let is_plain = run.len() <= 64 && run.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
     uid.parse().ok().filter(|_| is_plain)
 }
 
-/// Opens a segment, if it can be one, and waits for nobody: not for the other end of a FIFO, nor for the holder of a
-/// lease.
+/// Opens a file that may be a segment. Does not block on FIFOs or leases (`O_NONBLOCK`).
 fn open_plain(segment: &str, uid: u32) -> Result<File, Fault> {
     let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     let file = match open(&Path::new(DIRECTORY).join(segment), flags, Mode::empty()) {
@@ -140,10 +152,10 @@ fn open_plain(segment: &str, uid: u32) -> Result<File, Fault> {
     };
     let facts = file.metadata().map_err(refused)?;
     match () {
-        () if !facts.is_file() => Err(refused("it is no plain file")),
-        () if facts.uid() != uid => Err(refused("it does not belong to the user that its name says")),
-        () if facts.mode() & 0o022 != 0 => Err(refused("others may write it")),
-        // Made, and its size not set yet.
+        () if !facts.is_file() => Err(refused("it is not a regular file")),
+        () if facts.uid() != uid => Err(refused("its owner is not the user in its name")),
+        () if facts.mode() & 0o022 != 0 => Err(refused("it is writable by group or others")),
+        // Just created; its size is not set yet.
         () if facts.len() == 0 && is_young(&facts) => Err(Fault::Gone),
         () if facts.len() != BYTES as u64 => Err(refused("it does not have the size of a segment")),
         () => Ok(file),
@@ -155,7 +167,7 @@ fn is_young(facts: &fs::Metadata) -> bool {
     changed.is_none_or(|age| age < FILLED_WITHIN)
 }
 
-/// A file that is copied word by word.
+/// A segment file that is read with `pread(2)`.
 struct Copied(File);
 
 impl Copied {
@@ -188,21 +200,21 @@ impl Here {
         }
     }
 
-    /// Whether the broker is known to be gone. In another PID namespace that cannot be told, but for a start of the
-    /// machine that is over.
+    /// Whether the broker is known to be dead. The pid of another PID namespace cannot be checked, but an earlier boot
+    /// can.
     fn is_dead(&self, identity: &Identity) -> bool {
-        let sees = self.pid_namespace == identity.pid_namespace;
-        self.boot != identity.boot || sees && !runs(identity.pid, identity.start)
+        let can_check = self.pid_namespace == identity.pid_namespace;
+        self.boot != identity.boot || can_check && !runs(identity.pid, identity.start)
     }
 }
 
-/// Whether the process that was started at `start` still has the number `pid`.
+/// Whether the process with this pid and start time exists.
 fn runs(pid: u32, start: u64) -> bool {
     let Some(number) = i32::try_from(pid).ok().filter(|number| *number > 0) else { return false };
     if kill(Pid::from_raw(number), None) == Err(Errno::ESRCH) {
         return false;
     }
-    // A procfs that hides the processes of others (`hidepid`) leaves the number alone to go by.
+    // With procfs mounted with `hidepid`, only the pid can be checked.
     procfs::stat(pid).is_none_or(|stat| stat.started == start && !stat.exiting)
 }
 
@@ -211,7 +223,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_says_whose_it_is() {
+    fn segment_names_contain_the_owner() {
         assert_eq!(owner("kcov-broker.0.6f1c-a"), Some(0));
         assert_eq!(owner("kcov-broker.4294967295.a"), Some(u32::MAX));
         for name in
@@ -222,16 +234,16 @@ mod tests {
     }
 
     #[test]
-    fn a_process_is_known_by_more_than_its_number() {
-        let own = publisher::identity();
-        let here = Here { boot: own.boot, pid_namespace: own.pid_namespace, now: publisher::now() };
+    fn a_process_is_identified_by_boot_and_start_time() {
+        let own = identity::identity();
+        let here = Here { boot: own.boot, pid_namespace: own.pid_namespace, now: identity::now() };
         assert!(!here.is_dead(&own));
         assert!(here.is_dead(&Identity { start: own.start + 1, ..own }));
         assert!(here.is_dead(&Identity { boot: own.boot ^ 1, ..own }));
         for pid in [0, u32::MAX, i32::MAX as u32] {
             assert!(here.is_dead(&Identity { pid, ..own }), "{pid}");
         }
-        // Of another namespace nothing is known.
+        // The pid of another namespace cannot be checked.
         assert!(!here.is_dead(&Identity { pid: 0, pid_namespace: 1, ..own }));
     }
 }

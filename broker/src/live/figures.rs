@@ -1,24 +1,24 @@
-//! Figures as people read them: three digits and a unit.
+//! Formats numbers for people: three digits and a unit.
 
-/// A count: `999`, `1.23M`.
+/// Formats a count: `999`, `1.23M`.
 #[must_use]
 pub fn count(value: u64) -> String {
     scaled(value as f64, &["", "k", "M", "G", "T", "P", "E"], 1000.0)
 }
 
-/// Bytes: `4.00Ki`.
+/// Formats a number of bytes: `4.00Ki`.
 #[must_use]
 pub fn bytes(value: u64) -> String {
     scaled(value as f64, &["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"], 1024.0)
 }
 
-/// Events of a second: `12.3`.
+/// Formats a number of events per second: `12.3`.
 #[must_use]
 pub fn rate(value: f64) -> String {
     if value < 1000.0 { three(value) } else { count(value as u64) }
 }
 
-/// A time in nanoseconds: `1.02us`; a dash for none.
+/// Formats a time in nanoseconds: `1.02us`; `-` for `None`.
 #[must_use]
 pub fn time(nanoseconds: Option<u64>) -> String {
     match nanoseconds {
@@ -28,7 +28,7 @@ pub fn time(nanoseconds: Option<u64>) -> String {
     }
 }
 
-/// A span of seconds: `59s`, `3m02s`, `5h01m`, `2d04h`.
+/// Formats a duration in seconds: `59s`, `3m02s`, `5h01m`, `2d04h`.
 #[must_use]
 pub fn duration(seconds: f64) -> String {
     let seconds = seconds as u64;
@@ -42,7 +42,7 @@ pub fn duration(seconds: f64) -> String {
 
 fn scaled(mut value: f64, units: &[&str], step: f64) -> String {
     let mut unit = 0;
-    // 999.5 would be shown with four digits.
+    // 999.5 would be rounded to four digits.
     while value >= 999.5 && unit + 1 < units.len() {
         value /= step;
         unit += 1;

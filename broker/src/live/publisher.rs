@@ -1,18 +1,15 @@
-//! The broker's side: its counters, written into its segment.
+//! The broker's side: writes its counters into its segment.
 
-use super::Publication;
-use crate::sys::procfs;
+use super::identity::{identity, now};
+use crate::launch::publication::Publication;
 use crate::sys::segment::Segment;
 use kcov_proto::quota::Refusals;
 use kcov_proto::tally::Tally;
-use kcov_proto::view::{Counts, Identity, MAX_WORKERS, Name, Pids, View, ViewWriter, WORDS};
-use nix::sys::stat::stat;
-use nix::time::{ClockId, clock_gettime};
+use kcov_proto::view::{Counts, Identity, Name, Pids, View, ViewWriter, WORDS};
 use nix::unistd::getppid;
-use std::fs;
 use tracing::warn;
 
-/// Writes into the segment of a tenant.
+/// Writes the segment of one tenant.
 #[derive(Debug)]
 pub struct Publisher {
     writer: ViewWriter<Segment>,
@@ -25,11 +22,13 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Makes the segment. A tenant that cannot be shown runs all the same; the log says why.
+    /// Creates the segment. If that fails, logs why and returns `None`: the tenant runs without a live view.
     #[must_use]
     pub fn open(publication: &Publication) -> Option<Self> {
         let made = Segment::create(&publication.segment, WORDS, publication.mode);
-        let made = made.inspect_err(|error| warn!(%error, "the tenant is not shown in top and status"));
+        let made = made.inspect_err(|error| {
+            warn!(%error, "cannot create the segment: top and status do not show the tenant");
+        });
         let publisher = Publisher {
             writer: ViewWriter::new(made.ok()?)?,
             identity: identity(),
@@ -39,52 +38,23 @@ impl Publisher {
             restarts: publication.restarts,
             user: publication.user,
         };
-        publisher.show(Pids::default(), Counts::default(), Default::default(), Default::default());
+        publisher.publish(Pids::default(), Counts::default(), Tally::default(), Refusals::default());
         Some(publisher)
     }
 
-    /// Shows process ids and counters. The front's id and the count of restarts are filled in here.
+    /// Writes the current state of the tenant. Replaces `pids.front` and `counts.restarts` with the publisher's own.
     pub fn publish(&self, pids: Pids, counts: Counts, tally: Tally, refusals: Refusals) {
-        let mut pids = Pids { front: self.front, ..pids };
-        pids.workers.truncate(MAX_WORKERS);
-        self.show(pids, Counts { restarts: self.restarts, ..counts }, tally, refusals);
+        let Publisher { writer, identity, name, front, started, restarts, user } = self;
+        writer.publish(&View {
+            identity: *identity,
+            name: name.clone(),
+            started: *started,
+            beat: now(),
+            pids: Pids { front: *front, ..pids },
+            counts: Counts { restarts: *restarts, ..counts },
+            tally,
+            refusals,
+            user: Some(*user),
+        });
     }
-
-    fn show(&self, pids: Pids, counts: Counts, tally: Tally, refusals: Refusals) {
-        let Publisher { writer, identity, name, started, .. } = self;
-        let (identity, name, started, user) = (*identity, name.clone(), *started, Some(self.user));
-        writer.publish(&View { identity, name, started, beat: now(), pids, counts, tally, refusals, user });
-    }
-}
-
-/// Which process this is.
-#[must_use]
-pub fn identity() -> Identity {
-    let pid = std::process::id();
-    Identity {
-        boot: boot(),
-        pid_namespace: pid_namespace(),
-        pid,
-        start: procfs::stat(pid).map_or(0, |stat| stat.started),
-    }
-}
-
-/// Of which start of the machine this is; 0 if that cannot be told.
-#[must_use]
-pub fn boot() -> u128 {
-    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    u128::from_str_radix(&text.trim_end().replace('-', ""), 16).unwrap_or_default()
-}
-
-/// In which PID namespace this process sees others; 0 if that cannot be told.
-#[must_use]
-pub fn pid_namespace() -> u64 {
-    stat("/proc/self/ns/pid").map_or(0, |facts| facts.st_ino)
-}
-
-/// Nanoseconds of `CLOCK_MONOTONIC`.
-#[must_use]
-pub fn now() -> u64 {
-    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map(std::time::Duration::from);
-    now.map_or(0, |now| u64::try_from(now.as_nanos()).unwrap_or(u64::MAX))
 }

@@ -1,60 +1,59 @@
-//! Which tenants a command is about.
+//! Selects the tenants that a monitoring command shows.
 
-use super::catalogue::{self, Catalogue};
-use super::tenant::Tenant;
+use super::catalogue::{self, Catalogue, DIRECTORY};
+use super::tenant_view::TenantView;
 use anyhow::{Context, Result};
 use nix::unistd::geteuid;
 
-/// Tenants by name and user.
+/// Options that select tenants by name and user.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Selection {
-    /// Names of tenants, or process ids of their brokers [default: all]
+    /// Names of tenants, or pids of their brokers [default: all]
     #[arg(value_name = "NAME")]
     pub names: Vec<String>,
 
-    /// Show the tenants of all users: what those of others than you and root show may be invented
+    /// Show the tenants of all users. Users other than you and root can publish false data
     #[arg(short, long)]
     pub all: bool,
 }
 
-/// Tenants that were selected, and what is to be said beside them.
+/// The selected tenants, and notes about what was not selected.
 #[derive(Debug, Default)]
 pub struct Selected {
-    /// They.
-    pub tenants: Vec<Tenant>,
-    /// Sentences for the user.
+    /// The tenants.
+    pub tenants: Vec<TenantView>,
+    /// Notes for the user, one line each.
     pub notes: Vec<String>,
-    /// The same by reason, for files that are no segments.
+    /// Files that are not valid segments, with the reason.
     pub refused: Vec<(String, String)>,
 }
 
 impl Selection {
-    /// Looks at all segments and picks.
+    /// Finds the selected tenants.
     ///
     /// # Errors
-    /// If there is no way to look, or a name that no tenant has.
+    /// If the segments cannot be listed, or if no tenant has one of the names.
     pub fn find(&self) -> Result<Selected> {
         let selected = self.find_any()?;
         for name in &self.names {
-            let has = |tenant: &Tenant| is_called(tenant, name);
+            let has = |tenant: &TenantView| is_called(tenant, name);
             anyhow::ensure!(
                 selected.tenants.iter().any(has),
-                "no tenant {name} runs: `kcov-broker status` lists those that do{}; of one of a service that waits or \
-                 has failed `kcov-broker tenant status {name}` tells why",
-                if self.all { "" } else { ", with --all those of other users too" }
+                "no tenant {name} is running: `kcov-broker status{}` lists the running tenants; if {name} belongs to a \
+                 service, `kcov-broker tenant status {name}` shows why it is not running",
+                if self.all { "" } else { " --all" }
             );
         }
         Ok(selected)
     }
 
-    /// The same, also if there is no tenant of some name.
+    /// As [`find`](Self::find), but ignores names without a tenant.
     ///
     /// # Errors
-    /// If there is no way to look.
+    /// If the segments cannot be listed.
     pub fn find_any(&self) -> Result<Selected> {
-        let found = catalogue::scan().with_context(|| {
-            format!("cannot look for tenants in {}: mount a tmpfs there", super::DIRECTORY)
-        })?;
+        let found = catalogue::scan()
+            .with_context(|| format!("cannot list the tenants in {DIRECTORY}: mount a tmpfs there"))?;
         Ok(self.pick(found))
     }
 
@@ -72,18 +71,18 @@ impl Selection {
                 notes.push(format!("{count} {text}"));
             }
         };
-        note(foreign.len(), "of other users: --all shows them");
-        note(private, "of other users may not be read: be root");
-        note(dead.len(), "left by brokers that were killed: `kcov-broker status --sweep` removes them");
-        note(refused.len(), "files that are no segments, see `kcov-broker status --json`");
+        note(foreign.len(), "of other users: use --all to show them");
+        note(private, "of other users are not readable: try as root");
+        note(dead.len(), "left behind by killed brokers: remove them with `kcov-broker status --sweep`");
+        note(refused.len(), "invalid segment files: see `kcov-broker status --json`");
         if truncated {
-            notes.push(format!("more than {} segments: the others were not looked at", catalogue::MOST));
+            notes.push(format!("more than {} segments: the rest was skipped", catalogue::MOST));
         }
         Selected { tenants, notes, refused }
     }
 }
 
-/// Whether a user means `tenant` by `name`.
-fn is_called(tenant: &Tenant, name: &str) -> bool {
+/// Whether `name` is the name of the tenant or the pid of its broker.
+fn is_called(tenant: &TenantView, name: &str) -> bool {
     tenant.name.as_str() == name || name.parse() == Ok(tenant.pid)
 }

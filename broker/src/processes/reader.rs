@@ -1,18 +1,17 @@
-//! The reader: reads one tenant's memory and resolves its paths, for that tenant's workers.
+//! The reader process: accesses the memory and resolves the paths of one tenant, for that tenant's workers.
 //!
-//! Reading a tenant's memory, or walking its file systems, may block for ever: the page may be on a userfaultfd,
-//! the directory in the tenant's own FUSE mount. So this is a process of its own, which the broker kills at its
-//! deadline and replaces. It holds its sockets, the tenant's listener, procfs, and the right to look into the
-//! tenant; it changes nothing but the memory that a handler writes to for the caller.
+//! Accessing a tenant's memory or file systems may block for ever: a page may be on a userfaultfd, a directory in the
+//! tenant's own FUSE mount. A reader that misses its deadline is killed and replaced by the broker. A reader holds its
+//! sockets, the tenant's listener, procfs, and the privilege to inspect the tenant. It modifies only memory that a
+//! handler writes for the caller.
 //!
-//! A request is an allegation of a worker that may be compromised. Two checks bound what it can learn:
-//! - the thread that it names descends from the tenant's first process (`members`), and is shown to be the
-//!   same task *after* the work was done by its number;
-//! - the notification that it names is still pending on the tenant's listener, also after the work. So the
-//!   caller was blocked in its call all the time, and what was read is what the call would have read.
+//! Requests come from a worker that may be compromised. Two checks limit what it can access:
+//! - The thread in the request must descend from the tenant's first process (`members`). After the work, the reader
+//!   checks that the tid still names the same task.
+//! - The notification in the request must be pending on the tenant's listener, before and after the work. So the caller
+//!   was blocked in its call all the time, and the data is what the call itself would have read.
 //!
-//! How often and how much handlers may read and write is bounded for all readers of a tenant together
-//! ([`Allowance`]).
+//! All readers of a tenant share one limit on the rate of handlers' reads and writes ([`Allowance`]).
 
 mod access;
 pub mod allowance;
@@ -37,81 +36,74 @@ use kcov_proto::message::{
 };
 use kcov_proto::sync::Ordering;
 use members::Members;
+pub use members::TenantRoot;
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv, send};
 use path::Lookup;
 use procfs::Procfs;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-/// How often a request is served again because its thread's number was found to have changed hands.
+/// Number of attempts to serve a request whose tid was reused in the meantime.
 const ATTEMPTS: usize = 2;
 
-/// The process that every process of a tenant descends from, and that is not of the tenant itself: a child
-/// subreaper, so that orphans come back to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TenantRoot {
-    /// Its process id, as this process's PID namespace numbers it.
-    pub pid: u32,
-}
-
-/// Serves requests until the peer hangs up or breaks the protocol, then ends the process.
+/// Serves requests until the peer closes its socket or breaks the protocol, then exits.
 ///
-/// `requests` is the reader's end of a `SOCK_SEQPACKET` pair. The exit status is 0 when the peer is gone, 1 if
-/// the tenant is gone or a system call failed, 2 if the peer sent what is no request.
+/// The exit status is 0 if the peer closed its socket, 1 if the tenant is gone or a system call failed, 2 if the peer
+/// sent a malformed request.
 pub fn serve(sockets: Sockets, tenant: TenantRoot, device: DeviceFiles) -> ! {
     let status = match Reader::new(tenant, device) {
         Ok(mut reader) => reader.run(&sockets),
-        Err(_) => End::Broken,
+        Err(_) => Stop::Broken,
     };
     process::exit_now(status as i32)
 }
 
 /// Why a reader stops; the discriminant is its exit status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
+enum Stop {
     Closed = 0,
     Broken = 1,
     PeerAtFault = 2,
 }
 
-/// Word of the page that a reader shares with the broker: the id of the notification at work, or 0.
+/// Word of the page shared with the broker: id of the notification in progress, or 0.
 pub const BUSY: usize = 0;
-/// Word of that page: requests served so far.
+/// Word of that page: number of requests served.
 pub const SERVED: usize = 1;
 
-/// What a reader speaks with.
+/// The descriptors and shared pages of a reader.
 #[derive(Debug)]
 pub struct Sockets {
-    /// The reader's end of a `SOCK_SEQPACKET` pair, for the worker's requests.
+    /// The reader's end of a `SOCK_SEQPACKET` pair, for requests from the worker.
     pub requests: OwnedFd,
-    /// The same, for opens that are passed on to the broker.
+    /// The reader's end of a `SOCK_SEQPACKET` pair, for calls that it forwards to the broker.
     pub broker: OwnedFd,
     /// The tenant's listener.
     pub listener: OwnedFd,
-    /// Shared with the broker: [`BUSY`] and [`SERVED`].
+    /// Page shared with the broker: [`BUSY`] and [`SERVED`].
     pub busy: SharedWords,
-    /// Shared with the broker and the tenant's other readers.
+    /// Rate limits, shared with the broker and the tenant's other readers.
     pub allowance: Allowance,
 }
 
-/// Files that stand for the KCOV device.
+/// The files that represent the KCOV device and the handlers' devices.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceFiles {
-    /// The device itself, wherever it is mounted.
+    /// Placeholders of the KCOV device, at all of its paths.
     pub placeholders: Vec<FileId>,
-    /// Devices of handlers, by their number.
+    /// Placeholders of the handlers' devices, by device number.
     pub devices: Vec<FileId>,
-    /// Device number of memfds: a file there may be an arena, opened anew through procfs.
+    /// `st_dev` of memfds. A file with it may be an arena that is reopened through procfs.
     pub memfd_device: u64,
 }
 
-/// Everything that outlives a request.
+/// The state of the process.
 struct Reader {
     procfs: Procfs,
     members: Members,
     device: DeviceFiles,
     text: Box<[u8; MAX_PATH]>,
-    /// A request, as it was sent.
+    /// Buffer for a request.
     request: Box<[u8]>,
     bytes: Vec<u8>,
 }
@@ -124,13 +116,14 @@ impl Reader {
         Ok(Reader { procfs, members, device, text: Box::new([0; MAX_PATH]), request, bytes: Vec::new() })
     }
 
-    fn run(&mut self, sockets: &Sockets) -> End {
+    fn run(&mut self, sockets: &Sockets) -> Stop {
         loop {
             let request = match peek(sockets.requests.as_fd(), &mut self.request) {
                 Ok(request) => request,
                 Err(end) => return end,
             };
-            // Shown before it is taken: at no moment is it in neither place, whatever ends this process.
+            // Publish the id before removing the request from the socket: if this process dies at any time, the broker
+            // finds the request in one of the two places.
             sockets.busy[BUSY].store(request.id, Ordering::Release);
             if let Err(end) = take(sockets.requests.as_fd()) {
                 return end;
@@ -138,7 +131,7 @@ impl Reader {
             let served = if request.what.wants_reply() {
                 self.reply(&request, sockets)
             } else {
-                self.pass_on(&request, sockets)
+                self.forward(&request, sockets)
             };
             sockets.busy[BUSY].store(0, Ordering::Release);
             let served_before = sockets.busy[SERVED].load(Ordering::Relaxed);
@@ -149,10 +142,10 @@ impl Reader {
         }
     }
 
-    fn reply(&mut self, request: &ReaderRequest, sockets: &Sockets) -> Result<(), End> {
-        let is_valid = || listener::id_valid(sockets.listener.as_fd(), request.id).map_err(|_| End::Broken);
-        // Before: what is written stays, and a page that held up one reader past the deadline must not hold up the next.
-        // After: only then was the caller blocked in its call all the time.
+    fn reply(&mut self, request: &ReaderRequest, sockets: &Sockets) -> Result<(), Stop> {
+        let is_valid = || listener::id_valid(sockets.listener.as_fd(), request.id).map_err(|_| Stop::Broken);
+        // Checked before: a write cannot be undone, and a request that made one reader miss its deadline must not block
+        // the next one. Checked after: only then was the caller blocked in its call all the time.
         let reply = if !is_valid()? {
             ReaderReply::Gone
         } else if sockets.allowance.admit(&request.what) {
@@ -161,28 +154,28 @@ impl Reader {
             ReaderReply::Fail(kcov_proto::Errno::ENOMEM)
         };
         let reply = if is_valid()? { reply } else { ReaderReply::Gone };
-        message::encode(&reply, &mut self.bytes).map_err(|_| End::Broken)?;
+        message::encode(&reply, &mut self.bytes).map_err(|_| Stop::Broken)?;
         transmit(sockets.requests.as_fd(), &self.bytes)
     }
 
-    /// Passes a call that concerns the device on to the broker, and lets all others go on.
-    fn pass_on(&mut self, request: &ReaderRequest, sockets: &Sockets) -> Result<(), End> {
+    /// Forwards a call that concerns a device to the broker; lets the kernel execute any other call.
+    fn forward(&mut self, request: &ReaderRequest, sockets: &Sockets) -> Result<(), Stop> {
         let tid = request.tid;
         let what = match self.work_for(tid, |reader| Ok(reader.translate(tid, &request.what))) {
             Ok(Some(what)) => what,
             Err(Errno::ESRCH) => return Ok(()),
-            // Another file, none at all, an unreadable path: the kernel says it best.
+            // Another file, no file, an unreadable path: the kernel executes the call or gives the right error.
             Ok(None) | Err(_) => {
                 let sent = listener::send(sockets.listener.as_fd(), request.id, Answer::Continue);
-                return sent.map(drop).map_err(|_| End::Broken);
+                return sent.map(drop).map_err(|_| Stop::Broken);
             }
         };
         let assist = Assist { id: request.id, tid, what };
-        message::encode(&assist, &mut self.bytes).map_err(|_| End::Broken)?;
+        message::encode(&assist, &mut self.bytes).map_err(|_| Stop::Broken)?;
         transmit(sockets.broker.as_fd(), &self.bytes)
     }
 
-    /// What the broker is to do; `None` if the call does not concern the device.
+    /// Translates a call into a request to the broker; `None` if the call does not concern a device.
     fn translate(&mut self, tid: u32, what: &ReaderKind) -> Option<AssistKind> {
         match *what {
             ReaderKind::Memory { .. } | ReaderKind::Write { .. } => None,
@@ -203,15 +196,15 @@ impl Reader {
                 })
             }
             ReaderKind::OldMmap { address } => {
-                // Six 32-bit words: address, length, protection, flags, descriptor, offset.
+                // Six 32-bit words: address, length, prot, flags, fd, offset.
                 let [first, second, third] = words(tid, address).ok()?;
                 let high = |word: u64| word >> 32;
                 let low = |word: u64| word & 0xffff_ffff;
                 let (address, length) = (low(first), high(first));
                 let (prot, flags) = (low(second) as u32, high(second) as u32);
                 let (fd, offset) = (low(third) as u32 as i32, high(third));
-                let of_a_file = flags & libc::MAP_ANONYMOUS as u32 == 0 && fd >= 0;
-                of_a_file.then_some(AssistKind::Mmap { fd, address, length, offset, prot, flags })
+                let has_file = flags & libc::MAP_ANONYMOUS as u32 == 0 && fd >= 0;
+                has_file.then_some(AssistKind::Mmap { fd, address, length, offset, prot, flags })
             }
         }
     }
@@ -234,7 +227,7 @@ impl Reader {
         Some(AssistKind::Open { flags, reopened, device: None })
     }
 
-    /// The file that a path of the caller leads to.
+    /// Resolves a path of the caller to a file.
     fn find(
         &mut self,
         tid: u32,
@@ -248,7 +241,7 @@ impl Reader {
         resolve_for(&self.procfs, &self.device, tid, flags, &lookup)
     }
 
-    /// Serves one request; whether its notification is still valid is for the caller to ask.
+    /// Executes one request. The caller of this function checks that the notification is pending.
     fn answer(&mut self, request: &ReaderRequest) -> ReaderReply {
         let tid = request.tid;
         let done = match &request.what {
@@ -267,9 +260,9 @@ impl Reader {
         }
     }
 
-    /// Writes to a thread's memory, once. It is shown to be the tenant's, and to have its number still, right before as
-    /// well as after: what is written cannot be taken back. Between the two its notification is pending, so its number
-    /// changes hands only if it is killed and every other number is given out in that moment.
+    /// Writes to a thread's memory. A write cannot be undone, so the tid is checked immediately before as well as after.
+    /// Between the checks the notification is pending, so the tid can only be reused if the thread is killed and all
+    /// other pids are allocated in that moment.
     fn write(&mut self, tid: u32, address: u64, bytes: &[u8]) -> Result<(), Errno> {
         if bytes.len() > MAX_WRITE {
             return Err(Errno::EINVAL);
@@ -282,7 +275,7 @@ impl Reader {
         if self.members.confirm(&self.procfs, tid) { Ok(()) } else { Err(Errno::ESRCH) }
     }
 
-    /// Does `work` for a thread that is shown to be the tenant's before, and to have its number still afterwards.
+    /// Does `work` for a thread of the tenant, and checks afterwards that the tid was not reused.
     fn work_for<T>(&mut self, tid: u32, work: impl Fn(&mut Self) -> Result<T, Errno>) -> Result<T, Errno> {
         for _ in 0..ATTEMPTS {
             self.members.admit(&self.procfs, tid)?;
@@ -295,14 +288,14 @@ impl Reader {
     }
 }
 
-/// Flags with which an open never yields the device: the placeholder gives the kernel's answer. `O_TMPFILE` includes
-/// `O_DIRECTORY`, and is `EINVAL` without it.
+/// Returns whether an open with these flags never opens the device: the kernel gives the right answer for the
+/// placeholder. `O_TMPFILE` includes `O_DIRECTORY`, and is `EINVAL` without it.
 fn never_the_device(flags: i32) -> bool {
     const EXCLUSIVE: i32 = libc::O_CREAT | libc::O_EXCL;
     flags & (libc::O_PATH | libc::O_TMPFILE) != 0 || flags & EXCLUSIVE == EXCLUSIVE
 }
 
-/// Three words of the caller's memory.
+/// Reads three words of the caller's memory.
 fn words(tid: u32, address: u64) -> Result<[u64; 3], Errno> {
     let mut bytes = [0; 24];
     caller_memory::read(tid, address, &mut bytes)?;
@@ -310,9 +303,9 @@ fn words(tid: u32, address: u64) -> Result<[u64; 3], Errno> {
     Ok([0, 1, 2].map(|i| u64::from_ne_bytes(word(i))))
 }
 
-/// The file that an open with `flags` leads to. A placeholder stands for a device of mode 0600, and an arena is a file
-/// of that mode, so who may not open that gets `EACCES`, as from the kernel, and who would write by a mount that is for
-/// reading gets `EROFS`; every other file is judged by the kernel itself when the call goes on.
+/// Resolves the path of an open with `flags`. For placeholders and arenas, which represent files of mode 0600, applies
+/// the kernel's checks: `EACCES` without permission, `EROFS` for writing through a read-only mount. For all other files
+/// the kernel itself checks when it executes the call.
 fn resolve_for(
     procfs: &Procfs,
     device: &DeviceFiles,
@@ -343,7 +336,8 @@ fn memory(tid: u32, address: u64, length: u32) -> Result<Vec<u8>, Errno> {
     Ok(bytes)
 }
 
-/// Reads in the order of `kcov_ioctl` (`kernel/kcov.c`, 6.12): the number of handles, its bound, the whole.
+/// Reads the argument of `KCOV_REMOTE_ENABLE`, in the order of `kcov_ioctl` (`kernel/kcov.c`, 6.12): the number of
+/// handles, the check of its limit, then the whole argument.
 fn remote_arg(tid: u32, address: u64) -> Result<RemoteArg, Errno> {
     let mut number = [0; 4];
     let at = address.checked_add(REMOTE_NUM_HANDLES_OFFSET as u64).ok_or(Errno::EFAULT)?;
@@ -357,39 +351,39 @@ fn remote_arg(tid: u32, address: u64) -> Result<RemoteArg, Errno> {
     RemoteArg::decode(&bytes, number).map_err(|errno| Errno::from_raw(errno.0))
 }
 
-/// The next request, which stays in the socket. Descriptors that ride along are dropped by the kernel: no room is given
-/// for them.
-fn peek(requests: BorrowedFd<'_>, bytes: &mut [u8]) -> Result<ReaderRequest, End> {
-    // MSG_TRUNC makes the call return the length that was sent, also when it did not fit.
+/// Reads the next request without removing it from the socket. The kernel drops descriptors that are attached, because
+/// there is no control buffer.
+fn peek(requests: BorrowedFd<'_>, bytes: &mut [u8]) -> Result<ReaderRequest, Stop> {
+    // With MSG_TRUNC, recv returns the full length of the datagram even if the buffer is smaller.
     let length = receive(requests, bytes, MsgFlags::MSG_PEEK | MsgFlags::MSG_TRUNC)?;
-    let datagram = bytes.get(..length).ok_or(End::PeerAtFault)?;
-    message::decode(datagram).map_err(|_| End::PeerAtFault)
+    let datagram = bytes.get(..length).ok_or(Stop::PeerAtFault)?;
+    message::decode(datagram).map_err(|_| Stop::PeerAtFault)
 }
 
-/// Takes the request that was peeked at out of the socket.
-fn take(requests: BorrowedFd<'_>) -> Result<(), End> {
-    // One byte is enough room: what does not fit is discarded.
+/// Removes the request from the socket after [`peek`].
+fn take(requests: BorrowedFd<'_>) -> Result<(), Stop> {
+    // One byte is enough: the kernel discards the rest of the datagram.
     receive(requests, &mut [0; 1], MsgFlags::empty()).map(drop)
 }
 
-fn receive(requests: BorrowedFd<'_>, bytes: &mut [u8], flags: MsgFlags) -> Result<usize, End> {
+fn receive(requests: BorrowedFd<'_>, bytes: &mut [u8], flags: MsgFlags) -> Result<usize, Stop> {
     loop {
         match recv(requests.as_raw_fd(), bytes, flags) {
-            Ok(0) | Err(Errno::ECONNRESET) => return Err(End::Closed),
+            Ok(0) | Err(Errno::ECONNRESET) => return Err(Stop::Closed),
             Ok(length) => return Ok(length),
             Err(Errno::EINTR) => {}
-            Err(_) => return Err(End::Broken),
+            Err(_) => return Err(Stop::Broken),
         }
     }
 }
 
-fn transmit(requests: BorrowedFd<'_>, bytes: &[u8]) -> Result<(), End> {
+fn transmit(requests: BorrowedFd<'_>, bytes: &[u8]) -> Result<(), Stop> {
     loop {
         match send(requests.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL) {
             Ok(_) => return Ok(()),
             Err(Errno::EINTR) => {}
-            Err(Errno::EPIPE | Errno::ECONNRESET) => return Err(End::Closed),
-            Err(_) => return Err(End::Broken),
+            Err(Errno::EPIPE | Errno::ECONNRESET) => return Err(Stop::Closed),
+            Err(_) => return Err(Stop::Broken),
         }
     }
 }

@@ -1,8 +1,8 @@
-//! The process that starts the others: tender (and with it the tenant), zygote, reader.
+//! The spawner process: starts the tender (and with it the tenant), zygotes, readers and artifact writers.
 //!
-//! It is forked before the broker drops its privileges and holds nothing but a socket to the broker. It has one
-//! thread, no signal handler, and takes orders from the broker only. When the broker's end of the socket closes, it
-//! ends; so do its children, each by its own socket.
+//! It is forked before the broker drops its privileges, and only holds a socket to the broker. It has one thread and
+//! takes orders only from the broker. When the broker closes its socket, the spawner ends. Its children end likewise,
+//! each because its own socket closes.
 
 pub mod message;
 pub mod tender;
@@ -12,8 +12,8 @@ mod zygote;
 
 use crate::artifact;
 use crate::launch::cgroup::Group;
+use crate::launch::publication::Publication;
 use crate::launch::{Launch, OnBrokerDeath};
-use crate::live::Publication;
 use crate::sandbox::confine::{self, rules::Who};
 use crate::sandbox::filter::Bpf;
 use crate::sys::fork;
@@ -30,22 +30,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// How often the spawner reaps children that have ended, milliseconds.
+/// Time between two attempts to reap children, in milliseconds.
 const REAP: u16 = 1000;
 
-/// Serves the broker until it is gone. Returns the exit status.
+/// Main function of the spawner. Serves the broker until it is gone; returns the exit status.
 pub fn serve(socket: OwnedFd, launch: &Launch) -> i32 {
-    // Children get no signal that the terminal sends to the foreground job.
+    // Keeps signals of the terminal, which go to the foreground job, away from the helpers.
     let _ = nix::unistd::setpgid(nix::unistd::Pid::from_raw(0), nix::unistd::Pid::from_raw(0));
     launch.name_process(c"kcov-spawner");
-    // The workers of a zygote that died come here, and are reaped.
+    // Workers of a dead zygote are reparented to this process and reaped.
     let _ = nix::sys::prctl::set_child_subreaper(true);
-    // Once, and not by each reader, as callers wait for those.
+    // Built once and not by each reader: callers wait while a reader starts.
     let Ok(readers_filter) = confine::build(Who::Reader) else { return 1 };
     let mut channel = Channel::from(socket);
     let mut tender = None;
     let mut group = None;
-    let asked = Arc::new(AtomicBool::new(false));
+    let terminated = Arc::new(AtomicBool::new(false));
     loop {
         reap(&mut tender);
         let mut fds = [PollFd::new(channel.as_fd(), PollFlags::POLLIN)];
@@ -64,9 +64,9 @@ pub fn serve(socket: OwnedFd, launch: &Launch) -> i32 {
                 };
                 if for_tender {
                     tender = started;
-                    hold_out(&asked);
+                    ignore_signals(&terminated);
                 }
-                // The user's descriptors were for the command.
+                // The descriptors inherited from the user are only for the command.
                 if for_tender {
                     let cover = launch.cover.as_ref().map(AsFd::as_fd);
                     let kept: Vec<_> = [channel.as_fd()].into_iter().chain(cover).collect();
@@ -76,9 +76,9 @@ pub fn serve(socket: OwnedFd, launch: &Launch) -> i32 {
                 }
             }
             Err(ChannelError::Closed) => {
-                // The broker may open no file any more, or was killed.
+                // Done here because the broker has no right to open files, or was killed.
                 launch.publication.iter().for_each(Publication::withdraw);
-                outlive_children(tender, launch.on_broker_death, &asked);
+                outlive_children(tender, launch.on_broker_death, &terminated);
                 group.into_iter().for_each(Group::remove);
                 return 0;
             }
@@ -87,48 +87,48 @@ pub fn serve(socket: OwnedFd, launch: &Launch) -> i32 {
     }
 }
 
-/// Has signals not end this process, and with it nothing else: the order to end, which may come as soon as the broker
-/// is killed; and what the kernel sends to the helpers' group then if one of them stands still. Not before the tender
-/// is started: the command would inherit it.
-fn hold_out(asked: &Arc<AtomicBool>) {
+/// Keeps signals from ending the spawner before its children: SIGTERM, which sets `terminated`, and SIGHUP, which the
+/// kernel sends to an orphaned process group with a stopped member. Called after the tender has been started, because
+/// the command would inherit this.
+fn ignore_signals(terminated: &Arc<AtomicBool>) {
     fork::ignore(Signal::SIGHUP);
-    let _ = signal_hook::flag::register(signal_hook::consts::SIGTERM, asked.clone());
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGTERM, terminated.clone());
 }
 
-/// Waits for the children, which all end by themselves now, so that none is left to somebody else. One that cannot
-/// end, in a file system that does not answer, is left after a while. A tenant that goes on without its broker has all
-/// the time that it wants, until `SIGTERM` says otherwise.
-fn outlive_children(mut tender: Option<Pid>, on_broker_death: OnBrokerDeath, asked: &AtomicBool) {
+/// Waits for the children, which end because their sockets are closed. Gives up after two seconds on a
+/// child that cannot end because a file system hangs. With [`OnBrokerDeath::Enosys`] the tenant may run on until it ends by itself
+/// or until SIGTERM.
+fn outlive_children(mut tender: Option<Pid>, on_broker_death: OnBrokerDeath, terminated: &AtomicBool) {
     const ROUNDS: u32 = 2000;
-    /// While they end.
+    /// Interval while children are ending.
     const SHORT: Duration = Duration::from_millis(1);
-    /// While the tenant does as it likes.
+    /// Interval while the tenant runs on.
     const LONG: Duration = Duration::from_millis(50);
-    let (mut rounds, mut patient) = (0, on_broker_death == OnBrokerDeath::Enosys);
+    let (mut rounds, mut runs_on) = (0, on_broker_death == OnBrokerDeath::Enosys);
     while rounds < ROUNDS {
-        if patient && tender.is_some() && asked.load(Ordering::Relaxed) {
-            patient = false;
-            // Its children come here then, and are killed below.
-            if let Some(tender) = tender {
-                // Reaped by nobody but this process: the number is its own.
-                let _ = kill(tender, Signal::SIGKILL);
-            }
+        if runs_on
+            && terminated.load(Ordering::Relaxed)
+            && let Some(tender) = tender
+        {
+            runs_on = false;
+            // The pid cannot be reused: only this process reaps it. Its children are reparented and killed below.
+            let _ = kill(tender, Signal::SIGKILL);
         }
-        // Without its tender the tenant has come here, and nobody else ends it.
+        // Without a tender, the tenant's processes are children of this process.
         if tender.is_none() {
             tender::kill_children();
         }
         if !reap(&mut tender) {
             return;
         }
-        let ends = !patient || tender.is_none();
-        rounds += u32::from(ends);
-        std::thread::sleep(if ends { SHORT } else { LONG });
+        let ending = !runs_on || tender.is_none();
+        rounds += u32::from(ending);
+        std::thread::sleep(if ending { SHORT } else { LONG });
     }
 }
 
-/// Reaps children that have ended; their ends are seen by pidfd. Forgets the tender if it is one. Says whether any
-/// child is left.
+/// Reaps dead children; sets `tender` to `None` if it is among them. Returns whether any child is left. The broker sees
+/// their ends through pidfds.
 fn reap(tender: &mut Option<Pid>) -> bool {
     loop {
         match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
@@ -140,7 +140,7 @@ fn reap(tender: &mut Option<Pid>) -> bool {
     }
 }
 
-/// Carries out one order and answers it.
+/// Executes one order and sends the reply. Returns the pid of the new process, unless starting it failed.
 fn start(
     order: Start,
     descriptors: Vec<OwnedFd>,
@@ -171,7 +171,7 @@ fn start(
     }
 }
 
-/// The group of the tenant's zygotes, if one is wanted; made for the first of them.
+/// Creates the control group of the zygotes, if one is configured and does not exist yet.
 fn make_group(launch: &Launch, group: &mut Option<Group>) -> Result<(), Errno> {
     if group.is_none() {
         *group = launch.cgroup.as_ref().map(Group::make).transpose()?;

@@ -1,4 +1,4 @@
-//! The broker's end of the spawner: orders that are carried out at once.
+//! The broker's side of the spawner. Orders are executed synchronously.
 
 use crate::processes::spawner::message::{Start, Started};
 use crate::processes::spawner::tender::kill_children;
@@ -12,34 +12,35 @@ use nix::unistd::Pid;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-/// Longest that the spawner may take for a fork, milliseconds. It is trusted; this bounds a machine without memory.
+/// Time limit for a reply of the spawner, in milliseconds. The spawner is trusted, but a machine without free memory may
+/// be slow.
 const PATIENCE: u16 = 10_000;
 
-/// Why nothing was started.
+/// Why a process was not started.
 #[derive(Debug, thiserror::Error)]
 pub enum SpawnError {
-    /// The spawner is gone or silent.
+    /// The spawner is gone or did not reply in time.
     #[error("the spawner does not answer: {0}")]
     Channel(#[from] ChannelError),
-    /// It could not fork.
+    /// fork failed.
     #[error("the spawner cannot fork: {0}")]
     Fork(Errno),
-    /// It could not make the zygote's control group.
-    #[error("cannot make the workers' control group below that of --cgroup or the key `cgroup`: {}", .0.desc())]
+    /// Creating the zygote's control group failed.
+    #[error("cannot create the control group of the workers below the one of --cgroup or the key `cgroup`: {}", .0.desc())]
     Group(Errno),
 }
 
-/// A process that was started.
+/// A process that the spawner started.
 #[derive(Debug)]
 pub struct Spawned {
-    /// Its id.
+    /// Its pid.
     pub pid: u32,
-    /// The process.
+    /// Its pidfd.
     pub pidfd: OwnedFd,
 }
 
 impl Spawned {
-    /// How it ended, as `wait(2)` would say it: from procfs until it is reaped, from the pidfd afterwards (Linux 6.15).
+    /// The wait status of the dead process: from procfs until it is reaped, then from the pidfd (since Linux 6.15).
     #[must_use]
     pub fn end_status(&self) -> Option<i32> {
         let zombie = procfs::stat(self.pid).map(|stat| stat.exit_code);
@@ -47,7 +48,7 @@ impl Spawned {
     }
 }
 
-/// The spawner.
+/// The connection to the spawner.
 #[derive(Debug)]
 pub struct SpawnerClient {
     channel: Channel,
@@ -61,20 +62,20 @@ impl AsFd for SpawnerClient {
 }
 
 impl SpawnerClient {
-    /// The spawner `pid`, a child of this process, over `socket`.
+    /// Connects to the spawner `pid`, a child of this process.
     #[must_use]
     pub fn new(socket: OwnedFd, pid: Pid) -> Self {
         SpawnerClient { channel: socket.into(), pid }
     }
 
-    /// Closes the socket, by which the spawner ends, and waits for that. If it was killed its children have come to
-    /// this process, and the tenant's with them if the tender was killed as well: they end here.
+    /// Ends the spawner by closing the socket, and waits for it. If the spawner was killed, its children were reparented
+    /// to this process, and so was the tenant if the tender was killed too: kills and reaps them.
     pub fn end(self) {
-        /// One that cannot end, in a file system that does not answer, is left after so many milliseconds.
+        /// Milliseconds after which a child is left that cannot end because a file system hangs.
         const ROUNDS: u32 = 2000;
         let SpawnerClient { channel, pid } = self;
         drop(channel);
-        // It is reaped here or was before: either way it is gone.
+        // An error means that it was reaped before.
         let _ = waitpid(pid, None);
         for _ in 0..ROUNDS {
             match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
@@ -88,10 +89,10 @@ impl SpawnerClient {
         }
     }
 
-    /// Has a process started.
+    /// Starts a process.
     ///
     /// # Errors
-    /// If the spawner is gone, silent or cannot fork.
+    /// [`SpawnError`].
     pub fn start(&mut self, order: &Start, descriptors: &[&dyn AsFd]) -> Result<Spawned, SpawnError> {
         self.channel.send(order, descriptors)?;
         match receive_within(&mut self.channel, PATIENCE)? {
@@ -105,10 +106,10 @@ impl SpawnerClient {
     }
 }
 
-/// Waits for a message, at most `milliseconds`.
+/// Waits for a message for at most `milliseconds`.
 ///
 /// # Errors
-/// [`ChannelError::WouldBlock`] if none came; else as [`Channel::receive`].
+/// [`ChannelError::WouldBlock`] after the timeout; otherwise those of [`Channel::receive`].
 pub fn receive_within<T: serde::de::DeserializeOwned>(
     channel: &mut Channel,
     milliseconds: u16,
@@ -121,7 +122,7 @@ pub fn receive_within<T: serde::de::DeserializeOwned>(
     }
 }
 
-/// Ends a helper and waits a little for it to be gone.
+/// Kills a helper and waits up to a second until it is dead.
 pub fn end(process: &Spawned) {
     let _ = pidfd::send_signal(process.pidfd.as_fd(), nix::sys::signal::Signal::SIGKILL);
     let _ = pidfd::wait_dead(process.pidfd.as_fd(), 1000);

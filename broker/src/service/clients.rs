@@ -1,4 +1,4 @@
-//! Clients of the control socket, each with at most one request at a time and no claim to the server's patience.
+//! Clients of the control socket. Each has at most one request at a time, and the server never waits for one.
 
 use super::watch::Watched;
 use crate::service::control::message::{Reply, Request};
@@ -9,25 +9,26 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-/// Most clients at a time; one more takes the place of the one that has been silent for longest.
-const MOST: usize = 64;
-/// A client that is silent for so long is let go.
-const SILENCE: Duration = Duration::from_secs(60);
+/// Maximum number of clients. A further one replaces the one that has been silent for longest.
+const MAX: usize = 64;
+/// A client that is silent for this long is disconnected.
+const MAX_SILENCE: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 struct Client {
     channel: Channel,
+    /// Time of its last request.
     heard: Duration,
 }
 
-/// See the module.
+/// The connected clients.
 #[derive(Debug, Default)]
 pub struct Clients {
     clients: BTreeMap<u32, Client>,
 }
 
 impl Clients {
-    /// Lets everybody in that may come in. `serial` is a number for one of them.
+    /// Accepts a client that may control the service. `serial` returns a new number for it.
     pub fn accept(
         &mut self,
         control: &ControlSocket,
@@ -35,7 +36,7 @@ impl Clients {
         mut serial: impl FnMut() -> u32,
         now: Duration,
     ) {
-        // One at a time: the rest is told of again.
+        // One at a time: the poller reports the socket again if there are more.
         let Some(connection) = control.accept() else { return };
         let serial = serial();
         if poller.add(&connection, Watched::Client(serial)).is_ok() {
@@ -49,14 +50,15 @@ impl Clients {
     }
 
     fn make_room(&mut self) {
-        if self.clients.len() >= MOST {
+        if self.clients.len() >= MAX {
             let silent =
                 self.clients.iter().min_by_key(|(_, client)| client.heard).map(|(serial, _)| *serial);
             silent.into_iter().for_each(|serial| drop(self.clients.remove(&serial)));
         }
     }
 
-    /// The request of a client; `None` if it has none. One that sends what is no request is let go.
+    /// The request of a client; `None` if there is none. A client that sends a malformed request is
+    /// disconnected.
     pub fn request(&mut self, serial: u32, now: Duration) -> Option<Request> {
         let client = self.clients.get_mut(&serial)?;
         match client.channel.try_receive_bare() {
@@ -72,7 +74,7 @@ impl Clients {
         }
     }
 
-    /// Answers a client. One that has no room for it does not read what it asks for, and is let go.
+    /// Sends a reply. A client whose socket buffer is full does not read its replies, and is disconnected.
     pub fn answer(&mut self, serial: u32, reply: &Reply) {
         if let Some(client) = self.clients.get_mut(&serial)
             && client.channel.try_send_bare(reply).is_err()
@@ -81,14 +83,14 @@ impl Clients {
         }
     }
 
-    /// Lets go of the silent.
-    pub fn time(&mut self, now: Duration) {
-        self.clients.retain(|_, client| now.saturating_sub(client.heard) < SILENCE);
+    /// Disconnects silent clients.
+    pub fn drop_silent(&mut self, now: Duration) {
+        self.clients.retain(|_, client| now.saturating_sub(client.heard) < MAX_SILENCE);
     }
 
-    /// When time makes a difference next.
+    /// When the next client is disconnected for its silence.
     #[must_use]
     pub fn due(&self) -> Option<Duration> {
-        self.clients.values().map(|client| client.heard + SILENCE).min()
+        self.clients.values().map(|client| client.heard + MAX_SILENCE).min()
     }
 }

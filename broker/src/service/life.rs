@@ -1,64 +1,64 @@
-//! The life of a tenant as a state machine: no clock, process or log inside. Time is what has passed since the service
-//! started.
+//! The life of a tenant as a state machine, without clocks, processes or logs. Times are relative to the
+//! start of the service.
 //!
 //! | from | event | to |
 //! |---|---|---|
 //! | `Queued` | `Launched` | `Starting` |
 //! | `Starting` | `Running` | `Running` |
-//! | `Starting`, `Running` | `Stop`, `Restart` | `Stopping`: asked to end, then killed, then its broker killed |
-//! | `Starting`, `Running` | `Ended`, `Failed` | `Stopping`: what is left of it is killed by its broker |
-//! | `Starting`, `Running`, `Stopping` | `Gone` | what was asked for, or else `Waiting` or `Ended` by the policy |
-//! | `Waiting` | time | `Queued` |
+//! | `Starting`, `Running` | `Stop`, `Restart` | `Stopping`: it gets its stop signal, then is killed, then its broker is killed |
+//! | `Starting`, `Running` | `Ended`, `Failed` | `Stopping`: its broker kills the remaining processes |
+//! | `Starting`, `Running`, `Stopping` | `Gone` | `Queued` or `Ended` as requested, or `Waiting` or `Ended` by the policy |
+//! | `Waiting` | `Time` | `Queued` |
 //! | `Waiting`, `Ended` | `Restart` | `Queued` |
 //! | `Waiting`, `Queued` | `Stop` | `Ended` |
 //!
-//! A tenant is started again only once nothing is left of its last run.
+//! A tenant is only restarted after all processes of its last run have ended.
 
 use crate::config::tenant::{RestartPolicy, RestartWhen};
 use std::time::Duration;
 
-/// A run of this length ends a row of failures.
+/// A run of at least this time resets the count of restarts.
 const LONG_RUN: Duration = Duration::from_secs(60);
-/// Longest time between restarts, unless the policy's first is longer already.
+/// Maximum delay of a restart, unless the policy's initial delay is longer.
 const LONGEST_DELAY: Duration = Duration::from_secs(60);
-/// What a broker may take to end what is left of its tenant.
+/// Time that a broker may take to end the remaining processes of its tenant.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How a tenant ends that is told to.
+/// How fast a tenant is ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
-    /// Time between the signal that asks and the kill.
+    /// Time between the stop signal and SIGKILL.
     pub grace: Duration,
-    /// Time between the kill and that of the broker.
+    /// Time between SIGKILL and the kill of the broker.
     pub patience: Duration,
 }
 
-/// How far an end has come.
+/// The phase of an end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// The command got the signal that asks.
-    Asked,
-    /// Its broker was told to kill it, or does so anyway.
+    /// The command got its stop signal.
+    Signalled,
+    /// Its broker kills it.
     Killed,
     /// Its broker was killed.
     Forced,
 }
 
-/// What follows an end.
+/// What happens after an end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Then {
-    /// What the policy says.
+    /// The policy decides.
     Policy,
-    /// Another start.
+    /// The tenant is started again.
     Start,
-    /// Nothing.
-    Rest,
+    /// The tenant stays ended.
+    Stay,
 }
 
-/// Where a tenant stands.
+/// The state of a tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// It is to be started.
+    /// It waits for its start, which only the number of other starts delays.
     Queued,
     /// Its broker was forked.
     Starting,
@@ -66,116 +66,117 @@ pub enum State {
     Running,
     /// It is being ended.
     Stopping {
-        /// How far that has come.
+        /// The current phase.
         phase: Phase,
         /// When the next phase begins.
         until: Duration,
-        /// How long the phase after that lasts.
+        /// Duration of the phase after that.
         patience: Duration,
-        /// What follows.
+        /// What happens afterwards.
         then: Then,
     },
-    /// It starts again.
+    /// It waits for its restart.
     Waiting {
-        /// Then.
+        /// When it is restarted.
         until: Duration,
     },
-    /// It does not start again by itself.
+    /// It has ended and is not restarted.
     Ended {
-        /// Whether that is because it failed.
+        /// Whether it failed.
         failed: bool,
     },
 }
 
-/// What happens to a tenant.
+/// An event in the life of a tenant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// Its broker was forked.
     Launched,
     /// Its command is about to be executed.
     Running,
-    /// Its command ended, with the status that shells give it.
+    /// Its command ended with this status, as shells report it.
     Ended(u8),
-    /// It could not be started, or not be served any longer.
+    /// It could not be started, or cannot be served any longer.
     Failed {
-        /// Status, as shells give it.
+        /// Exit status.
         status: u8,
-        /// What to tell the operator.
+        /// Message for the operator.
         message: String,
     },
-    /// Nothing is left of it.
+    /// All its processes have ended.
     Gone,
-    /// The operator wants it to end.
+    /// An operator stops it.
     Stop(Pace),
-    /// The operator wants it to start anew.
+    /// An operator restarts it.
     Restart(Pace),
     /// Time has passed.
     Time,
 }
 
-/// What is to be done.
+/// What the manager must do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Send the signal that asks the command to end.
-    Ask,
-    /// Have its broker kill all of it.
+    /// Send the command its stop signal.
+    Signal,
+    /// Tell its broker to kill all its processes.
     Kill,
-    /// Kill its broker, and with it everything.
+    /// Kill its broker, which ends all its processes.
     Force,
 }
 
 /// How a run ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
-    /// Status, as shells give it.
+    /// Exit status, as shells report it.
     pub status: Option<u8>,
-    /// What went wrong.
+    /// Why it failed, if known.
     pub message: Option<String>,
 }
 
 impl Outcome {
-    /// Whether that is a reason for another start, to a policy that asks for one.
+    /// Whether the run failed.
     #[must_use]
     pub fn is_failure(&self) -> bool {
         self.message.is_some() || self.status != Some(0)
     }
 }
 
-/// A run that is over.
+/// The end of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct End {
     /// How it ended.
     pub outcome: Outcome,
-    /// When.
+    /// When it ended.
     pub at: Duration,
-    /// How long its command ran, if it did.
+    /// How long its command ran, if it was started.
     pub ran: Option<Duration>,
 }
 
-/// See the module.
+/// The life of a tenant.
 #[derive(Clone, Debug)]
 pub struct Life {
     policy: RestartPolicy,
     state: State,
+    /// When it entered the state.
     since: Duration,
-    /// When its command ran, in this run.
+    /// When the command of this run was started.
     ran: Option<Duration>,
     /// How long the last start took.
     start: Option<Duration>,
-    /// Runs ever started.
+    /// Number of starts.
     starts: u64,
-    /// Restarts in a row.
+    /// Restarts since the last long run.
     restarts: u32,
-    /// Runs ever that failed by themselves.
+    /// Failed runs, not counting those that were stopped.
     failures: u64,
-    /// Of this run.
+    /// Outcome of this run so far.
     outcome: Outcome,
-    /// The last run that is over.
+    /// The end of the last run.
     last: Option<End>,
 }
 
 impl Life {
-    /// That of a tenant that is to be started.
+    /// The life of a new tenant, which is queued for its start.
     #[must_use]
     pub fn new(policy: RestartPolicy, now: Duration) -> Self {
         Life {
@@ -192,18 +193,18 @@ impl Life {
         }
     }
 
-    /// Has another policy hold from its next end on.
+    /// Replaces the policy. It applies from the next end on.
     pub fn set_policy(&mut self, policy: RestartPolicy) {
         self.policy = policy;
     }
 
-    /// Where it stands.
+    /// The current state.
     #[must_use]
     pub fn state(&self) -> State {
         self.state
     }
 
-    /// Since when.
+    /// When the tenant entered the current state.
     #[must_use]
     pub fn since(&self) -> Duration {
         self.since
@@ -215,37 +216,37 @@ impl Life {
         self.start
     }
 
-    /// Runs ever started.
+    /// Number of starts.
     #[must_use]
     pub fn starts(&self) -> u64 {
         self.starts
     }
 
-    /// Restarts in a row.
+    /// Restarts since the last long run.
     #[must_use]
     pub fn restarts(&self) -> u32 {
         self.restarts
     }
 
-    /// Runs ever that failed by themselves.
+    /// Failed runs, not counting those that were stopped.
     #[must_use]
     pub fn failures(&self) -> u64 {
         self.failures
     }
 
-    /// The last run that is over, also while another one is under way.
+    /// The end of the last run that has ended, even if another one is under way.
     #[must_use]
     pub fn last(&self) -> Option<&End> {
         self.last.as_ref()
     }
 
-    /// Whether processes of it may be there.
+    /// Whether the tenant may have processes.
     #[must_use]
     pub fn is_live(&self) -> bool {
         matches!(self.state, State::Starting | State::Running | State::Stopping { .. })
     }
 
-    /// When time makes a difference next.
+    /// When the next `Time` event has an effect.
     #[must_use]
     pub fn due(&self) -> Option<Duration> {
         match self.state {
@@ -254,7 +255,7 @@ impl Life {
         }
     }
 
-    /// Takes in an event. Returns what is to be done.
+    /// Handles an event. Returns what the manager must do.
     pub fn step(&mut self, event: Event, now: Duration) -> Option<Action> {
         match event {
             Event::Launched => self.launched(now),
@@ -264,7 +265,7 @@ impl Life {
                 self.ended(Outcome { status: Some(status), message: Some(message) }, now)
             }
             Event::Gone => self.gone(now),
-            Event::Stop(pace) => return self.stop(pace, Then::Rest, now),
+            Event::Stop(pace) => return self.stop(pace, Then::Stay, now),
             Event::Restart(pace) => {
                 self.restarts = 0;
                 return self.stop(pace, Then::Start, now);
@@ -296,7 +297,7 @@ impl Life {
         }
     }
 
-    /// The command is over: its broker ends what is left of it, and itself.
+    /// The command ended. Its broker ends the remaining processes and exits.
     fn ended(&mut self, outcome: Outcome, now: Duration) {
         if !self.is_live() {
             return;
@@ -324,7 +325,7 @@ impl Life {
         self.last = Some(End { outcome: self.outcome.clone(), at: now, ran });
         let state = match then {
             Then::Start => State::Queued,
-            Then::Rest => State::Ended { failed: false },
+            Then::Stay => State::Ended { failed: false },
             Then::Policy => self.by_policy(now),
         };
         self.enter(state, now);
@@ -354,7 +355,7 @@ impl Life {
             State::Queued | State::Waiting { .. } | State::Ended { .. } => {
                 let state = match then {
                     Then::Start => State::Queued,
-                    Then::Policy | Then::Rest => State::Ended { failed: false },
+                    Then::Policy | Then::Stay => State::Ended { failed: false },
                 };
                 if self.state != state {
                     self.enter(state, now);
@@ -363,16 +364,16 @@ impl Life {
             }
             State::Stopping { then: planned, until, patience, phase: _ } => {
                 *planned = then;
-                // Whoever is in more of a hurry has his way.
+                // The shorter deadline wins.
                 *until = (*until).min(now.saturating_add(pace.grace));
                 *patience = (*patience).min(pace.patience);
                 None
             }
             State::Starting | State::Running => {
                 let until = now.saturating_add(pace.grace);
-                let state = State::Stopping { phase: Phase::Asked, until, patience: pace.patience, then };
+                let state = State::Stopping { phase: Phase::Signalled, until, patience: pace.patience, then };
                 self.enter(state, now);
-                Some(Action::Ask)
+                Some(Action::Signal)
             }
         }
     }
@@ -386,8 +387,8 @@ impl Life {
             State::Stopping { phase, until, patience, .. } if *until <= now => {
                 *until = now.saturating_add((*patience).max(Duration::from_millis(1)));
                 let (next, action) = match phase {
-                    Phase::Asked => (Phase::Killed, Action::Kill),
-                    // Again and again: it may have a part in a kill that was not there before.
+                    Phase::Signalled => (Phase::Killed, Action::Kill),
+                    // Repeated, because the manager may only now know the process that must be killed.
                     Phase::Killed | Phase::Forced => (Phase::Forced, Action::Force),
                 };
                 *phase = next;

@@ -1,12 +1,13 @@
-//! The manager's hold on one run of a tenant: its broker's process and the socket to it, and its spawner, which outlives
-//! the broker until all of the tenant is gone.
+//! The manager's link to a run of a tenant: the process of its broker, the socket to it, and its spawner,
+//! which outlives the broker until all processes of the tenant have ended.
 
 use super::watch::Watched;
-use crate::broker::{FrontEvent, FrontOrder};
-use crate::commands::run;
+use crate::broker::process;
 use crate::config::{TenantConfig, errors, probe};
 use crate::front;
-use crate::launch::{CommandError, service};
+use crate::front::messages::{FrontEvent, FrontOrder};
+use crate::launch::programs::CommandError;
+use crate::launch::service;
 use crate::sandbox::confine;
 use crate::sys::fork;
 use crate::sys::pidfd;
@@ -19,25 +20,25 @@ use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-/// See the module.
+/// The link to a run.
 #[derive(Debug)]
 pub struct Link {
     channel: Option<Channel>,
     broker: Option<OwnedFd>,
     spawner: Option<OwnedFd>,
-    /// The broker's process id, for people.
+    /// Process id of the broker, only for display.
     pid: u32,
-    /// When the broker ended.
+    /// When the broker exited.
     broker_end: Option<Duration>,
     /// uid of the workers.
     pub uid: u32,
 }
 
 impl Link {
-    /// Forks a broker for `tenant`. All that may take time happens in the child.
+    /// Forks a broker for `tenant`. Everything that may block happens in the child.
     ///
     /// # Errors
-    /// If it cannot be forked or watched.
+    /// If the broker cannot be forked or watched.
     pub fn start(
         tenant: &TenantConfig,
         restarts: u64,
@@ -48,7 +49,7 @@ impl Link {
         let (ours, theirs) = socket::pair()?;
         let pid = fork::child(|| serve(tenant, restarts, uid, theirs)).context("cannot fork a broker")?;
         let pid = pid.as_raw().cast_unsigned();
-        let broker = pidfd_open(pid, false).context("cannot hold on to a broker")?;
+        let broker = pidfd_open(pid, false).context("cannot open a pidfd of a broker")?;
         poller.add(&ours, Watched::Link(serial)).context("cannot watch a broker")?;
         poller.add(&broker, Watched::Broker(serial)).context("cannot watch a broker")?;
         Ok(Link {
@@ -61,11 +62,12 @@ impl Link {
         })
     }
 
-    /// The next word of the broker, if it has said one.
+    /// The next message of the broker; `None` if there is none.
     pub fn receive(&mut self, serial: u32, poller: &Poller<Watched>) -> Option<FrontEvent> {
         match self.channel.as_mut()?.try_receive::<FrontEvent>() {
             Ok((FrontEvent::Running { spawner }, _)) => {
-                // It is this process's grandchild, and no broker's to reap before it ends itself.
+                // The id is not reused meanwhile: only the broker can reap the spawner, and does so at its
+                // own end.
                 self.spawner = pidfd_open(spawner, false).ok();
                 if let Some(spawner) = &self.spawner {
                     let _ = poller.add(spawner, Watched::Spawner(serial));
@@ -81,41 +83,41 @@ impl Link {
         }
     }
 
-    /// The broker ended.
+    /// Notes that the broker has exited.
     pub fn broker_ended(&mut self, now: Duration) {
         self.broker = None;
         self.broker_end = Some(now);
     }
 
-    /// The broker's process id, while it lives.
+    /// Process id of the broker, if it is alive.
     #[must_use]
     pub fn broker(&self) -> Option<u32> {
         self.broker.is_some().then_some(self.pid)
     }
 
-    /// When the broker ended, if it has.
+    /// When the broker exited, if it has.
     #[must_use]
     pub fn broker_end(&self) -> Option<Duration> {
         self.broker_end
     }
 
-    /// The spawner ended.
+    /// Notes that the spawner has exited.
     pub fn spawner_ended(&mut self) {
         self.spawner = None;
     }
 
-    /// Whether nothing of the run is left.
+    /// Whether all processes of the run have ended.
     #[must_use]
     pub fn is_gone(&self) -> bool {
         self.broker.is_none() && self.spawner.is_none()
     }
 
-    /// Gives the broker an order. One that does not take it is dead, stopped, or about to be killed.
+    /// Sends an order to the broker. If this fails, the broker is dead, stopped, or about to be killed.
     pub fn order(&mut self, order: FrontOrder) {
         if let Some(channel) = &mut self.channel {
             let _ = channel.try_send(&order, &[]);
         }
-        // A tenant that goes on without its broker hears of its spawner alone.
+        // Only the spawner can end a tenant that keeps running without its broker.
         if self.broker.is_none()
             && let Some(spawner) = &self.spawner
         {
@@ -123,47 +125,48 @@ impl Link {
         }
     }
 
-    /// Kills the broker: its spawner ends what is left.
+    /// Kills the broker; its spawner then ends the tenant. If the broker is dead already, asks the spawner.
     pub fn force(&mut self) {
         let is_dead = self.broker.is_none();
         let (process, signal) =
             if is_dead { (&self.spawner, Signal::SIGTERM) } else { (&self.broker, Signal::SIGKILL) };
         if let Some(process) = process {
-            // ESRCH: it was quicker.
+            // ESRCH: the process has exited already.
             let _ = pidfd::send_signal(process.as_fd(), signal);
         }
     }
 }
 
-/// The broker's process. Returns its exit status.
+/// Runs the broker's process. Returns its exit status.
 fn serve(tenant: &TenantConfig, restarts: u64, uid: u32, front: OwnedFd) -> i32 {
-    // What the manager waits for by descriptor, others are to get.
+    // The manager blocks signals that it reads from a signalfd. The processes of a tenant must get them.
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
     let (stdin, stdout) = (std::io::stdin(), std::io::stdout());
     let keep = [front.as_fd(), stdin.as_fd(), stdout.as_fd()];
-    // The manager's sockets, to other tenants' brokers among them, are none of its business.
+    // Closes the manager's sockets, which lead to operators and to the brokers of other tenants.
     let prepared =
         confine::keep_only(&keep).map_err(anyhow::Error::from).and_then(|()| prepare(tenant, restarts, uid));
     let span = tracing::error_span!("tenant", name = tenant.name.as_str());
-    let _named = span.enter();
+    let _entered = span.enter();
     match prepared {
         Ok((launch, report)) => {
             launch.leave_job();
-            run::be_broker(launch, front, report)
+            process::run(launch, front, report)
         }
         Err(error) => {
             let status = error.downcast_ref::<CommandError>().map(CommandError::status);
             let status = status.unwrap_or(front::BROKER_FAILED);
-            let failed = FrontEvent::Failed { message: told(tenant, &error), status };
-            // A manager that is gone needs no telling.
+            let failed = FrontEvent::Failed { message: failure(tenant, &error), status };
+            // If the manager is gone, nobody waits for the message.
             let _ = Channel::from(front).send(&failed, &[]);
             1
         }
     }
 }
 
-/// Why a tenant cannot be launched: all that is wrong with it on this machine, with line and key, if that says it.
-fn told(tenant: &TenantConfig, error: &anyhow::Error) -> String {
+/// Why a tenant cannot be launched: all its errors on this machine, with line and key; if there are none,
+/// `error`.
+fn failure(tenant: &TenantConfig, error: &anyhow::Error) -> String {
     let found = probe::tenant(tenant);
     if found.is_empty() { format!("{error:#}") } else { errors::listed(&found) }
 }
@@ -174,7 +177,7 @@ fn prepare(
     uid: u32,
 ) -> anyhow::Result<(crate::launch::Launch, Option<File>)> {
     let launch = tenant.launch(uid, restarts)?;
-    let report = tenant.report.as_ref().map(|path| {
+    let report = tenant.options.report.as_ref().map(|path| {
         let opened = service::open_report(path);
         opened.map(File::from).map_err(|(step, errno)| anyhow::anyhow!("{step}: {}", errno.desc()))
     });

@@ -1,13 +1,13 @@
-//! The manager: one thread, one blocking point. It decides nothing itself: a tenant's [`Life`] does.
+//! The manager: one thread with one blocking point. It executes what the [`Life`] of each tenant decides.
 
 mod members;
 mod orders;
 mod reload;
 
 use super::clients::Clients;
-use super::exporting::Exporting;
 use super::life::{Action, Event, Life, PATIENCE, Pace, State};
 use super::link::Link;
+use super::metrics_process::MetricsProcess;
 use super::notify::Notifier;
 use super::uids::{self, Uids};
 use super::watch::Watched;
@@ -27,28 +27,29 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
-/// Brokers that may be on their way to their command at a time: each takes a processor, and has a deadline to meet.
-const STARTS: usize = 16;
-/// A start that takes longer waits for something else than a processor, and holds up no others.
+/// Maximum number of tenants that are being started at the same time. Each start occupies a processor and has
+/// a deadline.
+const MAX_STARTS: usize = 16;
+/// A start that takes longer is waiting for something other than a processor, so it does not delay others.
 const SLOW_START: Duration = Duration::from_secs(2);
-/// What is left when an orderly end is over, and was killed, is gone within this time, or will not be.
-const LAST: Duration = Duration::from_secs(2);
+/// Processes that were killed at the end of a shutdown are gone within this time, or will not go.
+const KILL_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A tenant, and what there is of it.
+/// A tenant and its current run.
 #[derive(Debug)]
 struct Member {
     config: TenantConfig,
-    /// Whether it is in the file.
+    /// Whether it is in the configuration file.
     configured: bool,
-    /// Whether it is forgotten once it has ended.
-    leaves: bool,
+    /// Whether it is removed after it has ended.
+    leaving: bool,
     life: Life,
     link: Option<(u32, Link)>,
-    /// That of its last run's workers, with root.
+    /// With root: uid of the workers of its last run.
     uid: Option<u32>,
 }
 
-/// See the module.
+/// The manager.
 #[derive(Debug)]
 pub struct Manager {
     poller: Poller<Watched>,
@@ -56,26 +57,28 @@ pub struct Manager {
     control: ControlSocket,
     clients: Clients,
     notifier: Notifier,
-    exporting: Option<Exporting>,
+    metrics: Option<MetricsProcess>,
     members: BTreeMap<String, Member>,
-    /// Tenants of the runs that are under way.
+    /// The tenant of each run that is under way.
     runs: HashMap<u32, String>,
-    /// With root.
+    /// With root: uids for workers.
     uids: Option<Uids>,
+    /// The last number that was given to a run or a client.
     serial: u32,
     start: Instant,
+    /// The configuration file.
     file: Option<PathBuf>,
     serve: ServeConfig,
-    /// When the orderly end is over, if it has begun.
+    /// When the orderly shutdown must be over, if it has begun.
     ending: Option<Duration>,
 }
 
 impl Manager {
-    /// One that is about to start the tenants of `config`, which `file` says. It takes the signals of this process, which
-    /// must have one thread, and the orphans of its descendants.
+    /// Makes a manager for the tenants of `config`, which was read from `file`. It handles the signals of
+    /// this process, which must have one thread, and reaps orphaned descendants.
     ///
     /// # Errors
-    /// If something of it cannot be had.
+    /// If a system call fails, or root lacks capabilities.
     pub fn new(config: Config, file: Option<PathBuf>, control: ControlSocket) -> anyhow::Result<Self> {
         nix::sys::prctl::set_child_subreaper(true).context("cannot become a subreaper")?;
         let mut mask = SigSet::empty();
@@ -93,14 +96,15 @@ impl Manager {
             Standing::Root => Some(Uids::new(serve.uids.clone(), uids::in_use())),
             Standing::Rootless => None,
         };
-        let exporting = serve.metrics.clone().map(|metrics| Exporting::new(metrics, control.path().into()));
+        let metrics = serve.metrics.clone();
+        let metrics = metrics.map(|config| MetricsProcess::new(config, control.path().into()));
         let mut manager = Manager {
             poller,
             signals,
             control,
             clients: Clients::default(),
             notifier: Notifier::new(),
-            exporting,
+            metrics,
             members: BTreeMap::new(),
             runs: HashMap::new(),
             uids,
@@ -114,17 +118,17 @@ impl Manager {
         Ok(manager)
     }
 
-    /// Serves until a signal ends it and nothing is left.
+    /// Runs until a signal ends the service and all tenants have ended.
     ///
     /// # Errors
-    /// If it cannot wait for anything any more; what is left is killed then.
+    /// If it cannot wait for events. The tenants are killed then.
     pub fn run(mut self) -> anyhow::Result<()> {
         self.advance();
-        self.notifier.tell(&[NotifyState::Ready]);
+        self.notifier.notify(&[NotifyState::Ready]);
         let result = self.serve();
-        // The socket first: nobody is to find a service that ends.
-        let Manager { control, members, exporting, .. } = self;
-        drop((control, members, exporting));
+        // Removes the socket first, so that no client finds a service that is shutting down.
+        let Manager { control, members, metrics, .. } = self;
+        drop((control, members, metrics));
         end_children();
         result
     }
@@ -149,70 +153,72 @@ impl Manager {
     fn is_over(&self) -> bool {
         let Some(end) = self.ending else { return false };
         let live = self.members.values().any(|member| member.life.is_live());
-        if live && self.now() >= end + LAST {
-            warn!(event = "service_end", "some tenants do not end: they are left to be killed");
+        if live && self.now() >= end + KILL_TIMEOUT {
+            warn!(event = "service_end", "some tenants do not end; giving up on them");
             return true;
         }
         !live
     }
 
-    /// When time makes a difference next.
+    /// When the next call of `advance` has an effect.
     fn due(&self) -> Option<Duration> {
         let lives = self.members.values().filter_map(|member| member.life.due());
         let queued = self.members.values().any(|member| member.life.state() == State::Queued);
         let starts =
             self.starting().map(|since| since + SLOW_START).filter(|_| queued && self.ending.is_none());
-        let end = self.ending.into_iter().flat_map(|end| [end, end + LAST]).filter(|end| *end > self.now());
-        let exporting = self.exporting.as_ref().and_then(Exporting::due);
-        let others = self.clients.due().into_iter().chain(self.notifier.due()).chain(exporting);
+        let end =
+            self.ending.into_iter().flat_map(|end| [end, end + KILL_TIMEOUT]).filter(|end| *end > self.now());
+        let metrics = self.metrics.as_ref().and_then(MetricsProcess::due);
+        let others = self.clients.due().into_iter().chain(self.notifier.due()).chain(metrics);
         lives.chain(starts).chain(end).chain(others).min()
     }
 
     fn handle(&mut self, watched: Watched) {
         match watched {
-            Watched::Signals => self.signals_came(),
+            Watched::Signals => self.read_signals(),
             Watched::Control => {
                 let (now, serial) = (self.now(), &mut self.serial);
                 self.clients.accept(&self.control, &self.poller, || next(serial), now);
             }
-            Watched::Client(serial) => self.client_speaks(serial),
-            Watched::Link(serial) => self.link_speaks(serial),
+            Watched::Client(serial) => self.serve_client(serial),
+            Watched::Link(serial) => self.read_events(serial),
             Watched::Broker(serial) => self.broker_ended(serial),
             Watched::Spawner(serial) => self.spawner_ended(serial),
-            Watched::Exporter => {
+            Watched::Metrics => {
                 let now = self.now();
-                self.exporting.iter_mut().for_each(|exporting| exporting.ended(now));
+                self.metrics.iter_mut().for_each(|process| process.ended(now));
             }
         }
     }
 
-    fn signals_came(&mut self) {
+    fn read_signals(&mut self) {
         while let Ok(Some(signal)) = self.signals.read_signal() {
             match Signal::try_from(signal.ssi_signo.cast_signed()) {
                 Ok(Signal::SIGHUP) => self.reload(),
-                Ok(Signal::SIGTERM | Signal::SIGINT) => self.end(),
+                Ok(Signal::SIGTERM | Signal::SIGINT) => self.shut_down(),
                 _ => {}
             }
         }
         reap();
     }
 
-    /// Begins the orderly end; a second signal allows no time any more.
-    fn end(&mut self) {
+    /// Begins the orderly shutdown. A second signal ends it at once.
+    fn shut_down(&mut self) {
         let bound = if self.ending.is_some() { Duration::ZERO } else { self.serve.shutdown };
-        info!(event = "service_end", tenants = self.members.len(), "the service is told to end");
-        self.notifier.tell(&[NotifyState::Stopping]);
+        info!(event = "service_end", tenants = self.members.len(), "the service was asked to end");
+        self.notifier.notify(&[NotifyState::Stopping]);
         let now = self.now();
         self.ending = Some(now + bound);
         for name in self.names() {
             let grace = self.members.get(&name).map_or(Duration::ZERO, |member| member.config.stop_grace);
-            // Of the time that there is, half for those who ask politely, and a quarter for their brokers.
+            // Of the available time, half is for stop signals, and a quarter for brokers to kill what
+            // remains.
             let pace = Pace { grace: grace.min(bound / 2), patience: PATIENCE.min(bound / 4) };
             self.step(&name, Event::Stop(pace));
         }
     }
 
-    /// Lets time pass: tenants, clients, the watchdog.
+    /// Does what is due: for tenants, clients and the watchdog.
     fn advance(&mut self) {
         let now = self.now();
         for name in self.names() {
@@ -223,11 +229,11 @@ impl Manager {
             Some(_) => {}
             None => self.launch_queued(),
         }
-        self.members.retain(|_, member| member.life.is_live() || !member.leaves);
-        self.clients.time(now);
-        self.exporting.iter_mut().for_each(|exporting| exporting.time(now, &self.poller));
-        self.notifier.time(now);
-        self.notifier.status(self.summary());
+        self.members.retain(|_, member| member.life.is_live() || !member.leaving);
+        self.clients.drop_silent(now);
+        self.metrics.iter_mut().for_each(|process| process.advance(now, &self.poller));
+        self.notifier.feed_watchdog(now);
+        self.notifier.set_status(self.summary());
     }
 
     fn names(&self) -> Vec<String> {
@@ -235,14 +241,14 @@ impl Manager {
     }
 }
 
-/// A number that no one had before.
+/// A new number.
 fn next(serial: &mut u32) -> u32 {
     *serial = serial.wrapping_add(1);
     *serial
 }
 
-/// Reaps brokers, whose ends are seen by pidfd, and the orphans of those that were killed. Says whether any child is
-/// left.
+/// Reaps brokers and the orphans of killed brokers. Their pidfds have reported their ends. Returns whether
+/// any child is left.
 fn reap() -> bool {
     loop {
         match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
@@ -253,12 +259,12 @@ fn reap() -> bool {
     }
 }
 
-/// Waits for the last helpers, which end by themselves; kills those that do not.
+/// Waits for the last helpers, which exit by themselves. Kills those that do not.
 fn end_children() {
-    /// Helpers end within milliseconds; this is for a machine that is busy.
+    /// Helpers exit within milliseconds, but the machine may be busy.
     const PATIENCE: Duration = Duration::from_millis(500);
     let begin = Instant::now();
-    while reap() && begin.elapsed() < LAST {
+    while reap() && begin.elapsed() < KILL_TIMEOUT {
         if begin.elapsed() > PATIENCE {
             kill_children();
         }

@@ -1,47 +1,49 @@
-//! What the service manager is told (`sd_notify(3)`), where there is one.
+//! Notifications to systemd (`sd_notify(3)`), if it started the service.
 
 use sd_notify::NotifyState;
 use std::time::Duration;
 
-/// Longest text of a state.
+/// The notification socket and the watchdog.
 #[derive(Debug, Default)]
 pub struct Notifier {
-    told: String,
+    /// The last status that was sent.
+    status: String,
     watchdog: Option<Duration>,
+    /// When the watchdog was fed.
     fed: Duration,
 }
 
 impl Notifier {
-    /// As the environment says.
+    /// A notifier with the settings of the environment.
     #[must_use]
     pub fn new() -> Self {
-        Notifier { told: String::new(), watchdog: sd_notify::watchdog_enabled(), fed: Duration::ZERO }
+        Notifier { status: String::new(), watchdog: sd_notify::watchdog_enabled(), fed: Duration::ZERO }
     }
 
-    /// Tells states. A service manager that does not listen misses them.
-    pub fn tell(&self, states: &[NotifyState<'_>]) {
+    /// Sends states. Errors are ignored: the service does not depend on systemd.
+    pub fn notify(&self, states: &[NotifyState<'_>]) {
         if let Err(error) = sd_notify::notify(states) {
-            tracing::debug!(%error, "the service manager does not listen");
+            tracing::debug!(%error, "cannot notify systemd");
         }
     }
 
-    /// Tells how it is, if that has changed.
-    pub fn status(&mut self, status: String) {
-        if self.told != status {
-            self.tell(&[NotifyState::Status(&status)]);
-            self.told = status;
+    /// Sends the status if it has changed.
+    pub fn set_status(&mut self, status: String) {
+        if self.status != status {
+            self.notify(&[NotifyState::Status(&status)]);
+            self.status = status;
         }
     }
 
-    /// Feeds the watchdog, twice as often as it asks for.
-    pub fn time(&mut self, now: Duration) {
+    /// Feeds the watchdog if it is due: twice as often as required.
+    pub fn feed_watchdog(&mut self, now: Duration) {
         if self.due().is_some_and(|due| due <= now) {
             self.fed = now;
-            self.tell(&[NotifyState::Watchdog]);
+            self.notify(&[NotifyState::Watchdog]);
         }
     }
 
-    /// When the watchdog is hungry next.
+    /// When the watchdog is fed next.
     #[must_use]
     pub fn due(&self) -> Option<Duration> {
         Some(self.fed + self.watchdog? / 2)

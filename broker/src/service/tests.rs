@@ -1,4 +1,4 @@
-//! The state machine: its rules one by one, and what must hold whatever happens.
+//! Tests of the state machine: its rules, and its invariants under random events.
 
 use super::life::{Action, End, Event, Life, Outcome, PATIENCE, Pace, Phase, State};
 use crate::config::tenant::{RestartPolicy, RestartWhen};
@@ -33,7 +33,7 @@ fn end(life: &mut Life, status: u8, now: u64) {
 }
 
 #[test]
-fn a_command_that_ends_well_is_over_unless_it_is_to_run_always() {
+fn the_policy_decides_whether_a_tenant_restarts() {
     for (when, status, state) in [
         (RestartWhen::Never, 1, State::Ended { failed: true }),
         (RestartWhen::Never, 0, State::Ended { failed: false }),
@@ -48,7 +48,7 @@ fn a_command_that_ends_well_is_over_unless_it_is_to_run_always() {
 }
 
 #[test]
-fn restarts_in_a_row_wait_twice_as_long_each_and_are_counted() {
+fn the_delay_doubles_with_each_restart_in_a_row() {
     let mut life = running(RestartWhen::Always, Some(8));
     let mut delays = Vec::new();
     let mut now = 0;
@@ -66,7 +66,7 @@ fn restarts_in_a_row_wait_twice_as_long_each_and_are_counted() {
 }
 
 #[test]
-fn a_long_run_ends_the_row() {
+fn a_long_run_resets_the_restarts() {
     let mut life = running(RestartWhen::Always, Some(1));
     end(&mut life, 1, 1);
     life.step(Event::Time, seconds(2));
@@ -76,9 +76,9 @@ fn a_long_run_ends_the_row() {
 }
 
 #[test]
-fn who_does_not_end_is_killed_and_then_its_broker_is() {
+fn a_tenant_that_does_not_end_is_killed_and_then_its_broker() {
     let mut life = running(RestartWhen::Always, None);
-    assert_eq!(life.step(Event::Stop(PACE), seconds(0)), Some(Action::Ask));
+    assert_eq!(life.step(Event::Stop(PACE), seconds(0)), Some(Action::Signal));
     assert_eq!(life.step(Event::Time, seconds(9)), None);
     assert_eq!(life.step(Event::Time, seconds(10)), Some(Action::Kill));
     assert_eq!(life.step(Event::Time, seconds(15)), Some(Action::Force));
@@ -88,7 +88,7 @@ fn who_does_not_end_is_killed_and_then_its_broker_is() {
 }
 
 #[test]
-fn the_last_word_of_the_operator_counts() {
+fn the_last_request_of_the_operator_wins() {
     let mut life = running(RestartWhen::Never, None);
     life.step(Event::Restart(PACE), seconds(0));
     life.step(Event::Stop(PACE), seconds(1));
@@ -101,7 +101,7 @@ fn the_last_word_of_the_operator_counts() {
 }
 
 #[test]
-fn a_broker_that_dies_is_a_failure_with_a_message() {
+fn the_death_of_a_broker_is_a_failure_with_a_message() {
     let mut life = running(RestartWhen::OnFailure, None);
     life.step(Event::Gone, seconds(1));
     assert_eq!(life.state(), State::Waiting { until: seconds(2) });
@@ -110,7 +110,7 @@ fn a_broker_that_dies_is_a_failure_with_a_message() {
 }
 
 #[test]
-fn a_failure_keeps_its_message_when_the_status_follows() {
+fn a_failure_keeps_its_message_when_a_status_follows() {
     let mut life = running(RestartWhen::Never, None);
     life.step(Event::Failed { status: 127, message: "not found".into() }, seconds(1));
     end(&mut life, 127, 1);
@@ -128,7 +128,7 @@ fn the_last_end_is_known_while_another_run_is_under_way() {
     let outcome = Outcome { status: Some(139), message: None };
     let first = End { outcome, at: seconds(7), ran: Some(seconds(7)) };
     assert_eq!((life.last(), life.failures()), (Some(&first), 1));
-    // An end that was asked for is no failure, whatever its status.
+    // A requested end is not a failure, whatever its status.
     life.step(Event::Stop(PACE), seconds(9));
     end(&mut life, 143, 10);
     let second = life.last().expect("an end");
@@ -150,16 +150,16 @@ fn events() -> impl Strategy<Value = Event> {
 }
 
 proptest! {
-    /// Whatever comes in whatever order: what is to be done goes to live tenants only, a tenant that is told to end is forced within
-    /// its pace, what waits for time has a time to wait for, and starts are counted one by one.
+    /// With any events in any order: only live tenants have actions, a tenant that is stopped is forced to
+    /// end within its pace, waiting states have a due time, and each start is counted once.
     #[test]
-    fn any_history_is_sound(history in prop::collection::vec((events(), 0u64..4), 0..200)) {
+    fn invariants_hold_for_any_events(history in prop::collection::vec((events(), 0u64..4), 0..200)) {
         let mut life = life(RestartWhen::OnFailure, Some(3));
         let mut now = Duration::ZERO;
-        let mut told: Option<Duration> = None;
+        let mut stopped: Option<Duration> = None;
         for (event, passed) in history {
             now += seconds(passed);
-            // As the manager does before it takes in anything.
+            // As the manager does before other events.
             life.step(Event::Time, now);
             let (was_live, starts, is_time) = (life.is_live(), life.starts(), event == Event::Time);
             let action = life.step(event, now);
@@ -168,19 +168,19 @@ proptest! {
             prop_assert_eq!(life.starts() > starts, !was_live && life.is_live());
             match life.state() {
                 State::Stopping { phase, until, .. } => {
-                    let since = *told.get_or_insert(now);
-                    // Three steps of time at most lie between the first word and the last.
+                    let since = *stopped.get_or_insert(now);
+                    // At most three phases lie between the request and the kill of the broker.
                     prop_assert!(phase == Phase::Forced || until <= since + seconds(3) + PATIENCE + seconds(12));
                     prop_assert!(!is_time || until > now);
                     prop_assert_eq!(life.due(), Some(until));
                 }
                 State::Waiting { until } => {
-                    told = None;
+                    stopped = None;
                     prop_assert!(!is_time || until > now);
                     prop_assert!(until <= now + seconds(60));
                 }
                 _ => {
-                    told = None;
+                    stopped = None;
                     prop_assert_eq!(life.due(), None);
                 }
             }

@@ -1,57 +1,58 @@
-//! uids for workers: one a tenant, out of a range, again only when nobody has it any more. A tenant that starts anew has
-//! its last one again if it can: others have it only when the range is used up.
+//! uids for workers: each tenant gets one from a range. A uid is only reused when no process has it any more.
+//! A restarted tenant gets its last uid again if possible; other tenants get it only when the range is used
+//! up.
 
 use std::collections::{HashSet, VecDeque};
 use std::fs;
 use std::ops::RangeInclusive;
 use std::os::unix::fs::MetadataExt;
 
-/// See the module.
+/// The available uids.
 #[derive(Debug)]
 pub struct Uids {
-    /// Never given out.
+    /// Never assigned so far.
     fresh: RangeInclusive<u32>,
-    /// Of those, the ones that somebody had before.
+    /// uids of the range that other processes had when the service started.
     foreign: HashSet<u32>,
-    /// Given back, the first one first: the longer ago, the likelier that nobody has it.
-    back: VecDeque<u32>,
+    /// Returned uids, oldest first: the older, the more likely it is that no process has it.
+    returned: VecDeque<u32>,
 }
 
 impl Uids {
-    /// Those of `range` that are not in `used`.
+    /// The uids of `range`, without those in `used`.
     #[must_use]
     pub fn new(range: RangeInclusive<u32>, used: impl IntoIterator<Item = u32>) -> Self {
         let foreign = used.into_iter().filter(|uid| range.contains(uid)).collect();
-        Uids { fresh: range, foreign, back: VecDeque::new() }
+        Uids { fresh: range, foreign, returned: VecDeque::new() }
     }
 
-    /// One that nobody has, `last` if it can be; `None` if there is none. `used` tells which are in use, and is asked for no
-    /// new ones: it looks at every process.
+    /// Takes a uid that no process has, `last` if possible; `None` if there is none. `used` returns the uids
+    /// in use. It is only called for returned uids, because it inspects every process.
     pub fn take(&mut self, last: Option<u32>, used: impl Fn() -> Vec<u32>) -> Option<u32> {
         let again =
-            last.and_then(|last| self.back.iter().position(|uid| *uid == last && !used().contains(uid)));
+            last.and_then(|last| self.returned.iter().position(|uid| *uid == last && !used().contains(uid)));
         if let Some(place) = again {
-            return self.back.remove(place);
+            return self.returned.remove(place);
         }
         for uid in self.fresh.by_ref() {
             if !self.foreign.contains(&uid) {
                 return Some(uid);
             }
-            self.back.push_back(uid);
+            self.returned.push_back(uid);
         }
         let used = used();
-        let place = self.back.iter().position(|uid| !used.contains(uid))?;
-        self.back.remove(place)
+        let place = self.returned.iter().position(|uid| !used.contains(uid))?;
+        self.returned.remove(place)
     }
 
-    /// Takes one back.
+    /// Returns a uid.
     pub fn give_back(&mut self, uid: u32) {
-        self.back.push_back(uid);
+        self.returned.push_back(uid);
     }
 }
 
-/// uids that processes run under, by the owners of their files in procfs and, for those that are not dumpable and show as
-/// root's there, by their status.
+/// The uids of all processes: the owners of their directories in procfs. Those of non-dumpable processes
+/// belong to root, so their status is read.
 #[must_use]
 pub fn in_use() -> Vec<u32> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
@@ -74,28 +75,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_is_given_once_until_it_comes_back() {
+    fn a_uid_is_assigned_once_until_it_is_returned() {
         let mut uids = Uids::new(10..=12, [3, 11]);
         let mut take = || uids.take(None, || vec![11]);
         assert_eq!((take(), take(), take()), (Some(10), Some(12), None));
         uids.give_back(12);
         uids.give_back(10);
-        assert_eq!(uids.take(None, Vec::new), Some(11), "nobody has it any more");
+        assert_eq!(uids.take(None, Vec::new), Some(11), "no process has it any more");
         assert_eq!(uids.take(None, || vec![12]), Some(10), "the other one is in use");
         assert_eq!(uids.take(None, Vec::new), Some(12));
         assert_eq!(uids.take(None, Vec::new), None);
     }
 
     #[test]
-    fn who_starts_anew_has_its_last_one_unless_somebody_has_it() {
+    fn a_restarted_tenant_gets_its_last_uid_unless_it_is_in_use() {
         let mut uids = Uids::new(10..=20, []);
-        let none = || unreachable!("a fresh one is not looked for");
+        let none = || unreachable!("fresh uids are not checked");
         assert_eq!((uids.take(None, none), uids.take(Some(99), none)), (Some(10), Some(11)));
         uids.give_back(10);
         uids.give_back(11);
-        assert_eq!(uids.take(Some(11), Vec::new), Some(11), "though another one was back for longer");
-        assert_eq!(uids.take(Some(11), none), Some(12), "somebody else has it");
-        assert_eq!(uids.take(Some(10), || vec![10]), Some(13), "a process of it is left");
+        assert_eq!(uids.take(Some(11), Vec::new), Some(11), "even though another one was returned earlier");
+        assert_eq!(uids.take(Some(11), none), Some(12), "another tenant has it");
+        assert_eq!(uids.take(Some(10), || vec![10]), Some(13), "a process still has it");
     }
 
     #[test]

@@ -1,24 +1,24 @@
-//! What the manager waits for.
+//! The descriptors that the manager watches.
 
 use crate::sys::poller::Name;
 
-/// What became ready. Numbers are serials that are never used again.
+/// A descriptor that became ready. Runs and clients are identified by numbers that are never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Watched {
-    /// A signal.
+    /// The signalfd.
     Signals,
-    /// A client that wants to connect.
+    /// The control socket: a client is connecting.
     Control,
-    /// A word of the broker of this run, or the end of its socket.
+    /// The socket to the broker of this run.
     Link(u32),
-    /// The end of that broker.
+    /// The pidfd of that broker: it has exited.
     Broker(u32),
-    /// The end of its spawner.
+    /// The pidfd of its spawner: it has exited.
     Spawner(u32),
-    /// A request of this client, or its end.
+    /// The socket of this client.
     Client(u32),
-    /// The end of the process for metrics.
-    Exporter,
+    /// The pidfd of the process that exports metrics: it has exited.
+    Metrics,
 }
 
 const SHIFT: u32 = 32;
@@ -32,7 +32,7 @@ impl Name for Watched {
             Watched::Broker(serial) => (3, serial),
             Watched::Spawner(serial) => (4, serial),
             Watched::Client(serial) => (5, serial),
-            Watched::Exporter => (6, 0),
+            Watched::Metrics => (6, 0),
         };
         kind << SHIFT | u64::from(serial)
     }
@@ -46,7 +46,7 @@ impl Name for Watched {
             3 => Watched::Broker(serial),
             4 => Watched::Spawner(serial),
             5 => Watched::Client(serial),
-            6 => Watched::Exporter,
+            6 => Watched::Metrics,
             _ => return None,
         })
     }

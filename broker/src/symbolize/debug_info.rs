@@ -1,20 +1,20 @@
-//! From an address of a file to functions and lines, by the file's DWARF.
+//! Looks up the functions and lines of an address in a binary's DWARF.
 
 use addr2line::Loader;
 use serde::Serialize;
 use std::fmt;
 use std::ops::Range;
 
-/// A function that an address lies in. Of several that were compiled into one, each has its own.
+/// A function that contains an address. An inlined function has a frame of its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct SourceFrame {
-    /// The function.
+    /// Demangled name.
     pub function: Option<String>,
-    /// Its source file.
+    /// Source file.
     pub file: Option<String>,
-    /// From 1.
+    /// Line, counted from 1.
     pub line: Option<u32>,
-    /// From 1.
+    /// Column, counted from 1.
     pub column: Option<u32>,
 }
 
@@ -29,8 +29,8 @@ impl fmt::Display for SourceFrame {
     }
 }
 
-/// The frames at an address, the innermost first; each is compiled into the one that follows. A file without DWARF
-/// gives the function by its symbol, if it has that; nothing known is no frame.
+/// Returns the frames at an address, innermost first; each is inlined into the next. Without DWARF, the only frame is
+/// the function's symbol. Returns no frames if there is no symbol either.
 #[must_use]
 pub fn frames_at(loader: &Loader, address: u64) -> Vec<SourceFrame> {
     let mut frames = Vec::new();
@@ -58,16 +58,16 @@ pub fn frames_at(loader: &Loader, address: u64) -> Vec<SourceFrame> {
 /// A line of a source file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SourceLine {
-    /// The file.
+    /// Path of the file.
     pub file: String,
-    /// From 1.
+    /// Line, counted from 1.
     pub line: u32,
 }
 
-/// The lines of the instructions in a range of addresses.
+/// Returns the source lines of the instructions in a range of addresses.
 #[must_use]
 pub fn lines_of(loader: &Loader, code: Range<u64>) -> Vec<SourceLine> {
-    // Of an empty one, the line around it would be found.
+    // For an empty range, addr2line returns the line that contains its start.
     if code.is_empty() {
         return Vec::new();
     }
@@ -79,7 +79,7 @@ pub fn lines_of(loader: &Loader, code: Range<u64>) -> Vec<SourceLine> {
     found.filter_map(|(_, _, location)| line(location)).collect()
 }
 
-/// The name in the debugging information may lack the path to it, which the symbol has.
+/// Prefers the symbol where it only adds a path to the name: DWARF may have the bare name.
 fn fuller(name: Option<String>, symbol: Option<String>) -> Option<String> {
     match (name, symbol) {
         (Some(name), Some(symbol)) => Some(if symbol.ends_with(&name) { symbol } else { name }),
@@ -87,7 +87,7 @@ fn fuller(name: Option<String>, symbol: Option<String>) -> Option<String> {
     }
 }
 
-/// Names of Rust and C++ as their source has them; of others, as they are.
+/// Demangles names of Rust and C++; returns other names unchanged.
 fn demangled(name: &str) -> String {
     if let Ok(rust) = rustc_demangle::try_demangle(name) {
         return format!("{rust:#}");
@@ -101,7 +101,7 @@ mod tests {
     use super::demangled;
 
     #[test]
-    fn names_are_those_of_the_source() {
+    fn rust_and_cpp_names_are_demangled() {
         for (name, expected) in [
             ("_ZN4door4open17h0123456789abcdefE", "door::open"),
             ("_RNvCs1234_4door4open", "door::open"),

@@ -1,43 +1,40 @@
-//! What a binary says about its points: plain data out of its file, which may come from anywhere.
+//! Reads the coverage points of a binary from its ELF file, as plain data. The file is untrusted.
 
-use super::flow::Flow;
-use super::trace_calls;
+use super::trace_calls::{self, TRACE_PC};
 use kcov_proto::region::{CALLBACKS, Extent, GUARD_BYTES, GUARDS, identity_of};
 use kcov_proto::site::{ParsedSite, SECTION, Site};
 use object::{Object, ObjectSection, ObjectSegment, ObjectSymbol, ObjectSymbolTable, RelocationTarget};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
-/// Section in which clang and rustc keep the address of each guard's block (`-fsanitize-coverage=pc-table`).
+/// Section with the address of each guard's block (clang and rustc, `-fsanitize-coverage=pc-table`).
 const PC_TABLE: &str = "__sancov_pcs";
-/// An entry of it: address and flags.
+/// Size of an entry of [`PC_TABLE`], in bytes: address and flags.
 const PC_ENTRY: usize = 16;
-/// The callback of code that has no guards.
-pub(super) const TRACE_PC: &str = "__sanitizer_cov_trace_pc";
-/// That of code that has them.
+/// The callback of code with guards.
 const TRACE_PC_GUARD: &str = "__sanitizer_cov_trace_pc_guard";
 
-/// An entry of a recording macro, with the function around it; `None` for bytes that are none.
+/// The site of a recording macro and the function that contains it; `None` for an invalid entry.
 pub(super) type FoundSite = Option<(ParsedSite, Option<String>)>;
 
-/// The points of one binary.
+/// The coverage points of one binary.
 #[derive(Debug)]
 pub(super) struct Points {
-    /// What its region follows from.
+    /// Determines the region of PCs.
     pub(super) extent: Extent,
-    /// Whether it calls the coverage runtime.
+    /// Whether the binary calls the coverage runtime.
     pub(super) is_instrumented: bool,
-    /// Sites by their index; `None` if there is no section of them.
+    /// Sites by index; `None` without a [`SECTION`] of sites.
     pub(super) sites: Option<Vec<FoundSite>>,
-    /// Addresses of the guards' blocks, by index; fewer than there are guards if there is no table of them.
+    /// Addresses of the guards' blocks by index; shorter than the number of guards if [`PC_TABLE`] is missing.
     pub(super) blocks: Vec<u64>,
-    /// Return addresses of the calls of [`TRACE_PC`], ascending.
+    /// Return addresses of the calls to [`TRACE_PC`], ascending.
     pub(super) calls: Vec<u64>,
-    /// There are points that are in none of these lists.
+    /// Whether the binary has points that are in none of these lists.
     pub(super) has_others: bool,
 }
 
-/// Reads a binary; `None` if it has no code.
+/// Reads the points of a binary; `None` if it has no code.
 pub(super) fn points(bytes: &[u8]) -> object::Result<Option<Points>> {
     let file = object::File::parse(bytes)?;
     let Some(text) = text(&file) else { return Ok(None) };
@@ -53,13 +50,7 @@ pub(super) fn points(bytes: &[u8]) -> object::Result<Option<Points>> {
     Ok(Some(Points { extent, is_instrumented, sites: sites(&file)?, blocks, calls, has_others }))
 }
 
-/// The blocks of a binary that has these points; none if it cannot be read.
-pub(super) fn flow(bytes: &[u8], points: &Points) -> Flow {
-    let file = object::File::parse(bytes);
-    file.and_then(|file| Flow::of(&file, &points.blocks, &points.calls)).unwrap_or_default()
-}
-
-/// From the lowest address of the executable segments to the end of the highest.
+/// The range from the lowest executable segment to the end of the highest.
 fn text(file: &object::File<'_>) -> Option<Range<u64>> {
     let code = || file.segments().filter(|segment| segment.permissions().executable());
     let start = code().map(|segment| segment.address()).min()?;
@@ -67,7 +58,7 @@ fn text(file: &object::File<'_>) -> Option<Range<u64>> {
     Some(start..end)
 }
 
-/// The callbacks that relocations name, each with the addresses that the loader writes theirs to.
+/// The coverage callbacks that the binary imports, each with the addresses of the words that the loader fills in.
 fn imports(file: &object::File<'_>) -> HashMap<String, Vec<u64>> {
     let mut imports: HashMap<String, Vec<u64>> = HashMap::new();
     let (Some(relocations), Some(symbols)) = (file.dynamic_relocations(), file.dynamic_symbol_table()) else {
@@ -83,7 +74,7 @@ fn imports(file: &object::File<'_>) -> HashMap<String, Vec<u64>> {
     imports
 }
 
-/// The addresses of the table of blocks. In a binary that may be loaded anywhere they are in its relocations.
+/// The addresses in [`PC_TABLE`]. Position-independent binaries store them in relocations.
 fn blocks(file: &object::File<'_>) -> object::Result<Vec<u64>> {
     let Some(section) = file.section_by_name(PC_TABLE) else { return Ok(Vec::new()) };
     let start = section.address();
@@ -96,7 +87,7 @@ fn blocks(file: &object::File<'_>) -> object::Result<Vec<u64>> {
     Ok((start..).step_by(PC_ENTRY).zip(entries).map(block).collect())
 }
 
-/// What relocations write into a range of addresses.
+/// The values that relocations write into a range of addresses.
 fn relocated(file: &object::File<'_>, range: Range<u64>) -> BTreeMap<u64, u64> {
     let symbols = file.dynamic_symbol_table();
     let address_of = |target| match target {
@@ -113,7 +104,7 @@ fn relocated(file: &object::File<'_>, range: Range<u64>) -> BTreeMap<u64, u64> {
         .collect()
 }
 
-/// The entries of the link section of sites.
+/// The entries of the section of sites.
 fn sites(file: &object::File<'_>) -> object::Result<Option<Vec<FoundSite>>> {
     let Some(section) = file.section_by_name(SECTION) else { return Ok(None) };
     let functions = functions(file, section.index());
@@ -123,7 +114,7 @@ fn sites(file: &object::File<'_>) -> object::Result<Option<Vec<FoundSite>>> {
     Ok(Some(entries.iter().zip(addresses).map(site).collect()))
 }
 
-/// The function around each static of a section, by address: its path less the name of the static.
+/// For each static in a section, the function that contains it, by the static's address.
 fn functions(file: &object::File<'_>, section: object::SectionIndex) -> HashMap<u64, String> {
     file.symbols()
         .filter(|symbol| symbol.section_index() == Some(section) && symbol.size() == Site::BYTES as u64)
@@ -131,8 +122,9 @@ fn functions(file: &object::File<'_>, section: object::SectionIndex) -> HashMap<
         .collect()
 }
 
+/// The path of a static without its last component.
 fn function(symbol: &str) -> Option<String> {
-    // The alternate form leaves the hash out.
+    // The alternate form omits the hash.
     let path = format!("{:#}", rustc_demangle::try_demangle(symbol).ok()?);
     path.rsplit_once("::").map(|(function, _)| function.to_owned())
 }

@@ -1,38 +1,37 @@
-//! Which instructions a point speaks for: those of its block, which run whenever it is reached, up to where control may
-//! leave it or come from elsewhere.
+//! Finds the basic block of a coverage point: the instructions that run whenever the point is reached.
 //!
-//! The code is decoded from the start of its sections to their end: compilers keep data out of them. Where an indirect
-//! branch leads is not known; but a block that is reached in no other way begins behind a branch or has a point.
+//! Sections are decoded from start to end: compilers do not put data into them. The targets of indirect branches are
+//! unknown, but a block that only indirect branches reach follows another branch or has a point of its own.
 
 use object::{Architecture, Object, ObjectSection, ObjectSymbol, SectionKind, SymbolKind};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-/// What an instruction does to the flow of control.
+/// Effect of an instruction on control flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
-    /// The next one follows, maybe after a call.
+    /// Continues with the next instruction, possibly after a call.
     On,
-    /// It may go elsewhere, and need not: to an address, if it says so.
+    /// May or does jump; to this address, if the instruction encodes it.
     Branch(Option<u64>),
 }
 
-/// Shows all instructions of a piece of code, which is at an address.
+/// Decodes code at an address and visits each instruction.
 type Steps = fn(&[u8], u64, &mut dyn FnMut(Range<u64>, Step));
 
-/// The blocks of a binary.
+/// The basic blocks of a binary.
 #[derive(Debug, Default)]
 pub(super) struct Flow {
-    /// Where blocks begin or end: behind branches, at what they lead to, at functions.
+    /// Block boundaries: after branches, at branch targets, at functions.
     edges: BTreeSet<u64>,
-    /// Where points begin: blocks of guards, calls of `trace_pc`.
+    /// Addresses of points: blocks of guards and calls to `trace_pc`.
     points: BTreeSet<u64>,
-    /// Calls of `trace_pc`, by what they return to.
+    /// Addresses of calls to `trace_pc`, by return address.
     calls: BTreeMap<u64, u64>,
 }
 
 impl Flow {
-    /// Of a binary with guards for these blocks, and with calls that return to these addresses.
+    /// Decodes a binary with guards at `blocks` and calls to `trace_pc` that return to `calls`.
     pub(super) fn of(file: &object::File<'_>, blocks: &[u64], calls: &[u64]) -> object::Result<Self> {
         let mut flow = Flow { points: blocks.iter().copied().collect(), ..Flow::default() };
         let returns: BTreeSet<u64> = calls.iter().copied().collect();
@@ -60,14 +59,14 @@ impl Flow {
         Ok(flow)
     }
 
-    /// The instructions of the block of a guard.
+    /// The instructions of a guard's block.
     pub(super) fn of_guard(&self, block: u64) -> Range<u64> {
         block..self.end(block.saturating_add(1))
     }
 
-    /// The instructions of the block in which a call of `trace_pc` returns to an address: those before the call, if it
-    /// does not begin the block, and those after it. The call itself may have the line of another block. `None` if no
-    /// such call was found.
+    /// The instructions of the block with the call to `trace_pc` that returns to `to`: those before the call and those
+    /// after it. The call itself is left out because its line may be that of another block. `None` if there is no such
+    /// call.
     pub(super) fn of_call(&self, to: u64) -> Option<[Range<u64>; 2]> {
         let call = *self.calls.get(&to)?;
         let start = self.edges.range(..=call).next_back().copied().unwrap_or(call);
@@ -75,7 +74,7 @@ impl Flow {
         Some([if is_shared { call..call } else { start..call }, to..self.end(to)])
     }
 
-    /// The end of the block that reaches up to this address, or further.
+    /// The first block end or point at or after `address`.
     fn end(&self, address: u64) -> u64 {
         let next = |places: &BTreeSet<u64>| places.range(address..).next().copied();
         next(&self.edges).into_iter().chain(next(&self.points)).min().unwrap_or(address)
@@ -109,7 +108,7 @@ mod x86 {
 mod arm {
     use super::{Range, Step};
 
-    /// What a branch adds to its address: so many bits from this one on, with a sign, in words.
+    /// The target of a branch whose signed offset, in words, has `bits` bits from bit `low` on.
     fn target(address: u64, instruction: u32, low: u32, bits: u32) -> Option<u64> {
         let words = (instruction << (32 - low - bits)) as i32 >> (32 - bits);
         Some(address.wrapping_add_signed(i64::from(words) * 4))
@@ -149,7 +148,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_instructions_that_follow_each_other(code: Vec<u8>, address: u64) {
+        fn decoded_instructions_are_contiguous_for_any_bytes(code: Vec<u8>, address: u64) {
             for steps in [x86::steps as Steps, arm::steps] {
                 let mut next = address;
                 steps(&code, address, &mut |instruction, _| {
@@ -161,7 +160,7 @@ mod tests {
         }
     }
 
-    /// The branches among the instructions, by address.
+    /// The branches in `code`, with their targets.
     fn branches(steps: Steps, code: &[u8]) -> Vec<(Range<u64>, Option<u64>)> {
         let mut found = Vec::new();
         steps(code, 0x1000, &mut |instruction, step| {
@@ -173,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn branches_are_told_from_calls_on_x86_64() {
+    fn branches_are_found_and_calls_are_not_on_x86_64() {
         // call +0; je +2; jmp *%rax; ret; int3; nop; jmp -2; ud2.
         let code = [0xe8, 0, 0, 0, 0, 0x74, 2, 0xff, 0xe0, 0xc3, 0xcc, 0x90, 0xeb, 0xfe, 0x0f, 0x0b];
         let expected = vec![
@@ -188,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn branches_are_told_from_calls_on_aarch64() {
+    fn branches_are_found_and_calls_are_not_on_aarch64() {
         // nop; bl .; blr x1; b .+8; b . -4; b.eq .+8; cbz x0, .+8; tbnz x0, 33, . -4; br x1; ret; brk 1; udf 0.
         let code = [
             0xd503_201f_u32,
@@ -211,21 +210,21 @@ mod tests {
         assert_eq!(branches(arm::steps, &code), expected);
     }
 
-    /// A function at 0x10 with a branch at 0x20 to 0x40, and calls of `trace_pc` at 0x14, 0x24, 0x30 and 0x35.
+    /// A function at 0x10 with a branch at 0x20 to 0x40, and calls to `trace_pc` at 0x14, 0x24, 0x30 and 0x35.
     fn flow() -> Flow {
         let calls = BTreeMap::from([(0x19, 0x14), (0x29, 0x24), (0x35, 0x30), (0x3a, 0x35)]);
         Flow { edges: BTreeSet::from([0x10, 0x22, 0x40]), points: calls.values().copied().collect(), calls }
     }
 
     #[test]
-    fn a_block_reaches_from_edge_to_edge_and_to_the_next_point() {
+    fn a_block_ends_at_an_edge_or_at_the_next_point() {
         let flow = flow();
         assert_eq!(flow.of_call(0x19), Some([0x10..0x14, 0x19..0x22]), "from the function to the branch");
         assert_eq!(flow.of_call(0x29), Some([0x22..0x24, 0x29..0x30]), "from the branch to the next point");
         assert_eq!(
             flow.of_call(0x35),
             Some([0x30..0x30, 0x35..0x35]),
-            "what is before and behind is of others"
+            "the code before and after belongs to other points"
         );
         assert_eq!(flow.of_call(0x3a), Some([0x35..0x35, 0x3a..0x40]));
         assert_eq!(flow.of_call(0x50), None);

@@ -1,23 +1,23 @@
-//! Where a PC is.
+//! The source location of a PC.
 
 use super::debug_info::SourceFrame;
 use kcov_proto::site::{ParsedSite, SiteKind};
 use serde::{Serialize, Serializer};
 use std::fmt;
 
-/// What a PC stands for.
+/// The kind of coverage point that a PC belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// A recording macro.
+    /// A site of a recording macro.
     Site(SiteKind),
-    /// A block of instrumented code that has a guard.
+    /// A block of instrumented code with a guard.
     Guard,
-    /// A call of instrumented code: of a block without a guard, or of a comparison.
+    /// A callback from instrumented code: for a block without a guard, or for a comparison.
     Callback,
 }
 
 impl Kind {
-    /// As reports spell it.
+    /// The spelling in reports.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -34,29 +34,29 @@ impl Serialize for Kind {
     }
 }
 
-/// Where a PC is.
+/// The source location of a PC.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Location {
-    /// The function around it, of inlined ones the innermost; of a site in a program without symbols, its module.
+    /// The innermost function. For a site in a program without symbols: its module.
     pub function: String,
-    /// Path of the source file; of a site its tail if that is very long. `None` if the binary does not say.
+    /// Path of the source file; for sites, very long paths are cut to their tail. `None` if unknown.
     pub file: Option<String>,
-    /// From 1.
+    /// Line, counted from 1.
     pub line: Option<u32>,
-    /// From 1; 0 if the binary has lines without columns.
+    /// Column, counted from 1; 0 if the binary has lines without columns.
     pub column: Option<u32>,
-    /// Name of the site, if it was given one.
+    /// Name of the site, if it has one.
     pub name: Option<String>,
-    /// What it stands for.
+    /// Kind of point.
     pub kind: Kind,
-    /// Of a site, what is stable from build to build.
+    /// Hash of the site, stable across builds; `None` for other kinds.
     pub hash: Option<u64>,
-    /// The functions that the function was compiled into, each into the one that follows.
+    /// The functions that `function` is inlined into, innermost first.
     pub inlined_by: Vec<SourceFrame>,
 }
 
 impl Location {
-    /// Of a site, with the function that symbols give.
+    /// The location of a site; `function` comes from the symbol table.
     pub(super) fn of_site(site: ParsedSite, function: Option<String>) -> Self {
         let ParsedSite { kind, hash, line, column, file, module, name } = site;
         Location {
@@ -71,7 +71,7 @@ impl Location {
         }
     }
 
-    /// Of an address, by its frames; `None` if there are none.
+    /// The location of an address with these frames; `None` without frames.
     pub(super) fn of_frames(kind: Kind, frames: Vec<SourceFrame>) -> Option<Self> {
         let mut frames = frames.into_iter();
         let SourceFrame { function, file, line, column } = frames.next()?;

@@ -1,27 +1,59 @@
-//! One binary: its points and its source.
+//! One binary: its coverage points and their source locations.
 
 use super::debug_info::{SourceLine, frames_at, lines_of};
 use super::elf::{self, FoundSite, Points};
 use super::flow::Flow;
 use super::location::{Kind, Location};
-use super::symbolizer::SymbolizeError;
 use addr2line::Loader;
 use kcov_proto::region::{Layout, Placed, Point, Region};
-use kcov_proto::site::{index_of_pc, pc_of_index};
+use kcov_proto::site::{SECTION, index_of_pc, pc_of_index};
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+
+/// Why a binary cannot be symbolized.
+#[derive(Debug, thiserror::Error)]
+pub enum SymbolizeError {
+    /// Reading the file failed.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The binary.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// Not a valid ELF file.
+    #[error("{} is not a valid ELF file", path.display())]
+    Parse {
+        /// The binary.
+        path: PathBuf,
+        /// The cause.
+        source: object::Error,
+    },
+    /// No executable segment.
+    #[error("{} has no code", path.display())]
+    NoCode {
+        /// The binary.
+        path: PathBuf,
+    },
+    /// Given as the worker program, but without the section of sites.
+    #[error("{} is not a worker program: it has no section {SECTION}", path.display())]
+    NoSites {
+        /// The binary.
+        path: PathBuf,
+    },
+}
 
 /// A worker program or a library of handlers.
 pub struct Module {
     path: PathBuf,
     points: Points,
     region: Option<Region>,
-    /// Sites by their index; of the program alone.
+    /// Sites by index; only the worker program has any.
     sites: Vec<Option<Location>>,
-    /// Its DWARF, once it is asked for.
+    /// DWARF, loaded on first use.
     loader: OnceCell<Option<Loader>>,
-    /// Its blocks, once they are asked for.
+    /// Basic blocks, decoded on first use.
     flow: OnceCell<Flow>,
 }
 
@@ -44,7 +76,7 @@ fn read(path: &Path) -> Result<Points, SymbolizeError> {
 }
 
 impl Module {
-    /// The program, which is the first.
+    /// Reads the worker program, which comes before all libraries.
     pub(super) fn program(path: &Path, layout: &Layout) -> Result<Self, SymbolizeError> {
         let mut points = read(path)?;
         let Some(sites) = points.sites.take() else {
@@ -56,7 +88,7 @@ impl Module {
         Ok(Module { sites, ..Module::new(path, points, Some(&placed)) })
     }
 
-    /// A library, in the order in which they are loaded.
+    /// Reads a library. Libraries must be read in the order in which they are loaded.
     pub(super) fn library(path: &Path, layout: &mut Layout) -> Result<Self, SymbolizeError> {
         let points = read(path)?;
         let placed = points.is_instrumented.then(|| layout.place(points.extent.clone()));
@@ -75,25 +107,25 @@ impl Module {
         }
     }
 
-    /// Its file.
+    /// Path of the binary.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The PCs of its instrumented code; `None` if none is, or there is no room for it.
+    /// The PCs of its instrumented code; `None` if there is none, or if the layout has no room for it.
     #[must_use]
     pub fn region(&self) -> Option<&Region> {
         self.region.as_ref()
     }
 
-    /// Whether [`points`](Self::points) are all that it has: `false` for guards without a table of their addresses.
+    /// Whether [`points`](Self::points) has all points: `false` for guards without a table of their addresses.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         !self.points.has_others
     }
 
-    /// Where `pc` is, if it is one of this module's.
+    /// Returns the location of `pc` if it is a PC of this module.
     #[must_use]
     pub fn resolve(&self, pc: u64) -> Option<Location> {
         match index_of_pc(pc) {
@@ -109,7 +141,7 @@ impl Module {
         self.locate(Kind::Guard, *self.points.blocks.get(index)?)
     }
 
-    /// The location of the call itself: the address before the one that it returns to.
+    /// The location of the call instruction, which ends just before its return address.
     fn call(&self, to: u64) -> Option<Location> {
         self.locate(Kind::Callback, to.checked_sub(1)?)
     }
@@ -122,15 +154,12 @@ impl Module {
         Location::of_frames(kind, frames_at(self.loader()?, address))
     }
 
-    /// The lines of the block that the point at `pc` speaks for, which run whenever it is reached. `None` for a site,
-    /// whose block is not known, and if the binary does not tell.
+    /// The source lines of the point's basic block, which run whenever the point is reached. `None` for sites, whose
+    /// blocks are unknown, and for binaries without line numbers.
     #[must_use]
     pub fn lines(&self, pc: u64) -> Option<BTreeSet<SourceLine>> {
         let (point, loader) = (self.region.as_ref()?.point(pc)?, self.loader()?);
-        let flow = self.flow.get_or_init(|| {
-            std::fs::read(&self.path)
-                .map_or_else(|_| Flow::default(), |bytes| elf::flow(&bytes, &self.points))
-        });
+        let flow = self.flow.get_or_init(|| self.read_flow().unwrap_or_default());
         let code = match point {
             Point::Guard(index) => {
                 let block = *self.points.blocks.get(usize::try_from(index).ok()?)?;
@@ -141,8 +170,14 @@ impl Module {
         Some(code.into_iter().flat_map(|range| lines_of(loader, range)).collect())
     }
 
-    /// All points that can be covered, each with its PC: sites, guards, calls of `trace_pc`. A point of which the binary
-    /// does not tell the place has none.
+    fn read_flow(&self) -> Option<Flow> {
+        let bytes = std::fs::read(&self.path).ok()?;
+        let file = object::File::parse(&*bytes).ok()?;
+        Flow::of(&file, &self.points.blocks, &self.points.calls).ok()
+    }
+
+    /// All points that can be covered, with their PCs: sites, guards, calls to `trace_pc`. The location is `None` if
+    /// the binary does not have it.
     pub fn points(&self) -> impl Iterator<Item = (u64, Option<Location>)> {
         let sites = (0..)
             .zip(&self.sites)

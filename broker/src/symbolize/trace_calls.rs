@@ -1,37 +1,39 @@
-//! The calls of `__sanitizer_cov_trace_pc` in a binary: gcc makes no table of them.
+//! Finds the calls to `__sanitizer_cov_trace_pc` in a binary: gcc does not write a table of them.
 //!
-//! They are found in the code by their target. Instructions are not decoded one after the other: a call has the distance
-//! to its target in it, so bytes that happen to look like a call of exactly this target are next to impossible
-//! (one in 2^32 for each byte of code on x86-64).
+//! The code is searched for calls with this target, without decoding every instruction. A call encodes the distance to
+//! its target, so other bytes rarely look like a call to exactly this target (1 in 2^32 per byte of code on x86-64).
 
-use super::elf::TRACE_PC;
 use object::{Architecture, Object, ObjectSection, ObjectSymbol, SectionKind};
 use std::collections::BTreeSet;
 
-/// Code of a section.
+/// The callback of code without guards.
+pub(super) const TRACE_PC: &str = "__sanitizer_cov_trace_pc";
+
+/// The code of a section.
 struct Code<'a> {
     address: u64,
     bytes: &'a [u8],
 }
 
-/// What a call may lead to.
+/// The targets that calls are searched for.
 #[derive(Debug, Default)]
 struct Targets {
-    /// The callback, or a stub that jumps to it.
+    /// Addresses of the callback and of stubs that jump to it.
     functions: BTreeSet<u64>,
-    /// Words with its address.
+    /// Addresses of words that hold the address of the callback.
     words: BTreeSet<u64>,
 }
 
-/// What is particular to a machine.
+/// Search functions for one architecture.
 struct Instructions {
-    /// Adds the stubs that jump to what a word holds.
+    /// Adds the stubs that jump through one of the words.
     stubs: fn(&Code<'_>, &mut Targets),
-    /// The return addresses of the calls.
+    /// Returns the return addresses of the calls.
     calls: fn(&Code<'_>, &Targets) -> Vec<u64>,
 }
 
-/// Return addresses of the calls, ascending. `words` are those that the loader writes the callback's address to.
+/// Returns the return addresses of all calls, ascending. `words` are the addresses of the words into which the loader
+/// writes the address of the callback.
 pub(super) fn find(file: &object::File<'_>, words: &[u64]) -> object::Result<Vec<u64>> {
     let instructions = match file.architecture() {
         Architecture::X86_64 => Instructions { stubs: x86::stubs, calls: x86::calls },
@@ -60,14 +62,15 @@ pub(super) fn find(file: &object::File<'_>, words: &[u64]) -> object::Result<Vec
 mod x86 {
     use super::{Code, Targets};
 
-    /// `jmp *word(%rip)`, `call *word(%rip)`, `call function`: opcode, then a distance of 4 bytes from the end.
+    /// Opcodes of `jmp *word(%rip)`, `call *word(%rip)` and `call function`. A 4-byte distance from the end of the
+    /// instruction follows.
     const JUMP: &[u8] = &[0xff, 0x25];
     const CALL_WORD: &[u8] = &[0xff, 0x15];
     const CALL: &[u8] = &[0xe8];
-    /// What a stub may begin with before its jump: nothing, `endbr64`, and that with a prefix of the jump.
+    /// Bytes of a stub before its jump: none, `endbr64`, or `endbr64` and a `bnd` prefix.
     const BEGINNINGS: [&[u8]; 3] = [&[], &[0xf3, 0x0f, 0x1e, 0xfa], &[0xf3, 0x0f, 0x1e, 0xfa, 0xf2]];
 
-    /// Where an instruction with this opcode begins and ends, and what it leads to.
+    /// Finds instructions with this opcode: their offset, end address and target.
     fn with_opcode<'a>(code: &'a Code<'_>, opcode: &'a [u8]) -> impl Iterator<Item = (usize, u64, u64)> + 'a {
         let length = opcode.len() + 4;
         code.bytes.windows(length).enumerate().filter(move |(_, bytes)| bytes.starts_with(opcode)).filter_map(
@@ -100,7 +103,7 @@ mod x86 {
 mod arm {
     use super::{Code, Targets};
 
-    /// `bti c`, which a stub may begin with.
+    /// `bti c`, the optional first instruction of a stub.
     const BTI_C: u32 = 0xd503_245f;
 
     fn instructions(code: &Code<'_>) -> impl Iterator<Item = (u64, u32)> {
@@ -108,20 +111,20 @@ mod arm {
         (code.address..).step_by(4).zip(words.iter().map(|word| u32::from_le_bytes(*word)))
     }
 
-    /// `adrp x16, page`: the page.
+    /// Decodes `adrp x16, page`; returns the page.
     fn page(address: u64, instruction: u32) -> Option<u64> {
         let pages = (instruction >> 5 & 0x7_ffff) << 2 | instruction >> 29 & 3;
-        // 21 bits with a sign.
+        // A signed 21-bit number.
         let distance = i64::from((pages << 11) as i32 >> 11) << 12;
         (instruction & 0x9f00_001f == 0x9000_0010).then(|| (address & !0xfff).wrapping_add_signed(distance))
     }
 
-    /// `ldr x17, [x16, offset]`: the offset.
+    /// Decodes `ldr x17, [x16, offset]`; returns the offset.
     fn offset(instruction: u32) -> Option<u64> {
         (instruction & 0xffc0_03ff == 0xf940_0211).then(|| u64::from(instruction >> 10 & 0xfff) << 3)
     }
 
-    /// `bl function`: the function.
+    /// Decodes `bl function`; returns the function.
     fn called(address: u64, instruction: u32) -> Option<u64> {
         let distance = i64::from((instruction << 6) as i32 >> 6) << 2;
         (instruction >> 26 == 0b10_0101).then(|| address.wrapping_add_signed(distance))

@@ -5,8 +5,7 @@
 //! disk.
 
 use super::workers::process::{AllegedCall, Worker};
-use crate::launch::quotas::{Quotas, Setting, setting};
-use kcov_proto::quota::{Quota, Refusals};
+use kcov_proto::quota::{Quota, Quotas, Refusals, Row};
 use kcov_proto::site::ID_BITS;
 use nix::sys::signal::Signal;
 use std::collections::BTreeSet;
@@ -175,9 +174,8 @@ impl TenantLog {
 }
 
 fn report_refusals(quotas: &Quotas, quota: Quota, times: u64) {
-    let (what, bound) = (quota.name(), quotas.bound(quota));
-    let Setting { option, key } = setting(quota);
-    let errno = quota.errno().map(display);
+    let Row { name: what, option, key, errno, get, .. } = *quota.row();
+    let (bound, errno) = (get(quotas), errno.map(display));
     warn!(event = "quota", what, bound, times, errno, option, key, "over a quota: refused");
 }
 

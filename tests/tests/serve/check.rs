@@ -39,17 +39,17 @@ colour = \"red\"
     fs::write(&file, text)?;
     let name = file.to_string_lossy();
     let expected = [
-        (2, "serve.uids", "10 is above 1"),
+        (2, "serve.uids", "10 is greater than 1"),
         (4, "defaults.deadline", "'soon'"),
         (5, "defaults.handlers", "none.so: there is no such file"),
-        (5, "defaults.handlers", "text.so is no library"),
+        (5, "defaults.handlers", "text.so is not a library"),
         (8, "tenant.command", "/no/such/program: command not found"),
         (9, "tenant.user", "there is no user no-such-user"),
         (10, "", "must be quoted"),
-        (11, "tenant.quotas.area", "above `total`"),
-        (13, "tenant.name", "is in line 7 already"),
+        (11, "tenant.quotas.area", "larger than `total`"),
+        (13, "tenant.name", "line 7 already has a tenant one"),
         (14, "tenant.command", "expected an array"),
-        (15, "tenant.directory", "/dev/null is no directory"),
+        (15, "tenant.directory", "/dev/null is not a directory"),
         (16, "tenant.colour", "unknown key"),
     ];
     let output = check(&session, &[&name, "--json"])?;
@@ -112,7 +112,7 @@ fn a_file_can_be_checked_without_this_machine() -> Result<()> {
     assert_eq!(check(&session, &[&name])?.status.code(), Some(1));
     let output = check(&session, &[&name, "--text"])?;
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(String::from_utf8_lossy(&output.stdout).contains("nothing is wrong; tenants: 1"));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("no errors; tenants: 1"));
     Ok(())
 }
 
@@ -129,7 +129,7 @@ fn handlers_are_checked_by_their_elf_files() -> Result<()> {
     // A program of this machine that does not export the handler's function.
     fs::write(&file, tenant("one", &["true"], "handlers = [\"/bin/true\"]"))?;
     let said = check(&session, &[&name])?.stderr;
-    assert!(String::from_utf8_lossy(&said).contains("exports no `kcov_handler_v1`"));
+    assert!(String::from_utf8_lossy(&said).contains("does not export `kcov_handler_v1`"));
     let bytes = fs::read(&right)?;
     for end in [0, 10, 64, bytes.len() / 2] {
         fs::write(session.path("cut.so"), &bytes[..end])?;
@@ -154,7 +154,7 @@ fn an_unreadable_file_is_reported() -> Result<()> {
     let missing = said(&[&name])?;
     assert!(missing.starts_with(&format!("{name}: cannot be read: No such file")), "{missing}");
     fs::write(&file, b"[serve]\n# caf\xe9\n")?;
-    assert!(said(&[&name])?.starts_with(&format!("{name}:2: is no UTF-8 text")));
+    assert!(said(&[&name])?.starts_with(&format!("{name}:2: is not UTF-8")));
     fs::write(&file, vec![b'#'; (1 << 20) + 1])?;
     assert!(said(&[&name])?.contains("is longer than 1048576 bytes"));
     Ok(())

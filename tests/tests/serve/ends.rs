@@ -123,7 +123,7 @@ fn a_tenant_may_outlive_its_broker() -> Result<()> {
     let broker = service.tenant("one")?.broker.context("a broker")?;
     kill_process(broker)?;
     until("the log entry of the first broker", WITHIN, || {
-        service.log().contains("a broker was killed").then_some(())
+        service.log().contains("broker_crash").then_some(())
     })?;
     until("only the other worker to be left", WITHIN, || {
         (service.session.named("kcov-worker").len() == 1).then_some(())
@@ -134,7 +134,7 @@ fn a_tenant_may_outlive_its_broker() -> Result<()> {
 
     kill_process(service.wait_state("stays", "running")?.broker.context("a broker")?)?;
     until("the log entry of the second broker", WITHIN, || {
-        (service.log().matches("a broker was killed").count() == 2).then_some(())
+        (service.log().matches("broker_crash").count() == 2).then_some(())
     })?;
     service.ordered(&["stop", "stays"])?;
     let one = service.tenant("one")?;
@@ -184,14 +184,14 @@ fn any_helper_of_a_tenant_may_be_killed() -> Result<()> {
         if name == "kcov-worker" {
             until("the crash in the status", WITHIN, || {
                 let said = service.ordered(&["status", "one"]).ok()?;
-                (said.contains("crashes       1 of 2 workers") && said.contains("nothing over a quota"))
+                (said.contains("crashes       1 of 2 workers") && said.contains("nothing because of a quota"))
                     .then_some(())
             })?;
         }
         if name == "kcov-tender" {
             let reason = service.tenant("one")?.message.unwrap_or_default();
             assert!(reason.contains("its tender was killed"), "{reason}");
-            assert!(!service.log().contains("a broker was killed"), "{}", service.log());
+            assert!(!service.log().contains("broker_crash"), "{}", service.log());
         }
         if name == "kcov-spawner" {
             // Without the spawner no worker can be replaced, so an operator restarts the tenant.

@@ -67,8 +67,8 @@ fn invalid_orders_are_refused() -> Result<()> {
     let file = service.session.path("more.toml");
     let add = ["add", &file.to_string_lossy()];
     for (text, parts) in [
-        (tenant("one", &["true"], ""), &["there is a tenant one already"][..]),
-        ("[serve]\nshutdown = 1\n".to_owned() + &tenant("x", &["true"], ""), &["[serve] cannot be added"]),
+        (tenant("one", &["true"], ""), &["there is already a tenant one"][..]),
+        ("[serve]\nshutdown = 1\n".to_owned() + &tenant("x", &["true"], ""), &["[serve] cannot be changed"]),
         (
             tenant("x", &["true"], "user = \"no-such-user\"\nfrobnicate = 1"),
             &["more.toml:5", "tenant.frobnicate", "unknown key"],
@@ -94,10 +94,10 @@ fn added_tenants_that_fail_do_not_affect_others() -> Result<()> {
         + &tenant("relative", &["./client"], never);
     fs::write(&file, tenants)?;
     let parts = [
-        "of 3 tenants that were added 2 do not run",
+        "3 added tenants, of which 2 do not run",
         "absent did not start",
         "more.toml:3: tenant.command: /no/such/program: command not found",
-        "/client: command not found: a path that does not begin with a slash starts in `directory`, here /",
+        "/client: command not found: relative paths start in `directory`, which is /",
     ];
     assert_refused(&service, &["add", &file.to_string_lossy()], &parts)?;
     assert_eq!(service.tenant("good")?.state, "running");
@@ -114,7 +114,7 @@ fn the_control_socket_belongs_to_one_service() -> Result<()> {
     assert_eq!(directory.permissions().mode() & 0o777, 0o700);
     let second = service.second()?;
     let said = String::from_utf8_lossy(&second.stderr);
-    assert!(second.status.code() == Some(125) && said.contains("runs already"), "{said}");
+    assert!(second.status.code() == Some(125) && said.contains("is already running"), "{said}");
     assert!(service.list()?.is_empty(), "the first service keeps running");
     fs::set_permissions(service.session.path("ctl"), fs::Permissions::from_mode(0o755))?;
     let second = service.second()?;
@@ -142,7 +142,7 @@ fn a_reload_restarts_only_changed_tenants() -> Result<()> {
     service.configure("[[tenant]]\nname = 1\n")?;
     service.signal(Signal::SIGHUP)?;
     kcov_tests::until("the error in the log", Duration::from_secs(60), || {
-        service.log().contains("nothing is changed").then_some(())
+        service.log().contains("nothing was changed").then_some(())
     })?;
     assert_eq!(service.list()?.len(), 3);
 

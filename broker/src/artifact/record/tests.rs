@@ -1,4 +1,4 @@
-//! Artifacts are written and read; none is believed.
+//! Round trips, reports, and damaged input.
 
 use super::*;
 use kcov_proto::device::ArenaId;
@@ -42,14 +42,14 @@ fn artifact() -> Artifact {
 }
 
 #[test]
-fn what_is_written_is_read() {
+fn artifacts_survive_a_round_trip() {
     let text = serde_json::to_string(&artifact()).expect("JSON");
     assert!(text.contains(r#""bytes":"abcd""#), "{text}");
     assert_eq!(Artifact::parse(&text).expect("an artifact"), artifact());
 }
 
 #[test]
-fn the_report_names_call_and_place() {
+fn the_report_has_call_and_location() {
     let artifact = artifact();
     assert_eq!(artifact.last_call().as_deref(), Some("ioctl(/dev/one, 0x7001, 0x9)"));
     assert_eq!(artifact.place().as_deref(), Some("0x0 at a.c:3:0"));
@@ -57,10 +57,10 @@ fn the_report_names_call_and_place() {
     for part in [
         "SIGSEGV in ioctl",
         "fault at 0x8",
-        "forbids: openat\n",
+        "not allowed by the jail: openat\n",
         "a.c:3",
         "abcd",
-        "the beginning is missing",
+        "older events are missing",
         "boom",
     ] {
         assert!(report.contains(part), "{part} in {report}");
@@ -68,21 +68,21 @@ fn the_report_names_call_and_place() {
 }
 
 #[test]
-fn what_is_none_is_refused_with_a_reason() {
+fn invalid_artifacts_are_refused_with_a_reason() {
     let directory = tempfile::tempdir().expect("a directory");
     let said = |folder: &Path| format!("{:#}", Artifact::load(folder).expect_err("none"));
-    assert!(said(directory.path()).contains("is no artifact: cannot read artifact.json"));
+    assert!(said(directory.path()).contains("is not an artifact: cannot read its artifact.json"));
     assert!(said(Path::new("/nowhere")).contains("No such file"));
     let text = serde_json::to_string(&Artifact { version: 9, ..artifact() }).expect("JSON");
     std::fs::write(directory.path().join(FILE), text).expect("written");
-    assert!(said(directory.path()).contains("it has version 9, and this program knows 1"));
+    assert!(said(directory.path()).contains("unsupported version 9: this program reads version 1"));
     std::fs::write(directory.path().join(FILE), [0xff, 0xfe]).expect("written");
-    assert!(said(directory.path()).contains("is no artifact"));
+    assert!(said(directory.path()).contains("is not an artifact"));
 }
 
 proptest! {
     #[test]
-    fn damaged_ones_are_read_or_refused(at in any::<prop::sample::Index>(), with in vec(any::<u8>(), 0..4)) {
+    fn damaged_artifacts_are_read_or_refused(at in any::<prop::sample::Index>(), with in vec(any::<u8>(), 0..4)) {
         let mut bytes = serde_json::to_vec(&artifact()).expect("JSON");
         let at = at.index(bytes.len());
         bytes.splice(at..(at + 2).min(bytes.len()), with);

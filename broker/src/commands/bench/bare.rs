@@ -1,7 +1,7 @@
-//! The limit: the smallest supervisor that can serve a workload at all.
+//! The limit: the smallest supervisor that can serve a workload.
 //!
-//! One process with one thread, which receives, does what cannot be avoided, and answers. It checks nothing:
-//! its only client is this program.
+//! It has one process with one thread that receives a call, does the necessary work, and answers. It checks
+//! nothing, because its only client is this program.
 
 use super::client::SUBCOMMAND;
 use super::workload::Workload;
@@ -17,22 +17,21 @@ use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::AsFd;
 use std::process::{Child, Command, ExitCode};
 
-/// Bytes that a path is looked for in: those up to the end of its page. One that goes on behind it does not occur
-/// here, and would only make the limit slower.
+/// Paths are read up to the end of their page. Longer ones do not occur here.
 const PAGE: u64 = 4096;
 
-/// Runs the client of `workload` under a bare supervisor and serves it to its end.
+/// Runs the client of `workload` under a bare supervisor until it exits.
 ///
 /// # Errors
 /// If it cannot be started, or fails.
 pub fn supervise(workload: Workload) -> Result<ExitCode> {
     let mut command = Command::new(std::env::current_exe()?);
-    command.arg(SUBCOMMAND).arg(workload.word());
+    command.arg(SUBCOMMAND).arg(workload.name());
     let (mut child, listener) = listener::spawn(command, notified(workload)).context("start the client")?;
     let mut buffer = vec![0; MAX_READ];
     while let Some(notification) = next(&listener, &mut child)? {
         match serve(workload, &listener, &notification, &mut buffer) {
-            // The caller is gone.
+            // ENOENT: the caller died.
             Ok(()) | Err(Errno::ENOENT) => {}
             Err(errno) => return Err(errno).context("answer a notification"),
         }
@@ -43,7 +42,7 @@ pub fn supervise(workload: Workload) -> Result<ExitCode> {
     }
 }
 
-/// The calls that the product must see for the same workload.
+/// The calls that the product must trap for the same workload.
 fn notified(workload: Workload) -> &'static [libc::c_long] {
     match workload {
         Workload::Noop | Workload::LiveView | Workload::Callers => &[libc::SYS_getppid],
@@ -62,13 +61,13 @@ fn notified(workload: Workload) -> &'static [libc::c_long] {
     }
 }
 
-/// The next notification; none when the client has ended.
+/// The next notification; `None` if the client has exited.
 fn next(listener: &Listener, child: &mut Child) -> Result<Option<libc::seccomp_notif>> {
     loop {
         match listener.receive() {
             Ok(notification) => return Ok(Some(notification)),
             Err(Errno::EINTR) => {}
-            // A caller died, or the last one did.
+            // A caller died. If the client has exited, it was the last one.
             Err(Errno::ENOENT) if child.try_wait()?.is_some() => return Ok(None),
             Err(Errno::ENOENT) => {}
             Err(errno) => return Err(errno).context("receive a notification"),
@@ -86,18 +85,18 @@ fn serve(
     match libc::c_long::from(data.nr) {
         libc::SYS_ioctl if is_kcov(data.args[1]) => {
             if matches!(workload, Workload::Ioctl | Workload::Program) {
-                // A failure is as good a measure: the lookup was made.
+                // The result does not matter, only the time of the lookup.
                 let _ = black_box(listener::identity(*pid, data.args[0] as i32));
             }
             listener.answer(*id, 0)
         }
-        // The client opens nothing but the device for writing.
+        // The client opens only the device for writing.
         libc::SYS_openat if data.args[2] as i32 & libc::O_ACCMODE == libc::O_RDWR => {
             let file = memfd_create(c"kcov", MFdFlags::MFD_CLOEXEC)?;
             listener.give(*id, file.as_fd())
         }
         libc::SYS_openat => {
-            // As above; the kernel itself reports the fault to the caller.
+            // The result does not matter; the kernel reports faults to the caller.
             let _ = black_box(read_path(*pid, data.args[1]));
             listener.resume(*id)
         }
@@ -109,7 +108,8 @@ fn serve(
     }
 }
 
-/// What the product's handler does: the address, the bytes, and whether to write.
+/// Copies memory as the product's handler does. The arguments are the address, the length, and whether to
+/// write.
 fn move_memory(tid: u32, [address, length, write, ..]: [u64; 6], buffer: &mut [u8]) -> nix::Result<usize> {
     let buffer = &mut buffer[..length.min(MAX_READ as u64) as usize];
     let remote = [RemoteIoVec { base: address as usize, len: buffer.len() }];

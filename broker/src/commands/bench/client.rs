@@ -1,8 +1,8 @@
-//! The timed process: does batches on request.
+//! The process that is timed: it runs batches on request.
 //!
-//! A line on standard input is a number of operations; the answer on standard output is the nanoseconds that
-//! they took. End of input ends the process. Neither read nor write is notified in the profiles that are
-//! measured, so the requests cost the measured side nothing.
+//! Each line on standard input is a number of operations. The answer on standard output is the time that they
+//! took, in nanoseconds. The process exits at the end of its input. The measured profiles do not trap read
+//! and write, so these requests do not affect the measurement.
 
 use super::bare;
 use super::workload::{Session, Workload};
@@ -15,20 +15,20 @@ pub const SUBCOMMAND: &str = "bench-client";
 /// Option that puts the bare supervisor around the client.
 pub const BARE: &str = "--bare";
 
-/// The process that `bench` times.
+/// Options of the process that `bench` times.
 #[derive(Debug, clap::Args)]
 pub struct BenchClientArgs {
-    /// What it does.
+    /// Its operations.
     workload: Workload,
-    /// Run it under the smallest supervisor possible.
+    /// Run it under the bare supervisor.
     #[arg(long)]
     bare: bool,
 }
 
-/// Serves requests for batches until its input ends.
+/// Runs batches until the input ends.
 ///
 /// # Errors
-/// If an operation fails, or a request is no number.
+/// If an operation fails, or a request is not a number.
 pub fn client(args: BenchClientArgs) -> Result<ExitCode> {
     if args.bare {
         return bare::supervise(args.workload);
@@ -37,7 +37,7 @@ pub fn client(args: BenchClientArgs) -> Result<ExitCode> {
     let mut output = std::io::stdout().lock();
     for line in std::io::stdin().lock().lines() {
         let line = line?;
-        let operations = line.parse().with_context(|| format!("{line:?} is no number of operations"))?;
+        let operations = line.parse().with_context(|| format!("{line:?} is not a number of operations"))?;
         let elapsed = session.batch(operations)?;
         writeln!(output, "{}", elapsed.as_nanos())?;
         output.flush()?;

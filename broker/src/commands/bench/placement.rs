@@ -1,7 +1,7 @@
-//! On which CPUs both sides run.
+//! The CPUs that both sides run on.
 //!
-//! A wake across CPUs of a virtual machine costs ten to twenty times one on the same CPU, and whether it happens
-//! is up to the scheduler: figures of unlike placement cannot be compared.
+//! In a virtual machine, waking a process on another CPU costs ten to twenty times as much as on the same
+//! CPU, and the scheduler decides. Measurements with different placements cannot be compared.
 
 use anyhow::{Context, Result};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -11,14 +11,14 @@ use nix::unistd::Pid;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Placement {
-    /// All on one CPU: the figure that is reported.
+    /// All on one CPU. Goals apply to this placement.
     OneCpu,
-    /// Wherever the scheduler puts them.
+    /// As the scheduler decides.
     Unpinned,
 }
 
 impl Placement {
-    /// As the table heads it.
+    /// Heading in the table.
     #[must_use]
     pub fn title(self) -> &'static str {
         match self {
@@ -28,23 +28,23 @@ impl Placement {
     }
 }
 
-/// The CPUs that this process was given.
+/// The CPUs that this process may use.
 #[derive(Debug)]
 pub struct Cpus(CpuSet);
 
 impl Cpus {
-    /// Reads them.
+    /// Reads the affinity of this process.
     ///
     /// # Errors
-    /// Those of `sched_getaffinity(2)`.
-    pub fn given() -> Result<Cpus> {
+    /// Errors of `sched_getaffinity(2)`.
+    pub fn available() -> Result<Cpus> {
         Ok(Cpus(sched_getaffinity(Pid::from_raw(0)).context("sched_getaffinity")?))
     }
 
-    /// Places this process, and what it starts from here on.
+    /// Moves this process, and processes that it starts later.
     ///
     /// # Errors
-    /// Those of `sched_setaffinity(2)`.
+    /// Errors of `sched_setaffinity(2)`.
     pub fn place(&self, placement: Placement) -> Result<()> {
         let set = match placement {
             Placement::OneCpu => self.last()?,
@@ -53,13 +53,13 @@ impl Cpus {
         sched_setaffinity(Pid::from_raw(0), &set).context("sched_setaffinity")
     }
 
-    /// How many there are.
+    /// Number of CPUs.
     #[must_use]
     pub fn count(&self) -> usize {
         (0..CpuSet::count()).filter(|&cpu| self.0.is_set(cpu) == Ok(true)).count()
     }
 
-    /// The highest CPU alone: the lowest is where most machines take their interrupts.
+    /// Only the last CPU, because most machines handle interrupts on the first one.
     fn last(&self) -> Result<CpuSet> {
         let mut one = CpuSet::new();
         let mut cpus = (0..CpuSet::count()).rev();

@@ -1,37 +1,37 @@
-//! The measurements that are made, and the goal of each.
+//! The measurements and their goals.
 
 use super::table::{Goal, Unit};
 use super::workload::Workload;
 
-/// A measurement of a client under the product and under the bare supervisor.
+/// A measurement of a client under the product and under the limit.
 #[derive(Clone, Copy, Debug)]
 pub struct Comparison {
-    /// What the client does; its word is the key of the row.
+    /// The operations of the client. Its name is the key of the row.
     pub workload: Workload,
-    /// As the table says it.
+    /// Description in the table.
     pub what: &'static str,
-    /// What is printed.
+    /// Unit in the table.
     pub unit: Unit,
-    /// To reach.
+    /// The goal.
     pub goal: Goal,
-    /// To strive for.
+    /// The best known result.
     pub aim: Goal,
 }
 
-/// A measurement that the worker program makes in itself.
+/// A measurement that the worker program makes.
 #[derive(Clone, Copy, Debug)]
 pub struct Recording {
-    /// Key of the row, as the worker says it.
+    /// Key of the row, as reported by the worker program.
     pub key: &'static str,
-    /// As the table says it.
+    /// Description in the table.
     pub what: &'static str,
-    /// To reach.
+    /// The goal.
     pub goal: Goal,
-    /// To strive for.
+    /// The best known result.
     pub aim: Goal,
 }
 
-/// In this order; the no-op notification is the yardstick of later goals, so it is first.
+/// All comparisons in their order. The no-op notification is first, because it is the unit of later goals.
 pub const COMPARISONS: [Comparison; 11] = [
     Comparison {
         workload: Workload::Noop,
@@ -65,7 +65,7 @@ pub const COMPARISONS: [Comparison; 11] = [
         workload: Workload::CycleSmall,
         what: "device, open to close, 4 KiB area",
         unit: Unit::Nanoseconds,
-        // 90 us and 60 us where the yardstick is 2.5 us.
+        // 90 us and 60 us if a no-op notification takes 2.5 us.
         goal: Goal::Notifications(36.0),
         aim: Goal::Notifications(24.0),
     },
@@ -89,7 +89,7 @@ pub const COMPARISONS: [Comparison; 11] = [
         what: "open of a plain file",
         unit: Unit::Nanoseconds,
         goal: Goal::AtMost(3.0),
-        // 10 us where the yardstick is 2.5 us.
+        // 10 us if a no-op notification takes 2.5 us.
         aim: Goal::Notifications(4.0),
     },
     Comparison {
@@ -99,8 +99,9 @@ pub const COMPARISONS: [Comparison; 11] = [
         goal: Goal::AtMost(1.5),
         aim: Goal::AtMost(1.2),
     },
-    // The limit copies once. Between the caller and a handler are two processes that do not trust each other and a
-    // socket: four copies; and what was read is kept in the journal, for whoever asks why the handler crashed.
+    // The limit copies once. The product needs four copies, because there are two mutually distrusting
+    // processes and a socket between caller and handler. It also records memory that was read in the journal,
+    // for crash artifacts.
     Comparison {
         workload: Workload::HandlerRead,
         what: "64 KiB of memory, read by a handler",
@@ -117,7 +118,7 @@ pub const COMPARISONS: [Comparison; 11] = [
     },
 ];
 
-/// What `kcov-worker bench-record` answers, in its order.
+/// The measurements of `kcov-worker bench-record`, in their order.
 pub const RECORDINGS: [Recording; 10] = [
     Recording { key: "pc", what: "PC record, by a handler", goal: Goal::AtMost(1.5), aim: Goal::AtMost(1.3) },
     Recording {
@@ -128,13 +129,13 @@ pub const RECORDINGS: [Recording; 10] = [
     },
     Recording {
         key: "area-pc",
-        what: "PC record, append alone",
+        what: "PC record, only the append",
         goal: Goal::AtMost(1.3),
         aim: Goal::AtMost(1.0),
     },
     Recording {
         key: "area-cmp",
-        what: "CMP record, append alone",
+        what: "CMP record, only the append",
         goal: Goal::AtMost(1.3),
         aim: Goal::AtMost(1.2),
     },
@@ -168,7 +169,7 @@ pub const RECORDINGS: [Recording; 10] = [
         goal: Goal::AtMost(1.1),
         aim: Goal::AtMost(1.0),
     },
-    // The limit is the same record in a run that does not accumulate.
+    // The limit is the same record in a run that does not accumulate coverage.
     Recording {
         key: "cover-pc",
         what: "PC record, coverage accumulated",

@@ -1,29 +1,30 @@
-//! Figures of the recording path, which the worker program measures in itself: this crate does not link it.
+//! Measurements of the recording path. The worker program makes them, because this crate does not link that
+//! code.
 
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-/// Largest answer that is read: a row is some hundred bytes.
+/// Maximum size of the answer. A row has some hundred bytes.
 const ANSWER_MAX: usize = 64 * 1024;
 
-/// One row of the worker's answer.
+/// A row of the worker's answer.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Figure {
-    /// Names the measurement.
+    /// Name of the measurement.
     pub key: String,
-    /// Median of the limit, nanoseconds.
+    /// Median of the limit, in nanoseconds.
     pub limit: f64,
-    /// Median of the product, nanoseconds.
+    /// Median of the product, in nanoseconds.
     pub ours: f64,
 }
 
-/// Runs `kcov-worker bench-record`, which lies beside this program.
+/// Runs `kcov-worker bench-record`, from the directory of this program.
 ///
 /// # Errors
-/// If it cannot be run, fails, or answers no figures.
+/// If it cannot be run, fails, or its answer is invalid.
 pub fn measure() -> Result<Vec<Figure>> {
     let program = worker()?;
     let output = Command::new(&program)
@@ -33,7 +34,10 @@ pub fn measure() -> Result<Vec<Figure>> {
         .output()
         .with_context(|| format!("run {}", program.display()))?;
     ensure!(output.status.success(), "{} bench-record ended with {}", program.display(), output.status);
-    ensure!(output.stdout.len() <= ANSWER_MAX, "bench-record answered more than {ANSWER_MAX} bytes");
+    ensure!(
+        output.stdout.len() <= ANSWER_MAX,
+        "the answer of bench-record is longer than {ANSWER_MAX} bytes"
+    );
     serde_json::from_slice(&output.stdout).context("the answer of bench-record")
 }
 

@@ -1,4 +1,4 @@
-//! One of the two sides of a comparison: a client that does batches on request, and what supervises it.
+//! One of the two sides of a comparison: a client that runs batches on request, and its supervisor.
 
 use super::client::{BARE, SUBCOMMAND};
 use super::workload::Workload;
@@ -9,10 +9,10 @@ use std::os::fd::AsFd;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Longest that one batch, or the end of a side, may take: a thousand times the usual. A supervisor that lost a
+/// Longest time of a batch and of the exit of a side: a thousand times the usual. A supervisor that loses a
 /// notification must not hang the benchmark.
 const DEADLINE: Duration = Duration::from_secs(30);
-/// How often the end of a side is looked for.
+/// Interval between checks whether a side has exited.
 const END_POLL: Duration = Duration::from_millis(5);
 
 /// A running side.
@@ -20,7 +20,7 @@ const END_POLL: Duration = Duration::from_millis(5);
 pub struct Side {
     name: &'static str,
     child: Child,
-    /// `None` once the client was told to end.
+    /// `None` after the client was asked to exit.
     requests: Option<ChildStdin>,
     answers: BufReader<ChildStdout>,
 }
@@ -35,7 +35,7 @@ impl Side {
             return Side::run(workload, &["--publish", "none"]);
         }
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg(SUBCOMMAND).arg(workload.word()).arg(BARE);
+        command.arg(SUBCOMMAND).arg(workload.name()).arg(BARE);
         Side::start("bare supervisor", command)
     }
 
@@ -60,7 +60,7 @@ impl Side {
             _ => None,
         };
         command.args(trace.iter().flat_map(|set| ["--trace", set]));
-        command.arg("--").arg(program).arg(SUBCOMMAND).arg(workload.word());
+        command.arg("--").arg(program).arg(SUBCOMMAND).arg(workload.name());
         Side::start("kcov-broker run", command)
     }
 
@@ -72,29 +72,31 @@ impl Side {
         Ok(Side { name, child, requests, answers })
     }
 
-    /// Has the client do `operations` operations; nanoseconds of one.
+    /// Runs a batch of `operations` operations. Returns the nanoseconds per operation.
     ///
     /// # Errors
-    /// If it fails, ends, or takes longer than [`DEADLINE`].
+    /// If the client fails, exits, or takes longer than [`DEADLINE`].
     pub fn batch(&mut self, operations: u32) -> Result<f64> {
         let name = self.name;
-        let requests = self.requests.as_mut().context("the client was told to end")?;
-        writeln!(requests, "{operations}").with_context(|| format!("the client of {name} has ended"))?;
+        let requests = self.requests.as_mut().context("the client was asked to exit")?;
+        writeln!(requests, "{operations}").with_context(|| format!("the client of {name} has exited"))?;
         let mut ready = [PollFd::new(self.answers.get_ref().as_fd(), PollFlags::POLLIN)];
         let events = poll(&mut ready, PollTimeout::try_from(DEADLINE)?)?;
-        ensure!(events > 0, "the client of {name} gave no answer within {DEADLINE:?}");
+        ensure!(events > 0, "the client of {name} did not answer within {DEADLINE:?}");
         let mut line = String::new();
         self.answers.read_line(&mut line)?;
-        ensure!(!line.is_empty(), "the client of {name} has ended");
-        let elapsed: u64 =
-            line.trim_end().parse().with_context(|| format!("the client of {name} said {line:?}"))?;
+        ensure!(!line.is_empty(), "the client of {name} has exited");
+        let elapsed: u64 = line
+            .trim_end()
+            .parse()
+            .with_context(|| format!("invalid answer of the client of {name}: {line:?}"))?;
         Ok(elapsed as f64 / f64::from(operations))
     }
 
-    /// Ends the client and waits for its supervisor.
+    /// Ends the client and waits for the supervisor.
     ///
     /// # Errors
-    /// If either fails or stays.
+    /// If one of them fails or does not exit.
     pub fn finish(mut self) -> Result<()> {
         self.requests = None;
         let start = Instant::now();
@@ -105,17 +107,17 @@ impl Side {
                 None => std::thread::sleep(END_POLL),
             }
         }
-        bail!("{} did not end within {DEADLINE:?}", self.name)
+        bail!("{} did not exit within {DEADLINE:?}", self.name)
     }
 }
 
 impl Drop for Side {
-    /// A side that is still there is one of a measurement that failed. Its client finds its input at the end, or
-    /// its supervisor gone, and ends too.
+    /// Ends a side whose measurement failed. Its client exits too, at the end of its input or the death of
+    /// its supervisor.
     fn drop(&mut self) {
         self.requests = None;
         if let Ok(None) = self.child.try_wait() {
-            // Refused only for a process that has ended, which is what is wanted.
+            // kill only fails if the process has exited.
             let _ = self.child.kill();
             let _ = self.child.wait();
         }

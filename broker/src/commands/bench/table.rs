@@ -1,21 +1,21 @@
-//! The result: one row a measurement, each beside the limit that was measured in the same minutes.
+//! The results: a row for each measurement, with the limit that was measured at the same time.
 
 use super::placement::Placement;
 use serde::Serialize;
 use std::fmt;
 
-/// What a row counts.
+/// The unit of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Unit {
     /// Time of one operation.
     Nanoseconds,
-    /// Operations a second.
+    /// Operations per second.
     PerSecond,
 }
 
 impl Unit {
-    /// `value` nanoseconds of one operation, in this unit.
+    /// Converts nanoseconds per operation to this unit.
     #[must_use]
     pub fn from_nanoseconds(self, value: f64) -> f64 {
         match self {
@@ -24,7 +24,7 @@ impl Unit {
         }
     }
 
-    /// `value` of this unit as people read it.
+    /// Formats a value.
     #[must_use]
     pub fn show(self, value: f64) -> String {
         match self {
@@ -35,20 +35,21 @@ impl Unit {
     }
 }
 
-/// What a row is to reach.
+/// The goal of a row.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Goal {
-    /// Ours at most so many times the limit.
+    /// At most this multiple of the limit.
     AtMost(f64),
-    /// Ours at least so many times the limit.
+    /// At least this multiple of the limit.
     AtLeast(f64),
-    /// Ours at most so many times one no-op notification of the bare supervisor: a goal in time, freed from the
-    /// speed of the machine.
+    /// At most this many no-op notifications of the bare supervisor: a time that does not depend on the speed
+    /// of the machine.
     Notifications(f64),
 }
 
 impl Goal {
-    /// Whether `ours` reaches it, where a bare no-op notification takes `notification` nanoseconds.
+    /// Whether `ours` meets the goal, if a no-op notification of the bare supervisor takes `notification`
+    /// nanoseconds.
     #[must_use]
     pub fn is_met(self, limit: f64, ours: f64, notification: f64) -> bool {
         match self {
@@ -69,16 +70,16 @@ impl fmt::Display for Goal {
     }
 }
 
-/// One measurement beside its limit.
+/// A measurement and its limit.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
     /// Stable name.
     pub key: String,
     /// What was measured.
     pub what: &'static str,
-    /// Where it ran.
+    /// The CPUs it ran on.
     pub placement: Placement,
-    /// Of `limit` and `ours`.
+    /// Unit of `limit` and `ours`.
     pub unit: Unit,
     /// Median of the limit.
     pub limit: f64,
@@ -86,13 +87,13 @@ pub struct Row {
     pub ours: f64,
     /// `ours / limit`.
     pub ratio: f64,
-    /// To reach.
+    /// The goal.
     #[serde(serialize_with = "as_text")]
     pub goal: Goal,
-    /// To strive for: the best design that was measured, or near it.
+    /// The best result of any design that was measured, or close to it.
     #[serde(serialize_with = "as_text")]
     pub aim: Goal,
-    /// Whether `goal` is reached.
+    /// Whether `goal` is met.
     pub met: bool,
 }
 
@@ -100,16 +101,16 @@ fn as_text<S: serde::Serializer>(goal: &Goal, serializer: S) -> Result<S::Ok, S:
     serializer.collect_str(goal)
 }
 
-/// Everything that was measured.
+/// All measurements.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// Kernel release.
     pub kernel: String,
-    /// CPUs that the process was given.
+    /// CPUs that the process may use.
     pub cpus: usize,
-    /// Batches of each side; every figure is a median over them.
+    /// Batches of each side. Every value is the median of their results.
     pub rounds: u32,
-    /// One a measurement and placement.
+    /// One row for each measurement and placement.
     pub rows: Vec<Row>,
 }
 
@@ -134,7 +135,7 @@ fn write_line(f: &mut fmt::Formatter<'_>, [what, limit, ours, ratio, goal]: [&st
     writeln!(f, "{what:<46} {limit:>10} {ours:>10} {ratio:>7}  {goal}")
 }
 
-/// The middle of `values`; NaN for none.
+/// The median of `values`; NaN if there are none.
 #[must_use]
 pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
@@ -153,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn goals_compare_with_what_they_name() {
+    fn goals_compare_with_the_limit_or_the_notification() {
         assert!(Goal::AtMost(1.3).is_met(2500.0, 3250.0, f64::NAN));
         assert!(!Goal::AtMost(1.3).is_met(2500.0, 3251.0, f64::NAN));
         assert!(Goal::AtLeast(0.95).is_met(300.0, 285.0, f64::NAN));
@@ -163,12 +164,12 @@ mod tests {
     }
 
     #[test]
-    fn a_report_without_a_measurement_of_the_yardstick_meets_nothing() {
+    fn a_goal_in_notifications_is_missed_without_their_measurement() {
         assert!(!Goal::Notifications(36.0).is_met(1.0, 1.0, f64::NAN));
     }
 
     #[test]
-    fn table_heads_each_placement_once() {
+    fn each_placement_has_one_heading() {
         let row = |placement| Row {
             key: "noop".into(),
             what: "no-op notification",

@@ -1,4 +1,4 @@
-//! What the benchmark times from inside a tenant. The same code runs under the product and under its limit.
+//! The operations that the benchmark times. The same code runs under the product and under the limit.
 
 use crate::sys::bench::device::Device;
 use crate::sys::bench::memory;
@@ -13,29 +13,29 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Where clients look for the device.
+/// Path of the device.
 const DEVICE: &str = "/sys/kernel/debug/kcov";
 /// Threads of [`Workload::Callers`].
 const CALLERS: u32 = 4;
 /// Calls of a test program ([`Workload::Program`]).
 const PROGRAM_CALLS: u32 = 10;
-/// Bytes of the areas: the smallest that can be mapped, and syzkaller's.
+/// Sizes of areas in bytes: the smallest that can be mapped, and that of syzkaller.
 const SMALL_AREA: usize = 4 << 10;
 const LARGE_AREA: usize = 4 << 20;
-/// Devices that [`Workload::DeviceOpen`] holds open at once: few enough for any quota.
+/// Devices that [`Workload::DeviceOpen`] keeps open. The number is below any quota.
 const OPEN_AT_ONCE: u32 = 16;
 
-/// Bytes that a handler moves at a time: as many as one request does.
+/// Bytes that a handler copies at a time: the maximum of one request.
 const MOVED: usize = MAX_READ;
 
-/// One thing to time.
+/// A workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Workload {
-    /// One thread calls `getppid`, which is notified and continued.
+    /// One thread calls `getppid`, which is trapped and continued.
     Noop,
-    /// The same under the product alone: its live view against none.
+    /// The same under the product on both sides, with and without the live view.
     LiveView,
-    /// Four threads do.
+    /// Four threads call `getppid`.
     Callers,
     /// `KCOV_ENABLE` and `KCOV_DISABLE` in turn.
     Ioctl,
@@ -47,18 +47,18 @@ pub enum Workload {
     DeviceOpen,
     /// Opens of a plain file.
     FileOpen,
-    /// A test program as syzkaller's executor runs it: a forked child enables an inherited instance, makes some calls
-    /// and exits without a word.
+    /// A test program as syzkaller's executor runs it: a forked child enables an inherited instance, makes
+    /// some calls and exits without disabling it.
     Program,
     /// A handler reads 64 KiB of its caller's memory.
     HandlerRead,
-    /// A handler writes as many bytes there.
+    /// A handler writes 64 KiB of its caller's memory.
     HandlerWrite,
 }
 
 impl Workload {
-    /// Operations of one timed batch: 5 to 30 ms, long against the clock and the pipes, short against the drift
-    /// of a shared machine.
+    /// Operations of a batch. It takes 5 to 30 ms: long compared with reading the clock and the pipes, short
+    /// compared with the drift of a shared machine.
     #[must_use]
     pub fn batch(self) -> u32 {
         match self {
@@ -73,29 +73,29 @@ impl Workload {
         }
     }
 
-    /// The command-line word of this workload.
+    /// Name on the command line.
     #[must_use]
-    pub fn word(self) -> String {
+    pub fn name(self) -> String {
         clap::ValueEnum::to_possible_value(&self)
             .map_or_else(String::new, |value| value.get_name().to_owned())
     }
 }
 
-/// A workload with what it needs set up.
+/// A workload and its files.
 #[derive(Debug)]
 pub struct Session {
     workload: Workload,
-    /// Held by [`Workload::Ioctl`] and [`Workload::Program`]: initialised.
+    /// An initialised device for [`Workload::Ioctl`] and [`Workload::Program`].
     device: Option<Device>,
-    /// An existing plain file that is not the device.
+    /// A plain file.
     file: PathBuf,
 }
 
 impl Session {
-    /// Sets `workload` up.
+    /// Opens the files of `workload`.
     ///
     /// # Errors
-    /// If the device refuses.
+    /// Errors of the device.
     pub fn prepare(workload: Workload) -> Result<Session> {
         let device = match workload {
             Workload::Ioctl => Some(initialised(SMALL_AREA)?),
@@ -105,7 +105,7 @@ impl Session {
         Ok(Session { workload, device, file: std::env::current_exe()? })
     }
 
-    /// Does `operations` operations and says how long they took.
+    /// Runs `operations` operations. Returns how long they took.
     ///
     /// # Errors
     /// If one of them fails.
@@ -162,7 +162,7 @@ fn call(times: u32) -> Result<()> {
     Ok(())
 }
 
-/// Starting and joining the threads is part of the time, equally under product and limit.
+/// The time includes starting and joining the threads, for both sides.
 fn callers(operations: u32) -> Result<()> {
     std::thread::scope(|scope| {
         for _ in 0..CALLERS {
@@ -190,7 +190,7 @@ fn cycles(times: u32, bytes: usize) -> Result<()> {
     Ok(())
 }
 
-/// The memory is touched before, as that of most callers is.
+/// The memory is resident, as that of most callers.
 fn moves(times: u32, write: bool) -> Result<()> {
     let mut memory = vec![1; MOVED];
     for _ in 0..times {
@@ -199,7 +199,7 @@ fn moves(times: u32, write: bool) -> Result<()> {
     Ok(())
 }
 
-/// Closing is not timed: what it sets off in the broker is not a cost of open.
+/// Closing is not timed, because the work that it causes in the broker is not a cost of open.
 fn device_opens(times: u32) -> Result<Duration> {
     let mut total = Duration::ZERO;
     let mut held = Vec::with_capacity(OPEN_AT_ONCE as usize);

@@ -1,4 +1,4 @@
-//! The coverage runtime where there is none: an archive of functions that do nothing.
+//! A replacement for the coverage runtime: an archive of empty functions.
 
 use super::values;
 use std::ffi::{OsStr, OsString};
@@ -7,9 +7,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Its name in the folder of what is built.
+/// Name of the archive in the output directory.
 const NAME: &str = "libkcov_no_runtime.rlib";
-/// What code calls that has the flags of `kcov-broker cargo`. Arguments are in registers, and not looked at.
+/// The functions that code with the flags of `kcov-broker cargo` calls. Their arguments are in registers and
+/// ignored.
 const SOURCE: &str = r#"#![no_std]
 macro_rules! nothing {
     ($($name:ident)*) => { $(#[unsafe(no_mangle)] pub extern "C" fn $name() {})* };
@@ -22,7 +23,8 @@ nothing! {
 }
 "#;
 
-/// The flag that links the archive behind all else, for this call of rustc. Makes it, if it is not there.
+/// The flag that makes this call of rustc link the archive, after everything else. Makes the archive if it
+/// does not exist.
 pub(super) fn link_argument(rustc: &OsStr, arguments: &[OsString]) -> Option<OsString> {
     let folder = PathBuf::from(values(arguments, "--out-dir").next()?.into_owned());
     let archive = folder.join(NAME);
@@ -34,7 +36,8 @@ pub(super) fn link_argument(rustc: &OsStr, arguments: &[OsString]) -> Option<OsS
     Some(argument)
 }
 
-/// Compiles it. Others may do so at the same time: whoever is last has the same.
+/// Compiles the archive. Several processes may do so at the same time with the same result; the last rename
+/// wins.
 fn make(rustc: &OsStr, target: Option<&str>, archive: &Path) -> Option<()> {
     let unfinished = archive.with_extension(format!("{}.rlib", std::process::id()));
     let mut command = Command::new(rustc);

@@ -1,10 +1,10 @@
-//! One page with all that was covered: a table of the files and functions, and each source with its lines marked.
+//! The HTML report: one page with the files, their functions, and annotated sources.
 //!
-//! It needs nothing but itself: no script, no network. The template escapes every text, as names, paths and sources are
-//! other people's.
+//! The page is self-contained: it uses no scripts and loads nothing from the network. The template escapes all text,
+//! because names, paths and sources are untrusted.
 
-use super::Report;
-use super::model::{FileCoverage, Tally, Totals};
+use super::model::{FileCoverage, Ratio, Totals};
+use super::report::CoverageReport;
 use super::source::Source;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use std::io::{self, Write};
@@ -14,12 +14,12 @@ const STYLE: &str = include_str!("html.css");
 /// Writes the page.
 ///
 /// # Errors
-/// Those of `out`.
-pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
+/// If writing to `out` fails.
+pub fn write(report: &CoverageReport, out: &mut impl Write) -> io::Result<()> {
     out.write_all(page(report).into_string().as_bytes())
 }
 
-fn page(report: &Report) -> Markup {
+fn page(report: &CoverageReport) -> Markup {
     let totals = report.coverage.totals;
     html! {
         (DOCTYPE)
@@ -47,7 +47,7 @@ fn page(report: &Report) -> Markup {
     }
 }
 
-fn navigation(report: &Report) -> Markup {
+fn navigation(report: &CoverageReport) -> Markup {
     html! {
         nav aria-label="Files" {
             a.total href="#top" { "All files" (meter(report.coverage.totals.points)) }
@@ -66,16 +66,16 @@ fn navigation(report: &Report) -> Markup {
     }
 }
 
-/// A path as the folder, with its slash, and the name.
+/// Splits a path after its last slash.
 fn split(path: &str) -> (&str, &str) {
     path.split_at(path.rfind('/').map_or(0, |slash| slash + 1))
 }
 
-fn meter(tally: Tally) -> Markup {
+fn meter(ratio: Ratio) -> Markup {
     html! {
         span.share {
-            span.bar { span style={ "width:" (tally.percent()) "%" } {} }
-            span.percent { (tally.percent()) "%" }
+            span.bar { span style={ "width:" (ratio.percent()) "%" } {} }
+            span.percent { (ratio.percent()) "%" }
         }
     }
 }
@@ -84,10 +84,10 @@ fn summary(totals: Totals) -> Markup {
     let Totals { points, lines, functions } = totals;
     html! {
         dl.totals {
-            @for (name, tally) in [("Points", points), ("Lines", lines), ("Functions", functions)] {
+            @for (name, ratio) in [("Points", points), ("Lines", lines), ("Functions", functions)] {
                 div {
                     dt { (name) }
-                    dd { strong { (tally.percent()) "%" } " " (tally.covered) " of " (tally.coverable) }
+                    dd { strong { (ratio.percent()) "%" } " " (ratio.covered) " of " (ratio.coverable) }
                 }
             }
         }
@@ -102,12 +102,12 @@ fn section(index: usize, file: &FileCoverage, source: &Source) -> Markup {
             (functions(index, file))
             @match source {
                 Source::Missing => {
-                    p.remark { "The source is not here: the points of its lines are listed without their text." }
+                    p.remark { "Source file not found: only the numbers of lines with coverage points are listed." }
                     (listing(index, file, &[]))
                 }
                 Source::Found { lines, newer } => {
                     @if *newer {
-                        p.remark { "The source was changed after the code was built: lines may be wrong." }
+                        p.remark { "The source file is newer than the binary: lines may be wrong." }
                     }
                     (listing(index, file, lines))
                 }
@@ -133,7 +133,7 @@ fn functions(index: usize, file: &FileCoverage) -> Markup {
     }
 }
 
-/// The lines of a source; without its text, those that have points.
+/// Renders the lines of a source; if the source is missing, only lines with points.
 fn listing(index: usize, file: &FileCoverage, text: &[String]) -> Markup {
     let last = u32::try_from(text.len()).unwrap_or(u32::MAX);
     let beyond = file.lines.keys().copied().filter(|line| *line > last);
@@ -149,21 +149,21 @@ fn listing(index: usize, file: &FileCoverage, text: &[String]) -> Markup {
     }
 }
 
-fn line(index: usize, number: u32, points: Option<Tally>, text: &str) -> Markup {
+fn line(index: usize, number: u32, points: Option<Ratio>, text: &str) -> Markup {
     let shade = points.map(shade);
     html! {
         tr id={ "f" (index) "-" (number) } class=[shade] {
             td.at { a href={ "#f" (index) "-" (number) } { (number) } }
-            td.count title=[shade] { @if let Some(Tally { covered, coverable }) = points { (covered) "/" (coverable) } }
+            td.count title=[shade] { @if let Some(Ratio { covered, coverable }) = points { (covered) "/" (coverable) } }
             td.text { (text) }
         }
     }
 }
 
-fn shade(tally: Tally) -> &'static str {
-    match tally {
-        Tally { covered: 0, .. } => "uncovered",
-        Tally { covered, coverable } if covered < coverable => "partly",
-        Tally { .. } => "covered",
+fn shade(ratio: Ratio) -> &'static str {
+    match ratio {
+        Ratio { covered: 0, .. } => "uncovered",
+        Ratio { covered, coverable } if covered < coverable => "partly",
+        Ratio { .. } => "covered",
     }
 }

@@ -1,6 +1,6 @@
-//! The tracefile of `lcov` (`geninfo(1)`, "FILES"), for `genhtml` and whatever else reads it.
+//! Writes a tracefile of `lcov` (`geninfo(1)`, "FILES"), for `genhtml` and other tools.
 //!
-//! A point says that it was reached and not how often, so counts are 0 and 1.
+//! The coverage map does not count how often a point was reached, so all counts are 0 or 1.
 
 use super::model::{Coverage, FileCoverage, UNKNOWN};
 use std::io::{self, Write};
@@ -8,9 +8,9 @@ use std::io::{self, Write};
 /// Writes the tracefile.
 ///
 /// # Errors
-/// Those of `out`.
+/// If writing to `out` fails.
 pub fn write(coverage: &Coverage, out: &mut impl Write) -> io::Result<()> {
-    // Readers of a tracefile look for each file.
+    // genhtml fails if a file does not exist.
     let mut known = coverage.files.iter().filter(|file| file.path != UNKNOWN);
     known.try_for_each(|file| write_file(file, out))
 }
@@ -19,7 +19,7 @@ fn write_file(file: &FileCoverage, out: &mut impl Write) -> io::Result<()> {
     let FileCoverage { path, totals, functions, lines } = file;
     writeln!(out, "TN:\nSF:{}", one_line(path))?;
     for function in functions {
-        // There is no line 0 for one whose line is not known.
+        // An unknown line is 0, which is not valid here.
         writeln!(out, "FN:{},{}", function.line.max(1), one_line(&function.name))?;
     }
     for function in functions {
@@ -33,7 +33,7 @@ fn write_file(file: &FileCoverage, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "LF:{}\nLH:{}\nend_of_record", totals.lines.coverable, totals.lines.covered)
 }
 
-/// A text that cannot end its line: names and paths come from binaries.
+/// Replaces line breaks and other control characters: names and paths come from untrusted binaries.
 fn one_line(text: &str) -> String {
     text.replace(char::is_control, " ")
 }

@@ -1,4 +1,4 @@
-//! The coverage map of a run: a memfd that its workers mark, and this process reads at the end.
+//! The coverage map of a run: a memfd that the workers write and this process reads at the end.
 
 use crate::sys::memfd;
 use kcov_proto::cover_map::{BYTES, CoverMarks, PAGE};
@@ -10,10 +10,10 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 
-/// A map that nobody has marked yet, of a size that nobody can change.
+/// Creates an empty map with a sealed size.
 ///
 /// # Errors
-/// As `memfd_create(2)` and `ftruncate(2)`.
+/// Those of `memfd_create(2)`, `ftruncate(2)` and `fcntl(2)`.
 pub fn create() -> Result<OwnedFd, Errno> {
     let file = memfd::create(c"kcov-cover")?;
     ftruncate(&file, BYTES as libc::off_t)?;
@@ -22,17 +22,17 @@ pub fn create() -> Result<OwnedFd, Errno> {
     Ok(file)
 }
 
-/// Reads the marks. What no worker touched is skipped: mapping it would allocate it.
+/// Reads the marks. Skips holes in the file: reading them through a mapping would allocate their pages.
 ///
 /// # Errors
-/// As `lseek(2)` and `pread(2)`.
+/// Those of `lseek(2)` and `pread(2)`.
 pub fn read(file: OwnedFd) -> io::Result<CoverMarks> {
     let file = File::from(file);
     let mut marks = CoverMarks::default();
     let mut at = 0;
     while let Some(number) = next_page(&file, at)? {
         let mut bytes = [0; PAGE];
-        // The size is sealed, and whole pages.
+        // Cannot be short: the size is sealed and a multiple of the page size.
         file.read_exact_at(&mut bytes, (number * PAGE) as u64)?;
         marks.take(number, &bytes);
         at = number + 1;
@@ -40,7 +40,7 @@ pub fn read(file: OwnedFd) -> io::Result<CoverMarks> {
     Ok(marks)
 }
 
-/// The next page of the file that exists, from `number` on.
+/// The first allocated page at or after page `number`.
 fn next_page(file: &File, number: usize) -> io::Result<Option<usize>> {
     match lseek(file, (number * PAGE) as libc::off_t, Whence::SeekData) {
         Ok(start) => Ok(usize::try_from(start).ok().map(|start| start / PAGE)),
@@ -55,7 +55,7 @@ mod tests {
     use kcov_proto::site::{TEXT_END, TEXT_START};
 
     #[test]
-    fn what_others_mark_is_read() {
+    fn marks_of_others_are_read() {
         let file = create().unwrap();
         let pcs = [TEXT_START, TEXT_START + 8, TEXT_START + 0x4567_8908, TEXT_END, !7];
         let theirs = File::from(file.try_clone().unwrap());
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn its_size_is_fixed_and_costs_nothing() {
+    fn an_empty_map_has_a_fixed_size_and_no_pages() {
         let file = create().unwrap();
         assert_eq!(ftruncate(&file, 0), Err(Errno::EPERM));
         assert_eq!(read(file.try_clone().unwrap()).unwrap().count(), 0);

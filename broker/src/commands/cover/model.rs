@@ -1,149 +1,149 @@
-//! What was covered, by file, function and line: a pure function of the points of the handlers and of the marks.
+//! Coverage by file, function and line: a pure function of the coverage points and the marks.
 
 use crate::symbolize::SourceLine;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// Stands for a file or function that the binary does not tell.
+/// Stands for an unknown file or function.
 pub const UNKNOWN: &str = "??";
 
-/// A point that the handlers' code has: what a record in PC mode can name.
+/// A coverage point: a PC that can appear in a record in PC mode.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Point {
     /// Its PC.
     pub pc: u64,
-    /// The function around it.
+    /// The function that contains it.
     pub function: String,
-    /// The source file.
+    /// Source file.
     pub file: String,
-    /// From 1; 0 if the binary does not say.
+    /// Line, counted from 1; 0 if unknown.
     pub line: u32,
-    /// The lines that run whenever it is reached, if they are known; its own need not be among them. None at all if it
-    /// is alone in its block.
+    /// The lines of its basic block, which run whenever the point is reached; they need not include `line`. Empty if the
+    /// block has no other instructions; `None` if the block is unknown.
     pub lines: Option<Vec<SourceLine>>,
 }
 
 impl Point {
-    /// Its own line.
-    fn own(&self) -> Option<SourceLine> {
+    fn own_line(&self) -> Option<SourceLine> {
         (self.line > 0).then(|| SourceLine { file: self.file.clone(), line: self.line })
     }
 }
 
-/// The lines that points speak for, with how many of those that do are covered. Of a block in which nothing is but the
-/// point, as that of a `break`, that is the point's line, unless others run with that one: where several returns meet,
-/// a compiler has given it the line of one of them.
-fn lines_of(points: &[Point], is_covered: impl Fn(u64) -> bool) -> BTreeMap<SourceLine, Tally> {
-    let mut lines: BTreeMap<SourceLine, Tally> = BTreeMap::new();
-    let mut alone: BTreeMap<SourceLine, Tally> = BTreeMap::new();
+/// Maps each line to the points whose blocks contain it, and how many of them are covered.
+///
+/// A block without instructions besides the point's call, like that of a `break`, counts for the point's own line, but
+/// only if no other block contains that line: where several returns meet, compilers use the line of one of them.
+fn lines_of(points: &[Point], is_covered: impl Fn(u64) -> bool) -> BTreeMap<SourceLine, Ratio> {
+    let mut lines: BTreeMap<SourceLine, Ratio> = BTreeMap::new();
+    let mut fallback: BTreeMap<SourceLine, Ratio> = BTreeMap::new();
     for point in points {
-        let (place, of_it) = match &point.lines {
-            Some(block) if block.is_empty() => (&mut alone, point.own().into_iter().collect()),
+        let (target, of_point) = match &point.lines {
+            Some(block) if block.is_empty() => (&mut fallback, point.own_line().into_iter().collect()),
             Some(block) => (&mut lines, block.clone()),
-            None => (&mut lines, Vec::from_iter(point.own())),
+            None => (&mut lines, Vec::from_iter(point.own_line())),
         };
-        for line in of_it {
-            place.entry(line).or_default().add(is_covered(point.pc));
+        for line in of_point {
+            target.entry(line).or_default().add(is_covered(point.pc));
         }
     }
-    for (line, tally) in alone {
-        lines.entry(line).or_insert(tally);
+    for (line, ratio) in fallback {
+        lines.entry(line).or_insert(ratio);
     }
     lines
 }
 
-/// So many of so many.
+/// A number of covered items out of all items.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Tally {
-    /// Those that were reached.
+pub struct Ratio {
+    /// Items that were reached.
     pub covered: usize,
-    /// All that there are.
+    /// All items.
     pub coverable: usize,
 }
 
-impl Tally {
-    /// With one more.
+impl Ratio {
+    /// Counts one more item.
     fn add(&mut self, covered: bool) {
         self.covered += usize::from(covered);
         self.coverable += 1;
     }
 
-    /// Of these, each counted as one.
-    fn of<'a>(parts: impl IntoIterator<Item = &'a Tally>) -> Self {
-        let mut sum = Tally::default();
+    /// Counts each part as one item, covered if any of it is.
+    fn of<'a>(parts: impl IntoIterator<Item = &'a Ratio>) -> Self {
+        let mut sum = Ratio::default();
         parts.into_iter().for_each(|part| sum.add(part.is_reached()));
         sum
     }
 
-    /// All of both.
-    fn plus(self, other: Tally) -> Self {
-        Tally { covered: self.covered + other.covered, coverable: self.coverable + other.coverable }
+    /// Adds two ratios.
+    fn plus(self, other: Ratio) -> Self {
+        Ratio { covered: self.covered + other.covered, coverable: self.coverable + other.coverable }
     }
 
-    /// Whether any was reached.
+    /// Returns whether any item was reached.
     #[must_use]
     pub fn is_reached(self) -> bool {
         self.covered > 0
     }
 
-    /// In hundred, rounded down: 100 is all of them. Of nothing, all is covered.
+    /// The percentage, rounded down, so that 100 means all items. 100 if there are no items.
     #[must_use]
     pub fn percent(self) -> usize {
         (self.covered * 100).checked_div(self.coverable).unwrap_or(100)
     }
 }
 
-/// The three ways to count.
+/// Coverage counted in points, lines and functions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Totals {
-    /// Points.
-    pub points: Tally,
-    /// Lines that run with a point: covered, if one of those is.
-    pub lines: Tally,
-    /// Functions with points: covered, if one of them is.
-    pub functions: Tally,
+    /// Coverage points.
+    pub points: Ratio,
+    /// Lines of the points' blocks; a line is covered if any of its points is.
+    pub lines: Ratio,
+    /// Functions with points; a function is covered if any of its points is.
+    pub functions: Ratio,
 }
 
-/// A function.
+/// The coverage of a function.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FunctionCoverage {
-    /// Its name.
+    /// Name of the function.
     pub name: String,
-    /// The first line with a point of it; 0 if none is known.
+    /// The first line with a point; 0 if unknown.
     pub line: u32,
-    /// Its points.
-    pub points: Tally,
+    /// Its coverage points.
+    pub points: Ratio,
 }
 
-/// A source file.
+/// The coverage of a source file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FileCoverage {
-    /// Its path.
+    /// Path of the file.
     pub path: String,
     /// Counts.
     pub totals: Totals,
-    /// In the order of their lines.
+    /// Its functions, sorted by line.
     pub functions: Vec<FunctionCoverage>,
-    /// Points by the lines that run with them.
-    pub lines: BTreeMap<u32, Tally>,
+    /// For each line, the points whose blocks contain it.
+    pub lines: BTreeMap<u32, Ratio>,
 }
 
-/// A whole run.
+/// The coverage of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Coverage {
     /// Counts.
     pub totals: Totals,
-    /// In the order of their paths.
+    /// The files, sorted by path.
     pub files: Vec<FileCoverage>,
 }
 
 impl Coverage {
-    /// Of these points, those for which `is_covered` says so.
+    /// Counts `points`; `is_covered` decides by PC which ones were reached.
     pub fn new(points: impl IntoIterator<Item = Point>, is_covered: impl Fn(u64) -> bool) -> Self {
         let points: Vec<Point> = points.into_iter().collect();
-        let mut lines: BTreeMap<String, BTreeMap<u32, Tally>> = BTreeMap::new();
-        for (SourceLine { file, line }, tally) in lines_of(&points, &is_covered) {
-            lines.entry(file).or_default().insert(line, tally);
+        let mut lines: BTreeMap<String, BTreeMap<u32, Ratio>> = BTreeMap::new();
+        for (SourceLine { file, line }, ratio) in lines_of(&points, &is_covered) {
+            lines.entry(file).or_default().insert(line, ratio);
         }
         let mut files: BTreeMap<String, Vec<Point>> = BTreeMap::new();
         for point in points {
@@ -173,18 +173,18 @@ impl FileCoverage {
     fn new(
         path: String,
         points: &[Point],
-        lines: BTreeMap<u32, Tally>,
+        lines: BTreeMap<u32, Ratio>,
         is_covered: impl Fn(u64) -> bool,
     ) -> Self {
         let mut functions: BTreeMap<&str, FunctionCoverage> = BTreeMap::new();
-        let mut all = Tally::default();
+        let mut all = Ratio::default();
         for point in points {
             let covered = is_covered(point.pc);
             all.add(covered);
             let function = functions.entry(&point.function).or_insert_with(|| FunctionCoverage {
                 name: point.function.clone(),
                 line: point.line,
-                points: Tally::default(),
+                points: Ratio::default(),
             });
             function.line = first(function.line, point.line);
             function.points.add(covered);
@@ -193,14 +193,14 @@ impl FileCoverage {
         functions.sort_by_key(|function| function.line);
         let totals = Totals {
             points: all,
-            lines: Tally::of(lines.values()),
-            functions: Tally::of(functions.iter().map(|function| &function.points)),
+            lines: Ratio::of(lines.values()),
+            functions: Ratio::of(functions.iter().map(|function| &function.points)),
         };
         FileCoverage { path, totals, functions, lines }
     }
 }
 
-/// The first of two lines, one of which may not be known.
+/// The smaller of two lines, where 0 is unknown.
 fn first(a: u32, b: u32) -> u32 {
     if a == 0 || b == 0 { a.max(b) } else { a.min(b) }
 }

@@ -1,4 +1,4 @@
-//! The source files that the handlers were built from, as far as they are there.
+//! Finds and reads the source files of the handlers.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -6,37 +6,37 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// Most bytes of a source file that are read: no file that people write is longer.
-const MOST: u64 = 16 << 20;
-/// Bytes of the path of a site that is cut at its head ([`kcov_proto::site`]).
+/// Maximum number of bytes read of a source file; no hand-written file is larger.
+const MAX_BYTES: u64 = 16 << 20;
+/// Length to which a site cuts long paths, from the start ([`kcov_proto::site`]).
 const CUT: usize = 104;
 
 /// A source file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// It is there.
+    /// The file was read.
     Found {
         /// Its lines.
         lines: Vec<String>,
-        /// Whether it was changed after the code was built from it.
+        /// Whether it was modified after the binary was built.
         newer: bool,
     },
-    /// It is not, or is no text file that can be read.
+    /// The file does not exist or cannot be read.
     Missing,
 }
 
-/// Where to look for source files.
+/// Finds source files by the paths in binaries.
 #[derive(Debug)]
 pub struct Sources {
     roots: Vec<PathBuf>,
     found: HashMap<String, String>,
-    /// Of each file, by its full path: when the oldest module was built that has code of it.
+    /// For each file, by full path: the build time of the oldest module with code from it.
     built: HashMap<String, SystemTime>,
 }
 
 impl Sources {
-    /// For code of `modules`: relative paths are looked for in `directories`, in the current one, and in those above the
-    /// modules, where a build leaves them.
+    /// Searches for relative paths in `directories`, then in the current directory, then in the directories above the
+    /// `modules`, because builds usually put binaries below the sources.
     #[must_use]
     pub fn new(directories: &[PathBuf], modules: &[PathBuf]) -> Self {
         let above = modules.iter().flat_map(|module| module.ancestors().skip(1));
@@ -45,7 +45,8 @@ impl Sources {
         Sources { roots, found: HashMap::new(), built: HashMap::new() }
     }
 
-    /// The full path of `file`, as a binary names it that was built at this time; unchanged if there is no such file.
+    /// Returns the full path of `file`, a path in a binary that was built at this time. Returns it unchanged if no file is
+    /// found.
     pub fn locate(&mut self, file: &str, built: Option<SystemTime>) -> String {
         let path = match self.found.get(file) {
             Some(found) => found.clone(),
@@ -70,11 +71,11 @@ impl Sources {
         self.roots.iter().find_map(|root| regular(&root.join(path)))
     }
 
-    /// A path whose head was cut off, maybe within a name.
+    /// Searches for a path whose start was cut off, possibly within a name.
     fn tail(&self, file: &str) -> Option<PathBuf> {
         let mut rest = file;
         while let Some((_, tail)) = rest.split_once('/') {
-            // A name alone is too little to go by.
+            // A file name without a directory is too ambiguous.
             if tail.contains('/')
                 && let Some(found) = self.below_a_root(Path::new(tail))
             {
@@ -85,14 +86,14 @@ impl Sources {
         None
     }
 
-    /// Reads a file that was located.
+    /// Reads a file; `path` comes from [`locate`](Self::locate).
     #[must_use]
     pub fn read(&self, path: &str) -> Source {
         let read = || -> Option<Source> {
             let file = File::open(regular(Path::new(path))?).ok()?;
             let changed = file.metadata().ok()?.modified().ok();
             let mut bytes = Vec::new();
-            file.take(MOST).read_to_end(&mut bytes).ok()?;
+            file.take(MAX_BYTES).read_to_end(&mut bytes).ok()?;
             let lines = String::from_utf8_lossy(&bytes).lines().map(str::to_owned).collect();
             let newer = changed.zip(self.built.get(path)).is_some_and(|(changed, built)| changed > *built);
             Some(Source::Found { lines, newer })
@@ -101,13 +102,13 @@ impl Sources {
     }
 }
 
-/// When a module was built.
+/// The build time of a module: its modification time.
 #[must_use]
 pub fn built(module: &Path) -> Option<SystemTime> {
     fs::metadata(module).ok()?.modified().ok()
 }
 
-/// `path` in full, if it is a regular file: a binary may name a device or a pipe.
+/// The canonical path of a regular file. Other files are refused: a binary may name a device or a FIFO.
 fn regular(path: &Path) -> Option<PathBuf> {
     let full = path.canonicalize().ok()?;
     full.is_file().then_some(full)
@@ -128,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn relative_paths_are_found_from_above_the_binary() {
+    fn relative_paths_are_found_above_the_binary() {
         let tree = tree();
         let module = tree.path().join("target/debug/libdriver.so");
         let mut sources = Sources::new(&[], &[module]);
@@ -136,11 +137,11 @@ mod tests {
         assert_eq!(sources.locate("driver/src/open.c", None), full.to_str().unwrap());
         assert_eq!(sources.locate("driver/src/none.c", None), "driver/src/none.c");
         let long = format!("/{}/driver/src/open.c", "x".repeat(CUT));
-        assert_eq!(sources.locate(&long[1..], None), full.to_str().unwrap(), "a path without its head");
+        assert_eq!(sources.locate(&long[1..], None), full.to_str().unwrap(), "a path without its start");
     }
 
     #[test]
-    fn what_is_no_file_is_missing() {
+    fn only_regular_files_are_read() {
         let sources = Sources::new(&[], &[]);
         for path in ["/dev/zero", "/", "/nonexistent", "", "/proc/self/fd"] {
             assert_eq!(sources.read(path), Source::Missing, "{path}");
@@ -148,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_changed_is_told_from_one_that_did_not() {
+    fn a_source_newer_than_the_binary_is_detected() {
         let tree = tree();
         let module = tree.path().join("target/debug/libdriver.so");
         let source = tree.path().join("driver/src/open.c");
@@ -161,7 +162,7 @@ mod tests {
             touch(&source, changed);
             let mut sources = Sources::new(&[], std::slice::from_ref(&module));
             let path = sources.locate(source.to_str().unwrap(), built(&module));
-            let Source::Found { lines, newer } = sources.read(&path) else { panic!("it is there") };
+            let Source::Found { lines, newer } = sources.read(&path) else { panic!("not found") };
             assert_eq!(newer, expected);
             assert_eq!(lines, ["int open;", "\u{fffd}"]);
         }

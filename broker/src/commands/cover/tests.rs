@@ -1,11 +1,15 @@
-//! The model against counting by hand and by brute force, and what the renderers make of hostile names.
+//! Compares the model with counting by hand and by brute force; renders hostile names.
 
+use super::report::{CoverageReport, UnknownMarks};
 use super::*;
+use crate::symbolize::SourceLine;
+use kcov_proto::cover_map::CoverMarks;
 use kcov_proto::cover_map::PAGE;
 use kcov_proto::site::{TEXT_START, pc_of_id, pc_of_index};
-use model::Tally;
+use model::{Point, Ratio};
 use proptest::collection::vec;
 use proptest::prelude::*;
+use source::Source;
 use std::collections::{BTreeMap, BTreeSet};
 
 fn point(pc: u64, file: &str, function: &str, line: u32) -> Point {
@@ -25,19 +29,19 @@ fn coverage() -> Coverage {
     Coverage::new(points, |pc| pc % 2 == 1)
 }
 
-fn report(coverage: Coverage, source: Source) -> Report {
+fn report(coverage: Coverage, source: Source) -> CoverageReport {
     let sources = coverage.files.iter().map(|_| source.clone()).collect();
-    Report {
+    CoverageReport {
         title: "fuzz <seed> & co".into(),
         coverage,
         sources,
-        bare: Vec::new(),
-        others: Others { ids: 2, unknown: 1 },
+        uninstrumented: Vec::new(),
+        others: UnknownMarks { ids: 2, unknown: 1 },
     }
 }
 
-fn tally(covered: usize, coverable: usize) -> Tally {
-    Tally { covered, coverable }
+fn ratio(covered: usize, coverable: usize) -> Ratio {
+    Ratio { covered, coverable }
 }
 
 fn rendered(write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> String {
@@ -53,44 +57,44 @@ fn points_are_counted_by_file_function_and_line() {
     assert_eq!((a.path.as_str(), b.path.as_str()), ("a.c", "b.c"));
     assert_eq!(
         (a.totals.points, a.totals.lines, a.totals.functions),
-        (tally(1, 2), tally(1, 1), tally(1, 1))
+        (ratio(1, 2), ratio(1, 1), ratio(1, 1))
     );
     assert_eq!(
         (b.totals.points, b.totals.lines, b.totals.functions),
-        (tally(2, 4), tally(2, 3), tally(1, 2))
+        (ratio(2, 4), ratio(2, 3), ratio(1, 2))
     );
-    assert_eq!(b.lines, BTreeMap::from([(3, tally(0, 1)), (10, tally(1, 2)), (12, tally(1, 1))]));
+    assert_eq!(b.lines, BTreeMap::from([(3, ratio(0, 1)), (10, ratio(1, 2)), (12, ratio(1, 1))]));
     let functions: Vec<_> = b.functions.iter().map(|f| (f.name.as_str(), f.line, f.points)).collect();
-    assert_eq!(functions, [("close", 3, tally(0, 1)), ("open", 10, tally(2, 3))]);
-    assert_eq!(coverage.totals.points, tally(3, 6));
+    assert_eq!(functions, [("close", 3, ratio(0, 1)), ("open", 10, ratio(2, 3))]);
+    assert_eq!(coverage.totals.points, ratio(3, 6));
 }
 
-/// The lines of a point's block stand for its own, and those in files without points are left out.
+/// Lines come from the points' blocks; lines in files without points are left out.
 #[test]
-fn a_line_is_covered_if_a_point_is_that_it_runs_with() {
+fn a_line_is_covered_if_a_point_of_its_block_is() {
     let line = |file: &str, line| SourceLine { file: file.into(), line };
     let blocks = [
         (1, vec![line("a.c", 7), line("a.c", 8), line("inline.h", 2)]),
         (2, vec![line("a.c", 8), line("a.c", 9)]),
     ];
     let points = blocks.map(|(pc, lines)| Point { lines: Some(lines), ..point(pc, "a.c", "f", 20) });
-    // Alone in their blocks: one at a line that others run with, and one at a line of its own.
+    // Two points in empty blocks: one at a line of another block, one at a line of its own.
     let alone = [9, 30].map(|line| Point { lines: Some(Vec::new()), ..point(3, "a.c", "f", line) });
     let coverage = Coverage::new(points.into_iter().chain(alone), |pc| pc % 2 == 1);
     let [a] = &coverage.files[..] else { panic!("one file: {coverage:?}") };
-    let lines = [(7, tally(1, 1)), (8, tally(1, 2)), (9, tally(0, 1)), (30, tally(1, 1))];
+    let lines = [(7, ratio(1, 1)), (8, ratio(1, 2)), (9, ratio(0, 1)), (30, ratio(1, 1))];
     assert_eq!(a.lines, BTreeMap::from(lines));
-    assert_eq!((a.totals.points, a.totals.lines), (tally(3, 4), tally(3, 4)));
+    assert_eq!((a.totals.points, a.totals.lines), (ratio(3, 4), ratio(3, 4)));
 }
 
 #[test]
-fn a_share_is_100_for_all_alone() {
-    let percents = [tally(0, 0), tally(0, 3), tally(199, 200), tally(3, 3)].map(Tally::percent);
+fn only_full_coverage_is_100_percent() {
+    let percents = [ratio(0, 0), ratio(0, 3), ratio(199, 200), ratio(3, 3)].map(Ratio::percent);
     assert_eq!(percents, [100, 0, 99, 100]);
 }
 
 #[test]
-fn the_tracefile_has_a_record_a_file() {
+fn the_tracefile_has_one_record_per_file() {
     let text = rendered(|out| lcov::write(&coverage(), out));
     let expected = "TN:\nSF:a.c\nFN:7,f<&>\nFNDA:1,f<&>\nFNF:1\nFNH:1\nDA:7,1\nLF:1\nLH:1\nend_of_record\n\
         TN:\nSF:b.c\nFN:3,close\nFN:10,open\nFNDA:0,close\nFNDA:1,open\nFNF:2\nFNH:1\n\
@@ -99,28 +103,28 @@ fn the_tracefile_has_a_record_a_file() {
 }
 
 #[test]
-fn the_summary_says_what_is_missing() {
+fn the_summary_has_remarks() {
     let text = rendered(|out| text::write(&report(coverage(), Source::Missing), out));
     assert!(text.starts_with("covered: 3 of 6 (50%) points, 3 of 4 (75%) lines, 2 of 3 (66%) functions\n"));
     assert!(text.contains("     2 of      4   50% b.c (source not found)\n"), "{text}");
     assert!(text.contains("     0 of      1    0%   close:3\n"), "{text}");
-    assert!(text.contains("besides: 2 explicit ids"), "{text}");
+    assert!(text.contains("not counted: 2 explicit ids"), "{text}");
     let newer = Source::Found { lines: vec![], newer: true };
     let text = rendered(|out| text::write(&report(coverage(), newer), out));
-    assert!(text.contains("b.c (changed since it was built: lines may be wrong)"), "{text}");
+    assert!(text.contains("b.c (newer than the binary: lines may be wrong)"), "{text}");
 }
 
 #[test]
-fn many_functions_that_were_not_reached_are_one_line() {
+fn many_unreached_functions_are_only_counted() {
     let points = (0..50).map(|n| point(n, "a.c", &format!("f{n}"), n as u32));
     let coverage = Coverage::new(points, |pc| pc == 7);
     let text = rendered(|out| text::write(&report(coverage, Source::Missing), out));
     assert!(text.contains(" f7:7\n") && !text.contains(" f8:8\n"), "{text}");
-    assert!(text.contains("and 49 functions that were not reached"), "{text}");
+    assert!(text.contains("and 49 functions not reached"), "{text}");
 }
 
 #[test]
-fn the_page_shows_each_line_and_escapes_all() {
+fn the_page_shows_each_line_and_escapes_text() {
     let lines = (1..=12).map(|n| format!("if (a < {n} && \"x\") // </td><script>")).collect();
     let page = rendered(|out| html::write(&report(coverage(), Source::Found { lines, newer: false }), out));
     assert!(page.contains("fuzz &lt;seed&gt; &amp; co") && page.contains("f&lt;&amp;&gt;"));
@@ -130,19 +134,19 @@ fn the_page_shows_each_line_and_escapes_all() {
     assert!(page.contains(r##"<tr id="f1-12" class="covered">"##));
     assert!(page.contains(r##"<tr id="f1-11">"##));
     for url in ["http:", "https:", "src=", "url(", "@import"] {
-        assert!(!page.contains(url), "it needs nothing else: {url}");
+        assert!(!page.contains(url), "the page is self-contained: {url}");
     }
 }
 
 #[test]
-fn a_page_without_sources_lists_the_lines_that_have_points() {
+fn a_page_without_sources_lists_lines_with_points() {
     let page = rendered(|out| html::write(&report(coverage(), Source::Missing), out));
-    assert!(page.contains("The source is not here"));
+    assert!(page.contains("Source file not found"));
     assert!(page.contains(r##"<tr id="f1-12" class="covered">"##) && !page.contains(r##"<tr id="f1-11""##));
 }
 
 #[test]
-fn json_has_all_of_it() {
+fn json_has_all_counts() {
     let value = serde_json::to_value(report(coverage(), Source::Missing)).unwrap();
     assert_eq!(value["command"], "fuzz <seed> & co");
     assert_eq!(value["totals"]["points"], serde_json::json!({ "covered": 3, "coverable": 6 }));
@@ -152,7 +156,7 @@ fn json_has_all_of_it() {
 }
 
 #[test]
-fn globs_choose_files_by_their_whole_path() {
+fn globs_match_the_whole_path() {
     let globs = |patterns: &[&str]| -> Vec<glob::Pattern> {
         patterns.iter().map(|pattern| glob::Pattern::new(pattern).unwrap()).collect()
     };
@@ -163,7 +167,7 @@ fn globs_choose_files_by_their_whole_path() {
 }
 
 #[test]
-fn marks_that_are_no_points_are_told_apart() {
+fn marks_without_a_point_are_counted_by_kind() {
     let mut marks = CoverMarks::default();
     let pcs = [pc_of_index(0), pc_of_index(1), pc_of_id(0), TEXT_START];
     let place = |pc: u64| (pc as u32 / 8) as usize;
@@ -172,7 +176,7 @@ fn marks_that_are_no_points_are_told_apart() {
         pcs.iter().filter(|pc| place(**pc) / PAGE == page).for_each(|pc| bytes[place(*pc) % PAGE] = 1);
         marks.take(page, &bytes);
     }
-    assert_eq!(Others::of(&marks, 2), Others { ids: 1, unknown: 1 });
+    assert_eq!(UnknownMarks::count(&marks, 2), UnknownMarks { ids: 1, unknown: 1 });
 }
 
 fn any_point() -> impl Strategy<Value = Point> {
@@ -187,26 +191,26 @@ fn any_point() -> impl Strategy<Value = Point> {
 
 proptest! {
     #[test]
-    fn counts_agree_with_counting(points in vec(any_point(), 0..60), covered: u64) {
+    fn counts_agree_with_brute_force(points in vec(any_point(), 0..60), covered: u64) {
         let is_covered = |pc: u64| covered >> pc & 1 == 1;
         let coverage = Coverage::new(points.clone(), is_covered);
         let hit: Vec<_> = points.iter().filter(|point| is_covered(point.pc)).collect();
-        prop_assert_eq!(coverage.totals.points, tally(hit.len(), points.len()));
+        prop_assert_eq!(coverage.totals.points, ratio(hit.len(), points.len()));
         let lines = |of: &[&Point]| {
             let lines: BTreeSet<_> = of.iter().filter(|p| p.line > 0).map(|p| (p.file.clone(), p.line)).collect();
             lines.len()
         };
         let all: Vec<_> = points.iter().collect();
-        prop_assert_eq!(coverage.totals.lines, tally(lines(&hit), lines(&all)));
+        prop_assert_eq!(coverage.totals.lines, ratio(lines(&hit), lines(&all)));
         let functions = |of: &[&Point]| {
             let functions: BTreeSet<_> = of.iter().map(|p| (p.file.clone(), p.function.clone())).collect();
             functions.len()
         };
-        prop_assert_eq!(coverage.totals.functions, tally(functions(&hit), functions(&all)));
+        prop_assert_eq!(coverage.totals.functions, ratio(functions(&hit), functions(&all)));
     }
 
     #[test]
-    fn any_names_keep_the_forms(points in vec(any_point(), 0..30), covered: u64) {
+    fn any_names_give_well_formed_output(points in vec(any_point(), 0..30), covered: u64) {
         let report = report(Coverage::new(points, |pc| covered >> pc & 1 == 1), Source::Missing);
         let files = report.coverage.files.len();
         let tracefile = rendered(|out| lcov::write(&report.coverage, out));

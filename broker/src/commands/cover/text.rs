@@ -1,18 +1,18 @@
-//! The summary for a terminal: a line a file, and below it one a function.
+//! The summary for a terminal: one line per file, and below it one line per function.
 
-use super::Report;
-use super::model::{FileCoverage, Tally, Totals, UNKNOWN};
+use super::model::{FileCoverage, Ratio, Totals, UNKNOWN};
+use super::report::CoverageReport;
 use super::source::Source;
 use std::io::{self, Write};
 
-/// Functions of a file that were not reached, of which more than this are but counted.
+/// Maximum number of functions of a file that are listed as not reached; if there are more, they are only counted.
 const UNREACHED: usize = 20;
 
 /// Writes the summary.
 ///
 /// # Errors
-/// Those of `out`.
-pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
+/// If writing to `out` fails.
+pub fn write(report: &CoverageReport, out: &mut impl Write) -> io::Result<()> {
     let Totals { points, lines, functions } = report.coverage.totals;
     writeln!(out, "covered: {} points, {} lines, {} functions", of(points), of(lines), of(functions))?;
     for (file, source) in report.files() {
@@ -29,27 +29,27 @@ fn write_functions(file: &FileCoverage, out: &mut impl Write) -> io::Result<()> 
     for function in file.functions.iter().filter(|function| all || function.points.is_reached()) {
         writeln!(out, "{}   {}:{}", row(function.points), printable(&function.name), function.line)?;
     }
-    if all { Ok(()) } else { writeln!(out, "{:>23}and {unreached} functions that were not reached", "") }
+    if all { Ok(()) } else { writeln!(out, "{:>23}and {unreached} functions not reached", "") }
 }
 
-fn of(tally: Tally) -> String {
-    format!("{} of {} ({}%)", tally.covered, tally.coverable, tally.percent())
+fn of(ratio: Ratio) -> String {
+    format!("{} of {} ({}%)", ratio.covered, ratio.coverable, ratio.percent())
 }
 
-fn row(tally: Tally) -> String {
-    format!("{:>6} of {:>6} {:>4}%", tally.covered, tally.coverable, tally.percent())
+fn row(ratio: Ratio) -> String {
+    format!("{:>6} of {:>6} {:>4}%", ratio.covered, ratio.coverable, ratio.percent())
 }
 
 fn note(file: &FileCoverage, source: &Source) -> &'static str {
     match source {
-        Source::Missing if file.path == UNKNOWN => " (the binary does not tell: build it with -g)",
+        Source::Missing if file.path == UNKNOWN => " (unknown source: build with -g)",
         Source::Found { newer: false, .. } => "",
-        Source::Found { newer: true, .. } => " (changed since it was built: lines may be wrong)",
+        Source::Found { newer: true, .. } => " (newer than the binary: lines may be wrong)",
         Source::Missing => " (source not found)",
     }
 }
 
-/// Without what a terminal would take for a command: names and paths come from binaries.
+/// Replaces control characters, which a terminal would interpret: names and paths come from untrusted binaries.
 fn printable(text: &str) -> String {
     text.replace(char::is_control, "?")
 }

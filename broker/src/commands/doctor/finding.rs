@@ -1,43 +1,43 @@
-//! One thing that was looked at, and how it is.
+//! The result of a check.
 
 use serde::Serialize;
 use std::fmt;
 
-/// How it is.
+/// The outcome of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// As it should be.
+    /// No problem.
     Ok,
-    /// A run works, with what the finding says.
+    /// Commands can be run, with the limitation that the finding describes.
     Limited,
-    /// No run works.
+    /// Commands cannot be run.
     Missing,
 }
 
-/// See the module.
+/// The result of a check.
 #[derive(Clone, Debug, Serialize)]
 pub struct Finding {
-    /// What was looked at.
+    /// What was checked.
     pub check: &'static str,
-    /// How it is.
+    /// The outcome of a check.
     pub level: Level,
     /// What was found.
     pub found: String,
     /// What it is needed for.
     pub why: &'static str,
-    /// What to do about it, unless it is as it should be.
+    /// How to fix it, if there is a problem.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub way_out: Option<String>,
 }
 
 impl Finding {
-    /// Something that is as it should be.
+    /// A check without a problem.
     pub fn ok(check: &'static str, why: &'static str, found: impl Into<String>) -> Self {
         Finding { check, level: Level::Ok, found: found.into(), why, way_out: None }
     }
 
-    /// The same thing, which is not: `found`, and what to do.
+    /// The same check with a problem.
     #[must_use]
     pub fn but(mut self, level: Level, found: impl Into<String>, way_out: impl Into<String>) -> Self {
         self.level = level;
@@ -57,7 +57,7 @@ impl fmt::Display for Finding {
         };
         write!(f, "{level:<8} {check}: {found}")?;
         match way_out {
-            Some(way_out) => write!(f, ". Matters for {why}. Way out: {way_out}."),
+            Some(way_out) => write!(f, ". Needed for: {why}. To fix it: {way_out}."),
             None => Ok(()),
         }
     }

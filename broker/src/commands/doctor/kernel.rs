@@ -1,5 +1,5 @@
-//! Features of the kernel, each tried and none told by the version: distributions carry them back, and containers
-//! take them away.
+//! Checks features of the kernel by using them. Versions would not tell: distributions backport features, and
+//! containers disable them.
 
 use super::finding::{Finding, Level};
 use crate::launch::trace_set::TraceSet;
@@ -16,13 +16,13 @@ use std::os::fd::{AsFd, OwnedFd};
 /// `MFD_NOEXEC_SEAL` (`include/uapi/linux/memfd.h`).
 const NOEXEC_SEAL: libc::c_uint = 0x8;
 
-/// What was found.
+/// Runs the checks.
 pub fn findings() -> Vec<Finding> {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let mut all = vec![
         Finding::ok(
             "kernel",
-            "what follows",
+            "the features below",
             format!("Linux {} on {}", release.trim(), std::env::consts::ARCH),
         ),
         wait_killable(),
@@ -34,18 +34,19 @@ pub fn findings() -> Vec<Finding> {
 
 fn wait_killable() -> Finding {
     let finding =
-        Finding::ok("WAIT_KILLABLE_RECV", "signals: a received call would be done twice without it", "there");
+        Finding::ok("WAIT_KILLABLE_RECV", "signals: without it, a call could be executed twice", "supported");
     match sys::filter::check_kernel() {
         Ok(()) => finding,
-        Err(error) => finding.but(Level::Missing, error.to_string(), "Linux 5.19"),
+        Err(error) => finding.but(Level::Missing, error.to_string(), "use Linux 5.19 or newer"),
     }
 }
 
-/// A listener, and what it knows.
+/// Checks seccomp listeners and one of their features.
 fn listener() -> [Finding; 2] {
-    let supervise = Finding::ok("seccomp listener", "seeing the command's calls", "can be had");
-    let wake = Finding::ok("SYNC_WAKE_UP", "speed: a call may take 20 times as long", "there");
-    let unknown = |wake: Finding| wake.but(Level::Limited, "not tried, as there is no listener", "see there");
+    let supervise = Finding::ok("seccomp listener", "receiving the command's calls", "supported");
+    let wake =
+        Finding::ok("SYNC_WAKE_UP", "speed: without it, a call may take 20 times as long", "supported");
+    let unknown = |wake: Finding| wake.but(Level::Limited, "not checked without a listener", "see there");
     let tried = pass_all().map_err(|error| error.to_string()).and_then(|program| {
         let installed = || sys::trial::listener_wakes_in_step(&program).map_err(|errno| errno as i32);
         trial::in_child(installed).map_err(|error| error.to_string())
@@ -53,16 +54,16 @@ fn listener() -> [Finding; 2] {
     match tried.map(|installed| installed.map_err(Errno::from_raw)) {
         Ok(Ok(true)) => [supervise, wake],
         Ok(Ok(false)) => {
-            let old = wake.but(Level::Limited, "not known to this kernel", "Linux 6.6");
+            let old = wake.but(Level::Limited, "not supported", "use Linux 6.6 or newer");
             [supervise, old]
         }
         Ok(Err(Errno::EBUSY)) => {
-            let found = "this process has a supervisor already, and the kernel allows one";
+            let found = "this process is already supervised, and the kernel permits only one listener";
             let way_out = "start kcov-broker outside of the other kcov-broker, container or sandbox";
             [supervise.but(Level::Missing, found, way_out), unknown(wake)]
         }
         Ok(Err(errno)) => {
-            let way_out = "a container or sandbox forbids seccomp(2): have it allow that";
+            let way_out = "a container or sandbox forbids seccomp(2): make it permit that";
             [supervise.but(Level::Missing, errno.to_string(), way_out), unknown(wake)]
         }
         Err(error) => [supervise.but(Level::Missing, error, "see the message"), unknown(wake)],
@@ -70,51 +71,54 @@ fn listener() -> [Finding; 2] {
 }
 
 fn filter() -> Finding {
-    let finding = Finding::ok("filter", "trapping the command's calls", "libseccomp builds it");
+    let finding = Finding::ok("filter", "trapping the command's calls", "built by libseccomp");
     let built = "all".parse::<TraceSet>().map_err(|error| error.to_string());
     match built.and_then(|set| filter::build(&set).map_err(|error| error.to_string())) {
         Ok(_) => finding,
-        Err(error) => finding.but(Level::Missing, error, "libseccomp 2.5"),
+        Err(error) => finding.but(Level::Missing, error, "use libseccomp 2.5 or newer"),
     }
 }
 
 fn pidfd_of_thread() -> Finding {
-    let finding = Finding::ok("PIDFD_THREAD", "telling a thread from a later one with its number", "there");
+    let finding =
+        Finding::ok("PIDFD_THREAD", "distinguishing a thread from a later one with the same id", "supported");
     match pidfd_open(nix::unistd::gettid().as_raw().cast_unsigned(), true) {
         Ok(_) => finding,
-        Err(errno) => finding.but(Level::Limited, errno.to_string(), "Linux 6.9"),
+        Err(errno) => finding.but(Level::Limited, errno.to_string(), "use Linux 6.9 or newer"),
     }
 }
 
 fn noexec_seal() -> Finding {
-    let finding = Finding::ok("MFD_NOEXEC_SEAL", "areas that cannot be executed as programs", "there");
+    let finding = Finding::ok("MFD_NOEXEC_SEAL", "areas that cannot be executed as programs", "supported");
     match memfd_create(c"kcov-probe", MFdFlags::MFD_CLOEXEC | MFdFlags::from_bits_retain(NOEXEC_SEAL)) {
         Ok(_) => finding,
-        Err(errno) => finding.but(Level::Limited, errno.to_string(), "Linux 6.3"),
+        Err(errno) => finding.but(Level::Limited, errno.to_string(), "use Linux 6.3 or newer"),
     }
 }
 
 fn leases() -> Finding {
-    let finding = Finding::ok("file leases", "noticing the last close of a device", "granted");
+    let finding = Finding::ok("file leases", "detecting the last close of a device", "permitted");
     match memfd::create(c"kcov-probe").and_then(|file| memfd::has_no_writer(file.as_fd())) {
         Ok(true) => finding,
-        Ok(false) => finding.but(Level::Limited, "refused for a file of nobody else's", "Linux 5.19"),
+        Ok(false) => {
+            finding.but(Level::Limited, "refused for a file without other users", "use Linux 5.19 or newer")
+        }
         Err(errno) => {
-            finding.but(Level::Limited, errno.to_string(), "allow them by `sysctl -w fs.leases-enable=1`")
+            finding.but(Level::Limited, errno.to_string(), "permit them with `sysctl -w fs.leases-enable=1`")
         }
     }
 }
 
 fn exit_of_reaped() -> Finding {
-    let finding = Finding::ok("PIDFD_INFO_EXIT", "naming the signal that ended a worker", "there");
+    let finding = Finding::ok("PIDFD_INFO_EXIT", "reporting the signal that killed a worker", "supported");
     match end_of_child() {
         Ok(Some(_)) => finding,
-        Ok(None) => finding.but(Level::Limited, "not known to this kernel", "Linux 6.15"),
-        Err(errno) => finding.but(Level::Limited, errno.to_string(), "Linux 6.15"),
+        Ok(None) => finding.but(Level::Limited, "not supported", "use Linux 6.15 or newer"),
+        Err(errno) => finding.but(Level::Limited, errno.to_string(), "use Linux 6.15 or newer"),
     }
 }
 
-/// How a child that was reaped has ended, as its pidfd tells.
+/// The exit status of a reaped child, from its pidfd.
 fn end_of_child() -> Result<Option<i32>, Errno> {
     let child = fork::child(|| exit_now(7))?;
     let pidfd: Result<OwnedFd, Errno> = pidfd_open(child.as_raw().cast_unsigned(), false);
@@ -122,7 +126,7 @@ fn end_of_child() -> Result<Option<i32>, Errno> {
     Ok(pidfd::exit_status(pidfd?.as_fd()))
 }
 
-/// A filter that lets every call pass.
+/// A filter that permits all calls.
 fn pass_all() -> Result<Bpf, filter::FilterError> {
     let context = ScmpFilterContext::new(ScmpAction::Allow).map_err(filter::library("new filter"))?;
     Bpf::export(&context)

@@ -1,32 +1,30 @@
-//! What the calling user may do here, tried as a run does it.
+//! Checks the privileges of the calling user by using them as a run does.
 
 use super::finding::{Finding, Level};
-use crate::commands::run;
 use crate::launch::rootless::{self, Shown, Standing};
 use crate::sandbox::placeholder;
 use crate::sandbox::trial::{self, TrialError};
 
-/// What was found.
+/// Runs the checks.
 pub fn findings() -> Vec<Finding> {
-    let standing = Standing::of_caller(run::jail_id());
-    let finding =
-        Finding::ok("rights", "what the command and the workers may do", "root: nothing is held back");
+    let standing = Standing::of_caller(rootless::jail_id());
+    let finding = Finding::ok("rights", "privileges of the command and the workers", "root: no limitation");
     match standing {
         Ok(Standing::Root) => vec![finding, placeholders(Standing::Root)],
         Ok(Standing::Rootless) => {
-            let found = "no root: the command runs in a user namespace, in which its setuid programs have no power, \
-                         other users' files belong to nobody and no other uid can be taken; workers have this user's uid, \
+            let found = "not root: the command runs in a user namespace, where setuid programs gain no privileges, files \
+                         of other users belong to nobody, and the uid cannot be changed; workers have the uid of this user, \
                          without capabilities, in an empty user namespace";
             let way_out = "start kcov-broker as root";
             let limited = finding.but(Level::Limited, found, way_out);
             vec![limited, namespaces(), placeholders(Standing::Rootless)]
         }
-        Err(error) => vec![finding.but(Level::Missing, error.to_string(), "as it says")],
+        Err(error) => vec![finding.but(Level::Missing, error.to_string(), "see the message")],
     }
 }
 
 fn namespaces() -> Finding {
-    let finding = Finding::ok("user namespaces", "looking into the command without root", "can be made");
+    let finding = Finding::ok("user namespaces", "inspecting the command without root", "available");
     match rootless::check(Shown::Own) {
         Ok(()) => finding,
         Err(rootless::CheckError::Forbidden(error)) => {
@@ -38,9 +36,9 @@ fn namespaces() -> Finding {
     }
 }
 
-/// A mount namespace with the files that stand for the device.
+/// Checks that the placeholder files of the device can be mounted in a new mount namespace.
 fn placeholders(standing: Standing) -> Finding {
-    let finding = Finding::ok("device files", "finding the device by every path", "can be placed");
+    let finding = Finding::ok("device files", "opening the device by all its paths", "can be mounted");
     let placed: Result<Result<(usize, Vec<String>), String>, TrialError> = trial::in_child(|| {
         if standing == Standing::Rootless {
             rootless::enter(Shown::Own).map_err(|error| error.what())?;
@@ -48,7 +46,7 @@ fn placeholders(standing: Standing) -> Finding {
         let placed = placeholder::install().map_err(|error| error.to_string())?;
         Ok((placed.files.len(), placed.notes))
     });
-    let way_out = "mount sysfs, debugfs and a /dev where the command runs; in a container, allow mounts";
+    let way_out = "mount sysfs, debugfs and a /dev where the command runs; in a container, permit mounts";
     match placed {
         Ok(Ok((1.., notes))) if notes.is_empty() => finding,
         Ok(Ok((1.., notes))) => finding.but(Level::Limited, notes.join("; "), way_out),

@@ -5,7 +5,7 @@ use crate::config::keys::{Key, Keys, Kind, SECTIONS};
 use clap::Command;
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 
-/// A configuration, as an example.
+/// An example of a configuration.
 pub(super) const EXAMPLE: &str = r#"[serve.metrics]
 file = "/var/lib/prometheus/node-exporter/kcov-broker.prom"
 
@@ -25,31 +25,30 @@ area = "64M"
 total = "512M"
 "#;
 
-/// The page.
+/// Renders the page.
 pub fn page(program: &Command) -> Roff {
     let mut roff = Roff::new();
     let version = format!("kcov-broker {}", program.get_version().unwrap_or_default());
     roff.control("TH", [CONFIGURATION, "5", "", version.as_str(), ""]);
     roff.control("SH", ["NAME"]);
-    roff.text([roman(format!("{CONFIGURATION} - the configuration of kcov-broker serve"))]);
+    roff.text([roman(format!("{CONFIGURATION} - configuration of kcov-broker serve"))]);
     roff.control("SH", ["DESCRIPTION"]);
     roff.text([roman(
-        "A file in TOML that says which commands kcov-broker-serve(1) runs, and how. Unknown keys are errors; \
-         kcov-broker-check(1) tells all that is wrong with a file. The installed service reads \
-         /etc/kcov-broker/serve.toml.",
+        "A TOML file that defines which commands kcov-broker-serve(1) runs, and how. Unknown keys are errors; \
+         kcov-broker-check(1) reports all errors of a file. The installed service reads /etc/kcov-broker/serve.toml.",
     )]);
     SECTIONS.iter().for_each(|section| add(&mut roff, section));
     roff.control("SH", ["VALUES"]);
     let values = [
         (
             "time",
-            "Seconds, as a number, or a string with a unit: \"500ms\", \"5s\", \"2m\". From 10 ms to a day.",
+            "A number of seconds, or a string with a unit: \"500ms\", \"5s\", \"2m\". From 10 ms to a day.",
         ),
         (
             "size",
-            "Bytes, as an integer, or a string with a suffix: \"64K\", \"2M\", \"1G\", by powers of 1024.",
+            "A number of bytes, or a string with a suffix for a power of 1024: \"64K\", \"2M\", \"1G\".",
         ),
-        ("path", "A string. One that does not begin with a slash starts in the directory of the file."),
+        ("path", "A string. Relative paths start in the directory of the file."),
     ];
     values.into_iter().for_each(|(term, text)| entry(&mut roff, &[italic(term)], text));
     roff.control("SH", ["EXAMPLE"]);
@@ -82,6 +81,6 @@ fn term(key: &Key) -> Vec<Inline> {
         }
         Kind::Section => roman("{ ... }"),
     };
-    let default = key.default.map(|default| roman(format!("  [default: {default}]")));
+    let default = key.default().map(|default| roman(format!("  [default: {default}]")));
     [bold(key.name), roman(" = "), kind].into_iter().chain(default).collect()
 }

@@ -1,10 +1,10 @@
-//! `kcov-handler(7)`: how handlers are written, built, run and looked into.
+//! `kcov-handler(7)`: how to write, build, run and debug handlers.
 
 use super::{HANDLER, entry, example};
 use clap::Command;
 use clap_mangen::roff::{Roff, bold, roman};
 
-/// A handler in C, as an example.
+/// An example of a handler in C.
 pub(super) const IN_C: &str = r#"#include <kcov_handler.h>
 #include <errno.h>
 
@@ -34,7 +34,7 @@ const struct kcov_handler *kcov_handler_v1(const struct kcov_host *host,
 }
 "#;
 
-/// How it is built and run.
+/// How to build and run it.
 const BUILD_C: &str = r#"gcc -g -shared -fPIC $(pkg-config --cflags kcov-handler) \
     $(pkg-config --variable=gcc_coverage kcov-handler) -o libdoor.so door.c
 clang -g -shared -fPIC $(pkg-config --cflags kcov-handler) \
@@ -43,7 +43,7 @@ clang -g -shared -fPIC $(pkg-config --cflags kcov-handler) \
 kcov-broker run --handler ./libdoor.so -- COMMAND
 "#;
 
-/// The same in Rust.
+/// The same handler in Rust.
 const IN_RUST: &str = r#"use kcov_worker::Errno;
 use kcov_worker::handler::{Caller, device};
 
@@ -56,7 +56,7 @@ fn main() -> std::process::ExitCode {
 }
 "#;
 
-/// How that is built and run.
+/// How to build and run it.
 const BUILD_RUST: &str = r#"cargo new door && cd door
 rust=$(pkg-config --variable=rust kcov-handler)
 cp "$rust/Cargo.lock" . && cargo add --path "$rust/worker"
@@ -65,30 +65,30 @@ kcov-broker cargo build
 kcov-broker run --worker target/debug/door -- COMMAND
 "#;
 
-/// A term and what is said about it.
+/// A term and its description.
 type Entry = (&'static str, &'static str);
 
 const CLAIMS: [Entry; 4] = [
     (
         "a device",
-        "A path, /dev/NAME or /dev/DIRECTORY/NAME, which COMMAND alone sees, and the ioctl requests that are answered, \
-         from the first to the last; others are ENOTTY. open makes the state of an open file, release (in Rust, drop) ends \
-         it at the last close.",
+        "A path, /dev/NAME or /dev/DIRECTORY/NAME, that only COMMAND sees, and the range of ioctl requests that the handler \
+         answers; other requests fail with ENOTTY. open creates the state of an open file; release (in Rust, drop) frees it \
+         at the last close.",
     ),
     (
         "a system call",
-        "Its name, and conditions on its arguments: the bits under a mask, and their value. They become part of the filter, \
-         so that calls that do not meet them cost nothing. Claimed calls reach the handler whatever --trace says.",
+        "Its name, and conditions on its arguments: a mask, and the value of the masked bits. The filter checks them, so calls \
+         that do not match cost nothing. Claimed calls reach the handler with any --trace.",
     ),
     (
         "several handlers",
-        "They are asked in the order of the command line; one that answers that the call is to go on leaves it to the next, \
-         the last one to the kernel.",
+        "They are asked in the order of the command line. A handler that answers with continue leaves the call to the next \
+         one; after the last one, the kernel executes the call.",
     ),
     (
         "configuration",
-        "What follows on the library's name, --handler LIBRARY:CONFIG, is the argument config of kcov_handler_v1. A handler \
-         that it does not suit calls host->refuse with the reason and returns NULL: nothing starts then.",
+        "With --handler LIBRARY:CONFIG, CONFIG is the argument config of kcov_handler_v1. A handler that rejects it calls \
+         host->refuse with the reason and returns NULL; then nothing is started.",
     ),
 ];
 
@@ -96,36 +96,37 @@ const ANSWERS: [Entry; 4] = [
     ("kcov_value, Answer::Value, Answer::Fail", "The call returns this value, or fails with this errno."),
     (
         "kcov_descriptor, Answer::Descriptor",
-        "It returns a new descriptor of a memfd, a pipe or an eventfd of the handler's.",
+        "The call returns a new descriptor, for a memfd, pipe or eventfd of the handler.",
     ),
     (
         "kcov_continue, Answer::Continue",
-        "The next handler or the kernel has it, for a reason, which the log tells once. Arguments in memory may change \
-         before the kernel reads them.",
+        "The call is left to the next handler or the kernel. The handler gives a reason, which is logged once. Arguments in \
+         memory may change before the kernel reads them.",
     ),
     (
         "host->read, host->write, Caller",
-        "Read and write the caller's memory while its call is in flight, at most 16 MiB at a time; -EFAULT where nothing is \
-         mapped, -ENOMEM over a quota. It may change at any time: read once what must not.",
+        "Read and write the caller's memory during its call, at most 16 MiB at a time. They fail with -EFAULT if nothing is \
+         mapped there, and with -ENOMEM beyond a quota. The memory may change at any time, so read a value that is checked \
+         only once.",
     ),
 ];
 
 const WORKER: [Entry; 3] = [
     (
         "while it is loaded",
-        "kcov_handler_v1 and constructors run once, before COMMAND, in a process without rights that may still open files \
-         that everybody may. What they leave in memory every worker begins with.",
+        "kcov_handler_v1 and constructors run once, before COMMAND, in an unprivileged process that may still open files \
+         that everybody may read. Every worker starts with the memory that they leave.",
     ),
     (
         "while it serves",
-        "One call at a time, in one thread, in a jail: no file, socket, thread or process. A call that the jail forbids ends \
-         the worker by SIGSYS.",
+        "One call at a time, in one thread, in a jail without files, sockets, new threads or processes. A system call that the \
+         jail forbids kills the worker with SIGSYS.",
     ),
     (
         "when it crashes or hangs",
-        "The caller gets EIO, at the latest after --deadline, and nobody else notices. Open files of its devices are lost \
-         with the worker and return EIO until they are opened again. A handler whose calls may be handled twice says so \
-         (KCOV_HANDLER_IDEMPOTENT, Handler::idempotent): then there is a second try in a fresh worker.",
+        "The call fails with EIO, after --deadline at the latest. Other callers are not affected. Open files of the handler's \
+         devices are lost with the worker, and their calls fail with EIO until they are opened again. For a handler that \
+         declares itself idempotent (KCOV_HANDLER_IDEMPOTENT, Handler::idempotent), a new worker repeats the call once.",
     ),
 ];
 
@@ -133,19 +134,19 @@ const COVERAGE: [Entry; 5] = [
     ("gcc", "-g -fsanitize-coverage=trace-pc,trace-cmp -fno-optimize-sibling-calls"),
     (
         "clang",
-        "-g -fsanitize-coverage=trace-pc-guard,pc-table,trace-cmp,trace-div; with bb and no-prune besides for lines that agree \
-         with llvm-cov(1).",
+        "-g -fsanitize-coverage=trace-pc-guard,pc-table,trace-cmp,trace-div; add bb and no-prune for lines that agree with \
+         llvm-cov(1).",
     ),
     (
         "Rust",
-        "kcov-broker cargo build, in the place of cargo build: instruments the crates of the workspace and no dependency. Or \
-         the macros kcov_edge! and kcov_cmp!, in a crate that is not instrumented.",
+        "kcov-broker cargo build instead of cargo build: instruments the crates of the workspace, but not their dependencies. \
+         Or use the macros kcov_edge! and kcov_cmp! in a crate that is not instrumented.",
     ),
-    ("other languages", "host->record_edge and host->record_cmp, with numbers of their own for points."),
+    ("other languages", "Call host->record_edge and host->record_cmp, with your own numbers for points."),
     (
         "with sanitizers",
-        "-fsanitize=address or -fsanitize=undefined besides: a report ends the worker and stands in the artifact. clang needs \
-         -shared-libsan, and its runtime's folder by -Wl,-rpath.",
+        "Add -fsanitize=address or -fsanitize=undefined: a report kills the worker, and the artifact contains it. clang also \
+         needs -shared-libsan, and -Wl,-rpath with the directory of its runtimes.",
     ),
 ];
 
@@ -156,23 +157,23 @@ const TOOLS: [Entry; 5] = [
     ),
     (
         "kcov-broker cover",
-        "Runs COMMAND and tells what of the handlers was covered, by file and function: --html, --lcov, --json. See \
+        "Runs COMMAND and reports the coverage of the handlers by file and function: --html, --lcov, --json. See \
          kcov-broker-cover(1).",
     ),
     (
         "kcov-broker symbolize",
-        "Turns PCs of the caller's area into function, file and line. Give it the same --worker and --handler as the run had. \
-         A binary has the same PCs in every run and on every machine. See kcov-broker-symbolize(1).",
+        "Converts PCs of the caller's area to function, file and line. Use the same --worker and --handler as for the run. \
+         The PCs of a binary are the same in every run and on every machine. See kcov-broker-symbolize(1).",
     ),
     (
         "kcov-broker run --artifacts DIR",
-        "Keeps a folder for each place in the code where a worker died: the call, the memory that it read, the stack with \
-         lines, what the worker printed. report.txt is for people. See kcov-broker-artifacts(1).",
+        "Writes a directory for each place in the code where a worker died: the call, the memory that it read, the stack with \
+         lines, and the worker's output. report.txt is a summary. See kcov-broker-artifacts(1).",
     ),
     (
         "kcov-broker replay ARTIFACT",
-        "Gives a handler the same calls and memory again, without COMMAND, root or jail; --gdb does so under the debugger, \
-         --handler with a library that was built anew. See kcov-broker-replay(1).",
+        "Repeats the calls with the same memory, without COMMAND, root or jail; with --gdb in the debugger, with --handler for \
+         a new build of the library. See kcov-broker-replay(1).",
     ),
 ];
 
@@ -188,32 +189,35 @@ const REFUSED: [Entry; 5] = [
     ),
     (
         "it cannot be loaded",
-        "Link what it needs (-lm), where the loader finds it (-Wl,-rpath), readable for everybody.",
+        "Link the libraries that it needs (-lm). The loader must find them (-Wl,-rpath), and everybody must be able to read them.",
     ),
     (
         "a handler has started threads while it was loaded",
-        "Workers are forked of what was loaded, and would not have them: start none.",
+        "Do not start threads: workers are forked from the process that loaded the handler, and threads do not survive a fork.",
     ),
     (
         "... can be written and executed",
-        "The library wants an executable stack: -z noexecstack, or mend the object that lacks .note.GNU-stack.",
+        "The library requests an executable stack: link with -z noexecstack, or fix the object that lacks .note.GNU-stack.",
     ),
 ];
 
 const FILES: [Entry; 4] = [
-    ("/usr/include/kcov_handler.h", "The interface for C, each member with its rule."),
+    ("/usr/include/kcov_handler.h", "The interface for C, with a description of each member."),
     (
         "/usr/share/kcov-broker/rust",
-        "The sources of the crate kcov-worker; cargo doc --open there has its documentation.",
+        "The sources of the crate kcov-worker. Run cargo doc --open there for its documentation.",
     ),
     (
         "/usr/share/doc/kcov-broker/examples/handler",
-        "A device in C and in Rust, a client of it, and a Makefile: copy the folder, and make run.",
+        "A device in C and in Rust, a client, and a Makefile. Copy the directory and run make run.",
     ),
-    ("/usr/share/doc/kcov-broker/TUTORIAL.md", "From an empty folder to the first bug, in Rust."),
+    (
+        "/usr/share/doc/kcov-broker/TUTORIAL.md",
+        "A tutorial in Rust, from an empty directory to the first bug.",
+    ),
 ];
 
-/// The page.
+/// Renders the page.
 pub fn page(program: &Command) -> Roff {
     let mut roff = Roff::new();
     let version = format!("kcov-broker {}", program.get_version().unwrap_or_default());
@@ -221,34 +225,38 @@ pub fn page(program: &Command) -> Roff {
     section(
         &mut roff,
         "NAME",
-        "kcov-handler - code that plays the kernel for callers of kcov-broker, in C or Rust",
+        "kcov-handler - code in C or Rust that emulates the kernel for commands under kcov-broker",
     );
     section(
         &mut roff,
         "DESCRIPTION",
-        "A handler answers system calls of a command that kcov-broker-run(1) runs, or requests of devices that it brings. What \
-         its code covers stands in the KCOV area of the thread that called. It runs in an unprivileged worker process, and a \
-         crash of it costs its caller an EIO. In C it is a shared library that exports one function; in Rust a program that \
-         takes the place of the worker, or a library like that in C.",
+        "A handler answers system calls of a command under kcov-broker-run(1), or requests to devices that it provides. The \
+         coverage of its code is recorded in the KCOV area of the calling thread. It runs in an unprivileged worker process; \
+         if it crashes, the call fails with EIO. In C it is a shared library that exports one function. In Rust it is a \
+         program that replaces the worker program, or a library as in C.",
     );
-    section(&mut roff, "A HANDLER IN C", "The library exports kcov_handler_v1, which says what it wants:");
+    section(
+        &mut roff,
+        "A HANDLER IN C",
+        "The library exports kcov_handler_v1, which returns what the handler claims:",
+    );
     example(&mut roff, IN_C);
-    roff.text([roman("It is built with either compiler, and named to the run:")]);
+    roff.text([roman("Build it with either compiler, and name it on the command line of the run:")]);
     example(&mut roff, BUILD_C);
     section(
         &mut roff,
         "A HANDLER IN RUST",
-        "A closure, or a type that implements Handler. All of src/main.rs:",
+        "A closure, or a type that implements Handler. This is all of src/main.rs:",
     );
     example(&mut roff, IN_RUST);
-    roff.text([roman("It needs the C compiler and the development files of libseccomp, as the crate does:")]);
+    roff.text([roman("The crate needs a C compiler and the development files of libseccomp:")]);
     example(&mut roff, BUILD_RUST);
     let sections: [(&str, &[Entry]); 7] = [
-        ("WHAT IT CAN CLAIM", &CLAIMS),
-        ("WHAT IT CAN ANSWER", &ANSWERS),
-        ("WHERE IT RUNS", &WORKER),
-        ("HOW IT IS COVERED", &COVERAGE),
-        ("HOW TO LOOK INTO IT", &TOOLS),
+        ("CLAIMS", &CLAIMS),
+        ("ANSWERS", &ANSWERS),
+        ("ENVIRONMENT OF A HANDLER", &WORKER),
+        ("COVERAGE", &COVERAGE),
+        ("TESTING AND DEBUGGING", &TOOLS),
         ("WHY IT IS REFUSED", &REFUSED),
         ("FILES", &FILES),
     ];

@@ -1,9 +1,9 @@
-//! What the pages of commands say besides what their help does.
+//! Sections that the pages of commands have in addition to their help.
 
-/// A title, and terms with what is said about them.
+/// A title, and terms with their descriptions.
 type Section = (&'static str, &'static [(&'static str, &'static str)]);
 
-/// Sections of the page of this name.
+/// The additional sections of a page.
 pub fn of(page: &str) -> &'static [Section] {
     match page {
         "kcov-broker" => &PROGRAM,
@@ -19,14 +19,14 @@ const PROGRAM: [Section; 2] = [
     (
         "FILES",
         &[
-            ("/etc/kcov-broker/serve.toml", "What the installed service runs, see kcov-broker.toml(5)."),
             (
-                "/dev/shm/kcov-broker.UID.RUN",
-                "The counters of a run or tenant, for others to read: kcov-broker-status(1).",
+                "/etc/kcov-broker/serve.toml",
+                "Configuration of the installed service, see kcov-broker.toml(5).",
             ),
+            ("/dev/shm/kcov-broker.UID.RUN", "Counters of a run or tenant, read by kcov-broker-status(1)."),
             (
                 "/usr/share/doc/kcov-broker",
-                "README.md; TUTORIAL.md, on handlers; LIMITS.md, on what is not promised and what an errno means; examples of handlers and of configurations.",
+                "README.md; TUTORIAL.md, about handlers; LIMITS.md, about limits and the meaning of each errno; examples of handlers and configurations.",
             ),
         ],
     ),
@@ -37,11 +37,11 @@ const RUN: [Section; 2] = [
     (
         "EXIT STATUS",
         &[
-            ("that of COMMAND", "It ran, and ended."),
-            ("128 + N", "It was ended by signal N."),
-            ("127", "It was not found."),
-            ("126", "It was found and cannot be executed."),
-            ("125", "kcov-broker failed; the message says by what."),
+            ("status of COMMAND", "COMMAND exited."),
+            ("128 + N", "COMMAND was killed by signal N."),
+            ("127", "COMMAND was not found."),
+            ("126", "COMMAND was found but cannot be executed."),
+            ("125", "kcov-broker failed; see its message."),
         ],
     ),
     (
@@ -58,8 +58,8 @@ const SERVE: [Section; 6] = [
         "WITHOUT SYSTEMD",
         &[(
             "kcov-broker serve --config /etc/kcov-broker/serve.toml",
-            "What the unit runs, in a sandbox of its own: run it as root, as the command of a container or by another \
-             init. It stays in the foreground, logs to standard error, and ends at SIGTERM.",
+            "The command of the systemd unit, without the unit's sandbox. Run it as root, as the command of a container or \
+             from another init system. It stays in the foreground, logs to standard error, and exits after SIGTERM.",
         )],
     ),
     (
@@ -67,28 +67,24 @@ const SERVE: [Section; 6] = [
         &[
             (
                 "SIGTERM, SIGINT",
-                "Every tenant gets its stop-signal, and is killed after its stop-grace; all is over within shutdown of the \
-                 configuration. A second one kills at once.",
+                "Sends every tenant its stop-signal, and kills it after its stop-grace. The service exits within the configured \
+                 shutdown time. A second signal kills all tenants at once.",
             ),
             (
                 "SIGHUP",
-                "The configuration is read again. Tenants that are new are started, those that are gone are stopped, those \
-                 that have changed are restarted, and no others. A text that is no configuration changes nothing, and is \
-                 told in the log.",
+                "Reloads the configuration: starts new tenants, stops removed ones, and restarts changed ones. Other tenants are \
+                 not affected. If the configuration has errors, nothing changes and the log reports them.",
             ),
-            (
-                "SIGKILL",
-                "Every broker sees the end of the service, and ends its tenant, or lets it go on as on-broker-death says.",
-            ),
+            ("SIGKILL", "Every broker notices the end of the service and ends its tenant."),
         ],
     ),
     (
         "TENANTS THAT CANNOT RUN",
         &[(
-            "a handler, worker program, user, folder or command is not there",
-            "The tenant fails, is started again as its restart says, and keeps none of the others from running: \
-             kcov-broker tenant list tells why. Paths are those that the service sees: in the unit's sandbox /tmp is another \
-             one than a shell's, and all but /var/lib/kcov-broker and /var/log/kcov-broker is read-only.",
+            "a handler, worker program, user, directory or command does not exist",
+            "Only this tenant fails, and is restarted according to its key restart. kcov-broker tenant list shows the reason. \
+             Paths are resolved as the service sees them: the sandbox of the unit has its own /tmp, and everything except \
+             /var/lib/kcov-broker and /var/log/kcov-broker is read-only.",
         )],
     ),
     (
@@ -100,25 +96,25 @@ const SERVE: [Section; 6] = [
             ),
             (
                 "/run/kcov-broker/control",
-                "The control socket of a service of root, for kcov-broker-tenant(1). Its directory has mode 0700.",
+                "Control socket of a service that runs as root, for kcov-broker-tenant(1). Its directory has mode 0700.",
             ),
-            ("$XDG_RUNTIME_DIR/kcov-broker/control", "That of a service of an ordinary user."),
             (
-                "/dev/shm/kcov-broker.UID.RUN",
-                "The counters of a tenant, for others to read: kcov-broker-status(1).",
+                "$XDG_RUNTIME_DIR/kcov-broker/control",
+                "Control socket of a service that runs as an ordinary user.",
             ),
+            ("/dev/shm/kcov-broker.UID.RUN", "Counters of a tenant, read by kcov-broker-status(1)."),
             (
                 "/var/lib/kcov-broker, /var/log/kcov-broker",
-                "Where tenants of the installed service may write.",
+                "Directories that tenants of the installed service may write to.",
             ),
         ],
     ),
     (
         "EXIT STATUS",
         &[
-            ("0", "A signal ended it, and nothing is left."),
-            ("78", "The configuration is wrong, and nothing was started; the messages have line and key."),
-            ("125", "It failed otherwise: another one serves, or something of the machine is missing."),
+            ("0", "The service was ended by a signal, and all its tenants have ended."),
+            ("78", "The configuration has errors, and nothing was started. Messages have line and key."),
+            ("125", "Another failure: another service is running, or this machine lacks a required feature."),
         ],
     ),
     (
@@ -131,35 +127,32 @@ const CHECK: [Section; 3] = [
     (
         "WHAT IS CHECKED",
         &[
-            (
-                "the text",
-                "Syntax, keys, types, bounds, names that occur twice, keys that contradict each other.",
-            ),
+            ("the text", "Syntax, keys, types, bounds, duplicate names, contradicting keys."),
             (
                 "this machine",
-                "Users, groups, uids that are somebody's, files and folders, rights, and by their files whether handlers are \
-                 libraries that export one; control groups that are named; nothing is loaded or started. Left out with --text.",
+                "Users, groups, uids that accounts use, files and directories, permissions, named control groups, and whether the \
+                 files of handlers are libraries that export one. Nothing is loaded or started. Skipped with --text.",
             ),
             (
                 "the tenants' users",
-                "Whether they may enter the directory and execute the command, by the owners and modes on the way: a warning if \
-                 not, which is no error. A file with an access control list is not judged. And whether several \
-                 tenants run as one user, who can signal and trace each other. With root only.",
+                "Whether they may enter the directory and execute the command, by the owners and modes of all directories above. \
+                 Files with an access control list are skipped. Also whether several tenants run as the same user and can \
+                 therefore signal and trace each other. These are warnings, not errors. Only with root.",
             ),
             (
-                "not",
-                "What only a start tells: whether a library can be loaded, and its handler takes its configuration; the control \
-                 group `own`; and what a service sees that has another view of the file system, as the installed one has.",
+                "not checked",
+                "What only a start can show: whether a library can be loaded, and whether its handler accepts its configuration; \
+                 the control group `own`; and paths in the file system of a service with a sandbox, such as the installed one.",
             ),
         ],
     ),
     (
         "EXIT STATUS",
         &[
-            ("0", "Nothing is wrong."),
+            ("0", "There are no errors."),
             (
                 "1",
-                "Something is: a line each, as FILE:LINE: KEY: what and why. A warning alone is nothing wrong.",
+                "There are errors. Each is a line of the form FILE:LINE: KEY: MESSAGE. Warnings are not errors.",
             ),
         ],
     ),
@@ -167,6 +160,6 @@ const CHECK: [Section; 3] = [
 ];
 
 const TENANT: [Section; 2] = [
-    ("EXIT STATUS", &[("0", "What was asked for came about."), ("125", "It did not; the message says why.")]),
+    ("EXIT STATUS", &[("0", "The request succeeded."), ("125", "The request failed; see the message.")]),
     ("SEE ALSO", &[("kcov-broker-serve(1), kcov-broker.toml(5)", "")]),
 ];

@@ -1,4 +1,4 @@
-//! The pages say what the program does, and `man` can read them.
+//! The pages are complete and consistent.
 
 use super::*;
 use crate::config::{Config, Source};
@@ -22,14 +22,14 @@ fn every_command_and_the_configuration_have_a_page() {
     for name in wanted.into_iter().chain(["kcov-handler.7"]) {
         assert!(pages.iter().any(|(page, _)| page == name), "{name}");
     }
-    assert!(pages.iter().all(|(name, _)| !name.contains("bench-client")), "a hidden command has none");
+    assert!(pages.iter().all(|(name, _)| !name.contains("bench-client")), "hidden commands have no page");
     for (name, text) in &pages {
         assert_eq!(text.matches("\n.TH ").count() + usize::from(text.starts_with(".TH ")), 1, "{name}");
     }
 }
 
 #[test]
-fn what_a_page_refers_to_is_there() {
+fn every_reference_leads_to_a_page() {
     let pages = pages();
     let is_page = |name: &str| pages.iter().any(|(page, _)| page == name);
     for (of, text) in &pages {
@@ -44,7 +44,7 @@ fn what_a_page_refers_to_is_there() {
 }
 
 #[test]
-fn every_part_of_the_service_is_told() {
+fn the_page_of_serve_has_all_sections() {
     let page = page(crate::cli::Cli::command(), Some("serve")).expect("a page");
     let page = String::from_utf8(page).expect("text");
     for title in ["SIGNALS", "FILES", "EXIT STATUS", "SEE ALSO"] {
@@ -56,18 +56,18 @@ fn every_part_of_the_service_is_told() {
 }
 
 #[test]
-fn the_example_is_a_configuration() {
+fn the_example_is_a_valid_configuration() {
     let source = Source { name: "example".into(), directory: "/".into() };
     assert!(Config::parse(configuration::EXAMPLE, &source).is_ok());
 }
 
-/// How a handler is covered is told in two more places.
+/// The page repeats the compiler flags of the pkg-config file.
 #[test]
-fn the_flags_of_the_compilers_are_those_of_pkg_config() {
+fn compiler_flags_agree_with_pkg_config() {
     let page = page(crate::cli::Cli::command(), Some("kcov-handler")).expect("a page");
     let page = String::from_utf8(page).expect("text").replace("\\-", "-");
-    let told = include_str!("../../../../worker/kcov-handler.pc.in").lines();
-    let flags: Vec<_> = told.filter_map(|line| line.split_once("_coverage=")).collect();
+    let file = include_str!("../../../../worker/kcov-handler.pc.in").lines();
+    let flags: Vec<_> = file.filter_map(|line| line.split_once("_coverage=")).collect();
     assert_eq!(flags.len(), 2, "gcc and clang");
     for (compiler, flags) in flags {
         assert!(page.contains(flags), "{compiler}: {flags}");

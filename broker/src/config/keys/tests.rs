@@ -5,10 +5,10 @@ use crate::config::errors::ConfigError;
 use crate::config::{Config, Draft, Source};
 use std::collections::BTreeSet;
 
-/// What a tenant must have, and a section for metrics.
+/// A tenant with the required keys.
 const NEEDED: &str = "[[tenant]]\nname = \"one\"\ncommand = [\"a\"]\n";
 
-/// `line` in `section`, with what is needed besides.
+/// A configuration with `line` in `section`, and everything that is required.
 fn text(section: &Keys, line: &str) -> String {
     match section.head {
         "[serve.metrics]" => format!("{NEEDED}[serve.metrics]\nfile = \"f\"\n{line}\n"),
@@ -27,19 +27,19 @@ fn config(text: &str) -> Config {
     Config::parse(text, &source).unwrap_or_else(|errors| panic!("{errors}"))
 }
 
-/// The keys that the parser says there are, when it meets one that is none.
+/// The known keys, as the parser lists them in the error for an unknown one.
 fn known(text: &str) -> BTreeSet<String> {
     let errors = errors(text);
-    let list = errors.iter().find_map(|error| error.message.strip_prefix("unknown key; there are: "));
+    let list = errors.iter().find_map(|error| error.message.strip_prefix("unknown key; known keys are: "));
     list.expect("a list").split(", ").map(str::to_owned).collect()
 }
 
 #[test]
 fn the_parser_and_the_table_know_the_same_keys() {
     for section in SECTIONS {
-        let told: BTreeSet<_> = section.keys.iter().map(|key| key.name.to_owned()).collect();
-        assert_eq!(told.len(), section.keys.len(), "{}: a key twice", section.head);
-        assert_eq!(known(&text(section, "0 = 1")), told, "{}", section.head);
+        let listed: BTreeSet<_> = section.keys.iter().map(|key| key.name.to_owned()).collect();
+        assert_eq!(listed.len(), section.keys.len(), "{}: a key twice", section.head);
+        assert_eq!(known(&text(section, "0 = 1")), listed, "{}", section.head);
     }
     let mut of_defaults: BTreeSet<_> = TENANT.keys.iter().map(|key| key.name.to_owned()).collect();
     assert!(of_defaults.remove("name") && of_defaults.remove("command"));
@@ -47,11 +47,11 @@ fn the_parser_and_the_table_know_the_same_keys() {
 }
 
 #[test]
-fn what_holds_without_a_key_is_told_as_it_is() {
+fn documented_defaults_are_those_of_the_parser() {
     for section in SECTIONS {
         let without = config(&text(section, ""));
         for key in section.keys {
-            let Some(default) = key.default else { continue };
+            let Some(default) = key.default() else { continue };
             let with = config(&text(section, &format!("{} = {default}", key.name)));
             assert_eq!(with.serve, without.serve, "{} {}", section.head, key.name);
             assert!(with.tenants[0].is_same(&without.tenants[0]), "{} {}", section.head, key.name);
@@ -60,7 +60,7 @@ fn what_holds_without_a_key_is_told_as_it_is() {
 }
 
 #[test]
-fn a_key_takes_what_the_table_says_and_nothing_else() {
+fn a_key_takes_values_of_its_kind_and_no_dates() {
     for section in SECTIONS {
         for key in section.keys.iter().filter(|key| !["name", "command", "file"].contains(&key.name)) {
             let with = |value: &str| errors(&text(section, &format!("{} = {value}", key.name)));
@@ -79,7 +79,7 @@ fn a_key_takes_what_the_table_says_and_nothing_else() {
                 }
             };
             for value in values {
-                // Groups are for users.
+                // Keys about groups require a user.
                 let errors = with(value);
                 let others = errors.iter().filter(|error| !error.message.contains("without a user"));
                 assert_eq!(others.count(), 0, "{} = {value}: {errors:?}", key.name);

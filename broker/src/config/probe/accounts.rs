@@ -1,17 +1,18 @@
-//! uids that somebody has: who shares one with a tenant's workers can signal them and look into them.
+//! Checks that no account uses the uids of workers: processes with the same uid can signal and trace each
+//! other.
 
 use std::fs;
 use std::ops::RangeInclusive;
 
-/// What of `uids` accounts of this machine have, or may give to their containers. Accounts of a directory service are not
-/// looked for: to list them all may take minutes.
+/// Errors for uids that an account of this machine has, or may use for its containers. Accounts of a
+/// directory service are not checked, because listing them may take minutes.
 pub fn within(uids: &RangeInclusive<u32>) -> Vec<String> {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let accounts = accounts(&read("/etc/passwd"), uids);
     accounts.into_iter().chain(subordinates(&read("/etc/subuid"), uids)).collect()
 }
 
-/// By `passwd(5)`.
+/// Searches a text in the format of `passwd(5)`.
 fn accounts(text: &str, uids: &RangeInclusive<u32>) -> Option<String> {
     let mut owners = text.lines().filter_map(|line| {
         let mut fields = line.split(':');
@@ -19,10 +20,10 @@ fn accounts(text: &str, uids: &RangeInclusive<u32>) -> Option<String> {
         uids.contains(&uid).then_some((name, uid))
     });
     let (name, uid) = owners.next()?;
-    Some(format!("holds {uid}, the uid of {name}: workers need uids that no account has"))
+    Some(format!("contains {uid}, the uid of {name}: workers need uids that no account has"))
 }
 
-/// By `subuid(5)`.
+/// Searches a text in the format of `subuid(5)`.
 fn subordinates(text: &str, uids: &RangeInclusive<u32>) -> Option<String> {
     let mut ranges = text.lines().filter_map(|line| {
         let mut fields = line.split(':');
@@ -31,7 +32,7 @@ fn subordinates(text: &str, uids: &RangeInclusive<u32>) -> Option<String> {
         (first <= *uids.end() && *uids.start() <= last).then_some((name, first, last))
     });
     let (name, first, last) = ranges.next()?;
-    Some(format!("overlaps {first}-{last}, which /etc/subuid gives to containers of {name}"))
+    Some(format!("overlaps {first}-{last}, which /etc/subuid assigns to containers of {name}"))
 }
 
 #[cfg(test)]
@@ -39,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_has_a_uid_of_the_range_is_named() {
+    fn the_owner_of_a_uid_in_the_range_is_named() {
         let passwd = "root:x:0:0::/:/bin/sh\nbob:x:1000:1000::/:/bin/sh\nbroken\n::\n";
         assert_eq!(accounts(passwd, &(1001..=2000)), None);
         assert!(accounts(passwd, &(999..=1000)).is_some_and(|said| said.contains("1000, the uid of bob")));

@@ -1,4 +1,4 @@
-//! Handlers' libraries, by their files: none of their code runs.
+//! Checks libraries with handlers. It only reads their files and runs none of their code.
 
 use anyhow::{Context, bail, ensure};
 use object::elf::ET_DYN;
@@ -7,33 +7,36 @@ use object::{NativeEndian, Object, ObjectSymbol, ReadCache};
 use std::fs::File;
 use std::path::Path;
 
-/// The function that a handler exports (`kcov_handler.h`).
+/// The function that a library with a handler exports (`kcov_handler.h`).
 const ENTRY: &[u8] = b"kcov_handler_v1";
 
-/// Machine that this program is built for, as ELF has it.
+/// The machine that this program is built for, in ELF's terms.
 #[cfg(target_arch = "x86_64")]
 const MACHINE: object::elf::Machine = object::elf::EM_X86_64;
-/// Machine that this program is built for, as ELF has it.
+/// The machine that this program is built for, in ELF's terms.
 #[cfg(target_arch = "aarch64")]
 const MACHINE: object::elf::Machine = object::elf::EM_AARCH64;
 
-/// Whether a file is a library of this machine that exports a handler.
+/// Checks that a file is a library for this machine that exports a handler.
 pub fn check(path: &Path) -> anyhow::Result<()> {
     let shown = path.display();
     let file = File::open(path).with_context(|| format!("cannot open the handler {shown}"))?;
     let cache = ReadCache::new(file);
     let Ok(file) = ElfFile64::<NativeEndian, _>::parse(&cache) else {
-        bail!("{shown} is no library (an ELF file of 64 bits): build it with cc -shared -fPIC");
+        bail!("{shown} is not a library (a 64-bit ELF file): build it with cc -shared -fPIC");
     };
     let (endian, header) = (file.endian(), file.elf_header());
-    ensure!(header.e_type(endian) == ET_DYN, "{shown} is no shared library: build it with cc -shared -fPIC");
-    ensure!(header.e_machine(endian) == MACHINE, "{shown} is built for another machine than this one");
+    ensure!(
+        header.e_type(endian) == ET_DYN,
+        "{shown} is not a shared library: build it with cc -shared -fPIC"
+    );
+    ensure!(header.e_machine(endian) == MACHINE, "{shown} is built for another type of machine");
     let is_entry = |symbol: object::read::elf::ElfSymbol64<'_, '_, NativeEndian, _>| {
         symbol.is_definition() && symbol.name_bytes() == Ok(ENTRY)
     };
     ensure!(
         file.dynamic_symbols().any(is_entry),
-        "{shown} exports no `{}`: it is no handler (see man kcov-handler)",
+        "{shown} does not export `{}`, so it is not a handler (see man kcov-handler)",
         String::from_utf8_lossy(ENTRY)
     );
     Ok(())

@@ -1,5 +1,5 @@
-//! Whether the user of a tenant may go where its configuration sends it, as far as owners and mode bits tell
-//! (`generic_permission`, `fs/namei.c`, Linux 6.12). A file with an access control list is not judged.
+//! Checks whether the user of a tenant may enter its directory and execute its command, by owners and mode
+//! bits (`generic_permission`, `fs/namei.c`, Linux 6.12). Files with an access control list are skipped.
 
 use crate::launch::service::Identity;
 use crate::sys::access_list;
@@ -8,18 +8,18 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
-/// Most symbolic links of one path (`MAXSYMLINKS`, `include/linux/namei.h`).
+/// Maximum number of symbolic links in a path (`MAXSYMLINKS`, `include/linux/namei.h`).
 const MAX_LINKS: u32 = 40;
 
-/// What keeps `who`, called `name`, from executing the file at `path`, or entering the directory there; `None` if nothing
-/// is known to.
+/// Why the user `who`, called `name`, may not execute the file at `path` or enter the directory there; `None`
+/// if no reason is known.
 pub fn obstacle(path: &Path, who: &Identity, name: &str) -> Option<String> {
     if who.uid.is_root() {
         return None;
     }
     let (mut at, mut left, mut links) = (PathBuf::from("/"), names(path), 0);
     while let Some(next) = left.pop() {
-        // `..` of what was walked without a link is the directory above.
+        // No component before this one is a link any more, so `..` is the parent directory.
         if next == ".." {
             _ = at.pop()
         } else {
@@ -36,20 +36,20 @@ pub fn obstacle(path: &Path, who: &Identity, name: &str) -> Option<String> {
             }
             left.extend(names(&target));
         } else if !may_execute(&facts, who) && !access_list::has(&at) {
-            return Some(told(&at, &facts, name));
+            return Some(message(&at, &facts, name));
         }
     }
     None
 }
 
-/// The names in a path, the last one first.
+/// The components of a path, the last one first.
 fn names(path: &Path) -> Vec<OsString> {
     let parts =
         path.components().rev().filter(|part| !matches!(part, Component::RootDir | Component::CurDir));
     parts.map(|part| part.as_os_str().to_owned()).collect()
 }
 
-/// The bit that executes a program lets into a directory.
+/// The same bit permits to execute a program and to enter a directory.
 fn may_execute(facts: &Metadata, who: &Identity) -> bool {
     let is_of_group =
         who.gid.as_raw() == facts.gid() || who.groups.iter().any(|gid| gid.as_raw() == facts.gid());
@@ -61,12 +61,12 @@ fn may_execute(facts: &Metadata, who: &Identity) -> bool {
     facts.mode() & bit != 0
 }
 
-fn told(path: &Path, facts: &Metadata, name: &str) -> String {
+fn message(path: &Path, facts: &Metadata, name: &str) -> String {
     let what = if facts.is_dir() { "enter the directory" } else { "execute" };
     let (shown, mode, uid, gid) = (path.display(), facts.mode() & 0o7777, facts.uid(), facts.gid());
     format!(
-        "the user {name} may not {what} {shown} (mode {mode:04o}, of uid {uid} and gid {gid}): chmod o+x {shown}, put it \
-         elsewhere, or name another user"
+        "the user {name} may not {what} {shown} (mode {mode:04o}, uid {uid}, gid {gid}): run chmod o+x {shown}, move it \
+         elsewhere, or choose another user"
     )
 }
 
@@ -82,7 +82,8 @@ mod tests {
         Identity { uid: Uid::from_raw(uid), gid: Gid::from_raw(gid), groups }
     }
 
-    /// `inner/program` in a directory that everybody may enter, with these modes; `link` leads there.
+    /// Creates `inner/program` with these modes, in a directory that everybody may enter. `link` points to
+    /// it.
     fn place(directory: u32, program: u32) -> tempfile::TempDir {
         let place = tempfile::tempdir().expect("a directory");
         let inner = place.path().join("inner");
@@ -99,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn owner_group_and_others_have_their_bits() {
+    fn owner_group_and_others_each_have_a_bit() {
         // None of these users owns the files.
         let gid = getegid().as_raw();
         let (stranger, member) = (user(7001, 7001, &[]), user(7001, 7001, &[gid]));
@@ -113,7 +114,7 @@ mod tests {
         let excluded = place(0o701, 0o755);
         assert!(
             may(&excluded, &stranger, "inner") && !may(&excluded, &member, "inner"),
-            "the group's bits hold"
+            "the group's bits apply"
         );
         let data = place(0o755, 0o644);
         let said =
@@ -121,12 +122,12 @@ mod tests {
         assert!(
             said.contains("the user somebody may not execute") && said.contains("/inner/program (mode 0644")
         );
-        assert!(may(&data, &user(0, 0, &[]), "inner/program"), "root is not asked");
-        assert!(may(&data, &stranger, "none/program"), "what is not there is told of elsewhere");
+        assert!(may(&data, &user(0, 0, &[]), "inner/program"), "root may execute it");
+        assert!(may(&data, &stranger, "none/program"), "a missing file is reported elsewhere");
     }
 
     #[test]
-    fn links_that_go_round_are_given_up() {
+    fn cyclic_links_end_the_search() {
         let place = tempfile::tempdir().expect("a directory");
         symlink("round", place.path().join("round")).expect("symlink");
         fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).expect("chmod");

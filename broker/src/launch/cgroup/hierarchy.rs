@@ -1,25 +1,25 @@
-//! The hierarchies of control groups, as `/proc/self/mountinfo` and `/proc/self/cgroup` tell them (`cgroups(7)`).
+//! The hierarchies of control groups, from `/proc/self/mountinfo` and `/proc/self/cgroup` (`cgroups(7)`).
 
 use super::{Controller, Parent};
 use std::path::{Path, PathBuf};
 
-/// Version of the interface.
+/// Version of control groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
     /// One hierarchy for each controller.
     One,
-    /// One for all.
+    /// One hierarchy for all controllers.
     Two,
 }
 
-/// A hierarchy that is mounted.
+/// A mounted hierarchy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hierarchy {
     /// Its version.
     pub version: Version,
     /// Where it is mounted.
     mount: PathBuf,
-    /// The group that is mounted there, `/` for the root of all.
+    /// The group that is mounted there; `/` is the root group.
     root: String,
     /// This process's own group.
     own: String,
@@ -27,17 +27,18 @@ pub struct Hierarchy {
     controllers: Vec<String>,
 }
 
-/// Whether a list of words, by blanks or commas, has this one.
+/// Whether a list of words, separated by blanks or commas, contains `word`.
 pub fn has_word(text: &str, word: &str) -> bool {
     text.split([' ', ',', '\n']).any(|one| one == word)
 }
 
-/// All that are mounted and that this process has a group in.
+/// All mounted hierarchies in which this process has a group.
 pub fn all(mountinfo: &str, cgroup: &str) -> Vec<Hierarchy> {
     mountinfo.lines().filter_map(|line| mounted(line, cgroup)).collect()
 }
 
-/// One line: `36 35 98:0 /ROOT /MOUNT options optional... - type source options` (`proc_pid_mountinfo(5)`).
+/// Parses a line: `36 35 98:0 /ROOT /MOUNT options optional... - type source options`
+/// (`proc_pid_mountinfo(5)`).
 fn mounted(line: &str, cgroup: &str) -> Option<Hierarchy> {
     let (mount, kind) = line.split_once(" - ")?;
     let mut kind = kind.split(' ');
@@ -53,7 +54,8 @@ fn mounted(line: &str, cgroup: &str) -> Option<Hierarchy> {
     Some(Hierarchy { version, mount, root, own, controllers })
 }
 
-/// The line of `/proc/self/cgroup` that belongs to a mount with these options: its controllers and this process's group.
+/// Controllers and group of this process in a line of `/proc/self/cgroup`, if the line belongs to a mount
+/// with these options.
 fn own_group(line: &str, version: Version, options: &str) -> Option<(Vec<String>, String)> {
     let mut fields = line.splitn(3, ':').skip(1);
     let (controllers, path) = (fields.next()?, fields.next()?);
@@ -65,7 +67,7 @@ fn own_group(line: &str, version: Version, options: &str) -> Option<(Vec<String>
 }
 
 impl Hierarchy {
-    /// The directory of a group, if it is in what is mounted.
+    /// The directory of a group, if it is below the mounted one.
     pub fn directory(&self, group: &Parent) -> Option<PathBuf> {
         let path = match group {
             Parent::Own => &self.own,
@@ -81,7 +83,7 @@ impl Hierarchy {
         &self.mount
     }
 
-    /// Whether groups in `directory` can be bounded by `controller`.
+    /// Whether `controller` can limit groups in `directory`.
     pub fn has(&self, controller: Controller, directory: &Path) -> bool {
         match self.version {
             Version::One => self.controllers.iter().any(|one| one == controller.name()),

@@ -3,18 +3,18 @@ use std::os::unix::fs::PermissionsExt;
 
 const LIMITS: Limits = Limits { memory: 1 << 30, processes: 64 };
 
-/// A directory that looks like a hierarchy of version 2, with one delegated group `/unit`.
+/// A directory like a hierarchy of version 2 with one delegated group, `/unit`.
 struct Unified {
     directory: tempfile::TempDir,
 }
 
 impl Unified {
-    fn new(controllers: &str, handed_down: &str) -> Self {
+    fn new(controllers: &str, enabled: &str) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let unit = directory.path().join("unit");
         fs::create_dir(&unit).expect("mkdir");
         fs::write(unit.join("cgroup.controllers"), controllers).expect("write");
-        fs::write(unit.join("cgroup.subtree_control"), handed_down).expect("write");
+        fs::write(unit.join("cgroup.subtree_control"), enabled).expect("write");
         Unified { directory }
     }
 
@@ -32,10 +32,10 @@ impl Unified {
 }
 
 #[test]
-fn a_delegated_group_hands_its_controllers_down() {
+fn controllers_of_a_delegated_group_are_enabled() {
     let unified = Unified::new("cpu memory pids\n", "memory\n");
     let plan = find_in(&unified.hierarchies(), &Parent::Own, LIMITS).expect("a plan");
-    plan.hand_down().expect("to hand down");
+    plan.enable_controllers().expect("enabled");
     assert_eq!(fs::read_to_string(unified.unit().join("cgroup.subtree_control")).expect("read"), "+pids");
     let group = Group::make(&plan).expect("a group");
     group.enter().expect("to enter");
@@ -46,23 +46,23 @@ fn a_delegated_group_hands_its_controllers_down() {
 }
 
 #[test]
-fn what_is_missing_is_named() {
+fn errors_name_what_is_missing() {
     let message = |unified: &Unified, parent: &Parent| {
         let plan = find_in(&unified.hierarchies(), parent, LIMITS);
-        plan.and_then(|plan| plan.hand_down()).expect_err("no plan").to_string()
+        plan.and_then(|plan| plan.enable_controllers()).expect_err("no plan").to_string()
     };
     let without = Unified::new("cpu pids\n", "");
     assert!(message(&without, &Parent::Own).contains("no controller `memory`"));
     let with = Unified::new("memory pids\n", "");
     assert!(message(&with, &Parent::Named("/elsewhere".into())).contains("no control group /elsewhere"));
-    // As the kernel answers where a group has processes: the file cannot be written.
+    // The kernel refuses the write if the group has processes.
     let control = with.unit().join("cgroup.subtree_control");
     fs::remove_file(&control).and_then(|()| fs::create_dir(&control)).expect("a directory in its place");
-    assert!(message(&with, &Parent::Own).contains("cannot hand `memory` down"));
+    assert!(message(&with, &Parent::Own).contains("cannot enable `memory`"));
 }
 
 #[test]
-fn a_group_that_is_not_the_users_is_refused() {
+fn a_group_of_another_user_is_refused() {
     if nix::unistd::geteuid().is_root() {
         return;
     }
@@ -73,7 +73,7 @@ fn a_group_that_is_not_the_users_is_refused() {
 }
 
 #[test]
-fn hierarchies_of_version_1_are_told_apart_by_their_controllers() {
+fn hierarchies_of_version_1_are_found_by_controller() {
     let (memory, pids) =
         (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
     for directory in [&memory, &pids] {
@@ -92,7 +92,7 @@ fn hierarchies_of_version_1_are_told_apart_by_their_controllers() {
 }
 
 #[test]
-fn a_parent_is_a_path_without_detours() {
+fn a_parent_is_an_absolute_path_without_dots() {
     assert_eq!("own".parse(), Ok(Parent::Own));
     assert_eq!("/a/b".parse(), Ok(Parent::Named("/a/b".into())));
     for wrong in ["", "a/b", "/a/../b", "auto"] {
@@ -103,7 +103,7 @@ fn a_parent_is_a_path_without_detours() {
 #[test]
 fn groups_of_brokers_that_are_gone_are_removed() {
     let parent = tempfile::tempdir().expect("a directory");
-    // No process has the highest number.
+    // No process has the highest id.
     for name in ["kcov-4294967295", "kcov-1", "kcov-x", "other"] {
         fs::create_dir(parent.path().join(name)).expect("mkdir");
     }

@@ -1,10 +1,11 @@
-//! Names of system calls: libseccomp's table, and the calls that are newer than some libseccomp in use.
+//! Names of system calls: those that libseccomp knows, and newer ones.
 
-use crate::launch::spelling;
+use crate::launch::parse;
 use libseccomp::{ScmpArch, ScmpSyscall};
 
-/// Calls that a libseccomp 2.5 may not know, by number. From 424 on a call has the same number in every table,
-/// i386's too (`arch/x86/entry/syscalls/syscall_32.tbl`, Linux 6.18), so the number alone says which call it is.
+/// Calls that libseccomp 2.5 may not know, by number. From 424 on, a call has the same number on every
+/// architecture, including i386 (`arch/x86/entry/syscalls/syscall_32.tbl`, Linux 6.18), so the number
+/// identifies it.
 pub const NEWER_CALLS: &[(&str, u32)] = &[
     ("cachestat", 451),
     ("fchmodat2", 452),
@@ -27,21 +28,30 @@ pub const NEWER_CALLS: &[(&str, u32)] = &[
     ("file_setattr", 469),
 ];
 
-/// One past the highest number that is asked for when names are listed.
+const AUDIT_ARCH_I386: u32 = 0x4000_0003;
+
+/// The name of system call `number` on `arch` (`AUDIT_ARCH_*`), or its number if it has no known name.
+#[must_use]
+pub fn call_name(arch: u32, number: i32) -> String {
+    let arch = if arch == AUDIT_ARCH_I386 { ScmpArch::X86 } else { ScmpArch::Native };
+    ScmpSyscall::from(number).get_name_by_arch(arch).unwrap_or_else(|_| number.to_string())
+}
+
+/// Numbers below this one are tried to list all names.
 const NUMBERS: i32 = 1024;
-/// Most names that an error suggests.
+/// Maximum number of names that an error suggests.
 const SUGGESTIONS: usize = 3;
 
-/// How a filter can mean a call.
+/// How a filter identifies a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Known {
-    /// libseccomp knows it, in the tables of all architectures.
+    /// By libseccomp's name, which it resolves for each architecture.
     Library(ScmpSyscall),
-    /// It does not: the same number in every table.
+    /// By its number, which is the same on every architecture.
     Number(u32),
 }
 
-/// The call of that name, if any table has one.
+/// The call of this name, if an architecture of this machine has it.
 #[must_use]
 pub fn by_name(name: &str) -> Option<Known> {
     let newer =
@@ -49,9 +59,9 @@ pub fn by_name(name: &str) -> Option<Known> {
     ScmpSyscall::from_name(name).ok().map(Known::Library).or_else(newer)
 }
 
-/// Known names that `name` may be a misspelling of, the likeliest first.
+/// Names that `name` may be a misspelling of, the most similar first.
 pub fn nearest(name: &str) -> Vec<String> {
-    let mut names = spelling::nearest(name, every_name());
+    let mut names = parse::nearest(name, every_name());
     names.truncate(SUGGESTIONS);
     names
 }
@@ -69,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn newer_calls_agree_with_libseccomp_where_it_knows_them() {
+    fn newer_calls_have_the_numbers_that_libseccomp_knows() {
         for &(name, number) in NEWER_CALLS {
             if let Some(Known::Library(call)) = by_name(name) {
                 assert_eq!(i64::from(call.as_raw_syscall()), i64::from(number), "{name}");

@@ -1,4 +1,4 @@
-//! Who may open a placeholder: the rule for a device of mode 0600, as the kernel has it.
+//! Permission to open a placeholder: the kernel's rule for a file of mode 0600.
 
 use super::procfs::{Procfs, status_values};
 use nix::errno::Errno;
@@ -6,11 +6,11 @@ use nix::errno::Errno;
 /// `CAP_DAC_OVERRIDE` in `CapEff` (`include/uapi/linux/capability.h`).
 const CAP_DAC_OVERRIDE: u64 = 1 << 1;
 
-/// Whether the thread may read and write a file of mode 0600 that `owner` owns
+/// Returns whether the thread may open a file of mode 0600 that belongs to `owner`
 /// (`generic_permission` and `capable_wrt_inode_uidgid`, Linux 6.12).
 pub(super) fn may_open(procfs: &Procfs, tid: u32, owner: u32) -> Result<bool, Errno> {
     let status = match procfs.effective_uid(tid) {
-        // Who has the effective uid can take it as its file uid.
+        // A thread may set its file uid to its effective uid, so that is sufficient.
         Ok(uid) if uid == owner => return Ok(true),
         _ => procfs.read(tid, "status")?,
     };
@@ -20,7 +20,7 @@ pub(super) fn may_open(procfs: &Procfs, tid: u32, owner: u32) -> Result<bool, Er
     Ok(overrides(&status) && maps(&procfs.read(tid, "uid_map")?, owner))
 }
 
-/// The last of the real, effective, saved and file uid.
+/// The file system uid: the last of the four values (real, effective, saved, fs).
 fn file_uid(status: &str) -> Option<u32> {
     status_values(status, "Uid")?.get(3)?.parse().ok()
 }
@@ -31,7 +31,8 @@ fn overrides(status: &str) -> bool {
     effective.is_some_and(|bits| bits & CAP_DAC_OVERRIDE != 0)
 }
 
-/// Whether the user namespace with this `uid_map` knows `uid`: capabilities in it reach no other user's files.
+/// Returns whether `uid` is mapped in a user namespace with this `uid_map`: capabilities in the namespace only apply to
+/// files of mapped users.
 fn maps(uid_map: &str, uid: u32) -> bool {
     uid_map.lines().any(|line| {
         let numbers: Vec<u64> = line.split_ascii_whitespace().filter_map(|word| word.parse().ok()).collect();

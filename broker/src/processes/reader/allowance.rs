@@ -1,14 +1,14 @@
-//! What the handlers of a tenant may read and write of their callers' memory: so often and so many bytes a second.
+//! Rate limits for handlers' access to their callers' memory: requests and bytes per second.
 //!
-//! Readers work for a jailed worker with privileges, and outside of whatever bounds it. All readers of a tenant draw from
-//! the same buckets, in a page that they share with the broker and nobody else. What is too much is refused at once: no
-//! reader waits, as it would keep others' calls waiting, and the kernel's own copies do not wait either.
+//! A reader is privileged and works on behalf of a jailed worker, without being subject to the worker's resource limits.
+//! All readers of a tenant share two token buckets, in a page that is only shared with the broker. A request over the
+//! limit is refused immediately: a reader that waited would delay other calls.
 //!
-//! The kernel says `ENOMEM` where it has no memory for such a copy (`memdup_user`, `strndup_user`), before it looks at
-//! what is to be copied; so this says the same, before the reader does.
+//! The errno is `ENOMEM`, which the kernel returns if it cannot allocate memory for such a copy (`memdup_user`,
+//! `strndup_user`). The kernel allocates before it accesses the caller's memory; likewise the limit is checked first.
 //!
-//! Bounded are requests of handlers alone. What the reader looks at for the device itself (paths, `REMOTE_ENABLE`) comes
-//! once a call, and is never refused.
+//! Only requests of handlers are limited. What the device itself needs (paths, `REMOTE_ENABLE`) is read once per call
+//! and never refused.
 
 use crate::launch::quotas::Quotas;
 use crate::sys::shared::SharedWords;
@@ -21,18 +21,18 @@ use nix::time::{ClockId, clock_gettime};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-/// Word: the bucket of requests.
+/// Word: token bucket of requests.
 const REQUESTS: usize = 0;
-/// Word: the bucket of bytes.
+/// Word: token bucket of bytes.
 const BYTES: usize = 1;
-/// Word: requests refused, as there were too many.
+/// Word: number of requests refused because of the request rate.
 const REQUESTS_REFUSED: usize = 2;
-/// Word: requests refused, as there were too many bytes.
+/// Word: number of requests refused because of the byte rate.
 const BYTES_REFUSED: usize = 3;
 /// Words of the page.
 const WORDS: usize = 4;
 
-/// See the module.
+/// The rate limits of one tenant.
 #[derive(Debug)]
 pub struct Allowance {
     page: SharedWords,
@@ -41,18 +41,18 @@ pub struct Allowance {
 }
 
 impl Allowance {
-    /// That of a tenant with these quotas, none of it used.
+    /// Creates the page, with full buckets, for a tenant with these quotas.
     ///
     /// # Errors
-    /// As [`SharedWords::new`].
+    /// Those of [`SharedWords::new`].
     pub fn new(quotas: &Quotas) -> Result<Self, Errno> {
         SharedWords::new(c"kcov-allowance", WORDS).map(|page| Allowance::over(page, quotas))
     }
 
-    /// The same in a reader, by the file of its page.
+    /// Maps an existing page in a reader.
     ///
     /// # Errors
-    /// As [`SharedWords::open`].
+    /// Those of [`SharedWords::open`].
     pub fn open(page: OwnedFd, quotas: &Quotas) -> Result<Self, Errno> {
         SharedWords::open(page, WORDS).map(|page| Allowance::over(page, quotas))
     }
@@ -61,13 +61,13 @@ impl Allowance {
         Allowance { page, requests: Rate(quotas.assist_rate), bytes: Rate(quotas.assist_bytes) }
     }
 
-    /// Its page, for a reader.
+    /// The descriptor of the page, to be passed to a reader.
     #[must_use]
     pub fn file(&self) -> BorrowedFd<'_> {
         self.page.file()
     }
 
-    /// Takes what a request needs out of the buckets. Says whether it was there; a refusal is counted.
+    /// Takes the tokens for a request. Returns whether there were enough; counts refusals.
     #[must_use]
     pub fn admit(&self, what: &ReaderKind) -> bool {
         self.admit_at(what, now())
@@ -86,7 +86,7 @@ impl Allowance {
         false
     }
 
-    /// What was refused.
+    /// The numbers of refused requests.
     #[must_use]
     pub fn refusals(&self) -> Refusals {
         let mut refusals = Refusals::default();
@@ -97,7 +97,7 @@ impl Allowance {
     }
 }
 
-/// Bytes that a handler wants copied; `None` if it is not a handler that wants something.
+/// Number of bytes that a handler's request copies; `None` for requests that are not limited.
 fn bytes(what: &ReaderKind) -> Option<u64> {
     match what {
         ReaderKind::Memory { length, .. } => Some(u64::from(*length)),
@@ -107,8 +107,8 @@ fn bytes(what: &ReaderKind) -> Option<u64> {
     }
 }
 
-/// Nanoseconds, a few milliseconds late: buckets that hold a second's worth need no better, and the exact clock is a
-/// system call on some machines.
+/// The time in nanoseconds, late by a few milliseconds. That is precise enough for buckets that hold one second's tokens;
+/// reading the exact clock takes a system call on some machines.
 fn now() -> u64 {
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).map(Duration::from);
     now.map_or(0, |now| u64::try_from(now.as_nanos()).unwrap_or(u64::MAX))
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_device_needs_is_never_refused() {
+    fn requests_for_the_device_are_never_refused() {
         let allowance = allowance(0, 0);
         for what in [
             ReaderKind::Open { flags: 0, dirfd: 0, address: 0, resolve: 0 },
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn all_who_have_the_page_share() {
+    fn processes_with_the_page_share_the_limit() {
         let ours = allowance(2, 10);
         let page = ours.file().try_clone_to_owned().expect("a copy");
         let quotas = Quotas { assist_rate: 2, assist_bytes: 10, ..Quotas::default() };

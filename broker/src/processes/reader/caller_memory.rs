@@ -1,8 +1,8 @@
-//! The memory of a caller, as the kernel reads and writes it for a system call.
+//! Accesses the memory of a caller with the same results as the kernel in a system call.
 //!
-//! `process_vm_readv(2)` asks the mapping, `copy_from_user` the page tables: what is mapped for writing alone can be
-//! read on every machine that this runs on, and only the latter knows. Such memory is found by a second look, when a
-//! read was refused.
+//! `process_vm_readv(2)` checks the permissions of the mapping, but `copy_from_user` only the page tables. Both supported
+//! architectures can read pages that are mapped write-only, so the kernel can too. If a read fails, such mappings are
+//! looked up in `/proc/PID/maps` and read through `/proc/PID/mem`.
 
 use nix::errno::Errno;
 use nix::sys::uio::{RemoteIoVec, process_vm_readv, process_vm_writev};
@@ -13,15 +13,15 @@ use std::io::{BufRead, BufReader, IoSlice, IoSliceMut};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
-/// Bytes that the first read of a string takes: longer than most paths, and one or two pages at most.
+/// Length of the first read of a string: longer than most paths, and at most two pages.
 const STRING_FIRST: usize = 256;
-/// Smallest page of any supported machine: reads are split where a mapping may end.
+/// Smallest page size of the supported architectures: reads are split where a mapping may end.
 const PAGE: u64 = 4096;
 
-/// Fills `buffer` from the memory of `tid` at `address`, all or nothing.
+/// Reads all of `buffer` from the memory of `tid` at `address`.
 ///
 /// # Errors
-/// `EFAULT` if the kernel could not read any byte of it for `tid`.
+/// `EFAULT` if any byte is not readable.
 pub(super) fn read(tid: u32, address: u64, buffer: &mut [u8]) -> Result<(), Errno> {
     if buffer.is_empty() {
         return Ok(());
@@ -38,7 +38,7 @@ pub(super) fn read(tid: u32, address: u64, buffer: &mut [u8]) -> Result<(), Errn
 /// Writes `bytes` to the memory of `tid` at `address`.
 ///
 /// # Errors
-/// `EFAULT` if any byte is not mapped writable; those before it may have been written.
+/// `EFAULT` if any byte is not writable; the bytes before it may have been written.
 pub(super) fn write(tid: u32, address: u64, bytes: &[u8]) -> Result<(), Errno> {
     if bytes.is_empty() {
         return Ok(());
@@ -50,10 +50,10 @@ pub(super) fn write(tid: u32, address: u64, bytes: &[u8]) -> Result<(), Errno> {
     }
 }
 
-/// Reads the NUL-terminated string of `tid` at `address` into `buffer`, whose length is the bound, NUL included.
+/// Reads a NUL-terminated string into `buffer`, whose length is the limit, NUL included.
 ///
 /// # Errors
-/// `EFAULT` if memory ends before the string does, `ENAMETOOLONG` if the bound does.
+/// `EFAULT` if readable memory ends before the string, `ENAMETOOLONG` if the string is longer than the limit.
 pub(super) fn read_string(tid: u32, address: u64, buffer: &mut [u8]) -> Result<&CStr, Errno> {
     let (bound, mut filled) = (buffer.len(), 0);
     while filled < bound {
@@ -68,8 +68,8 @@ pub(super) fn read_string(tid: u32, address: u64, buffer: &mut [u8]) -> Result<&
     Err(Errno::ENAMETOOLONG)
 }
 
-/// Fills what it can of `buffer`, at least a byte, up to the first page that cannot be read. The kernel stops between
-/// the remote pieces (`process_vm_readv(2)`), so the pieces end where pages end.
+/// Reads at least one byte into `buffer`, up to the first page that is not readable. `process_vm_readv(2)` may stop only
+/// between elements of the remote vector, so the elements are split at a page boundary.
 fn read_up_to(tid: u32, address: u64, buffer: &mut [u8]) -> Result<usize, Errno> {
     let first = (PAGE - address % PAGE).min(buffer.len() as u64) as usize;
     let second = address.checked_add(first as u64).ok_or(Errno::EFAULT)?;
@@ -84,19 +84,20 @@ fn read_up_to(tid: u32, address: u64, buffer: &mut [u8]) -> Result<usize, Errno>
     }
 }
 
-/// As [`read`], of memory that may be mapped for writing alone.
+/// Like [`read`], for memory that may be mapped write-only.
 fn read_write_only(tid: u32, address: u64, buffer: &mut [u8]) -> Result<(), Errno> {
     let end = address.checked_add(buffer.len() as u64).ok_or(Errno::EFAULT)?;
     let maps = File::open(format!("/proc/{tid}/maps")).map_err(|_| Errno::EFAULT)?;
     if !is_accessible(BufReader::new(maps), address..end) {
         return Err(Errno::EFAULT);
     }
-    // This file asks for no permission of the mapping: hence the look before.
+    // Reads of this file ignore the mapping's permissions, hence the check above.
     let memory = File::open(format!("/proc/{tid}/mem")).map_err(|_| Errno::EFAULT)?;
     memory.read_exact_at(buffer, address).map_err(|_| Errno::EFAULT)
 }
 
-/// Whether all of `range` is mapped for reading or writing, by the lines of `/proc/PID/maps`, which are in order.
+/// Returns whether all of `range` is mapped readable or writable. `maps` is the text of `/proc/PID/maps`, which is
+/// sorted by address.
 fn is_accessible(maps: impl BufRead, range: Range<u64>) -> bool {
     let mut reached = range.start;
     for line in maps.lines() {
@@ -117,7 +118,7 @@ fn is_accessible(maps: impl BufRead, range: Range<u64>) -> bool {
     false
 }
 
-/// Start, end, and whether it can be read or written: `7f0000000000-7f0000001000 -w-p ...`.
+/// Parses a line like `7f0000000000-7f0000001000 -w-p ...`: start, end, and whether it is readable or writable.
 fn mapping(line: &str) -> Option<(u64, u64, bool)> {
     let mut words = line.split_ascii_whitespace();
     let (start, end) = words.next()?.split_once('-')?;
@@ -146,7 +147,7 @@ mod tests {
 6000-7000 --xp 00000000 00:00 0 \n";
 
     #[test]
-    fn all_of_it_must_be_mapped_for_reading_or_writing() {
+    fn the_whole_range_must_be_readable_or_writable() {
         for range in [0x1000..0x1001, 0x1fff..0x2001, 0x2000..0x3000, 0x1000..0x3000, 0x5800..0x6000] {
             assert!(is_accessible(MAPS.as_bytes(), range.clone()), "{range:x?}");
         }

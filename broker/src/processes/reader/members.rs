@@ -1,21 +1,27 @@
-//! Which threads belong to the tenant.
+//! Checks that a thread belongs to the tenant.
 //!
-//! A tenant's processes are the descendants of its root, which is a subreaper: whoever loses its parent becomes
-//! a child of an ancestor below the root, or of the root. So membership, once shown, never ends before the task
-//! does, and may be remembered for as long as the number is shown to name the same task.
+//! A tenant's processes are the descendants of its root. The root is a child subreaper, so orphans are reparented to it
+//! or to an ancestor below it. A task that once was a descendant therefore stays one until it dies. So the result can be
+//! cached as long as the tid is verified to name the same task.
 
-use super::TenantRoot;
 use super::procfs::Procfs;
 use super::task::Task;
 use nix::errno::Errno;
 use std::collections::{HashMap, VecDeque};
 
-/// Most threads remembered; each costs a descriptor.
+/// Maximum number of cached threads; each takes a descriptor.
 const MAX_KNOWN: usize = 256;
-/// Most steps up the ancestry of one thread, retries included. A tenant that nests deeper is refused.
+/// Maximum number of steps up the ancestry of a thread, including retries. Threads nested deeper are refused.
 const MAX_STEPS: usize = 1 << 15;
 
-/// The tenant's root and the threads that were shown to be below it.
+/// The process that all processes of a tenant descend from: the tender. It does not belong to the tenant itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TenantRoot {
+    /// Its pid, in the PID namespace of this process.
+    pub pid: u32,
+}
+
+/// The tenant's root, and threads that are known to be its descendants.
 pub(super) struct Members {
     root: Task,
     known: HashMap<u32, Task>,
@@ -24,22 +30,22 @@ pub(super) struct Members {
 }
 
 impl Members {
-    /// Nobody known yet below `tenant`.
+    /// Starts with an empty cache.
     pub(super) fn of(procfs: &Procfs, tenant: TenantRoot) -> Result<Self, Errno> {
         let root = Task::open(procfs, tenant.pid)?;
         Ok(Members { root, known: HashMap::new(), order: VecDeque::new() })
     }
 
-    /// Lets the thread with the number `tid` be worked on. What was done by that number counts only if
-    /// [`confirm`](Self::confirm) follows.
+    /// Checks that thread `tid` belongs to the tenant. Work done with this tid is only valid if a later
+    /// [`confirm`](Self::confirm) succeeds.
     ///
     /// # Errors
-    /// `EPERM` if it is not the tenant's, `ESRCH` if there is no such thread.
+    /// `EPERM` if the thread does not belong to the tenant, `ESRCH` if it does not exist.
     pub(super) fn admit(&mut self, procfs: &Procfs, tid: u32) -> Result<(), Errno> {
         if self.known.contains_key(&tid) {
             return Ok(());
         }
-        // The kernel says 0 of callers that are outside the PID namespace of whoever receives.
+        // The kernel reports 0 for callers outside of the receiver's PID namespace.
         if tid == 0 {
             return Err(Errno::EPERM);
         }
@@ -51,7 +57,7 @@ impl Members {
         Ok(())
     }
 
-    /// Whether the number still names the task that was admitted; forgets it if not.
+    /// Returns whether `tid` still names the task that was admitted; forgets it if not.
     pub(super) fn confirm(&mut self, procfs: &Procfs, tid: u32) -> bool {
         let same = self.known.get(&tid).is_some_and(|task| task.holds_number(procfs));
         if !same {
@@ -71,15 +77,15 @@ impl Members {
         self.order.push_back(tid);
     }
 
-    /// Climbs from parent to parent. A number may change hands between two looks, so a step counts only if the
-    /// child names the same parent before and after the parent was pinned: a child never returns to a parent.
+    /// Follows the chain of parents. A pid may be reused between two reads, so a step only counts if the child has the
+    /// same parent before and after the parent's pidfd was opened: a child never gets a former parent back.
     fn is_below_root(&self, procfs: &Procfs, task: &Task) -> Result<bool, Errno> {
         let mut pinned: Option<Task> = None;
         for _ in 0..MAX_STEPS {
             let child = pinned.as_ref().unwrap_or(task);
             let parent = match child.info(procfs) {
                 Ok(info) => info.ppid,
-                // An ancestor died, and its children have other parents now: from the start.
+                // An ancestor died and its children were reparented: start again.
                 Err(Errno::ESRCH) if pinned.take().is_some() => continue,
                 Err(errno) => return Err(errno),
             };

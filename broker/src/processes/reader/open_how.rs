@@ -1,11 +1,11 @@
-//! `struct open_how` of a caller, checked as `openat2` checks it before it looks at the path.
+//! Reads and checks a caller's `struct open_how`, as `openat2` does before it resolves the path.
 
 use super::caller_memory;
 use nix::libc;
 
-/// Bytes of the structure that this kernel's ABI began with (`OPEN_HOW_SIZE_VER0`), and has still.
+/// Size of the structure, in bytes (`OPEN_HOW_SIZE_VER0`).
 const BYTES: usize = 24;
-/// Most bytes that a caller may give (`openat2`, `fs/open.c`): a page.
+/// Maximum size that a caller may pass, in bytes: a page (`openat2`, `fs/open.c`).
 const MAX_BYTES: u64 = 4096;
 /// `VALID_OPEN_FLAGS` (`include/linux/fcntl.h`); `O_LARGEFILE` is 0 to a 64-bit C library.
 const FLAGS: i32 = libc::O_ACCMODE
@@ -34,17 +34,17 @@ const RESOLVE: u64 = libc::RESOLVE_NO_XDEV
     | libc::RESOLVE_BENEATH
     | libc::RESOLVE_IN_ROOT
     | libc::RESOLVE_CACHED;
-/// Permissions that a new file can have (`S_IALLUGO`).
+/// Mode bits of a new file (`S_IALLUGO`).
 const MODE: u64 = 0o7777;
 
-/// What a caller wants, and may.
+/// The checked structure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct OpenHow {
     pub(super) flags: i32,
     pub(super) resolve: u64,
 }
 
-/// The structure of `size` bytes at `address`; `None` if the kernel will refuse it, or it cannot be read.
+/// Reads the structure of `size` bytes at `address`; `None` if the kernel would refuse it or it cannot be read.
 pub(super) fn read(tid: u32, address: u64, size: u64) -> Option<OpenHow> {
     let size = usize::try_from(size).ok().filter(|_| size <= MAX_BYTES)?;
     let mut bytes = vec![0; size];
@@ -52,8 +52,8 @@ pub(super) fn read(tid: u32, address: u64, size: u64) -> Option<OpenHow> {
     check(&bytes)
 }
 
-/// As `copy_struct_from_user` and `build_open_flags` (`fs/open.c`, Linux 6.12) check it, as far as an open of a file
-/// that exists can pass them.
+/// The checks of `copy_struct_from_user` and `build_open_flags` (`fs/open.c`, Linux 6.12) that matter for an open of an
+/// existing file.
 fn check(bytes: &[u8]) -> Option<OpenHow> {
     let (known, rest) = bytes.split_at_checked(BYTES)?;
     let word = |i: usize| known[8 * i..].first_chunk().map(|word| u64::from_ne_bytes(*word));
@@ -61,7 +61,7 @@ fn check(bytes: &[u8]) -> Option<OpenHow> {
     let flags = i32::try_from(flags).ok().filter(|flags| flags & !FLAGS == 0)?;
     let modes = if flags & libc::O_CREAT != 0 { MODE } else { 0 };
     let is_known = mode & !modes == 0 && resolve & !RESOLVE == 0;
-    // A look-up in the cache alone may not change anything.
+    // A lookup with RESOLVE_CACHED must not modify anything.
     let is_cached_only = resolve & libc::RESOLVE_CACHED == 0 || flags & (libc::O_TRUNC | libc::O_CREAT) == 0;
     let is_zero = rest.iter().all(|&byte| byte == 0);
     (is_known && is_cached_only && is_zero).then_some(OpenHow { flags, resolve })
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_kernel_takes_is_passed_on() {
+    fn valid_structures_are_accepted() {
         let flags = libc::O_RDWR | libc::O_CLOEXEC;
         for (mode, resolve, rest) in
             [(0, 0, &[][..]), (0, libc::RESOLVE_IN_ROOT, &[0; 8]), (0, RESOLVE, &[0])]
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_kernel_refuses_is_left_to_it() {
+    fn invalid_structures_are_left_to_the_kernel() {
         let cached = libc::RESOLVE_CACHED;
         for (flags, mode, resolve, rest) in [
             (1 << 31, 0, 0, &[][..]),

@@ -1,11 +1,11 @@
-//! To which file a path leads, as the thread that names it would find.
+//! Resolves a path as the calling thread would.
 //!
-//! Most paths are resolved by the kernel in one step, in the caller's root. That is right only where the way
-//! does not depend on *who* walks it: `/proc/self`, `/proc/thread-self` and the magic links behind them do, and
-//! they can be reached through any symbolic link. So the kernel is first asked to pass no symbolic link; then,
-//! if the way has one, to stay on one mount that is not procfs; what is left is walked step by step ([`walk`]).
+//! Most paths are resolved by the kernel in one step, in the caller's root. That is only correct if the result does not
+//! depend on the process that resolves it. `/proc/self`, `/proc/thread-self` and magic links below them depend on it, and
+//! any symbolic link may lead there. So the kernel is first asked to resolve without symbolic links. If there are some,
+//! it is asked to stay on one mount that is not procfs. All other paths are resolved step by step ([`walk`]).
 //!
-//! Search permission is not judged here: the reader may search every directory.
+//! Search permission is not checked: the reader may search all directories.
 
 use super::procfs::Procfs;
 use super::walk::{self, Node};
@@ -30,14 +30,14 @@ pub(super) struct Lookup<'a> {
     pub(super) resolve: u64,
 }
 
-/// Where the walk may go (`openat2(2)`).
+/// Restriction of the lookup (`openat2(2)`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scope {
-    /// Up to the caller's root.
+    /// Anywhere below the caller's root.
     Free,
-    /// Below the start, and an error for leaving it.
+    /// Below the start; leaving it is an error.
     Beneath,
-    /// Below the start, as if it were the root.
+    /// Below the start, which is treated as the root.
     InRoot,
 }
 
@@ -52,7 +52,7 @@ pub(super) struct Rules {
 }
 
 impl Rules {
-    /// Bits that do not change where a path leads (`RESOLVE_CACHED`) are left out.
+    /// Ignores bits that do not affect the result (`RESOLVE_CACHED`).
     fn check(lookup: &Lookup<'_>) -> Result<Self, Errno> {
         let has = |flag: u64| lookup.resolve & flag != 0;
         let scope = match (has(libc::RESOLVE_BENEATH), has(libc::RESOLVE_IN_ROOT)) {
@@ -71,10 +71,10 @@ impl Rules {
     }
 }
 
-/// The file that thread `tid` would reach.
+/// Resolves a path as thread `tid` would.
 ///
 /// # Errors
-/// As the look-up of the path would fail for a caller that may search every directory.
+/// Those of the lookup for a caller that may search all directories.
 pub(super) fn resolve(procfs: &Procfs, tid: u32, lookup: &Lookup<'_>) -> Result<Rc<Node>, Errno> {
     let rules = Rules::check(lookup)?;
     if lookup.path.is_empty() {
@@ -111,12 +111,12 @@ fn open_start(procfs: &Procfs, tid: u32, dirfd: i32) -> Result<OwnedFd, Errno> {
     })
 }
 
-/// Resolution by the kernel, where its answer does not depend on who asks.
+/// Resolution by the kernel, where the result does not depend on the process.
 struct Shortcut<'a> {
     start: BorrowedFd<'a>,
     path: &'a CStr,
     rules: Rules,
-    /// Whether `start` is the root of the walk, and not only its first directory.
+    /// Whether `start` is the root of the lookup and not only its first directory.
     in_root: bool,
 }
 
@@ -146,7 +146,7 @@ impl Shortcut<'_> {
     }
 }
 
-/// Leaving the start, and a rename that races with `..`, say nothing of the caller's own look-up.
+/// `EXDEV` (the path leaves the start) and `EAGAIN` (a rename races with `..`) do not tell the caller's result.
 fn decided(result: Result<OwnedFd, Errno>) -> Option<Result<OwnedFd, Errno>> {
     match result {
         Err(Errno::EXDEV | Errno::EAGAIN) => None,
@@ -154,12 +154,12 @@ fn decided(result: Result<OwnedFd, Errno>) -> Option<Result<OwnedFd, Errno>> {
     }
 }
 
-/// Whether `file` is in a procfs, of whatever PID namespace.
+/// Returns whether `file` is in a procfs of any PID namespace.
 pub(super) fn is_procfs(file: BorrowedFd<'_>) -> bool {
     fstatfs(file).is_ok_and(|found| found.filesystem_type() == PROC_SUPER_MAGIC)
 }
 
-/// Whether the mount that `file` was reached through is for reading only.
+/// Returns whether the mount of `file` is read-only.
 pub(super) fn is_read_only(file: BorrowedFd<'_>) -> bool {
     fstatvfs(file).is_ok_and(|found| found.flags().contains(FsFlags::ST_RDONLY))
 }

@@ -1,5 +1,5 @@
-//! The reader against live subjects: children that look things up themselves, so that the kernel's own answer to
-//! the caller is what the reader's is compared with. They need root.
+//! Tests against child processes (subjects) that do the same lookups themselves, so that the results of the reader can
+//! be compared with the kernel's. They need root.
 
 mod members;
 mod memory;
@@ -9,7 +9,7 @@ mod subject;
 use super::*;
 use subject::Subject;
 
-/// What a reader found out, before it is replied or passed on.
+/// The result of a request, before it is sent to the worker or the broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Found {
     Memory(Vec<u8>),
@@ -19,12 +19,12 @@ enum Found {
     Gone,
 }
 
-/// The device is where `placeholders` say, and no memfd is one.
+/// Device files with these placeholders, without handlers' devices and memfds.
 fn files(placeholders: Vec<FileId>) -> DeviceFiles {
     DeviceFiles { placeholders, devices: Vec::new(), memfd_device: u64::MAX }
 }
 
-/// A reader whose tenant is below this test process.
+/// A reader for a tenant whose root is this test process.
 fn reader() -> Reader {
     Reader::new(TenantRoot { pid: std::process::id() }, files(Vec::new())).expect("reader")
 }

@@ -1,8 +1,7 @@
-//! A path look-up in user space, component by component, as `fs/namei.c` (Linux 6.12) does it for the caller.
+//! A path lookup in user space, component by component, with the rules of `fs/namei.c` (Linux 6.12).
 //!
-//! Only here do `self` and `thread-self` of a procfs mean the caller. Every component is opened as the file
-//! itself, never as what it links to, and links are expanded by these rules; the kernel is left to follow only
-//! the magic links, which lead to files and not to names.
+//! It resolves `self` and `thread-self` of procfs as the caller. Each component is opened without following links, and
+//! symbolic links are expanded here. The kernel only follows magic links, which lead to files and not to paths.
 
 mod self_link;
 
@@ -17,9 +16,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 
-/// Most symbolic links of one look-up (`MAXSYMLINKS` in `include/linux/namei.h`).
+/// Maximum number of symbolic links in one lookup (`MAXSYMLINKS` in `include/linux/namei.h`).
 const MAX_LINKS: u32 = 40;
-/// Most bytes of a link's target (`PATH_MAX`).
+/// Maximum length of a link's target, in bytes (`PATH_MAX`).
 const MAX_TARGET: usize = 4096;
 
 /// Walks `path` from `start`. `root` is the caller's, or `None` where `start` bounds the walk.
@@ -42,7 +41,7 @@ pub(super) fn walk(
     Ok(walk.at)
 }
 
-/// A file on the way, or at its end.
+/// A file on the path.
 pub(super) struct Node {
     pub(super) file: OwnedFd,
     pub(super) facts: FileFacts,
@@ -54,35 +53,35 @@ impl Node {
         Ok(Node { file, facts })
     }
 
-    /// The file `name` in this one, with what is mounted on it; `ENOTDIR` if this is no directory.
+    /// Opens the entry `name`, following mounts; `ENOTDIR` if this is not a directory.
     fn open(&self, name: &[u8], flags: OFlag) -> Result<Node, Errno> {
         Node::of(openat(&self.file, name, flags | OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?)
     }
 
-    /// Same file on the same mount: what the kernel compares to stop `..` at a root (`path_equal`).
+    /// Returns whether both are the same file on the same mount, as the kernel compares to stop `..` at a root (`path_equal`).
     fn is(&self, other: &Node) -> bool {
         self.facts.id == other.facts.id && self.facts.mount == other.facts.mount
     }
 }
 
-/// A look-up under way.
+/// A lookup in progress.
 struct Walk<'a> {
     procfs: &'a Procfs,
     tid: u32,
     rules: Rules,
     root: Rc<Node>,
-    /// The kernel looks up the root when it first needs it; `RESOLVE_NO_XDEV` lets no absolute link pass before
-    /// that, wherever it leads (`nd_jump_root`).
+    /// Whether the kernel would have looked up the root, which it does on first use. Before that, `RESOLVE_NO_XDEV`
+    /// refuses all absolute links (`nd_jump_root`).
     root_is_set: bool,
     at: Rc<Node>,
-    /// Components still to go, the next one last.
+    /// Remaining components, the next one last.
     pending: Vec<Vec<u8>>,
     links: u32,
 }
 
 impl Walk<'_> {
-    /// Puts the components of `path` before those pending. A trailing slash is as good as a trailing `.`: both
-    /// follow a link and ask for a directory.
+    /// Puts the components of `path` before those pending. A trailing slash has the effect of a trailing `.`: a link is
+    /// followed, and the result must be a directory.
     fn push(&mut self, path: &[u8]) {
         if path.ends_with(b"/") {
             self.pending.push(b".".to_vec());
@@ -130,7 +129,7 @@ impl Walk<'_> {
         if stays || self.rules.cross_mounts { Ok(()) } else { Err(Errno::EXDEV) }
     }
 
-    /// Goes where the symbolic link `found`, called `name` here, points to.
+    /// Follows the symbolic link `found`, named `name`.
     fn link(&mut self, found: &Node, name: &[u8]) -> Result<(), Errno> {
         if !self.rules.symlinks || self.links == MAX_LINKS {
             return Err(Errno::ELOOP);
@@ -166,8 +165,8 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Whether the link leads to a file rather than to a name: the kernel alone knows. Its other errors are of
-    /// what lies behind an ordinary link, and come up again when that is walked.
+    /// Returns whether this is a magic link, which only the kernel knows. Other errors come from the target of an
+    /// ordinary link and occur again when that is walked.
     fn is_magic(&self, name: &[u8]) -> bool {
         let how = OpenHow::new()
             .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)

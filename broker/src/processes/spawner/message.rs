@@ -1,4 +1,4 @@
-//! What broker, spawner and tender say to each other. All of them are trusted.
+//! Messages between broker, spawner and tender. All three are trusted.
 
 use crate::artifact::Facts;
 use crate::artifact::write::Seen;
@@ -6,86 +6,86 @@ use kcov_proto::claims::Claims;
 use kcov_proto::message::FileId;
 use serde::{Deserialize, Serialize};
 
-/// An order of the broker to the spawner.
+/// An order from the broker to the spawner: the process to start.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Start {
-    /// The tender, with one descriptor: its socket.
+    /// The tender. Descriptor: its socket.
     Tender {
-        /// What the handlers want: calls for the filter, devices for `/dev`.
+        /// What the handlers claim: system calls for the filter, devices for `/dev`.
         claims: Claims,
     },
-    /// The zygote, with one descriptor: its socket.
+    /// The zygote. Descriptor: its socket.
     Zygote,
-    /// A process that writes an artifact, with one descriptor: the journal.
+    /// A writer of an artifact. Descriptor: the journal.
     Artifact(Box<Facts>),
-    /// A process that writes down how often artifacts were seen again.
+    /// A process that records further sightings of artifacts.
     Sightings(Vec<Seen>),
-    /// A reader, with five descriptors: its sockets to worker and broker, the listener, the page that shows what it is
-    /// at, the page with what the tenant's readers may do.
+    /// A reader. Descriptors: its sockets to the worker and to the broker, the listener, the page with the request in
+    /// progress, the page with the rate limits.
     Reader {
-        /// Process that all of the tenant descends from.
+        /// Pid of the tender, the ancestor of all processes of the tenant.
         tender: u32,
-        /// Files that stand for the device.
+        /// Placeholders of the KCOV device.
         placeholders: Vec<FileId>,
-        /// Files that stand for the handlers' devices, by their number.
+        /// Placeholders of the handlers' devices, by device number.
         devices: Vec<FileId>,
     },
 }
 
-/// The spawner's answer.
+/// The reply of the spawner.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Started {
-    /// Process id, with its pidfd beside it.
+    /// The pid; the descriptor is its pidfd.
     Pid(u32),
-    /// The errno of the fork.
+    /// fork failed with this errno.
     Failed(i32),
-    /// The errno of making the zygote's control group.
+    /// Creating the zygote's control group failed with this errno.
     NoGroup(i32),
 }
 
-/// What the tender tells the broker.
+/// A message from the tender to the broker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TenderEvent {
     /// The tenant's mount namespace is ready.
     Placed {
-        /// Files that stand for the device.
+        /// Placeholders of the KCOV device.
         placeholders: Vec<FileId>,
-        /// Files that stand for the handlers' devices, by their number.
+        /// Placeholders of the handlers' devices, by device number.
         devices: Vec<FileId>,
-        /// What of it did not work.
+        /// Warnings about parts that failed.
         notes: Vec<String>,
     },
-    /// The filter is installed; the listener rides beside.
+    /// The filter is installed. Descriptor: the listener.
     Listening,
-    /// The command could not be started: what failed, and the errno.
+    /// The command could not be started.
     Failed {
-        /// The step.
+        /// The step that failed.
         step: String,
         /// Its errno.
         errno: i32,
-        /// Whether it was the exec itself.
+        /// Whether the step was the exec of the command.
         exec: bool,
     },
-    /// The command stopped on this signal.
+    /// The command was stopped by this signal.
     Stopped(i32),
-    /// The command goes on.
+    /// The command was continued.
     Continued,
-    /// The command ended: its status, or 128 and the signal.
+    /// The command ended.
     Ended {
-        /// As shells give it.
+        /// Exit status, or 128 plus the signal.
         status: u8,
     },
     /// No process of the tenant is left.
     Gone,
 }
 
-/// What the broker tells the tender.
+/// An order from the broker to the tender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TenderOrder {
-    /// Workers are ready: install the filter and exec.
+    /// Install the filter and exec the command: workers are ready.
     Go,
     /// Send this signal to the command.
     Signal(i32),
-    /// End every process of the tenant.
+    /// Kill all processes of the tenant.
     Kill,
 }

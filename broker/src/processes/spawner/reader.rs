@@ -1,4 +1,4 @@
-//! Becoming a reader.
+//! Turns a fork of the spawner into a reader.
 
 use crate::launch::quotas::Quotas;
 use crate::processes::reader::allowance::Allowance;
@@ -11,7 +11,7 @@ use kcov_proto::message::FileId;
 use kcov_proto::slot;
 use std::os::fd::{AsFd, OwnedFd};
 
-/// Serves as the reader of the tenant below `tender`. Returns the exit status if it cannot.
+/// Runs the reader of the tenant below `tender`. Returns the exit status if it cannot start.
 pub fn serve(
     descriptors: Vec<OwnedFd>,
     quotas: &Quotas,

@@ -1,8 +1,8 @@
-//! The tender: parent of the tenant, and of whatever its processes leave behind.
+//! The tender process: the parent of the tenant's command and the subreaper of all its processes.
 //!
-//! It is a child subreaper, so every process of the tenant is its descendant at all times: that is how the end of
-//! the tenant is seen, how the whole of it can be ended, and how a reader knows whose memory it may read. It lies
-//! outside the filter. It tells the broker what becomes of the command and passes signals on to it.
+//! Because the tender is a child subreaper, all processes of the tenant are its descendants at all times. So it sees when
+//! the last one ends, it can kill all of them, and a reader can check whether a process belongs to the tenant. The filter
+//! does not apply to the tender. It reports events of the command to the broker and forwards signals to the command.
 
 use super::message::{TenderEvent, TenderOrder};
 use crate::launch::rootless;
@@ -26,21 +26,21 @@ use std::convert::Infallible;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-/// Word of the shared page: number of the listener in the child, plus 1.
+/// Word of the shared page: descriptor number of the listener in the child, plus 1.
 const LISTENER: usize = 0;
-/// Word: errno of the exec, plus 1.
+/// Word of the shared page: errno of the exec, plus 1.
 const EXEC: usize = 1;
-/// How often the tender looks for the word: no call that the child could make would wake it, as all may be trapped.
+/// Interval at which the tender polls for the word. The child cannot wake it: any system call may be trapped.
 const LOOK: Duration = Duration::from_micros(50);
 
-/// Runs the tenant. Takes one descriptor: the socket to the broker. Returns the exit status.
+/// Main function of the tender. `descriptors` holds the socket to the broker. Returns the exit status.
 pub fn serve(descriptors: Vec<OwnedFd>, launch: &Launch, claims: &Claims) -> i32 {
     let Ok([socket]) = <[OwnedFd; 1]>::try_from(descriptors) else { return 1 };
     launch.name_process(c"kcov-tender");
     let mut broker = Channel::from(socket);
     match Tender::start(&mut broker, launch, claims) {
         Ok(tender) => tender.run(&mut broker, launch.on_broker_death),
-        // The broker is gone: there is nobody to tell.
+        // The broker is gone, or has been told already.
         Err(StartError::Channel) => 1,
         Err(StartError::Step { step, errno }) => {
             let failed = TenderEvent::Failed { step, errno: errno as i32, exec: false };
@@ -71,18 +71,19 @@ struct Tender {
 }
 
 impl Tender {
-    /// Starts the command, up to its exec, and hands its listener to the broker.
+    /// Starts the command, up to its exec, and sends its listener to the broker.
     fn start(broker: &mut Channel, launch: &Launch, claims: &Claims) -> Result<Self, StartError> {
         nix::sys::prctl::set_child_subreaper(true).map_err(step("becoming a subreaper"))?;
         let words = SharedWords::new(c"kcov-start", 512).map_err(step("sharing a page"))?;
         let (ours, theirs) = crate::sys::socket::pair()?;
         let command = fork::child(|| {
-            // Only this copy keeps the parent's end alive: without it the child sees the tender's death.
+            // Without its copy of the parent's end, the child sees when the tender dies.
             fork::close_copy(&ours);
             Command { launch, claims, words: &words, tender: theirs.into() }.run()
         })
         .map_err(step("fork"))?;
-        // Its terminal, pipes and other descriptors are the command's now: a reader of its output must see the end.
+        // Close the inherited terminal, pipes and other descriptors: readers of the command's output must see EOF when
+        // the command ends.
         confine::keep_only(&[broker.as_fd(), ours.as_fd(), words.file()])
             .map_err(|error| StartError::Step { step: error.to_string(), errno: Errno::EIO })?;
         let mut child = Channel::from(ours);
@@ -98,11 +99,11 @@ impl Tender {
         Ok(Tender { command, words })
     }
 
-    /// Passes on signals and ends until nobody is left.
+    /// Forwards signals and reports events until no process of the tenant is left.
     fn run(self, broker: &mut Channel, on_broker_death: OnBrokerDeath) -> i32 {
-        // As the spawner does, and no earlier.
+        // Not earlier: the command would inherit it. See `ignore_signals` of the spawner.
         fork::ignore(Signal::SIGHUP);
-        // SIGCHLD is only let through while the tender waits, so none is lost between look and wait.
+        // SIGCHLD is unblocked only during ppoll, so none is lost between reaping and waiting.
         let mut child = SigSet::empty();
         child.add(Signal::SIGCHLD);
         let flag = std::sync::Arc::default();
@@ -114,7 +115,7 @@ impl Tender {
         loop {
             if self.reap(broker) {
                 let _ = broker.send(&TenderEvent::Gone, &[]);
-                // The broker has the last word: it ends this process by closing its socket.
+                // Wait for the broker, which closes its socket to end this process.
                 let _ = broker.receive::<TenderOrder>();
                 return 0;
             }
@@ -127,8 +128,8 @@ impl Tender {
             match broker.receive::<TenderOrder>() {
                 Ok((TenderOrder::Signal(number), _)) => {
                     if let Ok(signal) = Signal::try_from(number) {
-                        // The command is this process's child and not reaped while it is signalled from here, or it
-                        // is gone, which is no error.
+                        // The pid cannot be reused before this process reaps it. It may be gone, which is not an
+                        // error.
                         let _ = kill(self.command, signal);
                     }
                 }
@@ -140,7 +141,7 @@ impl Tender {
         }
     }
 
-    /// Reaps children and reports on the command. Says whether none is left.
+    /// Reaps children and reports events of the command. Returns whether no child is left.
     fn reap(&self, broker: &mut Channel) -> bool {
         loop {
             let flags = WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED | WaitPidFlag::WCONTINUED;
@@ -161,13 +162,13 @@ impl Tender {
         }
     }
 
-    /// The exec's own failure, if that is what ended the command.
+    /// The failure of the exec, if the command ended because of it.
     fn exec_failure(&self) -> Option<TenderEvent> {
         let errno = self.words[EXEC].load(Ordering::Acquire).checked_sub(1)? as i32;
         Some(TenderEvent::Failed { step: "exec".into(), errno, exec: true })
     }
 
-    /// The broker is gone: nobody answers the tenant's calls any more, so it ends.
+    /// Kills all processes of the tenant and waits until they are gone.
     fn end(&self) -> i32 {
         loop {
             kill_children();
@@ -179,7 +180,7 @@ impl Tender {
     }
 }
 
-/// The broker is gone, and the tenant goes on without it: to its own end.
+/// Waits until the tenant, which runs on without its broker, has ended.
 fn outlive_children() -> i32 {
     loop {
         match waitpid(None, None) {
@@ -189,16 +190,16 @@ fn outlive_children() -> i32 {
     }
 }
 
-/// Kills every child; what they leave behind is re-parented here and killed in its turn.
+/// Kills all children. Their children are reparented to this process; repeat to kill those.
 pub(crate) fn kill_children() {
     let children = std::fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
     for pid in children.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()) {
-        // Not reaped yet, so the number is still theirs.
+        // Not reaped yet, so the pid has not been reused.
         let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
     }
 }
 
-/// Waits for the child to have its filter and takes the listener over.
+/// Waits until the child has installed its filter, then gets a copy of the listener.
 fn take_listener(command: Pid, words: &SharedWords) -> Result<OwnedFd, StartError> {
     let child = pidfd_open(command.as_raw() as u32, false).map_err(step("pidfd_open"))?;
     loop {
@@ -216,7 +217,7 @@ fn take_listener(command: Pid, words: &SharedWords) -> Result<OwnedFd, StartErro
     }
 }
 
-/// The child of the tender that becomes the command.
+/// The child of the tender that will exec the command.
 struct Command<'a> {
     launch: &'a Launch,
     claims: &'a Claims,
@@ -238,10 +239,10 @@ impl Command<'_> {
     fn prepare(&mut self) -> Result<Infallible, StartError> {
         let launch = self.launch;
         match launch.service {
-            // The session is the broker's already.
+            // The broker has already created a session.
             Some(_) => drop(setpgid(Pid::from_raw(0), Pid::from_raw(0))),
-            // Back into the job of the terminal, which the helpers are not part of. If the group is gone, so is the
-            // terminal's interest in this job.
+            // Join the job of the terminal, which the helpers are not part of. This fails if the job is gone, which does
+            // no harm.
             None => drop(setpgid(Pid::from_raw(0), launch.group)),
         }
         if let Some(shown) = launch.rootless {
@@ -283,12 +284,12 @@ impl Command<'_> {
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&launch.mask), None).map_err(step("sigprocmask"))?;
         let listener = crate::sys::filter::install(&bpf)
             .map_err(|error| StartError::Step { step: error.to_string(), errno: Errno::EINVAL })?;
-        // From here on every call may be trapped: no allocation, nothing but stores until the exec. The listener
-        // itself is close-on-exec.
+        // From here on any system call may be trapped: only stores until the exec, no allocation. The listener is
+        // close-on-exec.
         self.words[LISTENER].store(listener as u64 + 1, Ordering::Release);
         let mut errno = fork::exec(&launch.program, &argv, &environment);
         if errno == Errno::ENOEXEC {
-            // As execvp(3) does with a script that names no interpreter.
+            // As execvp(3) does for a script without an interpreter line.
             errno = fork::exec(c"/bin/sh", &shell, &environment);
         }
         self.words[EXEC].store(errno as u64 + 1, Ordering::Release);

@@ -1,4 +1,4 @@
-//! Becoming the zygote: an exec of the worker program with one socket and no environment.
+//! Turns a fork of the spawner into the zygote, by executing the worker program.
 
 use crate::launch::Launch;
 use crate::launch::cgroup::Group;
@@ -10,10 +10,10 @@ use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 
-/// Descriptor number of the zygote's socket; that of the coverage map follows it.
+/// Descriptor number of the zygote's socket; the coverage map has the next number.
 const FIRST: i32 = 3;
 
-/// Execs the worker program as the zygote, in its group. Returns the exit status if that fails.
+/// Executes the worker program as the zygote, in its control group. Returns the exit status if that fails.
 pub fn exec(descriptors: &[OwnedFd], launch: &Launch, group: Option<&Group>) -> i32 {
     match group.map_or(Ok(()), Group::enter).and_then(|()| try_exec(descriptors, launch)) {
         Ok(never) => match never {},
@@ -30,7 +30,7 @@ fn environment(launch: &Launch) -> Vec<CString> {
 
 fn try_exec(descriptors: &[OwnedFd], launch: &Launch) -> Result<std::convert::Infallible, Errno> {
     let socket = descriptors.first().ok_or(Errno::EBADF)?;
-    // What `ps` shows: whose it is.
+    // ps shows the name of the tenant.
     let of_tenant = launch.service.as_ref().map_or_else(String::new, |service| format!(": {}", service.name));
     let argv = [
         format!("kcov-worker{of_tenant}"),
@@ -44,7 +44,7 @@ fn try_exec(descriptors: &[OwnedFd], launch: &Launch) -> Result<std::convert::In
     let argv = argv.filter_map(|argument| CString::new(argument).ok());
     let argv: Vec<CString> = argv.chain(launch.handlers.iter().cloned()).collect();
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
-    // The user's descriptors are for the command.
+    // The descriptors inherited from the user are only for the command.
     let kept: Vec<_> = [socket.as_fd()].into_iter().chain(cover).collect();
     confine::keep_only(&kept).map_err(|_| Errno::EIO)?;
     fork::place(&kept, FIRST)?;

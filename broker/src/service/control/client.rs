@@ -1,4 +1,4 @@
-//! `kcov-broker tenant`: an operator's end of the control socket.
+//! `kcov-broker tenant`: the client of the control socket.
 
 use super::message::{Condition, MAX_ADDED, Reply, Request, Shown, Status};
 use super::{socket, table};
@@ -10,61 +10,62 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-/// Longest that a reply may take, milliseconds: the server never waits for anything itself.
+/// Longest time for a reply, in milliseconds. The server itself never blocks.
 const REPLY: u16 = 10_000;
-/// How often a tenant is looked at that is waited for.
+/// Interval between two requests while waiting for a tenant.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// Options of `kcov-broker tenant`.
 #[derive(Debug, clap::Args)]
 pub struct TenantArgs {
-    /// The control socket [default: /run/kcov-broker/control, or $XDG_RUNTIME_DIR/kcov-broker/control for a user's own]
+    /// The control socket [default: /run/kcov-broker/control, or $XDG_RUNTIME_DIR/kcov-broker/control for an
+    /// ordinary user]
     #[arg(long, global = true, value_name = "PATH")]
     socket: Option<PathBuf>,
 
     #[command(subcommand)]
-    order: Order,
+    command: Command,
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum Order {
+enum Command {
     /// List the tenants
     List {
-        /// Write a JSON array instead of a table
+        /// Print a JSON array instead of a table
         #[arg(long)]
         json: bool,
     },
-    /// Tell all that is known of one tenant
+    /// Show all details of a tenant
     Status {
-        /// Its name
+        /// Name of the tenant
         name: String,
-        /// Write a JSON object
+        /// Print a JSON object
         #[arg(long)]
         json: bool,
     },
-    /// Add the tenants of a configuration, and wait until they run
+    /// Add the tenants of a configuration and wait until they run
     Add {
-        /// The file, in the form of the configuration of serve but without [serve]; - or --stdin is standard input
+        /// A configuration as for serve, but without [serve]; - or --stdin is standard input
         #[arg(value_name = "FILE|--stdin", required_unless_present = "stdin")]
         file: Option<PathBuf>,
-        /// Take the configuration from standard input
+        /// Read the configuration from standard input
         #[arg(long, conflicts_with = "file")]
         stdin: bool,
         /// Do not wait
         #[arg(long)]
         no_wait: bool,
     },
-    /// End a tenant, and wait for that; one that was added at run time is forgotten then
+    /// End a tenant and wait until it has ended. A tenant that was added at run time is also removed
     Stop {
-        /// Its name
+        /// Name of the tenant
         name: String,
         /// Do not wait
         #[arg(long)]
         no_wait: bool,
     },
-    /// End a tenant and start it again, and wait until it runs; start it if it does not run
+    /// Restart a tenant and wait until it runs. A tenant that does not run is started
     Restart {
-        /// Its name
+        /// Name of the tenant
         name: String,
         /// Do not wait
         #[arg(long)]
@@ -72,29 +73,29 @@ enum Order {
     },
 }
 
-/// Carries out an order. Returns whether what it asks for came about.
+/// Sends a request, and waits for its effect unless told not to.
 ///
 /// # Errors
-/// If nobody serves, or the order is refused.
+/// If there is no service, or the request is refused or has no effect.
 pub fn run(args: TenantArgs) -> anyhow::Result<ExitCode> {
     let path = args.socket.map_or_else(socket::default_path, Ok)?;
     let mut server = Server { channel: socket::connect(&path)?.into() };
-    match args.order {
-        Order::List { json } => table::list(&server.list()?, json)?,
-        Order::Status { name, json } => table::status(&server.shown(&name)?, json)?,
-        Order::Add { file, stdin: _, no_wait } => {
+    match args.command {
+        Command::List { json } => table::list(&server.list()?, json)?,
+        Command::Status { name, json } => table::status(&server.shown(&name)?, json)?,
+        Command::Add { file, stdin: _, no_wait } => {
             let names = server.add(file.as_deref().unwrap_or(Path::new("-")))?;
             if !no_wait {
                 server.wait_all_running(&names)?;
             }
         }
-        Order::Stop { name, no_wait } => {
+        Command::Stop { name, no_wait } => {
             server.order(&Request::Stop { name: name.clone() })?;
             if !no_wait {
                 server.wait_stopped(&name)?;
             }
         }
-        Order::Restart { name, no_wait } => {
+        Command::Restart { name, no_wait } => {
             let starts = server.order(&Request::Restart { name: name.clone() })?;
             if !no_wait {
                 server.wait_running(&name, starts)?;
@@ -107,22 +108,22 @@ pub fn run(args: TenantArgs) -> anyhow::Result<ExitCode> {
 /// The tenants of the service with this control socket.
 ///
 /// # Errors
-/// If nobody serves there, or not for this user.
+/// If there is no service, or this user may not control it.
 pub fn tenants(socket: &Path) -> anyhow::Result<Vec<Status>> {
     Server { channel: socket::connect(socket)?.into() }.list()
 }
 
-/// The server, as a client sees it.
+/// A connection to the server.
 struct Server {
     channel: Channel,
 }
 
 impl Server {
     fn ask(&mut self, request: &Request) -> anyhow::Result<Reply> {
-        self.channel.send(request, &[]).map_err(told)?;
+        self.channel.send(request, &[]).map_err(channel_error)?;
         match receive_within(&mut self.channel, REPLY) {
             Ok((reply, _)) => Ok(reply),
-            Err(error) => Err(told(error)),
+            Err(error) => Err(channel_error(error)),
         }
     }
 
@@ -161,15 +162,11 @@ impl Server {
         }
     }
 
-    /// Adds the tenants of a file. What is wrong with the text is told here, all of it. One that cannot run on this
-    /// machine fails by itself, as when the service reads its configuration.
+    /// Adds the tenants of a file. Errors of the text are reported here. A tenant that cannot run on this
+    /// machine fails later, as when the service reads its configuration.
     fn add(&mut self, path: &Path) -> anyhow::Result<Vec<String>> {
         let text = text::read(path)?;
-        ensure!(
-            text.len() <= MAX_ADDED,
-            "{} is longer than {MAX_ADDED} bytes: add it in parts",
-            path.display()
-        );
+        ensure!(text.len() <= MAX_ADDED, "{} is longer than {MAX_ADDED} bytes: split it", path.display());
         let source = source(path)?;
         let wrong = |errors: ConfigErrors| anyhow::anyhow!("nothing was added:\n{errors}");
         let config = Config::parse(&text, &source).map_err(wrong)?;
@@ -180,7 +177,7 @@ impl Server {
         }
     }
 
-    /// Waits for tenants that were added. Tells of all that do not run.
+    /// Waits until the added tenants run. The error lists all that do not.
     fn wait_all_running(&mut self, names: &[String]) -> anyhow::Result<()> {
         let failed: Vec<_> = names
             .iter()
@@ -190,23 +187,20 @@ impl Server {
         match &failed[..] {
             [] => Ok(()),
             [one] if names.len() == 1 => bail!("{one}"),
-            all => bail!(
-                "of {} tenants that were added {} do not run, and the others do:\n{}",
-                names.len(),
-                all.len(),
-                all.join("\n")
-            ),
+            all => {
+                bail!("{} added tenants, of which {} do not run:\n{}", names.len(), all.len(), all.join("\n"))
+            }
         }
     }
 
-    /// Waits for a start after the first `starts`.
+    /// Waits until the tenant runs after more than `starts` starts.
     fn wait_running(&mut self, name: &str, starts: u64) -> anyhow::Result<()> {
-        /// Starting takes milliseconds; a machine may be very busy.
+        /// A start takes milliseconds, but the machine may be very busy.
         const PATIENCE: Duration = Duration::from_secs(120);
         let begin = Instant::now();
         loop {
             let status = self.shown(name)?.status;
-            let said = status
+            let reason = status
                 .message
                 .clone()
                 .unwrap_or_else(|| format!("its command ended, {}", table::end_of(&status)));
@@ -214,21 +208,21 @@ impl Server {
                 _ if status.starts <= starts => {}
                 Condition::Running => return Ok(()),
                 Condition::Unserved => bail!("{name} runs, but {}", table::UNSERVED),
-                // A command may be quick.
+                // The command may have finished already.
                 Condition::Stopped if status.last_status == Some(0) => return Ok(()),
                 Condition::Stopped => bail!("{name} was stopped"),
                 Condition::Failed | Condition::Waiting => {
-                    bail!("{name} did not start, or did not last: {said}")
+                    bail!("{name} did not start, or ended early: {reason}")
                 }
                 Condition::Starting | Condition::Stopping => {}
             }
-            ensure!(begin.elapsed() < PATIENCE, "{name} does not start within {} s", PATIENCE.as_secs());
+            ensure!(begin.elapsed() < PATIENCE, "{name} did not start within {} s", PATIENCE.as_secs());
             std::thread::sleep(LOOK);
         }
     }
 
     fn wait_stopped(&mut self, name: &str) -> anyhow::Result<()> {
-        // The server bounds it: it kills what does not end.
+        // This ends, because the server kills tenants that do not end.
         loop {
             match self.find(name)?.map(|shown| shown.status.state) {
                 None | Some(Condition::Stopped | Condition::Failed) => return Ok(()),
@@ -242,17 +236,19 @@ fn source(path: &Path) -> anyhow::Result<Source> {
     if path != Path::new("-") {
         return Ok(Source::file(path));
     }
-    let directory = std::env::current_dir().context("cannot tell the working directory")?;
+    let directory = std::env::current_dir().context("cannot find the working directory")?;
     Ok(Source { name: "standard input".to_owned(), directory })
 }
 
-fn told(error: ChannelError) -> anyhow::Error {
+fn channel_error(error: ChannelError) -> anyhow::Error {
     match error {
         ChannelError::WouldBlock => {
-            anyhow::anyhow!("kcov-broker serve does not answer within {} s", REPLY / 1000)
+            anyhow::anyhow!("kcov-broker serve did not answer within {} s", REPLY / 1000)
         }
         ChannelError::Closed => {
-            anyhow::anyhow!("kcov-broker serve closed the connection: it ends, or does not let you")
+            anyhow::anyhow!(
+                "kcov-broker serve closed the connection: it is shutting down, or refused this user"
+            )
         }
         other => other.into(),
     }
@@ -261,6 +257,8 @@ fn told(error: ChannelError) -> anyhow::Error {
 fn refusal(reply: Reply) -> anyhow::Error {
     match reply {
         Reply::Refused { message } => anyhow::anyhow!("{message}"),
-        other => anyhow::anyhow!("kcov-broker serve answers {other:?}: is it of another version?"),
+        other => {
+            anyhow::anyhow!("unexpected reply of kcov-broker serve, which may be another version: {other:?}")
+        }
     }
 }

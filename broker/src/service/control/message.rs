@@ -1,99 +1,100 @@
-//! What clients and the server say to each other: serde and bincode, one message a datagram.
+//! Messages between clients and server: serde and bincode, one message per datagram.
 
 use kcov_proto::message::MAX_BYTES;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// Most bytes of a text with tenants to add: the message has a name and a directory besides.
+/// Maximum size of a configuration with tenants to add, bytes. The message also contains a file name and a
+/// directory.
 pub const MAX_ADDED: usize = MAX_BYTES - 2 * 4096 - 64;
-/// Most tenants in one reply.
+/// Maximum number of tenants in a reply.
 pub const PAGE: usize = 32;
-/// Most bytes of a text that a reply tells; [`PAGE`] tenants with three texts each fit into one datagram.
+/// Maximum size of a text in a reply, bytes. [`PAGE`] tenants with three texts each fit into a datagram.
 pub const MAX_TEXT: usize = 512;
 
-/// What a client asks for.
+/// A request of a client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
-    /// The tenants whose names follow `after`, as many as one reply holds.
+    /// List the tenants whose names follow `after`, up to a page.
     List {
-        /// The last name that is known; empty at first.
+        /// The last name of the previous page; empty for the first page.
         after: String,
     },
-    /// One tenant.
+    /// Show a tenant.
     Status {
         /// Its name.
         name: String,
     },
     /// Add the tenants of a configuration.
     Add {
-        /// The text, in TOML.
+        /// The configuration, in TOML.
         text: String,
         /// Name of the file, for messages.
         file: String,
-        /// Where relative paths start.
+        /// Directory in which relative paths start.
         directory: PathBuf,
     },
-    /// End a tenant and keep it from starting again.
+    /// End a tenant and do not restart it.
     Stop {
         /// Its name.
         name: String,
     },
-    /// End a tenant and start it again; start it if it does not run.
+    /// Restart a tenant, or start it if it does not run.
     Restart {
         /// Its name.
         name: String,
     },
 }
 
-/// What the server answers.
+/// A reply of the server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reply {
-    /// Tenants, by name.
+    /// A page of tenants, sorted by name.
     Tenants {
-        /// Some of them.
+        /// The tenants.
         tenants: Vec<Status>,
         /// Whether there are more.
         more: bool,
     },
-    /// The tenant that was asked for, if there is one.
+    /// The requested tenant.
     Tenant {
-        /// It.
+        /// The tenant; `None` if it does not exist.
         tenant: Option<Box<Shown>>,
     },
-    /// Tenants that were added.
+    /// The tenants were added.
     Added {
         /// Their names.
         names: Vec<String>,
     },
-    /// It is being done.
+    /// The request is being executed.
     Accepted {
-        /// How often the tenant had been started when it was asked for.
+        /// Number of starts of the tenant at the time of the request.
         starts: u64,
     },
-    /// It is not done, and why.
+    /// The request was refused.
     Refused {
         /// The message.
         message: String,
     },
 }
 
-/// What a tenant is at.
+/// The condition of a tenant, as shown to operators.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Condition {
-    /// It is on its way to the exec of its command.
+    /// It is being started.
     Starting,
     /// Its command runs.
     Running,
-    /// Its command runs without a broker, which was killed: traced calls get `ENOSYS`.
+    /// Its command runs, but its broker was killed: traced calls fail with `ENOSYS`.
     Unserved,
     /// It is being ended.
     Stopping,
-    /// It ended, and starts again after a while.
+    /// It ended and will be restarted.
     Waiting,
-    /// It ended well, or was stopped.
+    /// It ended successfully, or was stopped.
     Stopped,
-    /// It ended badly, and does not start again by itself.
+    /// It failed and will not be restarted.
     Failed,
 }
 
@@ -113,59 +114,59 @@ impl Condition {
     }
 }
 
-/// One tenant.
+/// The status of a tenant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     /// Its name.
     pub name: String,
-    /// What it is at.
+    /// Its condition.
     pub state: Condition,
-    /// Since how many milliseconds.
+    /// Milliseconds in this condition.
     pub since_ms: u64,
-    /// How long the last start took, up to the exec of the command, milliseconds.
+    /// Milliseconds from the last start to the `execve` of the command.
     pub start_ms: Option<u64>,
-    /// How often it was started.
+    /// Number of starts.
     pub starts: u64,
-    /// How often in a row it was started again without a long run.
+    /// Number of restarts since the last long run.
     pub restarts: u32,
-    /// How many runs of it have failed by themselves.
+    /// Number of failed runs, not counting those that were stopped.
     pub failures: u64,
-    /// In how many milliseconds it starts again, if it waits for that.
+    /// Milliseconds until the next start, if it waits for one.
     pub next_start_ms: Option<u64>,
-    /// Process id of its broker, as long as that lives.
+    /// Process id of its broker, if it is alive.
     pub broker: Option<u32>,
     /// uid of its workers, with root.
     pub uid: Option<u32>,
-    /// Exit status of the last run that is over, as shells give it.
+    /// Exit status of the last run, as shells report it.
     pub last_status: Option<u8>,
-    /// What went wrong with that run, if it is known.
+    /// Why that run failed, if known.
     pub message: Option<String>,
-    /// How many milliseconds ago it ended.
+    /// Milliseconds since its end.
     pub last_end_ms: Option<u64>,
-    /// How long its command ran, milliseconds.
+    /// Milliseconds that its command ran.
     pub last_run_ms: Option<u64>,
     /// Its command.
     pub command: String,
-    /// Whether it is in the configuration file; else it was added later.
+    /// Whether it is in the configuration file. Otherwise it was added at run time.
     pub configured: bool,
 }
 
-/// One tenant, with what a list has no room for.
+/// A tenant with all details.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shown {
-    /// What a list tells.
+    /// The part that lists also contain.
     pub status: Status,
-    /// Who its command runs as, as configured.
+    /// User of the command, as configured.
     pub user: Option<String>,
-    /// Its handlers, one after the other.
+    /// Its handlers, separated by blanks.
     pub handlers: String,
-    /// Where artifacts of its workers' crashes go.
+    /// Directory of its artifacts.
     pub artifacts: Option<String>,
     /// Where its output goes.
     pub output: String,
 }
 
-/// `text` cut to what a reply may tell.
+/// `text`, truncated to [`MAX_TEXT`] bytes.
 #[must_use]
 pub fn bounded(text: &str) -> String {
     let end = (0..=text.len().min(MAX_TEXT)).rev().find(|&end| text.is_char_boundary(end));
@@ -212,7 +213,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever a client sends is a request or an error.
+        /// Any bytes decode to a message or an error.
         #[test]
         fn any_bytes_decode_or_fail(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
             let _ = decode::<Request>(&bytes);
@@ -220,7 +221,7 @@ mod tests {
         }
 
         #[test]
-        fn requests_come_back_as_they_were_sent(name in "\\PC{0,80}", kind in 0..4) {
+        fn requests_are_decoded_as_they_were_encoded(name in "\\PC{0,80}", kind in 0..4) {
             let request = match kind {
                 0 => Request::List { after: name },
                 1 => Request::Status { name },

@@ -1,17 +1,17 @@
-//! Tenants for people and for programs.
+//! Prints tenants as tables and as JSON.
 
 use super::message::{Condition, Shown, Status};
 use crate::live::catalogue;
-use crate::live::tenant::Tenant;
+use crate::live::tenant_view::TenantView;
 use nix::sys::signal::Signal;
 use std::io::Write;
 use std::time::Duration;
 
-/// What it means to be [`Condition::Unserved`].
+/// Explains [`Condition::Unserved`].
 pub const UNSERVED: &str =
-    "its broker was killed: traced calls get ENOSYS until `kcov-broker tenant restart` of it";
+    "its broker was killed: traced calls fail with ENOSYS until `kcov-broker tenant restart`";
 
-/// Writes a table, or an array of JSON.
+/// Prints a table or a JSON array.
 ///
 /// # Errors
 /// If it cannot be written.
@@ -39,7 +39,7 @@ pub fn list(tenants: &[Status], json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One tenant for programs.
+/// A tenant as JSON.
 #[derive(serde::Serialize)]
 struct Document<'a> {
     #[serde(flatten)]
@@ -48,20 +48,20 @@ struct Document<'a> {
     handlers: &'a str,
     artifacts: Option<&'a str>,
     output: &'a str,
-    /// What its broker shows of this run.
-    live: Option<Tenant>,
+    /// The counters that its broker publishes.
+    live: Option<TenantView>,
 }
 
-/// As much of a command as a table has room for.
+/// Truncates a command to the width of a table.
 fn shortened(command: &str) -> String {
-    const MOST: usize = 60;
-    if command.chars().count() <= MOST {
+    const MAX: usize = 60;
+    if command.chars().count() <= MAX {
         return command.to_owned();
     }
-    command.chars().take(MOST - 1).chain(['…']).collect()
+    command.chars().take(MAX - 1).chain(['…']).collect()
 }
 
-/// Writes what is known of one tenant: to its service, and what its broker shows of this run.
+/// Prints all details of a tenant: its status, and the counters that its broker publishes.
 ///
 /// # Errors
 /// If it cannot be written.
@@ -94,27 +94,27 @@ pub fn status(shown: &Shown, json: bool) -> anyhow::Result<()> {
         configured,
     } = tenant;
     let from = if *configured { "the configuration" } else { "tenant add" };
-    let unserved = if *state == Condition::Unserved { format!(", as {UNSERVED}") } else { String::new() };
-    let next = next_start_ms.map_or_else(String::new, |ms| format!(", starts again in {}", time(ms)));
+    let unserved = if *state == Condition::Unserved { format!(": {UNSERVED}") } else { String::new() };
+    let next = next_start_ms.map_or_else(String::new, |ms| format!(", restarts in {}", time(ms)));
     let ran = last_run_ms.map_or_else(|| "never ran".to_owned(), |ms| format!("ran for {}", time(ms)));
     let last_end = last_end_ms.map(|ms| format!("{}, {} ago, {ran}", end_of(tenant), time(ms)));
     let lines = [
         ("name", name.clone()),
-        ("state", format!("{} for {}{next}{unserved}", standing(*state), time(*since_ms))),
+        ("state", format!("{} for {}{next}{unserved}", condition(*state), time(*since_ms))),
         ("from", from.to_owned()),
         ("command", command.clone()),
-        ("user", user.clone().unwrap_or_else(|| format!("{}that of the service", known(live.as_ref())))),
+        ("user", user.clone().unwrap_or_else(|| format!("{}user of the service", user_name(live.as_ref())))),
         ("handlers", if handlers.is_empty() { "-".to_owned() } else { handlers.clone() }),
         ("output", output.clone()),
-        ("starts", format!("{starts}, {restarts} of them in a row; {failures} runs failed")),
+        ("starts", format!("{starts}, {restarts} restarts in a row; {failures} failed runs")),
         ("last start", start_ms.map_or_else(|| "-".to_owned(), |ms| format!("took {ms} ms"))),
         ("broker", or_dash(*broker)),
         ("workers' uid", or_dash(*uid)),
         ("crashes", or_dash(live.as_ref().map(crashes))),
-        ("artifacts", kept(live.as_ref(), artifacts.as_deref())),
+        ("artifacts", artifacts_of(live.as_ref(), artifacts.as_deref())),
         ("refused", or_dash(live.as_ref().map(refused))),
         ("last end", or_dash(last_end)),
-        // Each further line below the first one.
+        // Indents further lines.
         ("last reason", or_dash(message.as_deref()).replace('\n', "\n              ")),
     ];
     for (what, value) in lines {
@@ -123,46 +123,46 @@ pub fn status(shown: &Shown, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The name of who the command runs as, where its broker shows it.
-fn known(live: Option<&Tenant>) -> String {
+/// The name of the command's user, if its broker publishes it.
+fn user_name(live: Option<&TenantView>) -> String {
     live.and_then(|live| live.command_user.as_ref()).map_or_else(String::new, |user| format!("{user}, "))
 }
 
-/// What its broker shows to everybody, unless it is not to.
-fn live(tenant: &Status) -> Option<Tenant> {
-    let shows = |live: &Tenant| Some(live.pid) == tenant.broker && live.name.as_str() == tenant.name;
+/// The counters that its broker publishes, if this user may read them.
+fn live(tenant: &Status) -> Option<TenantView> {
+    let shows = |live: &TenantView| Some(live.pid) == tenant.broker && live.name.as_str() == tenant.name;
     catalogue::scan().ok()?.tenants.into_iter().find(shows)
 }
 
-fn crashes(live: &Tenant) -> String {
+fn crashes(live: &TenantView) -> String {
     format!("{} of {} workers of this run", live.counts.worker_crashes, live.counts.workers_started)
 }
 
-fn kept(live: Option<&Tenant>, folder: Option<&str>) -> String {
-    match (folder, live) {
-        (None, _) => "not kept: give `artifacts`".to_owned(),
-        (Some(folder), None) => format!("in {folder}"),
-        (Some(folder), Some(live)) => format!("{} of this run, in {folder}", live.counts.artifacts),
+fn artifacts_of(live: Option<&TenantView>, directory: Option<&str>) -> String {
+    match (directory, live) {
+        (None, _) => "none: `artifacts` is not set".to_owned(),
+        (Some(directory), None) => format!("in {directory}"),
+        (Some(directory), Some(live)) => format!("{} of this run, in {directory}", live.counts.artifacts),
     }
 }
 
-/// What was refused over quotas.
-fn refused(live: &Tenant) -> String {
+/// Requests that were refused because of quotas.
+fn refused(live: &TenantView) -> String {
     let refusals = live.refusals.iter().filter(|(_, times)| *times > 0);
     let parts: Vec<_> = refusals.map(|(quota, times)| format!("{} {}", quota.name(), times)).collect();
     if parts.is_empty() {
-        "nothing over a quota".to_owned()
+        "nothing because of a quota".to_owned()
     } else {
-        format!("over quotas: {}", parts.join(", "))
+        format!("because of quotas: {}", parts.join(", "))
     }
 }
 
-/// What it is at, in full.
-fn standing(state: Condition) -> &'static str {
+/// The condition in words.
+fn condition(state: Condition) -> &'static str {
     if state == Condition::Unserved { "running without a broker" } else { state.name() }
 }
 
-/// Why it is not running, or not as it should, in one line.
+/// Why the tenant does not run, or is not served, in one line.
 fn reason(tenant: &Status) -> Option<String> {
     if tenant.state == Condition::Unserved {
         return Some(UNSERVED.to_owned());
@@ -173,7 +173,7 @@ fn reason(tenant: &Status) -> Option<String> {
     Some(if more == 0 { first } else { format!("{first} (and {more} more: see tenant status)") })
 }
 
-/// How the last run ended: the status, and the signal that it stands for.
+/// How the last run ended: the status, and the signal that it represents.
 #[must_use]
 pub fn end_of(tenant: &Status) -> String {
     let Some(status) = tenant.last_status else {
@@ -187,7 +187,7 @@ fn or_dash(value: Option<impl ToString>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }
 
-/// The two units that matter.
+/// Formats a time with its two largest units.
 fn time(milliseconds: u64) -> String {
     let seconds = Duration::from_millis(milliseconds).as_secs();
     match seconds {

@@ -1,15 +1,14 @@
-//! Tenants: starting them, and what becomes of their runs.
+//! Tenants: starting them, and handling the events of their runs.
 
 use super::*;
-use crate::broker::{FrontEvent, FrontOrder};
+use crate::front::messages::{FrontEvent, FrontOrder};
 use crate::launch::OnBrokerDeath;
 use crate::service::control::message::Condition;
 use nix::sys::signal::Signal;
-use std::collections::btree_map::Entry;
 use tracing::{error, info, warn};
 
 impl Member {
-    /// What it is at, for people.
+    /// The condition, as shown to operators.
     pub(super) fn condition(&self) -> Condition {
         match self.life.state() {
             State::Queued | State::Starting => Condition::Starting,
@@ -22,38 +21,38 @@ impl Member {
         }
     }
 
-    /// Since when its command runs without a broker, if it does.
+    /// When the broker exited, if the command keeps running without it.
     fn unserved_since(&self) -> Option<Duration> {
         let (_, link) = self.link.as_ref().filter(|_| self.life.state() == State::Running)?;
         link.broker_end()
     }
 
-    /// Since when it is at that.
+    /// When it entered its condition.
     pub(super) fn since(&self) -> Duration {
         self.unserved_since().unwrap_or(self.life.since())
     }
 
-    /// The pace of an end that an operator asks for.
+    /// The pace of an end that an operator requests.
     pub(super) fn pace(&self) -> Pace {
         Pace { grace: self.config.stop_grace, patience: PATIENCE }
     }
 
-    /// Kills its broker, if it has one.
+    /// Kills the broker of the current run.
     pub(super) fn force(&mut self) {
         if let Some((_, link)) = &mut self.link {
             link.force();
         }
     }
 
-    /// Has the log say how its run ended, and what follows.
-    fn tell_end(&self, now: Duration) {
+    /// Logs how the run ended, and what happens next.
+    fn log_end(&self, now: Duration) {
         let tenant = self.config.name.as_str();
         let outcome = self.life.last().map(|end| &end.outcome).cloned().unwrap_or_default();
         let (status, reason, next) = (outcome.status, outcome.message.as_deref(), self.condition().name());
         let follows = match self.life.state() {
-            State::Waiting { until } => format!("and starts again in {:?}", until.saturating_sub(now)),
-            State::Queued => "and starts again".to_owned(),
-            _ => "and does not start again by itself".to_owned(),
+            State::Waiting { until } => format!("and restarts in {:?}", until.saturating_sub(now)),
+            State::Queued => "and restarts".to_owned(),
+            _ => "and is not restarted".to_owned(),
         };
         match self.condition() {
             Condition::Failed | Condition::Waiting if outcome.is_failure() => {
@@ -72,16 +71,16 @@ impl Member {
         let signal = self.config.stop_signal;
         let Some((_, link)) = &mut self.link else { return };
         match action {
-            Action::Ask => {
+            Action::Signal => {
                 link.order(FrontOrder::Signal(signal as i32));
-                // A command that is stopped takes no signal but this one.
+                // A stopped command handles no other signal until it is continued.
                 link.order(FrontOrder::Signal(Signal::SIGCONT as i32));
             }
             Action::Kill => {
                 let tenant = self.config.name.as_str();
                 warn!(
                     event = "tenant_kill",
-                    tenant, "tenant {tenant} does not end when asked to, and is killed"
+                    tenant, "tenant {tenant} did not end after its stop signal, and is killed"
                 );
                 link.order(FrontOrder::Kill);
             }
@@ -91,18 +90,15 @@ impl Member {
 }
 
 impl Manager {
-    /// Adds a tenant that is to be started, in the place of one of that name.
+    /// Adds a tenant, which is queued for its start. Replaces a tenant with the same name.
     pub(super) fn add(&mut self, config: TenantConfig, configured: bool) {
         let life = Life::new(config.restart, self.now());
         let name = config.name.clone();
-        let member = Member { config, configured, leaves: false, life, link: None, uid: None };
-        match self.members.entry(name) {
-            Entry::Vacant(place) => drop(place.insert(member)),
-            Entry::Occupied(mut place) => drop(place.insert(member)),
-        }
+        let member = Member { config, configured, leaving: false, life, link: None, uid: None };
+        self.members.insert(name, member);
     }
 
-    /// Takes a tenant a step further, and does what follows.
+    /// Applies an event to a tenant, and executes the resulting action.
     pub(super) fn step(&mut self, name: &str, event: Event) {
         let now = self.now();
         let Some(member) = self.members.get_mut(name) else { return };
@@ -111,20 +107,20 @@ impl Manager {
             member.act(action);
         }
         if was_live && !member.life.is_live() {
-            member.tell_end(now);
+            member.log_end(now);
         }
     }
 
-    /// When the brokers were forked that may be at work still.
+    /// When each current start began, except slow ones.
     pub(super) fn starting(&self) -> impl Iterator<Item = Duration> {
         let now = self.now();
         let starting = self.members.values().filter(|member| member.life.state() == State::Starting);
         starting.map(|member| member.life.since()).filter(move |since| *since + SLOW_START > now)
     }
 
-    /// Starts those that are to be started, as many as the machine can take at a time.
+    /// Starts queued tenants, up to the maximum number of current starts.
     pub(super) fn launch_queued(&mut self) {
-        let room = STARTS.saturating_sub(self.starting().count());
+        let room = MAX_STARTS.saturating_sub(self.starting().count());
         let queued = self.members.iter().filter(|(_, member)| member.life.state() == State::Queued);
         let mut queued: Vec<_> = queued.map(|(name, member)| (member.life.since(), name.clone())).collect();
         queued.sort();
@@ -139,7 +135,7 @@ impl Manager {
         let uid = self.uids.as_mut().map(|uids| uids.take(member.uid, uids::in_use));
         member.uid = uid.flatten();
         let started = match uid {
-            Some(None) => Err(anyhow::anyhow!("every uid of the range is in use: give [serve] more `uids`")),
+            Some(None) => Err(anyhow::anyhow!("every uid of the range is in use: extend `uids` in [serve]")),
             Some(Some(uid)) => Link::start(&member.config, member.life.starts(), uid, serial, &self.poller),
             None => Link::start(&member.config, member.life.starts(), 0, serial, &self.poller),
         };
@@ -163,25 +159,25 @@ impl Manager {
         }
     }
 
-    /// The tenant of a run, and what is held of it.
+    /// Name of the tenant and link of a run.
     fn run_of(&mut self, serial: u32) -> Option<(String, &mut Link)> {
         let name = self.runs.get(&serial)?.clone();
         let (_, link) = self.members.get_mut(&name)?.link.as_mut().filter(|(own, _)| *own == serial)?;
         Some((name, link))
     }
 
-    /// Takes what a broker says.
-    pub(super) fn link_speaks(&mut self, serial: u32) {
+    /// Handles all pending messages of a broker.
+    pub(super) fn read_events(&mut self, serial: u32) {
         loop {
             let Some(name) = self.runs.get(&serial).cloned() else { return };
             let Some(member) = self.members.get_mut(&name) else { return };
             let Some((_, link)) = member.link.as_mut().filter(|(own, _)| *own == serial) else { return };
             let Some(event) = link.receive(serial, &self.poller) else { return };
-            self.take(&name, event);
+            self.handle_event(&name, event);
         }
     }
 
-    fn take(&mut self, name: &str, event: FrontEvent) {
+    fn handle_event(&mut self, name: &str, event: FrontEvent) {
         match event {
             FrontEvent::Running { .. } => {
                 self.step(name, Event::Running);
@@ -200,29 +196,30 @@ impl Manager {
         }
     }
 
-    /// A broker ended; its last words come first.
+    /// A broker has exited. Handles its last messages first.
     pub(super) fn broker_ended(&mut self, serial: u32) {
-        self.link_speaks(serial);
+        self.read_events(serial);
         let now = self.now();
         let Some((name, link)) = self.run_of(serial) else { return };
         link.broker_ended(now);
         let is_gone = link.is_gone();
         let Some(member) = self.members.get(&name) else { return };
         let unexpected = matches!(member.life.state(), State::Starting | State::Running);
-        let goes_on = !is_gone && member.config.on_broker_death == OnBrokerDeath::Enosys;
+        let keeps_running = !is_gone && member.config.options.on_broker_death == OnBrokerDeath::Enosys;
         if unexpected {
             let tenant = name.as_str();
-            let follows = if goes_on { ", whose traced calls get ENOSYS until it is restarted" } else { "" };
-            error!(event = "broker_crash", tenant, "a broker was killed: that of tenant {name}{follows}");
+            let follows =
+                if keeps_running { "; its traced calls fail with ENOSYS until it is restarted" } else { "" };
+            error!(event = "broker_crash", tenant, "the broker of tenant {name} was killed{follows}");
         }
-        if unexpected && !is_gone && !goes_on {
+        if unexpected && !is_gone && !keeps_running {
             let message = "its broker was killed".to_owned();
             self.step(&name, Event::Failed { status: crate::front::BROKER_FAILED, message });
         }
         self.settle(serial);
     }
 
-    /// The last process of a run but its broker ended.
+    /// The spawner of a run has exited, after all its processes except the broker.
     pub(super) fn spawner_ended(&mut self, serial: u32) {
         if let Some((_, link)) = self.run_of(serial) {
             link.spawner_ended();
@@ -230,7 +227,7 @@ impl Manager {
         }
     }
 
-    /// Forgets a run of which nothing is left.
+    /// Removes a run if all its processes have ended.
     fn settle(&mut self, serial: u32) {
         let Some((name, link)) = self.run_of(serial) else { return };
         if !link.is_gone() {
@@ -243,7 +240,7 @@ impl Manager {
         self.step(&name, Event::Gone);
     }
 
-    /// Counts by condition, for the service manager.
+    /// Number of tenants by condition, for systemd.
     pub(super) fn summary(&self) -> String {
         let mut counts = BTreeMap::new();
         for member in self.members.values() {

@@ -1,4 +1,4 @@
-//! What clients of the control socket ask for.
+//! Requests of clients of the control socket.
 
 use super::*;
 use crate::config::{MAX_TENANTS, Source};
@@ -8,9 +8,9 @@ use std::ops::Bound;
 use std::path::Path;
 
 impl Manager {
-    pub(super) fn client_speaks(&mut self, serial: u32) {
+    pub(super) fn serve_client(&mut self, serial: u32) {
         let now = self.now();
-        // One request a turn: others have theirs in between.
+        // One request at a time, so that other events are handled in between.
         if let Some(request) = self.clients.request(serial, now) {
             let reply = self.answer(request);
             self.clients.answer(serial, &reply);
@@ -37,15 +37,16 @@ impl Manager {
     }
 
     fn shown(&self, name: &str, member: &Member) -> Shown {
-        let TenantConfig { user, handlers, artifacts, output, .. } = &member.config;
+        let TenantConfig { user, options, output, .. } = &member.config;
+        let handlers: Vec<_> = options.handlers.iter().map(|handler| handler.to_string_lossy()).collect();
         let path = |path: &Path| bounded(&path.to_string_lossy());
         Shown {
             status: self.status(name, member),
             user: user.as_deref().map(bounded),
             handlers: bounded(&handlers.join(" ")),
-            artifacts: artifacts.as_deref().map(path),
+            artifacts: options.artifacts.as_deref().map(path),
             output: match output {
-                Output::Inherit => "where the service's log goes".to_owned(),
+                Output::Inherit => "output of the service".to_owned(),
                 Output::Null => "/dev/null".to_owned(),
                 Output::File(file) => path(file),
             },
@@ -53,7 +54,7 @@ impl Manager {
     }
 
     fn status(&self, name: &str, member: &Member) -> Status {
-        let Member { config, configured, life, link, leaves: _, uid: _ } = member;
+        let Member { config, configured, life, link, leaving: _, uid: _ } = member;
         let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         Status {
             name: name.to_owned(),
@@ -81,25 +82,25 @@ impl Manager {
     fn add_text(&mut self, text: &str, source: Source) -> Reply {
         let refused = |message: String| Reply::Refused { message: bounded(&message) };
         if self.ending.is_some() {
-            return refused("kcov-broker serve ends".to_owned());
+            return refused("kcov-broker serve is shutting down".to_owned());
         }
         let Config { serve, tenants } = match Config::parse(text, &source) {
             Ok(config) => config,
             Err(errors) => return refused(errors.to_string()),
         };
         if serve != ServeConfig::default() {
-            return refused(format!("{}: [serve] cannot be added to a running service", source.name));
+            return refused(format!("{}: [serve] cannot be changed in a running service", source.name));
         }
         if self.members.len() + tenants.len() > MAX_TENANTS {
-            return refused(format!("there would be too many tenants: at most {MAX_TENANTS}"));
+            return refused(format!("too many tenants: the maximum is {MAX_TENANTS}"));
         }
-        // One that was added before and has ended has left its name behind, and nothing else.
+        // The name of a tenant that was added at run time is free again after it has ended.
         let is_taken = |name: &str| {
             self.members.get(name).is_some_and(|member| member.configured || !is_over(member.life.state()))
         };
         if let Some(taken) = tenants.iter().find(|tenant| is_taken(&tenant.name)) {
             return refused(format!(
-                "there is a tenant {} already: stop it first, or name it otherwise",
+                "there is already a tenant {}: stop it first, or choose another name",
                 taken.name
             ));
         }
@@ -110,14 +111,14 @@ impl Manager {
 
     fn stop_or_restart(&mut self, name: &str, stop: bool) -> Reply {
         if !stop && self.ending.is_some() {
-            return Reply::Refused { message: "kcov-broker serve ends".to_owned() };
+            return Reply::Refused { message: "kcov-broker serve is shutting down".to_owned() };
         }
         let Some(member) = self.members.get_mut(name) else {
             let message = format!("there is no tenant {}: see kcov-broker tenant list", bounded(name));
             return Reply::Refused { message };
         };
         let (pace, starts) = (member.pace(), member.life.starts());
-        member.leaves = stop && !member.configured;
+        member.leaving = stop && !member.configured;
         self.step(name, if stop { Event::Stop(pace) } else { Event::Restart(pace) });
         Reply::Accepted { starts }
     }

@@ -270,7 +270,7 @@ impl Worker {
         let (id, tid, call) = (self.word(slot::ID), self.word(slot::PID) as u32, self.word(slot::CALL));
         let (arch, number) = ((call >> 32) as u32, call as i32);
         let args = std::array::from_fn(|i| self.word(slot::ARGUMENTS + i));
-        let name = if id == 0 { "none".to_owned() } else { call_name::of(arch, number) };
+        let name = if id == 0 { "none".to_owned() } else { call_name(arch, number) };
         AllegedCall { id, tid, name, order: Order::Call { id, tid, arch, number, args } }
     }
 
@@ -422,7 +422,7 @@ impl Worker {
     pub fn forbidden_call(&self, signal: i32) -> Option<String> {
         let word = self.sockets.journal[journal::FORBIDDEN].load(Ordering::Relaxed);
         let (arch, number) = journal::forbidden(word).filter(|_| signal == Signal::SIGSYS as i32)?;
-        Some(call_name::of(arch, number))
+        Some(call_name(arch, number))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Whose threads the reader works on, and the protocol around that.
+//! Membership checks and the protocol of the reader.
 
 use super::super::procfs::Procfs;
 use super::super::task::Task;
@@ -25,7 +25,7 @@ fn subject(thread: Option<&'static str>) -> Subject {
 }
 
 #[test]
-fn descendants_are_members_and_nobody_else_is() {
+fn only_descendants_are_members() {
     let mut reader = reader();
     let own = std::process::id();
     let done = Found::Memory(Vec::new());
@@ -41,7 +41,7 @@ fn descendants_are_members_and_nobody_else_is() {
 }
 
 #[test]
-fn a_tenant_is_not_its_neighbour() {
+fn processes_of_another_tenant_are_not_members() {
     let (first, second) = (subject(None), subject(None));
     let mut reader = Reader::new(TenantRoot { pid: first.tid }, files(Vec::new())).expect("reader");
     assert_eq!(ask(&mut reader, first.tid, NOTHING), failed(Errno::EPERM));
@@ -49,7 +49,7 @@ fn a_tenant_is_not_its_neighbour() {
 }
 
 #[test]
-fn a_member_that_was_known_is_gone_when_reaped() {
+fn a_known_member_is_forgotten_when_reaped() {
     let mut reader = reader();
     let member = subject(None);
     let tid = member.tid;
@@ -59,7 +59,7 @@ fn a_member_that_was_known_is_gone_when_reaped() {
 }
 
 #[test]
-fn more_threads_than_are_remembered_are_served() {
+fn more_threads_than_the_cache_holds_are_served() {
     let mut reader = reader();
     let kept = subject(None);
     for _ in 0..300 {
@@ -75,7 +75,7 @@ fn more_threads_than_are_remembered_are_served() {
     assert_eq!(ask(&mut reader, kept.tid, NOTHING), Found::Memory(Vec::new()));
 }
 
-/// A child that serves a socket ends with this status when `bytes` come, or nothing.
+/// Exit status of a reader that receives `bytes`, or EOF if there are none.
 fn end_after(bytes: Option<&[u8]>) -> WaitStatus {
     let (ours, theirs) =
         socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).expect("pair");
@@ -112,12 +112,12 @@ fn a_peer_that_hangs_up_or_breaks_the_protocol_ends_the_reader() {
     let mut bytes = Vec::new();
     let request = ReaderRequest { id: 1, tid: 1, what: NOTHING };
     message::encode(&request, &mut bytes).expect("encode");
-    // A socket is no listener: the reader itself cannot go on.
+    // A socket is not a listener, which the reader treats as its own failure.
     assert_eq!(code(end_after(Some(&bytes))), 1);
 }
 
 #[test]
-fn orphans_come_back_to_the_root() {
+fn orphans_are_reparented_to_the_root() {
     let case = || {
         set_child_subreaper(true).expect("prctl");
         let mut reader = reader();
@@ -143,9 +143,9 @@ fn orphans_come_back_to_the_root() {
     assert_eq!(waitpid(child, None).expect("waitpid"), WaitStatus::Exited(child, 0));
 }
 
-/// Not a check but a figure for the operator of a build: what one request costs the reader.
+/// Prints the cost of a request; checks nothing.
 #[test]
-fn prices_are_printed() {
+fn costs_are_printed() {
     let (member, mut reader) = (subject(None), reader());
     let mut price = |name: &str, text: &[u8]| {
         let spelling = super::subject::Spelling {
@@ -166,7 +166,7 @@ fn prices_are_printed() {
     println!("a thread seen first: {:?}", best(|| drop(ask(&mut super::reader(), member.tid, NOTHING))));
 }
 
-/// Time of one call in the quickest of many batches.
+/// Time of one call in the fastest of many batches.
 fn best(mut call: impl FnMut()) -> Duration {
     let batch = |call: &mut dyn FnMut()| {
         let started = Instant::now();
@@ -177,7 +177,7 @@ fn best(mut call: impl FnMut()) -> Duration {
 }
 
 #[test]
-fn a_kernel_without_pidfds_of_threads_is_served_by_group_and_start_time() {
+fn without_thread_pidfds_group_and_start_time_identify_a_thread() {
     let procfs = Procfs::open().expect("procfs");
     for member in [subject(None), subject(Some("/"))] {
         let pinned = Task::open(&procfs, member.tid).expect("task");

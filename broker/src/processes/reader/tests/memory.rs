@@ -1,6 +1,6 @@
-//! Reading memory, and strings at the edge of a mapping. A subject is a fork of this process, so what is mapped
-//! here is at the same address there: its stack ends with the path of the program, a NUL and eight zero bytes
-//! (`fs/exec.c`, `bprm_execve`), and nothing is mapped behind.
+//! Reads of memory, and of strings at the end of a mapping. A subject is a fork of this process, so addresses are the
+//! same in both. Its stack ends with the path of the program, a NUL and eight zero bytes (`fs/exec.c`, `bprm_execve`);
+//! nothing is mapped after it.
 
 use super::subject::{Setting, Subject};
 use super::{Found, ask, failed, reader};
@@ -14,7 +14,7 @@ fn subject() -> Subject {
     Subject::start(&Setting { enter: &|| {}, directory, file, thread: None })
 }
 
-/// First address behind the stack.
+/// First address after the stack.
 fn end_of_stack() -> u64 {
     let maps = std::fs::read_to_string("/proc/self/maps").expect("maps");
     let stack = maps.lines().find(|line| line.ends_with("[stack]")).expect("stack");
@@ -23,7 +23,7 @@ fn end_of_stack() -> u64 {
 }
 
 #[test]
-fn memory_comes_whole_or_not_at_all() {
+fn reads_are_all_or_nothing() {
     let bytes: Vec<u8> = (0..MAX_READ).map(|i| (i % 251) as u8).collect();
     let (subject, mut reader) = (subject(), reader());
     let mut read = |address, length| ask(&mut reader, subject.tid, ReaderKind::Memory { address, length });
@@ -47,7 +47,7 @@ fn a_string_may_end_where_its_mapping_ends() {
         ask(&mut reader, subject.tid, what)
     };
     let end = end_of_stack();
-    // From the slash before the name of the program to the end are fewer bytes than the first read takes.
+    // From the slash before the program's name to the end there are fewer bytes than the first read requests.
     let program = std::env::args_os().next().expect("program");
     let length = program.len() as u64;
     let facts = std::fs::metadata(&program).expect("stat");
@@ -62,7 +62,7 @@ fn a_string_may_end_where_its_mapping_ends() {
 }
 
 #[test]
-fn a_string_without_end_is_too_long() {
+fn an_unterminated_string_is_too_long() {
     let text = vec![b'/'; 8192];
     let (subject, mut reader) = (subject(), reader());
     let address = text.as_ptr() as u64;
@@ -71,7 +71,7 @@ fn a_string_without_end_is_too_long() {
 }
 
 #[test]
-fn the_remote_argument_fails_in_the_order_of_the_kernel() {
+fn remote_arguments_are_checked_in_the_order_of_the_kernel() {
     let argument = |number: u32, handles: &[u64]| {
         let words = [1u32, 64, number, 0].into_iter().flat_map(u32::to_ne_bytes);
         words.chain([7u64].iter().chain(handles).flat_map(|word| word.to_ne_bytes())).collect::<Vec<u8>>()

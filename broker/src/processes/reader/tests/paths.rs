@@ -1,4 +1,4 @@
-//! Every spelling of a path leads the reader to where it leads the caller.
+//! Every spelling of a path leads reader and caller to the same file.
 
 use super::subject::{Setting, Spelling, Start};
 use super::{Found, Reader, Subject, TenantRoot, ask, failed, files, reader};
@@ -64,7 +64,7 @@ fn enter_chroot(tree: &Path) {
     chdir("/a").expect("chdir");
 }
 
-/// Compares one look-up.
+/// Compares the results of one lookup.
 fn check(reader: &mut Reader, subject: &Subject, spelling: &Spelling) {
     let own = subject.look_up(spelling);
     let what = ReaderKind::Open {
@@ -288,7 +288,7 @@ fn in_a_pid_namespace_with_its_own_procfs() {
     std::thread::spawn(case).join().expect("thread");
 }
 
-/// What a subject with the credentials of `enter` gets for a placeholder of `owner`.
+/// The result of opening a placeholder of `owner` with the credentials of `enter`.
 fn placeholder_for(owner: u32, enter: &dyn Fn()) -> Found {
     let tree = tree();
     fs::set_permissions(tree.path(), fs::Permissions::from_mode(0o755)).expect("chmod");
@@ -314,19 +314,19 @@ fn placeholder_for(owner: u32, enter: &dyn Fn()) -> Found {
 }
 
 #[test]
-fn a_placeholder_is_for_who_may_open_the_device() {
+fn placeholders_need_permission_to_open_the_device() {
     let granted = Found::Memory(Vec::new());
     let become_user =
         || setresuid(Uid::from_raw(1), Uid::from_raw(65534), Uid::from_raw(1)).expect("setresuid");
     assert_eq!(placeholder_for(0, &|| {}), granted);
     assert_eq!(placeholder_for(0, &|| become_user()), failed(Errno::EACCES));
-    // All capabilities in a namespace that does not know the owner are worth nothing.
+    // Capabilities in a user namespace without the owner do not apply.
     let in_namespace = || {
         become_user();
         unshare(CloneFlags::CLONE_NEWUSER).expect("unshare");
     };
     assert_eq!(placeholder_for(0, &in_namespace), failed(Errno::EACCES));
-    // Effective uid of the owner, another file uid: it can take it back at any time.
+    // Effective uid of the owner, another file system uid, which can be set back at any time.
     let other_file_uid = || {
         setfsuid(Uid::from_raw(1));
     };

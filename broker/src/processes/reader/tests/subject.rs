@@ -1,4 +1,4 @@
-//! A child process that resolves paths on request and says where it put them in its memory.
+//! A child process that resolves paths on request and reports their addresses in its memory.
 
 use crate::sys::{fork, process};
 use kcov_proto::message::FileId;
@@ -23,7 +23,7 @@ pub(super) enum Start {
     File,
 }
 
-/// One look-up, as a system call would name it.
+/// The arguments of one lookup.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Spelling {
     pub(super) start: Start,
@@ -32,24 +32,24 @@ pub(super) struct Spelling {
     pub(super) resolve: u64,
 }
 
-/// What the subject got, and where the path lies in its memory.
+/// The result of the subject's own lookup, and the address of the path in its memory.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Own {
     pub(super) address: u64,
     pub(super) result: Result<FileId, i32>,
 }
 
-/// What a subject tells of itself first.
+/// The first message of a subject.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct Hello {
-    /// Numbers in its own PID namespace.
+    /// Ids in its own PID namespace.
     pub(super) pid: i32,
     pub(super) tid: i32,
     pub(super) directory: i32,
     pub(super) file: i32,
 }
 
-/// How a subject lives, decided in the child before it serves.
+/// The environment of a subject, set up in the child before it serves.
 pub(super) struct Setting<'a> {
     /// Run in the child first: chroot, chdir, unshare.
     pub(super) enter: &'a dyn Fn(),
@@ -69,7 +69,7 @@ pub(super) struct Subject {
 }
 
 impl Subject {
-    /// Starts one. Its thread's number is found in procfs: in its own namespace it may have another.
+    /// Starts a subject. Its tid is read from procfs because it may differ in its own namespace.
     pub(super) fn start(setting: &Setting<'_>) -> Subject {
         let (ours, theirs) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).expect("pair");
@@ -89,13 +89,13 @@ impl Subject {
         Subject { hello, tid: tid.expect("thread"), child, socket: ours }
     }
 
-    /// Lets it look up `spelling` and says what it got.
+    /// Makes the subject look up `spelling`; returns its result.
     pub(super) fn look_up(&self, spelling: &Spelling) -> Own {
         transmit(&self.socket, spelling);
         receive(&self.socket)
     }
 
-    /// The number that `start` has in it.
+    /// The descriptor number of `start` in the subject.
     pub(super) fn dirfd(&self, start: Start) -> i32 {
         match start {
             Start::Cwd => libc::AT_FDCWD,

@@ -1,4 +1,4 @@
-//! `self` and `thread-self` of a procfs, as the caller would read them.
+//! The links `self` and `thread-self` of a procfs, with the targets that the caller would read.
 
 use super::Node;
 use crate::processes::reader::procfs::{Procfs, STAT_START, read_text, stat_field, status_values};
@@ -6,10 +6,10 @@ use crate::processes::reader::task::Task;
 use nix::errno::Errno;
 use std::os::fd::{AsFd, BorrowedFd};
 
-/// Inode of the root of every procfs (`PROC_ROOT_INO` in `include/linux/proc_ns.h`).
+/// Inode number of the root of a procfs (`PROC_ROOT_INO` in `include/linux/proc_ns.h`).
 const ROOT_INODE: u64 = 1;
 
-/// Target of the link `name` in the procfs directory `directory`, if it is one of the two.
+/// The target of the link `name` in `directory`, a directory of a procfs, if it is one of the two.
 pub(super) fn target(
     procfs: &Procfs,
     tid: u32,
@@ -28,10 +28,9 @@ pub(super) fn target(
     Ok(Some(if is_thread { format!("{group}/task/{thread}") } else { group }))
 }
 
-/// Thread group and thread number of the caller in the PID namespace of another procfs, whose root is
-/// `instance`: `None` if it has none there. The caller's `status` lists its numbers from our namespace inward;
-/// that of the same task in the other instance lists the rest of the same line, and the task started at the
-/// same time.
+/// The caller's tgid and tid in the PID namespace of another procfs, whose root is `instance`; `None` if it has none
+/// there. The caller's `status` lists its ids from our namespace inward. In the other procfs, `status` of the same task
+/// lists the rest of the same line, and `stat` has the same start time.
 fn numbers_in(
     instance: BorrowedFd<'_>,
     procfs: &Procfs,

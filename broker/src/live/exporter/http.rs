@@ -1,4 +1,4 @@
-//! HTTP on a Unix socket, one request at a time.
+//! A minimal HTTP server on a Unix socket: one request at a time.
 
 use crate::live::metrics;
 use anyhow::{Context, Result};
@@ -10,36 +10,36 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Most bytes of a request.
-const MOST_REQUEST: usize = 8192;
-/// Longest that one who asks is waited for: others wait meanwhile.
+/// Maximum size of a request, in bytes.
+const MAX_REQUEST: usize = 8192;
+/// Time limit for each request and each answer: other clients wait meanwhile.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// A socket with a name, which is removed with it.
+/// A listening socket. Dropping it removes its file.
 #[derive(Debug)]
-pub struct Listener {
+pub struct HttpSocket {
     socket: UnixListener,
     path: PathBuf,
 }
 
-impl AsFd for Listener {
+impl AsFd for HttpSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
 }
 
-impl Drop for Listener {
+impl Drop for HttpSocket {
     fn drop(&mut self) {
-        // Somebody may have removed it.
+        // It may have been removed already.
         let _ = fs::remove_file(&self.path);
     }
 }
 
-impl Listener {
-    /// Listens at `path`, in place of one that is dead.
+impl HttpSocket {
+    /// Listens at `path`. Replaces a socket on which no process listens any more.
     ///
     /// # Errors
-    /// If it is another one's, or cannot be made.
+    /// If another process listens there, or the socket cannot be created.
     pub fn bind(path: &Path) -> Result<Self> {
         let socket = match UnixListener::bind(path) {
             Err(error) if error.kind() == ErrorKind::AddrInUse && is_left_over(path) => {
@@ -48,13 +48,13 @@ impl Listener {
             bound => bound,
         };
         let socket = socket.with_context(|| format!("cannot listen on {}", path.display()))?;
-        // Who may look at the tenants may ask for them.
+        // Everyone who may list the tenants may read their counters.
         fs::set_permissions(path, Permissions::from_mode(0o666))?;
         socket.set_nonblocking(true)?;
-        Ok(Listener { socket, path: path.to_owned() })
+        Ok(HttpSocket { socket, path: path.to_owned() })
     }
 
-    /// Answers one request. Who does not ask, or take the answer, in time is left.
+    /// Answers one request. Drops clients that are slower than [`PATIENCE`].
     pub fn answer(&self, text: impl FnOnce() -> Result<String>) {
         let Ok((mut stream, _)) = self.socket.accept() else { return };
         let Some(request) = request(&mut stream) else { return };
@@ -63,8 +63,8 @@ impl Listener {
                 Ok(text) => ("200 OK", text),
                 Err(error) => ("500 Internal Server Error", format!("{error:#}\n")),
             },
-            ("GET" | "HEAD", _) => ("404 Not Found", "there is nothing but /metrics\n".to_owned()),
-            _ => ("405 Method Not Allowed", "only GET and HEAD are answered\n".to_owned()),
+            ("GET" | "HEAD", _) => ("404 Not Found", "not found: use /metrics\n".to_owned()),
+            _ => ("405 Method Not Allowed", "only GET and HEAD are supported\n".to_owned()),
         };
         let head = format!(
             "HTTP/1.0 {status}\r\nContent-Type: {}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
@@ -76,7 +76,7 @@ impl Listener {
     }
 }
 
-/// Sends what is taken in time.
+/// Sends as much as the client reads in time.
 fn send(stream: &mut UnixStream, mut bytes: &[u8]) {
     let until = Instant::now() + PATIENCE;
     while !bytes.is_empty() {
@@ -91,13 +91,13 @@ fn send(stream: &mut UnixStream, mut bytes: &[u8]) {
     }
 }
 
-/// Whether nobody listens on this socket any more.
+/// Whether `path` is a socket on which no process listens.
 fn is_left_over(path: &Path) -> bool {
     let is_socket = fs::symlink_metadata(path).is_ok_and(|facts| facts.file_type().is_socket());
     is_socket && UnixStream::connect(path).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
 }
 
-/// Method and path of a request, its head read to the end.
+/// Reads the head of a request; returns its method and path.
 fn request(stream: &mut UnixStream) -> Option<(String, String)> {
     let until = Instant::now() + PATIENCE;
     let mut bytes = Vec::new();
@@ -106,7 +106,7 @@ fn request(stream: &mut UnixStream) -> Option<(String, String)> {
         stream.set_read_timeout(Some(left)).ok()?;
         let mut chunk = [0; 1024];
         match stream.read(&mut chunk) {
-            Ok(read @ 1..) if bytes.len() + read <= MOST_REQUEST => bytes.extend_from_slice(&chunk[..read]),
+            Ok(read @ 1..) if bytes.len() + read <= MAX_REQUEST => bytes.extend_from_slice(&chunk[..read]),
             _ => return None,
         }
     }

@@ -1,6 +1,7 @@
-//! Over the test program itself, which has two sites for the purpose.
+//! Symbolizes the test program itself, which has two sites for this purpose.
 
 use super::*;
+use crate::symbolize::{Kind, SymbolizeError};
 use kcov_proto::site::{Place, Site, SiteKind};
 
 const LINE: u32 = line!() + 10;
@@ -41,7 +42,7 @@ fn sites_are_found_with_function_file_and_line() {
     let found: Vec<_> = symbolizer.points().collect();
     assert_eq!(found.len(), 2);
     for (pc, location) in &found {
-        let location = location.as_ref().expect("a site has its place with it");
+        let location = location.as_ref().expect("a location");
         assert_eq!(location.function, concat!(module_path!(), "::marked"));
         assert_eq!((location.line, location.column), (Some(LINE), Some(7)));
         assert_eq!(location.kind, Kind::Site(SiteKind::Edge));
@@ -56,16 +57,16 @@ fn sites_are_found_with_function_file_and_line() {
 }
 
 #[test]
-fn a_line_a_pc() {
+fn each_pc_is_printed_on_a_line() {
     let (known, text) = printed(false, "0xffffffff81000008 ffffffff81000018\n\n18446744071578845192\n");
     let lines: Vec<&str> = text.lines().collect();
     assert!(known && lines.len() == 3 && lines[0] == lines[2], "{text}");
-    assert!(lines[1].starts_with("0xffffffff81000018 kcov_broker::symbolize::tests::marked "));
+    assert!(lines[1].starts_with("0xffffffff81000018 kcov_broker::commands::symbolize::tests::marked "));
     assert!(lines[1].ends_with(&format!("symbolize/tests.rs:{LINE}:7")));
 }
 
 #[test]
-fn unknown_pcs_are_said_to_be() {
+fn unknown_pcs_are_reported() {
     assert_eq!(printed(false, "0x10\n"), (false, "0x0000000000000010 ??\n".into()));
     let (known, text) = printed(true, "0xffffffff81000008 0x10");
     let objects: Vec<serde_json::Value> =
@@ -77,7 +78,7 @@ fn unknown_pcs_are_said_to_be() {
 }
 
 #[test]
-fn what_is_no_number_is_an_error() {
+fn malformed_numbers_are_errors() {
     for word in ["0x", "0xg", "main", "0x1ffffffffffffffff", "99999999999999999999999", "-1"] {
         assert!(parse_pc(word).is_err(), "{word}");
     }
@@ -85,7 +86,7 @@ fn what_is_no_number_is_an_error() {
 }
 
 #[test]
-fn what_has_no_sites_is_an_error() {
+fn binaries_without_sites_are_errors() {
     let error = |path: &str| Symbolizer::new(path.as_ref(), []).unwrap_err();
     assert!(matches!(error("/nonexistent"), SymbolizeError::Read { .. }));
     assert!(matches!(error("/proc/self/cmdline"), SymbolizeError::Parse { .. }));

@@ -1,7 +1,7 @@
-//! `kcov-broker artifacts`: what a folder of artifacts holds.
+//! `kcov-broker artifacts`: lists crash artifacts.
 
-use super::record::{Artifact, FILE, Sightings};
-use super::store;
+use crate::artifact::record::{Artifact, FILE, Sightings};
+use crate::artifact::store;
 use serde::Serialize;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -9,17 +9,17 @@ use std::process::ExitCode;
 
 /// Arguments of `artifacts`.
 #[derive(Clone, Debug, clap::Args)]
-pub struct ListArgs {
-    /// The folder that `run --artifacts` was given
+pub struct ArtifactsArgs {
+    /// Directory that was passed to `run --artifacts`
     #[arg(value_name = "DIR")]
     directory: PathBuf,
 
-    /// One JSON object a line
+    /// Print one JSON object per line
     #[arg(long)]
     json: bool,
 }
 
-/// An artifact, in one line.
+/// The summary of an artifact.
 #[derive(Debug, Serialize)]
 struct Line {
     name: String,
@@ -28,7 +28,7 @@ struct Line {
     call: Option<String>,
     place: Option<String>,
     sightings: Option<Sightings>,
-    /// Why it cannot be read.
+    /// Why the artifact cannot be read.
     error: Option<String>,
 }
 
@@ -56,11 +56,11 @@ impl Line {
     }
 }
 
-/// Lists artifacts, those that were seen last first.
+/// Lists artifacts, most recently seen first.
 ///
 /// # Errors
-/// If the folder cannot be read, or standard output not be written to.
-pub fn run(args: &ListArgs) -> anyhow::Result<ExitCode> {
+/// If the directory cannot be read, or writing to standard output fails.
+pub fn run(args: &ArtifactsArgs) -> anyhow::Result<ExitCode> {
     let names = store::names(&args.directory)?;
     let is_artifact = |name: &String| args.directory.join(name).join(FILE).symlink_metadata().is_ok();
     let (names, others): (Vec<_>, Vec<_>) = names.into_iter().partition(is_artifact);
@@ -71,9 +71,9 @@ pub fn run(args: &ListArgs) -> anyhow::Result<ExitCode> {
         let text = if args.json { serde_json::to_string(line)? } else { line.text() };
         writeln!(out, "{text}")?;
     }
-    let (shown, besides) = (args.directory.display(), others.len());
-    if besides > 0 {
-        eprintln!("kcov-broker: in {shown} are {besides} other folders, which hold no artifact");
+    let (shown, skipped) = (args.directory.display(), others.len());
+    if skipped > 0 {
+        eprintln!("kcov-broker: skipped {skipped} folders without an artifact in {shown}");
     }
     if lines.is_empty() && !args.json {
         writeln!(out, "no artifacts in {shown}")?;

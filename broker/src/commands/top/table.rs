@@ -1,36 +1,36 @@
-//! What `top` shows: the tenants, in which order, which one is selected.
+//! The state of `top`: the tenants, their order and the selected one.
 
 use super::rates::Rates;
 use crate::live::figures;
 use crate::live::selection::Selected;
-use crate::live::tenant::Tenant;
+use crate::live::tenant_view::TenantView;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use std::cmp::Ordering;
 
-/// What keys do.
-pub const KEYS: &str = "Keys: q quit, up and down select, Enter detail, s and S sort by the next or the last column, \
-                        r reverse, p pause, a all users";
+/// Help text for the keys.
+pub const KEYS: &str = "Keys: q quit, up and down select, Enter details, s and S sort by the next or previous \
+                        column, r reverse, p pause, a all users";
 
-/// One tenant.
+/// One line of the table.
 #[derive(Clone, Debug)]
 pub struct Row {
-    /// It.
-    pub tenant: Tenant,
-    /// What changed lately.
+    /// The tenant.
+    pub tenant: TenantView,
+    /// Recent changes.
     pub rates: Rates,
 }
 
-/// A column: its title, its width, a cell's text, and the order of two rows.
+/// A column of the table.
 pub struct Column {
-    /// In the head line.
+    /// Title in the header.
     pub title: &'static str,
-    /// Characters.
+    /// Width in characters.
     pub width: u16,
-    /// Of a row.
+    /// Formats the cell of a row.
     pub cell: fn(&Row) -> String,
     order: fn(&Row, &Row) -> Ordering,
-    /// Whether the largest come first.
-    falls: bool,
+    /// Whether the largest value comes first.
+    descending: bool,
 }
 
 const fn words(
@@ -39,7 +39,7 @@ const fn words(
     cell: fn(&Row) -> String,
     order: fn(&Row, &Row) -> Ordering,
 ) -> Column {
-    Column { title, width, cell, order, falls: false }
+    Column { title, width, cell, order, descending: false }
 }
 
 const fn number(
@@ -48,13 +48,13 @@ const fn number(
     cell: fn(&Row) -> String,
     order: fn(&Row, &Row) -> Ordering,
 ) -> Column {
-    Column { title, width, cell, order, falls: true }
+    Column { title, width, cell, order, descending: true }
 }
 
-/// Column that the table is sorted by at first.
+/// Index of the column that the table is sorted by at first: `CALLS/S`.
 const FIRST: usize = 5;
 
-/// From left to right.
+/// The columns, from left to right.
 pub const COLUMNS: [Column; 14] = [
     words("NAME", 20, |r| r.tenant.name.to_string(), |a, b| a.tenant.name.cmp(&b.tenant.name)),
     words("USER", 11, |r| r.tenant.runs_as().to_owned(), |a, b| a.tenant.runs_as().cmp(b.tenant.runs_as())),
@@ -117,33 +117,33 @@ pub const COLUMNS: [Column; 14] = [
     ),
 ];
 
-/// What is to be done after a key.
+/// What the caller must do after a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flow {
-    /// Go on.
-    Go,
-    /// Show other users' tenants, or no longer.
+pub enum Action {
+    /// Nothing but redraw.
+    None,
+    /// Show or hide the tenants of other users.
     ToggleUsers,
-    /// End.
+    /// End the program.
     Quit,
 }
 
-/// All that is shown.
+/// The state of the display.
 #[derive(Clone, Debug)]
 pub struct Table {
-    /// In the order of the screen.
+    /// The tenants, in the order of the screen.
     pub rows: Vec<Row>,
-    /// Sentences below.
+    /// Notes below the table.
     pub notes: Vec<String>,
-    /// Column that it is sorted by.
+    /// Index of the column that the table is sorted by.
     pub sort: usize,
-    /// In the other direction than the column's own.
+    /// Whether the column's own order is reversed.
     pub reversed: bool,
-    /// The table stands still.
+    /// Whether updates are paused.
     pub paused: bool,
-    /// The selected tenant is shown in detail.
+    /// Whether the details of the selected tenant are shown.
     pub detail: bool,
-    /// Segment of the selected tenant: it stays so wherever it moves.
+    /// Segment of the selected tenant: the selection follows it when rows move.
     selected: Option<String>,
 }
 
@@ -162,12 +162,12 @@ impl Default for Table {
 }
 
 impl Table {
-    /// Takes in a new look.
+    /// Updates the table with a new sample.
     pub fn update(&mut self, Selected { tenants, notes, .. }: Selected) {
         let before = std::mem::take(&mut self.rows);
-        let row = |tenant: Tenant| {
+        let row = |tenant: TenantView| {
             let last = before.iter().find(|row| row.tenant.segment == tenant.segment);
-            // Two looks between which the broker wrote nothing: what changed is what was seen to change last.
+            // The broker wrote nothing since the previous sample: keep the last rates.
             let rates = match last {
                 Some(row) if row.tenant.beat == tenant.beat => row.rates,
                 last => Rates::between(last.map(|row| &row.tenant), &tenant),
@@ -179,21 +179,21 @@ impl Table {
         self.arrange();
     }
 
-    /// Which line is selected.
+    /// Index of the selected row.
     #[must_use]
     pub fn selected(&self) -> Option<usize> {
         let place = self.rows.iter().position(|row| Some(&row.tenant.segment) == self.selected.as_ref());
         place.or_else(|| (!self.rows.is_empty()).then_some(0))
     }
 
-    /// What a key does.
-    pub fn press(&mut self, key: KeyEvent) -> Flow {
+    /// Handles a key.
+    pub fn press(&mut self, key: KeyEvent) -> Action {
         match key.code {
-            KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => return Flow::Quit,
-            KeyCode::Char('q') => return Flow::Quit,
-            KeyCode::Esc if !self.detail => return Flow::Quit,
+            KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => return Action::Quit,
+            KeyCode::Char('q') => return Action::Quit,
+            KeyCode::Esc if !self.detail => return Action::Quit,
             KeyCode::Esc => self.detail = false,
-            KeyCode::Char('a') => return Flow::ToggleUsers,
+            KeyCode::Char('a') => return Action::ToggleUsers,
             KeyCode::Enter => self.detail = !self.detail,
             KeyCode::Char('p' | ' ') => self.paused = !self.paused,
             KeyCode::Char('s') => self.sort_by((self.sort + 1) % COLUMNS.len()),
@@ -210,7 +210,7 @@ impl Table {
             KeyCode::End => self.select(isize::MAX),
             _ => {}
         }
-        Flow::Go
+        Action::None
     }
 
     fn sort_by(&mut self, column: usize) {
@@ -219,7 +219,7 @@ impl Table {
         self.arrange();
     }
 
-    /// Selects the line so many below.
+    /// Moves the selection down by `by` rows; up if negative.
     fn select(&mut self, by: isize) {
         let last = self.rows.len().saturating_sub(1);
         let line = self.selected().unwrap_or_default().saturating_add_signed(by).min(last);
@@ -227,11 +227,11 @@ impl Table {
     }
 
     fn arrange(&mut self) {
-        let Column { order, falls, .. } = &COLUMNS[self.sort];
-        let turned = *falls != self.reversed;
+        let Column { order, descending, .. } = &COLUMNS[self.sort];
+        let descending = *descending != self.reversed;
         self.rows.sort_by(|a, b| {
-            let first = if turned { order(b, a) } else { order(a, b) };
-            // Equal ones stand still.
+            let first = if descending { order(b, a) } else { order(a, b) };
+            // A fixed order of equal rows, so that they do not jump.
             first
                 .then_with(|| a.tenant.name.cmp(&b.tenant.name))
                 .then_with(|| a.tenant.pid.cmp(&b.tenant.pid))

@@ -1,12 +1,16 @@
-//! The process that tells the tenants' counters to Prometheus: `kcov-broker metrics` for as long as the service runs.
+//! The process that exports the tenants' counters to Prometheus, like `kcov-broker metrics`, while the
+//! service runs.
 //!
-//! It is a process of its own because it answers whoever connects, and waits for disks. It reads what brokers show to
-//! everybody, and asks for the list of the tenants as any client of the control socket does; and if it ends, it is started
-//! again.
+//! It is a separate process because it serves untrusted clients and may block on disks. It reads the counters
+//! that brokers publish, and requests the list of tenants like any client of the control socket. If it dies,
+//! it is restarted.
 
+use super::control::client;
+use super::control::message::{Condition, Status};
 use super::watch::Watched;
 use crate::config::service::MetricsConfig;
 use crate::live::exporter::Exporter;
+use crate::live::metrics::ServiceTenant;
 use crate::live::selection::Selection;
 use crate::sandbox::confine;
 use crate::sys::poller::Poller;
@@ -21,44 +25,44 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tracing::{error, warn};
 
-/// Time between the end of one and the start of the next: what it failed by rarely goes away at once.
+/// Time between its death and its restart, because most causes do not disappear at once.
 const PAUSE: Duration = Duration::from_secs(3);
-/// `CAP_DAC_OVERRIDE`: the folder of the file may be another user's.
+/// `CAP_DAC_OVERRIDE`: the directory of the file may belong to another user.
 const CAPABILITIES: u64 = 1 << 1;
 
-/// See the module. Dropping it has the process end.
+/// The process. Dropping it ends the process.
 #[derive(Debug)]
-pub struct Exporting {
+pub struct MetricsProcess {
     config: MetricsConfig,
     /// The service's control socket.
     control: PathBuf,
     process: Option<OwnedFd>,
-    /// When it is to be started.
+    /// When to start it.
     start: Option<Duration>,
 }
 
-impl Exporting {
-    /// One that is to be started.
+impl MetricsProcess {
+    /// A process that is to be started.
     #[must_use]
     pub fn new(config: MetricsConfig, control: PathBuf) -> Self {
-        Exporting { config, control, process: None, start: Some(Duration::ZERO) }
+        MetricsProcess { config, control, process: None, start: Some(Duration::ZERO) }
     }
 
-    /// When time makes a difference next.
+    /// When the next call of `advance` has an effect.
     #[must_use]
     pub fn due(&self) -> Option<Duration> {
         self.start
     }
 
-    /// Lets time pass: starts it if that is due.
-    pub fn time(&mut self, now: Duration, poller: &Poller<Watched>) {
+    /// Starts the process if it is due.
+    pub fn advance(&mut self, now: Duration, poller: &Poller<Watched>) {
         if self.start.is_some_and(|start| start <= now) {
             self.start = None;
             if let Err(error) = self.start(poller) {
                 error!(
                     event = "metrics_end",
                     reason = format!("{error:#}"),
-                    "no metrics: no process for them"
+                    "cannot start the process that exports metrics"
                 );
                 self.start = Some(now + PAUSE);
             }
@@ -69,58 +73,75 @@ impl Exporting {
         let manager = getpid();
         let pid = fork::child(|| serve(&self.config, &self.control, manager)).context("fork")?;
         let process = pidfd_open(pid.as_raw().cast_unsigned(), false).context("pidfd_open")?;
-        poller.add(&process, Watched::Exporter).context("epoll_ctl")?;
+        poller.add(&process, Watched::Metrics).context("epoll_ctl")?;
         self.process = Some(process);
         Ok(())
     }
 
-    /// The process ended.
+    /// Notes that the process has died.
     pub fn ended(&mut self, now: Duration) {
         self.process = None;
         self.start = Some(now + PAUSE);
-        warn!(event = "metrics_end", "the process for metrics ended; it starts again in {PAUSE:?}");
+        warn!(event = "metrics_end", "the process that exports metrics died; it is restarted in {PAUSE:?}");
     }
 }
 
-impl Drop for Exporting {
+impl Drop for MetricsProcess {
     fn drop(&mut self) {
         if let Some(process) = &self.process {
-            // ESRCH: it was quicker.
+            // ESRCH: it has exited already.
             let _ = pidfd::send_signal(process.as_fd(), Signal::SIGTERM);
         }
     }
 }
 
-/// Its process. Returns the exit status.
+/// Runs the process. Returns the exit status.
 fn serve(config: &MetricsConfig, control: &Path, manager: Pid) -> i32 {
     let _ = nix::sys::prctl::set_name(c"kcov-metrics");
     title::set("kcov-metrics: of kcov-broker serve");
-    match prepare(manager).and_then(|()| exporter(config, control).serve()) {
+    match prepare(manager).and_then(|()| export(config, control)) {
         Ok(()) => {
-            // Nobody keeps it up to date any more: whoever reads it is not to take it for the truth.
+            // Readers must not take an outdated file for the current state.
             config.file.iter().for_each(|file| _ = fs::remove_file(file));
             0
         }
         Err(error) => {
-            error!(event = "metrics_end", reason = format!("{error:#}"), "no metrics can be told");
+            error!(event = "metrics_end", reason = format!("{error:#}"), "cannot export metrics");
             1
         }
     }
 }
 
-/// Keeps nothing of the manager: no job, no descriptor, no capability but one, no signal that is held back.
+/// Drops what it inherited from the manager: session, descriptors, capabilities except one, blocked signals.
 fn prepare(manager: Pid) -> anyhow::Result<()> {
     // EPERM: it leads a session already.
     let _ = setsid();
     nix::sys::prctl::set_pdeathsig(Signal::SIGTERM).context("prctl(PR_SET_PDEATHSIG)")?;
-    anyhow::ensure!(getppid() == manager, "the service is gone");
+    anyhow::ensure!(getppid() == manager, "the service has exited");
     confine::keep_only(&[])?;
     let held = privilege::capabilities().context("capget")?;
     privilege::set_capabilities(held.permitted & CAPABILITIES).context("capset")?;
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).context("sigprocmask")
 }
 
-fn exporter(config: &MetricsConfig, control: &Path) -> Exporter {
+fn export(config: &MetricsConfig, control: &Path) -> anyhow::Result<()> {
     let MetricsConfig { file, every, listen } = config.clone();
-    Exporter { selection: Selection::default(), service: Some(control.to_owned()), file, every, listen }
+    let service = || service_tenants(control);
+    Exporter { selection: Selection::default(), service: &service, file, every, listen }.serve()
+}
+
+/// The tenants of the service with this control socket; none if it does not answer.
+#[must_use]
+pub fn service_tenants(control: &Path) -> Vec<ServiceTenant> {
+    let tenants = client::tenants(control).unwrap_or_default();
+    let convert = |status: Status| ServiceTenant {
+        is_running: status.state == Condition::Running,
+        state: status.state.name(),
+        name: status.name,
+        broker: status.broker,
+        starts: status.starts,
+        failures: status.failures,
+        last_status: status.last_status,
+    };
+    tenants.into_iter().map(convert).collect()
 }

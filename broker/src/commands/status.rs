@@ -1,34 +1,35 @@
-//! `kcov-broker status`: the tenants of this machine, once.
+//! `kcov-broker status`: prints the tenants of this machine.
 
-use super::figures;
-use super::selection::{Selected, Selection};
-use super::tenant::Tenant;
+use crate::live::catalogue;
+use crate::live::figures;
+use crate::live::selection::{Selected, Selection};
+use crate::live::tenant_view::TenantView;
 use anyhow::Result;
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-/// Show the tenants of this machine, and what they do
+/// Show the tenants of this machine and their counters
 #[derive(Debug, clap::Args)]
 pub struct StatusArgs {
     #[command(flatten)]
     selection: Selection,
 
-    /// Print all there is, as one JSON object: {"tenants": [...], "refused": [...]}
+    /// Print everything as one JSON object: {"tenants": [...], "refused": [...]}
     #[arg(long)]
     json: bool,
 
-    /// Remove what dead brokers of yours have left; as root, of everybody
+    /// First remove the segments that your dead brokers left behind; as root, those of all users
     #[arg(long)]
     sweep: bool,
 }
 
-/// The JSON form.
+/// The JSON output.
 #[derive(Serialize)]
 struct Document<'a> {
-    tenants: &'a [Tenant],
-    /// Files that are named like segments and are none.
+    tenants: &'a [TenantView],
+    /// Files that are named like segments but are not valid.
     refused: Vec<Refused<'a>>,
 }
 
@@ -41,10 +42,10 @@ struct Refused<'a> {
 /// Prints the tenants.
 ///
 /// # Errors
-/// If there is no way to look, or a name that no tenant has.
+/// If the segments cannot be listed, or if no tenant has one of the names.
 pub fn run(args: &StatusArgs) -> Result<ExitCode> {
     if args.sweep {
-        let swept = super::sweep(true);
+        let swept = catalogue::sweep(true);
         eprintln!("kcov-broker: removed {swept} segments of dead brokers");
     }
     let selected = args.selection.find()?;
@@ -68,15 +69,15 @@ fn text(selected: &Selected, in_detail: bool) -> String {
     }
 }
 
-/// Titles of the columns; the first three are words, the others numbers.
+/// Titles of the columns; the first [`WORDS`] hold text, the others numbers.
 const TITLES: [&str; 13] = [
     "NAME", "USER", "STATE", "PID", "UP", "CALLS", "P50", "P99", "RECORDS", "LOST", "INST", "AREAS",
     "CRASHES",
 ];
 const WORDS: usize = 3;
 
-/// One line a tenant, each column as wide as its widest cell.
-fn table(tenants: &[Tenant]) -> String {
+/// Formats one line per tenant; each column is as wide as its widest cell.
+fn table(tenants: &[TenantView]) -> String {
     let rows: Vec<[String; TITLES.len()]> =
         std::iter::once(TITLES.map(str::to_owned)).chain(tenants.iter().map(row)).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or_default();
@@ -97,8 +98,8 @@ fn table(tenants: &[Tenant]) -> String {
     text
 }
 
-fn row(tenant: &Tenant) -> [String; TITLES.len()] {
-    let Tenant { counts, tally, .. } = tenant;
+fn row(tenant: &TenantView) -> [String; TITLES.len()] {
+    let TenantView { counts, tally, .. } = tenant;
     [
         tenant.name.to_string(),
         tenant.runs_as().to_owned(),
@@ -116,15 +117,15 @@ fn row(tenant: &Tenant) -> [String; TITLES.len()] {
     ]
 }
 
-/// The parts of a number, if there are any.
+/// Formats the parts of a sum, if there are any.
 fn in_brackets(parts: &[String]) -> String {
     if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) }
 }
 
-/// All that is known of one tenant, a line each.
+/// Formats everything known about one tenant, one line per property.
 #[must_use]
-pub fn detail(tenant: &Tenant) -> String {
-    let Tenant { counts, tally, refusals, pids, .. } = tenant;
+pub fn detail(tenant: &TenantView) -> String {
+    let TenantView { counts, tally, refusals, pids, .. } = tenant;
     let workers: Vec<_> = pids.workers.iter().map(u32::to_string).collect();
     let kinds: Vec<_> =
         tally.kinds.iter().filter(|(_, n)| *n > 0).map(|(kind, n)| format!("{} {n}", kind.name())).collect();
@@ -132,7 +133,7 @@ pub fn detail(tenant: &Tenant) -> String {
         refusals.iter().filter(|(_, n)| *n > 0).map(|(quota, n)| format!("{} {n}", quota.name())).collect();
     let lines = [
         ("name", tenant.name.to_string()),
-        ("user", format!("{}; {} runs its broker", tenant.runs_as(), tenant.user)),
+        ("user", format!("{}; broker runs as {}", tenant.runs_as(), tenant.user)),
         ("state", format!("{}, written {} ago", tenant.state.name(), figures::duration(tenant.age_seconds))),
         ("up", format!("{}, restarted {} times", figures::duration(tenant.uptime_seconds), counts.restarts)),
         (
@@ -150,22 +151,22 @@ pub fn detail(tenant: &Tenant) -> String {
         (
             "latency",
             format!(
-                "half below {}, 99 of 100 below {}, of those timed",
+                "p50 below {}, p99 below {} (sampled)",
                 figures::time(tenant.latency_p50_ns),
                 figures::time(tenant.latency_p99_ns)
             ),
         ),
-        ("records", format!("{}, lost {}", tally.records, tally.records_lost)),
-        ("instances", format!("{}, ever {}", counts.instances, counts.instances_opened)),
+        ("records", format!("{}, {} lost", tally.records, tally.records_lost)),
+        ("instances", format!("{} open, {} opened in total", counts.instances, counts.instances_opened)),
         ("areas", format!("{} bytes", counts.arena_bytes)),
-        ("files", format!("{}, ever {}", counts.files, counts.files_opened)),
+        ("files", format!("{} open, {} opened in total", counts.files, counts.files_opened)),
         ("remote handles", counts.handles.to_string()),
         ("collecting threads", counts.tasks.to_string()),
         ("assists", counts.assists.to_string()),
         (
             "workers",
             format!(
-                "started {}, crashed {}, held up {}, calls retried {}; zygote restarted {} times",
+                "{} started, {} crashed, {} delayed; {} calls retried; zygote restarted {} times",
                 counts.workers_started,
                 counts.worker_crashes,
                 counts.starts_delayed,
@@ -173,7 +174,7 @@ pub fn detail(tenant: &Tenant) -> String {
                 counts.zygote_restarts
             ),
         ),
-        ("refused over a quota", format!("{}{}", counts.quota_refusals, in_brackets(&refused))),
+        ("refused by quota", format!("{}{}", counts.quota_refusals, in_brackets(&refused))),
         ("artifacts", counts.artifacts.to_string()),
         ("segment", tenant.segment.clone()),
     ];

@@ -1,17 +1,17 @@
-//! `kcov-broker top`: the tenants of this machine, again and again, on a terminal.
+//! `kcov-broker top`: watches the tenants of this machine on a terminal.
 //!
-//! | module | holds |
+//! | module | purpose |
 //! |---|---|
-//! | [`rates`] | what changed between two looks |
-//! | [`table`] | what is shown, and what keys do to it: no terminal, no clock |
-//! | [`screen`] | drawing it |
+//! | [`rates`] | changes per second between two samples |
+//! | [`table`] | the state of the display and the effect of keys, without terminal and clock |
+//! | [`screen`] | drawing |
 
 pub mod rates;
 pub mod screen;
 pub mod table;
 
-use super::selection::Selection;
-use crate::commands::run::parse_time;
+use crate::launch::parse;
+use crate::live::selection::Selection;
 use anyhow::{Context, Result};
 use crossterm::event::{self, Event, KeyEventKind};
 use ratatui::DefaultTerminal;
@@ -21,12 +21,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use table::{Flow, Table};
+use table::{Action, Table};
 
-/// Longest wait for a key: a signal to end is seen within it.
-const GLANCE: Duration = Duration::from_millis(200);
-/// Shortest: the library does not look for keys at all if it is given no time.
-const BLINK: Duration = Duration::from_millis(10);
+/// Maximum wait for a key, and so the maximum delay until a signal is noticed.
+const MAX_WAIT: Duration = Duration::from_millis(200);
+/// Minimum wait: with a timeout of zero crossterm does not check for keys.
+const MIN_WAIT: Duration = Duration::from_millis(10);
 
 /// Watch the tenants of this machine
 #[derive(Debug, clap::Args)]
@@ -35,21 +35,21 @@ pub struct TopArgs {
     #[command(flatten)]
     selection: Selection,
 
-    /// How often to look, in seconds or with a unit (500ms, 2s)
-    #[arg(short, long, value_name = "TIME", default_value = "1s", value_parser = parse_time)]
+    /// Time between updates, in seconds or with a unit (500ms, 2s)
+    #[arg(short, long, value_name = "TIME", default_value = "1s", value_parser = parse::time)]
     every: Duration,
 }
 
-/// Shows the tenants until the user has seen enough.
+/// Shows the tenants until the user quits.
 ///
 /// # Errors
-/// If there is no terminal, or no way to look.
+/// If there is no terminal, or if the segments cannot be listed.
 pub fn run(args: &TopArgs) -> Result<ExitCode> {
     anyhow::ensure!(
         std::io::stdin().is_terminal() && std::io::stdout().is_terminal(),
-        "top needs a terminal for input and output: use `kcov-broker status` without one"
+        "top needs a terminal as standard input and output: use `kcov-broker status` instead"
     );
-    // Before the screen changes: what is wrong can be said.
+    // Before the terminal changes mode, so that errors are readable.
     let mut table = Table::default();
     table.update(args.selection.find()?);
     let ended = Arc::new(AtomicBool::new(false));
@@ -67,24 +67,24 @@ fn watch(mut terminal: DefaultTerminal, table: &mut Table, args: &TopArgs, ended
     let mut due = Instant::now() + args.every;
     while !ended.load(Ordering::Relaxed) {
         terminal.draw(|frame| screen::draw(frame, table))?;
-        let left = due.saturating_duration_since(Instant::now()).clamp(BLINK, GLANCE);
+        let left = due.saturating_duration_since(Instant::now()).clamp(MIN_WAIT, MAX_WAIT);
         if event::poll(left)?
             && let Event::Key(key) = event::read()?
             && key.kind != KeyEventKind::Release
         {
             match table.press(key) {
-                Flow::Go => {}
-                Flow::ToggleUsers => {
+                Action::None => {}
+                Action::ToggleUsers => {
                     selection.all = !selection.all;
                     due = Instant::now();
                 }
-                Flow::Quit => return Ok(()),
+                Action::Quit => return Ok(()),
             }
         }
         if Instant::now() >= due {
             due = Instant::now() + args.every;
             if !table.paused {
-                // Tenants that were named may end meanwhile.
+                // Tenants that were given by name may have ended.
                 table.update(selection.find_any()?);
             }
         }

@@ -1,4 +1,4 @@
-//! A tenant as readers show it.
+//! A tenant as monitoring commands show it.
 
 use kcov_proto::quota::Refusals;
 use kcov_proto::tally::Tally;
@@ -6,21 +6,20 @@ use kcov_proto::view::{Counts, Name, Pids, View};
 use nix::unistd::{Uid, User};
 use serde::Serialize;
 
-/// What is known of a broker.
+/// State of a broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// It runs.
+    /// Running.
     Live,
-    /// It is there, and has not written for seconds: it is stopped, or gets no time; or it is in another PID namespace
-    /// and may be dead.
+    /// No write for seconds: stopped or starved of CPU time; or possibly dead, if it is in another PID namespace.
     Silent,
-    /// It ended without its segment having been removed: it was killed, and its helpers with it.
+    /// Ended without removing its segment: the broker and its spawner were killed.
     Dead,
 }
 
 impl State {
-    /// Its name.
+    /// The name in tables and JSON.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -31,57 +30,57 @@ impl State {
     }
 }
 
-/// A tenant, as its broker showed it last.
+/// A tenant, as last published by its broker.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Tenant {
-    /// Its name.
+pub struct TenantView {
+    /// Name of the tenant.
     pub name: Name,
-    /// Of its broker.
+    /// State of its broker.
     pub state: State,
-    /// Who runs its broker; its command may run as another one.
+    /// User who runs its broker; the command may run as another user.
     pub user: String,
-    /// The same by number.
+    /// The user id of `user`.
     pub uid: u32,
-    /// Who its command runs as, as far as the broker says so.
+    /// User of its command, if published.
     pub command_user: Option<String>,
-    /// Process id of the broker, in its own PID namespace.
+    /// Pid of the broker, in its own PID namespace.
     pub pid: u32,
-    /// The others.
+    /// Pids of the other processes.
     pub pids: Pids,
-    /// Name of the segment.
+    /// Name of the segment file.
     pub segment: String,
-    /// From the start to what is shown.
+    /// Time from the start to the last write.
     pub uptime_seconds: f64,
-    /// How old it is.
+    /// Age of the last write.
     pub age_seconds: f64,
-    /// Start, nanoseconds of `CLOCK_MONOTONIC`.
+    /// Time of the start, `CLOCK_MONOTONIC` in nanoseconds.
     #[serde(skip)]
     pub started: u64,
-    /// When it was shown, likewise.
+    /// Time of the last write, likewise.
     #[serde(skip)]
     pub beat: u64,
-    /// What the broker counts: the fields stand beside the others.
+    /// Counters of the broker.
     #[serde(flatten)]
     pub counts: Counts,
-    /// What was refused over a quota, by quota.
+    /// Refused requests, by quota.
     #[serde(rename = "quota_refusals_by_quota")]
     pub refusals: Refusals,
-    /// What workers count.
+    /// Counters of the workers.
     #[serde(flatten)]
     pub tally: Tally,
-    /// A time that half of the timed notifications are below.
+    /// Upper bound of the median time of a timed notification.
     pub latency_p50_ns: Option<u64>,
-    /// A time that 99 of 100 are below.
+    /// Upper bound of the 99th percentile.
     pub latency_p99_ns: Option<u64>,
 }
 
-impl Tenant {
-    /// What `view`, read at `now` from the segment of that name, shows.
+impl TenantView {
+    /// Converts a `view` that was read at `now` from the file `segment`, owned by `uid`.
     #[must_use]
     pub fn new(segment: &str, uid: u32, state: State, now: u64, view: View) -> Self {
         let View { identity, name, started, beat, pids, counts, tally, refusals, user } = view;
         let seconds = |from: u64, to: u64| to.saturating_sub(from) as f64 / 1e9;
-        Tenant {
+        TenantView {
             name,
             state,
             user: user_name(uid),
@@ -102,14 +101,14 @@ impl Tenant {
         }
     }
 
-    /// Who its command runs as, for people.
+    /// User of its command; `-` if unknown.
     #[must_use]
     pub fn runs_as(&self) -> &str {
         self.command_user.as_deref().unwrap_or("-")
     }
 }
 
-/// The name of a user, or the number where there is none.
+/// The name of a user, or the user id if there is no name.
 fn user_name(uid: u32) -> String {
     match User::from_uid(Uid::from_raw(uid)) {
         Ok(Some(user)) => user.name,

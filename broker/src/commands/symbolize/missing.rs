@@ -1,23 +1,23 @@
-//! PCs that no binary has: of what they are tells which binary is missing.
+//! Explains PCs without a location: the range of a PC tells which binary is missing.
 
 use kcov_proto::region::{LIBRARIES, LIBRARIES_END, PROGRAM_BASE};
 use kcov_proto::site::{ID_BASE, SITE_BASE, TEXT_END};
 use std::collections::BTreeMap;
 
-/// What a PC is of that no binary has.
+/// What a PC without a location belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Origin {
-    /// A recording macro of another worker program.
+    /// A site of another worker program.
     Program,
     /// Instrumented code of another worker program.
     ProgramCode,
-    /// Instrumented code of a library.
+    /// Instrumented code of a library that was not given.
     Library,
-    /// Instrumented code of one of the binaries, which does not say where it is.
+    /// Instrumented code of a given binary that has no debugging information.
     Stripped,
-    /// A handler gave it the number itself.
+    /// An explicit id that a handler chose.
     Id,
-    /// Nothing of kcov-broker has such a PC.
+    /// Outside of all ranges of kcov-broker.
     Foreign,
 }
 
@@ -32,51 +32,50 @@ impl Origin {
         }
     }
 
-    /// What to do about it.
+    /// The second half of a sentence: the cause and what to do.
     fn hint(self) -> &'static str {
         match self {
             Origin::Program | Origin::ProgramCode => {
-                "of another worker program than this one: name that of the run with --worker, as it was built then"
+                "from a different build of the worker program: pass the program of that run with --worker"
             }
             Origin::Library => {
-                "of a library that was not named: name those of the run with --handler, in their order, as they were built \
-                 then, and libraries that they bring"
+                "from a library that was not given: pass the libraries of that run with --handler, in the same order and \
+                 from the same build, including libraries that they load"
             }
             Origin::Stripped => {
-                "of a binary without debugging information: build it with -g, and do not strip it"
+                "from a binary without debugging information: build it with -g and do not strip it"
             }
-            Origin::Id => "of a handler that numbers its points itself: no binary says where they are",
-            Origin::Foreign => "not of kcov-broker",
+            Origin::Id => "an explicit id of a handler: it has no source location",
+            Origin::Foreign => "not a PC of kcov-broker",
         }
     }
 }
 
-/// PCs without a place, by what they are of.
+/// PCs without a location: for each origin the first PC and the number of PCs.
 #[derive(Debug, Default)]
 pub struct Missing(BTreeMap<Origin, (u64, u64)>);
 
 impl Missing {
-    /// Takes one in, which is one of a binary's or of none.
+    /// Adds a PC. `is_of_a_binary`: it lies in the instrumented code of a given binary.
     pub fn add(&mut self, pc: u64, is_of_a_binary: bool) {
         let origin = if is_of_a_binary { Origin::Stripped } else { Origin::of(pc) };
         self.0.entry(origin).or_insert((pc, 0)).1 += 1;
     }
 
-    /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// A sentence for each kind, with the first of its PCs.
+    /// Returns one message per origin, with its first PC.
     pub fn hints(&self) -> impl Iterator<Item = String> {
         let others = |count: u64| match count {
-            1 => " is".to_owned(),
-            count => format!(" and {} more are", count - 1),
+            1 => String::new(),
+            count => format!(" and {} more", count - 1),
         };
         self.0
             .iter()
-            .map(move |(origin, (pc, count))| format!("{pc:#018x}{} {}", others(*count), origin.hint()))
+            .map(move |(origin, (pc, count))| format!("{pc:#018x}{}: {}", others(*count), origin.hint()))
     }
 }
 
@@ -85,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_kind_is_told_once_with_what_to_do() {
+    fn each_origin_gets_one_hint() {
         let mut missing = Missing::default();
         assert!(missing.is_empty());
         for pc in [LIBRARIES, LIBRARIES + 4, SITE_BASE, PROGRAM_BASE, ID_BASE, 0, u64::MAX] {
@@ -94,9 +93,9 @@ mod tests {
         missing.add(LIBRARIES + 8, true);
         let hints: Vec<_> = missing.hints().collect();
         assert_eq!(hints.len(), 6);
-        assert!(hints[0].contains("is of another") && hints[0].contains("--worker"), "{hints:?}");
-        assert!(hints[2].contains("and 1 more are") && hints[2].contains("--handler"), "{hints:?}");
+        assert!(hints[0].contains("different build") && hints[0].contains("--worker"), "{hints:?}");
+        assert!(hints[2].contains("and 1 more: ") && hints[2].contains("--handler"), "{hints:?}");
         assert!(hints[3].contains("-g"), "{hints:?}");
-        assert!(hints[5].starts_with("0x0000000000000000 and 1 more are not of"), "{hints:?}");
+        assert!(hints[5].starts_with("0x0000000000000000 and 1 more: not a PC"), "{hints:?}");
     }
 }

@@ -1,21 +1,22 @@
-//! Drawing of `top`, for a terminal of any size.
+//! Draws `top` on a terminal of any size.
 
 use super::table::{COLUMNS, Column, KEYS, Row, Table};
-use crate::live::{figures, status};
+use crate::commands::status;
+use crate::live::figures;
 use ratatui::Frame;
 use ratatui::layout::{Alignment, Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Text};
 use ratatui::widgets::{self, Bar, BarChart, BarGroup, Block, Cell, Paragraph, TableState};
 
-/// Columns that hold words and not numbers.
+/// Number of columns with text; the others hold numbers.
 const WORDS: usize = 3;
-/// Lines of the detail pane: as many as `status NAME` prints, and its border.
+/// Height of the detail pane: the lines of `status NAME` and the border.
 const DETAIL: u16 = 20;
-/// Characters of a bar's label.
+/// Width of a bar's label, in characters.
 const LABEL: usize = 7;
 
-/// Draws it all.
+/// Draws the whole screen.
 pub fn draw(frame: &mut Frame<'_>, table: &Table) {
     let notes = table.notes.len().min(3) as u16;
     let detail = if table.detail { DETAIL } else { 0 };
@@ -55,11 +56,11 @@ fn aligned(column: usize) -> Alignment {
     if column < WORDS { Alignment::Left } else { Alignment::Right }
 }
 
-/// Columns of a screen that is so wide: whole ones, from the left.
+/// The columns, from the left, that fit into this width.
 fn fitting(width: u16) -> &'static [Column] {
     let mut used = 0;
     let fits = |column: &&Column| {
-        // One blank between two.
+        // One blank between two columns.
         used += column.width + 1;
         used <= width + 1
     };
@@ -85,7 +86,7 @@ fn draw_list(frame: &mut Frame<'_>, table: &Table, area: Rect) {
     frame.render_stateful_widget(list, area, &mut state);
 }
 
-/// What `status NAME` prints, beside the histogram.
+/// Draws the output of `status NAME` next to a histogram.
 fn draw_detail(frame: &mut Frame<'_>, row: &Row, area: Rect) {
     let [left, right] =
         Layout::horizontal([Constraint::Percentage(60), Constraint::Percentage(40)]).areas(area);
@@ -105,7 +106,7 @@ fn draw_detail(frame: &mut Frame<'_>, row: &Row, area: Rect) {
         })
         .collect();
     let chart = BarChart::default()
-        .block(Block::bordered().title(" notifications by time, below "))
+        .block(Block::bordered().title(" notifications by latency, below "))
         .direction(ratatui::layout::Direction::Horizontal)
         .bar_width(1)
         .bar_gap(0)
@@ -119,13 +120,13 @@ fn draw_detail(frame: &mut Frame<'_>, row: &Row, area: Rect) {
 mod tests {
     use super::*;
     use crate::live::selection::Selected;
-    use crate::live::tenant::{State, Tenant};
+    use crate::live::tenant_view::{State, TenantView};
     use crossterm::event::{KeyCode, KeyEvent};
     use kcov_proto::view::{Identity, Name, View};
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
 
-    fn tenant(name: &str, calls: u64) -> Tenant {
+    fn tenant(name: &str, calls: u64) -> TenantView {
         let mut view = View {
             identity: Identity { pid: 7, ..Identity::default() },
             name: Name::like(name),
@@ -139,7 +140,7 @@ mod tests {
         };
         view.tally.notifications = calls;
         view.tally.latency.0[5] = calls;
-        Tenant::new(&format!("kcov-broker.0.{name}"), 0, State::Live, view.beat, view)
+        TenantView::new(&format!("kcov-broker.0.{name}"), 0, State::Live, view.beat, view)
     }
 
     fn table(tenants: &[(&str, u64)]) -> Table {
@@ -150,15 +151,15 @@ mod tests {
     }
 
     fn lines(table: &Table, width: u16, height: u16) -> Vec<String> {
-        let mut terminal = Terminal::new(TestBackend::new(width, height)).expect("a backend of memory");
-        terminal.draw(|frame| draw(frame, table)).expect("it draws");
+        let mut terminal = Terminal::new(TestBackend::new(width, height)).expect("an in-memory backend");
+        terminal.draw(|frame| draw(frame, table)).expect("drawn");
         let buffer = terminal.backend().buffer().clone();
         let line = |y| (0..width).map(|x| buffer[(x, y)].symbol()).collect::<String>().trim_end().to_owned();
         (0..height).map(line).collect()
     }
 
     #[test]
-    fn the_busiest_tenant_is_on_top() {
+    fn tenants_are_sorted_by_calls_per_second() {
         let mut table = table(&[("idle", 0), ("busy", 900), ("some", 20)]);
         let names = |table: &Table| {
             let names = lines(table, 130, 8).into_iter().skip(2).take(3);
@@ -171,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_selected_tenant_stays_selected_wherever_it_moves() {
+    fn the_selection_follows_the_tenant() {
         let mut table = table(&[("a", 3), ("b", 2), ("c", 1)]);
         table.press(KeyEvent::from(KeyCode::Down));
         table.press(KeyEvent::from(KeyCode::Char('r')));
@@ -185,7 +186,7 @@ mod tests {
         }
     }
 
-    /// Whole columns, no more than there is room for; and no size at which it fails.
+    /// Only whole columns are shown, and no size fails.
     #[test]
     fn a_screen_of_any_size_is_drawn() {
         let mut table = table(&[("one", 5), ("two", 7)]);
@@ -197,6 +198,6 @@ mod tests {
                 lines(&table, width, height);
             }
         }
-        assert!(lines(&table, 140, 40).iter().any(|line| line.contains("notifications by time, below")));
+        assert!(lines(&table, 140, 40).iter().any(|line| line.contains("notifications by latency, below")));
     }
 }

@@ -1,23 +1,23 @@
-//! What changed between two looks at a tenant.
+//! Changes of a tenant's counters between two samples.
 
-use crate::live::tenant::Tenant;
+use crate::live::tenant_view::TenantView;
 use kcov_proto::latency::Histogram;
 
-/// Since the look before, or since its start for a tenant that was not there then.
+/// Changes since the previous sample, or since the start of a tenant that was not in it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Rates {
-    /// Notifications of a second.
+    /// Notifications per second.
     pub calls: f64,
-    /// Records of a second.
+    /// Records per second.
     pub records: f64,
-    /// Times of the notifications.
+    /// Latencies of the notifications.
     pub latency: Histogram,
 }
 
 impl Rates {
-    /// From `before` to `after`, which are of one segment. Broker and workers may count backwards: that is 0.
+    /// Changes from `before` to `after`, two samples of one segment. Counters are untrusted: a decrease counts as 0.
     #[must_use]
-    pub fn between(before: Option<&Tenant>, after: &Tenant) -> Self {
+    pub fn between(before: Option<&TenantView>, after: &TenantView) -> Self {
         let (since, tally) =
             before.map_or((after.started, Default::default()), |tenant| (tenant.beat, tenant.tally));
         let seconds = after.beat.saturating_sub(since) as f64 / 1e9;
