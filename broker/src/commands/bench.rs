@@ -33,7 +33,7 @@ use plan::{COMPARISONS, Comparison, RECORDINGS};
 use side::Side;
 use std::io::IsTerminal;
 use std::process::ExitCode;
-use table::{Report, Row, Unit, median};
+use table::{Results, Row, Unit, median};
 use workload::Workload;
 
 /// Rounds of a full and of a quick run. Odd, so that the median is a measured value.
@@ -89,11 +89,11 @@ pub fn run(args: &BenchArgs) -> Result<ExitCode> {
         }
     }
     let kernel = nix::sys::utsname::uname().context("uname")?.release().to_string_lossy().into_owned();
-    let report = Report { kernel, cpus: cpus.count(), rounds: args.rounds(), rows };
+    let results = Results { kernel, cpus: cpus.count(), rounds: args.rounds(), rows };
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        println!("{}", serde_json::to_string_pretty(&results)?);
     } else {
-        print!("{report}");
+        print!("{results}");
     }
     Ok(ExitCode::SUCCESS)
 }

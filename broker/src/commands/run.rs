@@ -1,7 +1,7 @@
 //! `kcov-broker run`: runs one command under its own broker.
 
 use crate::broker::process;
-use crate::config::options::{Start, TenantOptions};
+use crate::config::options::{Invocation, TenantOptions};
 use crate::front;
 use crate::launch::Launch;
 use crate::launch::programs::{self, CommandError};
@@ -105,7 +105,7 @@ impl RunArgs {
         let mut mask = SigSet::empty();
         sigprocmask(SigmaskHow::SIG_SETMASK, None, Some(&mut mask))?;
         let publication = Publication::new(name.unwrap_or_else(|| name_of(&program)), options.publish);
-        options.launch(Start {
+        options.launch(Invocation {
             program,
             argv: command,
             environment: programs::environment(std::env::vars_os()),

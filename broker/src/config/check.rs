@@ -24,7 +24,7 @@ pub struct CheckArgs {
 }
 
 #[derive(Debug, Serialize)]
-struct Report {
+struct CheckResult {
     valid: bool,
     tenants: Vec<String>,
     errors: Vec<ConfigError>,
@@ -37,21 +37,21 @@ struct Report {
 /// # Errors
 /// If the result cannot be written.
 pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
-    let report = check(args);
-    let code = if report.valid { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    let result = check(args);
+    let code = if result.valid { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     let mut out = std::io::stdout().lock();
     if args.json {
-        writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
+        writeln!(out, "{}", serde_json::to_string_pretty(&result)?)?;
         return Ok(code);
     }
-    for error in &report.errors {
+    for error in &result.errors {
         eprintln!("{error}");
     }
-    for ConfigError { place, message } in &report.warnings {
+    for ConfigError { place, message } in &result.warnings {
         eprintln!("{}", ConfigError { place: place.clone(), message: format!("warning: {message}") });
     }
-    let (file, tenants, errors) = (args.file.display(), report.tenants.len(), report.errors.len());
-    let warnings = match report.warnings.len() {
+    let (file, tenants, errors) = (args.file.display(), result.tenants.len(), result.errors.len());
+    let warnings = match result.warnings.len() {
         0 => String::new(),
         count => format!("; warnings: {count}"),
     };
@@ -62,7 +62,7 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     Ok(code)
 }
 
-fn check(args: &CheckArgs) -> Report {
+fn check(args: &CheckArgs) -> CheckResult {
     let mut warnings = Vec::new();
     let checked = text::read(&args.file).and_then(|text| {
         let draft = Draft::read(&text, &Source::file(&args.file));
@@ -75,8 +75,8 @@ fn check(args: &CheckArgs) -> Report {
     match checked {
         Ok(config) => {
             let tenants = config.tenants.into_iter().map(|tenant| tenant.name).collect();
-            Report { valid: true, tenants, errors: Vec::new(), warnings }
+            CheckResult { valid: true, tenants, errors: Vec::new(), warnings }
         }
-        Err(ConfigErrors(errors)) => Report { valid: false, tenants: Vec::new(), errors, warnings },
+        Err(ConfigErrors(errors)) => CheckResult { valid: false, tenants: Vec::new(), errors, warnings },
     }
 }

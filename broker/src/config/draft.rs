@@ -1,7 +1,7 @@
 //! The result of reading a configuration: its values and its errors. It becomes a [`Config`] if there are no
 //! errors.
 
-use super::errors::{ConfigError, Report};
+use super::errors::{ConfigError, Diagnostics};
 use super::section::{Found, Section};
 use super::service::ServePlaces;
 use super::{Config, ConfigErrors, MAX_TENANTS, ServeConfig, Source, TenantConfig, probe};
@@ -22,19 +22,19 @@ impl Draft {
     /// makes the rest of the file unreadable.
     #[must_use]
     pub fn read(text: &str, source: &Source) -> Self {
-        let report = Report::new(text, &source.name);
+        let diagnostics = Diagnostics::new(text, &source.name);
         let (document, faults) = DeTable::parse_recoverable(text);
         if let Some(first) = faults.first().filter(|_| faults.iter().any(is_unclosed)) {
             let message = format!("{}: it is opened here or above, and never closed", first.message());
-            report.add_fault(first.span().unwrap_or_default(), &message);
+            diagnostics.add_fault(first.span().unwrap_or_default(), &message);
             let (config, places) = (Config::default(), ServePlaces::new(None, source));
-            return Draft { config, places, errors: report.into_errors() };
+            return Draft { config, places, errors: diagnostics.into_errors() };
         }
-        for fault in faults.iter().take_while(|_| !report.is_full()) {
-            report.add_fault(fault.span().unwrap_or_default(), fault.message());
+        for fault in faults.iter().take_while(|_| !diagnostics.is_full()) {
+            diagnostics.add_fault(fault.span().unwrap_or_default(), fault.message());
         }
-        let (config, places) = read(document.get_ref(), source, &report);
-        Draft { config, places, errors: report.into_errors() }
+        let (config, places) = read(document.get_ref(), source, &diagnostics);
+        Draft { config, places, errors: diagnostics.into_errors() }
     }
 
     /// The configuration.
@@ -71,8 +71,8 @@ fn is_unclosed(fault: &toml::de::Error) -> bool {
         .any(|start| fault.message().starts_with(start))
 }
 
-fn read(document: &DeTable<'_>, source: &Source, report: &Report<'_>) -> (Config, ServePlaces) {
-    let root = Section::new("", document, report);
+fn read(document: &DeTable<'_>, source: &Source, diagnostics: &Diagnostics<'_>) -> (Config, ServePlaces) {
+    let root = Section::new("", document, diagnostics);
     let section = root.section("serve");
     let serve =
         section.as_ref().map_or_else(ServeConfig::default, |section| ServeConfig::read(section, source));
@@ -82,7 +82,7 @@ fn read(document: &DeTable<'_>, source: &Source, report: &Report<'_>) -> (Config
         TenantConfig::read_defaults(section, source);
     }
     let places = ServePlaces::new(section.as_ref(), source);
-    let tenants = tenants(&root, root.table("defaults"), source, report);
+    let tenants = tenants(&root, root.table("defaults"), source, diagnostics);
     root.finish();
     (Config { serve, tenants }, places)
 }
@@ -91,15 +91,15 @@ fn tenants(
     root: &Section<'_>,
     defaults: Option<&DeTable<'_>>,
     source: &Source,
-    report: &Report<'_>,
+    diagnostics: &Diagnostics<'_>,
 ) -> Vec<TenantConfig> {
     let Some(Found { span, value, .. }) = root.get("tenant") else { return Vec::new() };
     let DeValue::Array(entries) = value else {
-        report.add(span, "tenant", "each tenant is a section `[[tenant]]`, with double brackets");
+        diagnostics.add(span, "tenant", "each tenant is a section `[[tenant]]`, with double brackets");
         return Vec::new();
     };
     if entries.len() > MAX_TENANTS {
-        report.add(
+        diagnostics.add(
             span,
             "tenant",
             &format!("{} tenants are too many: the maximum is {MAX_TENANTS}", entries.len()),
@@ -109,25 +109,25 @@ fn tenants(
     let mut tenants = Vec::new();
     for entry in entries.iter() {
         let DeValue::Table(table) = entry.get_ref() else {
-            report.add(entry.span(), "tenant", "a tenant is a section `[[tenant]]` with keys");
+            diagnostics.add(entry.span(), "tenant", "a tenant is a section `[[tenant]]` with keys");
             continue;
         };
         let defaults = defaults.map(|table| ("defaults".to_owned(), table));
-        let section = Section::new("tenant", table, report).with_defaults(defaults);
+        let section = Section::new("tenant", table, diagnostics).with_defaults(defaults);
         tenants.push(TenantConfig::read(&section, entry.span(), source));
     }
-    refuse_duplicates(&tenants, report);
+    refuse_duplicates(&tenants, diagnostics);
     tenants
 }
 
 /// Operators refer to tenants by name, so each name must be unique.
-fn refuse_duplicates(tenants: &[TenantConfig], report: &Report<'_>) {
+fn refuse_duplicates(tenants: &[TenantConfig], diagnostics: &Diagnostics<'_>) {
     let mut first = BTreeMap::new();
     for tenant in tenants.iter().filter(|tenant| !tenant.name.is_empty()) {
         let place = tenant.place("name");
         if let Some(line) = first.get(&tenant.name) {
             let message = format!("line {line} already has a tenant {}: choose another name", tenant.name);
-            report.add_at(place, &message);
+            diagnostics.add_at(place, &message);
         } else {
             first.insert(&tenant.name, place.line);
         }

@@ -65,7 +65,7 @@ pub fn listed(errors: &[ConfigError]) -> String {
 
 /// Collects the errors of a text.
 #[derive(Debug)]
-pub struct Report<'a> {
+pub struct Diagnostics<'a> {
     file: &'a str,
     text: &'a str,
     /// Number of lines.
@@ -78,13 +78,13 @@ pub struct Report<'a> {
     errors: RefCell<BTreeSet<ConfigError>>,
 }
 
-impl<'a> Report<'a> {
-    /// A report about `text`, which comes from `file`.
+impl<'a> Diagnostics<'a> {
+    /// The diagnostics of `text`, which comes from `file`.
     #[must_use]
     pub fn new(text: &'a str, file: &'a str) -> Self {
         let breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
         let lines = std::iter::once(0).chain(breaks.map(|(at, _)| at + 1)).collect();
-        Report {
+        Diagnostics {
             file,
             text,
             text_lines: text.lines().count(),

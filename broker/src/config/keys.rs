@@ -13,14 +13,14 @@ pub struct Key {
     /// The kind of its value.
     pub kind: Kind,
     /// Its default, if a value can express it.
-    default: Default,
+    default: DefaultValue,
     /// What it is for, and any default that no value expresses.
     pub purpose: &'static str,
 }
 
 /// The default of a key.
 #[derive(Clone, Copy, Debug)]
-enum Default {
+enum DefaultValue {
     /// None that a value expresses.
     Absent,
     /// A value as it is written in a file.
@@ -70,18 +70,18 @@ impl Key {
     #[must_use]
     pub fn default(&self) -> Option<String> {
         match self.default {
-            Default::Absent => None,
-            Default::Value(text) => Some(text.to_owned()),
-            Default::Quota(Unit::Count, number) => Some(number.to_string()),
-            Default::Quota(unit, number) => Some(format!("\"{}\"", written(unit, number))),
+            DefaultValue::Absent => None,
+            DefaultValue::Value(text) => Some(text.to_owned()),
+            DefaultValue::Quota(Unit::Count, number) => Some(number.to_string()),
+            DefaultValue::Quota(unit, number) => Some(format!("\"{}\"", written(unit, number))),
         }
     }
 }
 
 const fn key(name: &'static str, kind: Kind, default: Option<&'static str>, purpose: &'static str) -> Key {
     let default = match default {
-        Some(text) => Default::Value(text),
-        None => Default::Absent,
+        Some(text) => DefaultValue::Value(text),
+        None => DefaultValue::Absent,
     };
     Key { name, kind, default, purpose }
 }
@@ -321,8 +321,12 @@ const QUOTA_KEYS: [Key; ROWS.len()] = {
             Unit::Count => Kind::Count,
             Unit::Time => Kind::Time,
         };
-        keys[at] =
-            Key { name: row.key, kind, default: Default::Quota(row.unit, row.default), purpose: row.purpose };
+        keys[at] = Key {
+            name: row.key,
+            kind,
+            default: DefaultValue::Quota(row.unit, row.default),
+            purpose: row.purpose,
+        };
         at += 1;
     }
     keys

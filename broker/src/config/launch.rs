@@ -1,7 +1,7 @@
 //! Starting a tenant of a service: its account, its environment, and the file of its command.
 
 use super::TenantConfig;
-use super::options::Start;
+use super::options::Invocation;
 use crate::launch::Launch;
 use crate::launch::programs::{self, CommandError};
 use crate::launch::publication::Publication;
@@ -29,7 +29,7 @@ impl TenantConfig {
         let identity = identity(self)?;
         let user = identity.as_ref().map_or(geteuid(), |identity| identity.uid).as_raw();
         let publication = Publication::new(Name::like(&self.name), self.options.publish);
-        self.options.launch(Start {
+        self.options.launch(Invocation {
             program,
             argv: self.command.iter().map(OsString::from).collect(),
             environment: programs::environment(environment),

@@ -119,7 +119,7 @@ impl Default for TenantOptions {
 /// What a command needs to start, besides its options. A command of a terminal and a tenant of a service
 /// differ in all of it.
 #[derive(Debug)]
-pub struct Start {
+pub struct Invocation {
     /// The file of the command.
     pub program: PathBuf,
     /// The command and its arguments.
@@ -147,13 +147,14 @@ impl TenantOptions {
         cgroup::Limits::of_tenant(self.worker_memory, self.quotas.total)
     }
 
-    /// Checks the options against this machine, and combines them with `start`. Creates the directory of the
-    /// artifacts.
+    /// Checks the options against this machine, and combines them with `invocation`. Creates the directory of
+    /// the artifacts.
     ///
     /// # Errors
     /// If something that the options name does not exist or is not permitted.
-    pub fn launch(&self, start: Start) -> anyhow::Result<Launch> {
-        let Start { program, argv, environment, group, mask, jail_id, cover, publication, service } = start;
+    pub fn launch(&self, invocation: Invocation) -> anyhow::Result<Launch> {
+        let Invocation { program, argv, environment, group, mask, jail_id, cover, publication, service } =
+            invocation;
         let rootless = rootless::plan(self.map_root)?;
         let argv = argv.iter().map(|argument| c_string(argument, "an argument"));
         let cgroup = |parent| cgroup::plan(parent, self.cgroup_limits());

@@ -1,6 +1,6 @@
 //! A table of the file. It records which keys were read, and reports all others as unknown.
 
-use super::errors::{Place, Report};
+use super::errors::{Diagnostics, Place};
 use crate::launch::parse;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -27,20 +27,20 @@ pub struct Section<'a> {
     span: Range<usize>,
     /// Name and table of the section with the defaults.
     defaults: Option<(String, &'a DeTable<'a>)>,
-    report: &'a Report<'a>,
+    diagnostics: &'a Diagnostics<'a>,
     known: RefCell<BTreeSet<&'static str>>,
 }
 
 impl<'a> Section<'a> {
     /// The table `name`.
     #[must_use]
-    pub fn new(name: &str, table: &'a DeTable<'a>, report: &'a Report<'a>) -> Self {
+    pub fn new(name: &str, table: &'a DeTable<'a>, diagnostics: &'a Diagnostics<'a>) -> Self {
         Section {
             name: name.to_owned(),
             table,
             span: 0..0,
             defaults: None,
-            report,
+            diagnostics,
             known: RefCell::default(),
         }
     }
@@ -57,10 +57,10 @@ impl<'a> Section<'a> {
         self.span.clone()
     }
 
-    /// The report that collects the errors.
+    /// The collected errors.
     #[must_use]
-    pub fn report(&self) -> &'a Report<'a> {
-        self.report
+    pub fn diagnostics(&self) -> &'a Diagnostics<'a> {
+        self.diagnostics
     }
 
     /// `key` with the name of this section.
@@ -88,8 +88,8 @@ impl<'a> Section<'a> {
     #[must_use]
     pub fn place(&self, key: &'static str, otherwise: &Range<usize>) -> Place {
         match self.get(key) {
-            Some(Found { path, span, .. }) => self.report.place(span, &path),
-            None => self.report.place(otherwise.clone(), &self.path(key)),
+            Some(Found { path, span, .. }) => self.diagnostics.place(span, &path),
+            None => self.diagnostics.place(otherwise.clone(), &self.path(key)),
         }
     }
 
@@ -100,7 +100,7 @@ impl<'a> Section<'a> {
         parse: impl FnOnce(&DeValue<'a>) -> Result<T, String>,
     ) -> Option<T> {
         let Found { path, span, value } = self.get(key)?;
-        parse(value).map_err(|message| self.report.add(span, &path, &message)).ok()
+        parse(value).map_err(|message| self.diagnostics.add(span, &path, &message)).ok()
     }
 
     /// Like [`read`](Self::read), with a default.
@@ -123,7 +123,7 @@ impl<'a> Section<'a> {
         let Found { path, span, value } = self.get(key)?;
         let DeValue::Table(table) = value else {
             let message = format!("expected a section `[{path}]`, found {}", kind(value));
-            self.report.add(span, &path, &message);
+            self.diagnostics.add(span, &path, &message);
             return None;
         };
         let defaults = self.defaults.as_ref().and_then(|(name, defaults)| {
@@ -131,7 +131,7 @@ impl<'a> Section<'a> {
             let DeValue::Table(table) = found.value else { return None };
             Some((found.path, table))
         });
-        let section = Section::new(&path, table, self.report).with_defaults(defaults);
+        let section = Section::new(&path, table, self.diagnostics).with_defaults(defaults);
         Some(Section { span, ..section })
     }
 
@@ -139,7 +139,7 @@ impl<'a> Section<'a> {
     pub fn finish(&self) {
         let known = self.known.borrow();
         for (key, _) in self.table.iter().filter(|(key, _)| !known.contains(key.get_ref().as_ref())) {
-            if self.report.is_full() {
+            if self.diagnostics.is_full() {
                 return;
             }
             let name = key.get_ref().as_ref();
@@ -149,7 +149,7 @@ impl<'a> Section<'a> {
                 Some(near) => format!("unknown key (did you mean `{near}`?)"),
                 None => format!("unknown key; known keys are: {}", names.join(", ")),
             };
-            self.report.add(key.span(), &self.path(name), &message);
+            self.diagnostics.add(key.span(), &self.path(name), &message);
         }
     }
 }

@@ -108,7 +108,9 @@ impl MetricsConfig {
         };
         if !section.has("file") && !section.has("listen") {
             let place = section.place("file", &section.span());
-            section.report().add_missing(place, "is missing, and so is `listen`: set at least one of them");
+            section
+                .diagnostics()
+                .add_missing(place, "is missing, and so is `listen`: set at least one of them");
         }
         section.finish();
         read

@@ -111,7 +111,7 @@ impl TenantConfig {
         {
             if !section.has(key) {
                 let message = format!("is missing: {example}");
-                section.report().add_missing(section.place(key, &span), &message);
+                section.diagnostics().add_missing(section.place(key, &span), &message);
             }
         }
         let name = section.read_or("name", String::new(), values::name);
@@ -151,15 +151,15 @@ impl TenantConfig {
 
     /// Checks values that depend on each other.
     fn check_pairs(&self, section: &Section<'_>) {
-        let report = section.report();
+        let diagnostics = section.diagnostics();
         for key in ["group", "groups"].into_iter().filter(|key| section.has(key) && !section.has("user")) {
-            report.add_missing(self.place(key), "sets groups without a user: set `user` as well");
+            diagnostics.add_missing(self.place(key), "sets groups without a user: set `user` as well");
         }
         let Quotas { area, total, .. } = self.options.quotas;
         if let Some(quotas) = section.section("quotas").filter(|quotas| quotas.has("area") && area > total) {
             let message =
                 format!("one area of {area} bytes is larger than `total`, {total} bytes for all areas");
-            report.add_at(quotas.place("area", &(0..0)), &message);
+            diagnostics.add_at(quotas.place("area", &(0..0)), &message);
         }
     }
 

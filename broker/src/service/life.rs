@@ -35,7 +35,7 @@ pub struct Pace {
 
 /// The phase of an end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
+pub enum StopPhase {
     /// The command got its stop signal.
     Signalled,
     /// Its broker kills it.
@@ -67,7 +67,7 @@ pub enum State {
     /// It is being ended.
     Stopping {
         /// The current phase.
-        phase: Phase,
+        phase: StopPhase,
         /// When the next phase begins.
         until: Duration,
         /// Duration of the phase after that.
@@ -306,7 +306,7 @@ impl Life {
         if matches!(self.state, State::Starting | State::Running) {
             let until = now.saturating_add(PATIENCE);
             let state =
-                State::Stopping { phase: Phase::Killed, until, patience: PATIENCE, then: Then::Policy };
+                State::Stopping { phase: StopPhase::Killed, until, patience: PATIENCE, then: Then::Policy };
             self.enter(state, now);
         }
     }
@@ -371,7 +371,8 @@ impl Life {
             }
             State::Starting | State::Running => {
                 let until = now.saturating_add(pace.grace);
-                let state = State::Stopping { phase: Phase::Signalled, until, patience: pace.patience, then };
+                let state =
+                    State::Stopping { phase: StopPhase::Signalled, until, patience: pace.patience, then };
                 self.enter(state, now);
                 Some(Action::Signal)
             }
@@ -387,9 +388,9 @@ impl Life {
             State::Stopping { phase, until, patience, .. } if *until <= now => {
                 *until = now.saturating_add((*patience).max(Duration::from_millis(1)));
                 let (next, action) = match phase {
-                    Phase::Signalled => (Phase::Killed, Action::Kill),
+                    StopPhase::Signalled => (StopPhase::Killed, Action::Kill),
                     // Repeated, because the manager may only now know the process that must be killed.
-                    Phase::Killed | Phase::Forced => (Phase::Forced, Action::Force),
+                    StopPhase::Killed | StopPhase::Forced => (StopPhase::Forced, Action::Force),
                 };
                 *phase = next;
                 Some(action)

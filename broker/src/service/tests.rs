@@ -1,6 +1,6 @@
 //! Tests of the state machine: its rules, and its invariants under random events.
 
-use super::life::{Action, End, Event, Life, Outcome, PATIENCE, Pace, Phase, State};
+use super::life::{Action, End, Event, Life, Outcome, PATIENCE, Pace, State, StopPhase};
 use crate::config::tenant::{RestartPolicy, RestartWhen};
 use proptest::prelude::*;
 use std::time::Duration;
@@ -170,7 +170,7 @@ proptest! {
                 State::Stopping { phase, until, .. } => {
                     let since = *stopped.get_or_insert(now);
                     // At most three phases lie between the request and the kill of the broker.
-                    prop_assert!(phase == Phase::Forced || until <= since + seconds(3) + PATIENCE + seconds(12));
+                    prop_assert!(phase == StopPhase::Forced || until <= since + seconds(3) + PATIENCE + seconds(12));
                     prop_assert!(!is_time || until > now);
                     prop_assert_eq!(life.due(), Some(until));
                 }

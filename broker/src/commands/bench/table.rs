@@ -103,7 +103,7 @@ fn as_text<S: serde::Serializer>(goal: &Goal, serializer: S) -> Result<S::Ok, S:
 
 /// All measurements.
 #[derive(Clone, Debug, Serialize)]
-pub struct Report {
+pub struct Results {
     /// Kernel release.
     pub kernel: String,
     /// CPUs that the process may use.
@@ -114,7 +114,7 @@ pub struct Report {
     pub rows: Vec<Row>,
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for Results {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "Linux {}, {} CPUs, medians of {} rounds", self.kernel, self.cpus, self.rounds)?;
         let mut last = None;
@@ -183,7 +183,7 @@ mod tests {
             met: true,
         };
         let rows = vec![row(Placement::OneCpu), row(Placement::OneCpu), row(Placement::Unpinned)];
-        let text = Report { kernel: "6.18".into(), cpus: 2, rounds: 3, rows }.to_string();
+        let text = Results { kernel: "6.18".into(), cpus: 2, rounds: 3, rows }.to_string();
         assert_eq!(text.matches("what ").count(), 2);
         assert_eq!(text.matches("2.50 us    2.60 us   1.04x  <= 1.30x").count(), 3);
     }
