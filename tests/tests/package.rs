@@ -74,6 +74,7 @@ fn what_an_operator_looks_for_is_installed() -> Result<()> {
         "usr/share/doc/kcov-broker/examples/handler/Makefile",
         "usr/share/doc/kcov-broker/examples/handler/adder.rs",
         "usr/share/kcov-broker/rust/Cargo.lock",
+        "usr/share/kcov-broker/rust/proto/sys/src/lib.rs",
         "usr/share/kcov-broker/rust/worker/src/lib.rs",
         "etc/kcov-broker/serve.toml",
         "var/lib/kcov-broker/",

@@ -14,7 +14,7 @@ use crate::record::Scope;
 use crate::serve::{Sources, serve};
 use crate::service::{Service, Trace};
 use crate::sys::shared::SharedWords;
-use crate::sys::socket::{Channel, ChannelError, inherited};
+use crate::sys::socket::{Channel, ChannelError};
 use crate::sys::{crash, fork, modules};
 use crate::text;
 use crate::trace::{self, Tracer};
@@ -22,6 +22,7 @@ use kcov_proto::cover_map::{self, CoverMap};
 use kcov_proto::journal::{self, Writer};
 use kcov_proto::message::{LoadedModule, ZygoteReply, ZygoteRequest};
 use kcov_proto::{Errno, roster, slot};
+use kcov_sys::descriptors::inherited;
 use nix::errno::Errno as SysErrno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::signal::{SigSet, Signal};
@@ -108,17 +109,17 @@ fn serve_broker(config: &ZygoteConfig, handlers: Vec<Box<dyn Handler>>) -> Resul
     let (jail, (handlers, modules)) = match enter_jail(config, handlers, &mut broker) {
         Err(ZygoteError::Load(error)) => {
             let message = text::bounded(&error.to_string());
-            broker.send(&ZygoteReply::Refused { message })?;
+            broker.send(&ZygoteReply::Refused { message }, &[])?;
             return Err(ZygoteError::Told);
         }
         Err(ZygoteError::Jail(error)) => {
-            broker.send(&ZygoteReply::Unjailed { message: text::bounded(&error.to_string()) })?;
+            broker.send(&ZygoteReply::Unjailed { message: text::bounded(&error.to_string()) }, &[])?;
             return Err(ZygoteError::Told);
         }
         entered => entered?,
     };
-    broker.send(&ZygoteReply::Loaded { modules })?;
-    broker.send(&ZygoteReply::Ready { claims: handlers.claims().clone() })?;
+    broker.send(&ZygoteReply::Loaded { modules }, &[])?;
+    broker.send(&ZygoteReply::Ready { claims: handlers.claims().clone() }, &[])?;
     let mut zygote = Zygote { tracer, jail, handlers: Some(handlers) };
     loop {
         report_ended(&mut broker)?;
@@ -131,7 +132,7 @@ fn serve_broker(config: &ZygoteConfig, handlers: Vec<Box<dyn Handler>>) -> Resul
         match broker.receive::<ZygoteRequest>() {
             Ok((ZygoteRequest::Fork { index: _ }, descriptors)) => {
                 let reply = zygote.fork_worker(descriptors);
-                broker.send(&reply)?;
+                broker.send(&reply, &[])?;
             }
             Err(ChannelError::Closed) => return Ok(()),
             Err(error) => return Err(error.into()),
@@ -160,7 +161,7 @@ fn enter_jail(
     let load = || -> Result<_, ZygoteError> {
         for library in opened {
             let handler = text::bounded(&library.name());
-            broker.send(&ZygoteReply::Loading { handler })?;
+            broker.send(&ZygoteReply::Loading { handler }, &[])?;
             handlers.push(library.load()?);
         }
         // Here, where the links that lead to their files can still be read.
@@ -178,7 +179,7 @@ fn report_ended(broker: &mut Channel) -> Result<(), ChannelError> {
             Ok(WaitStatus::StillAlive) | Err(SysErrno::ECHILD) => return Ok(()),
             Ok(_) | Err(_) => continue,
         };
-        broker.send(&ZygoteReply::Exited { pid: pid.as_raw() as u32, signal, status })?;
+        broker.send(&ZygoteReply::Exited { pid: pid.as_raw() as u32, signal, status }, &[])?;
     }
 }
 
@@ -215,8 +216,8 @@ impl Zygote {
     fn work(&mut self, descriptors: [OwnedFd; DESCRIPTORS]) -> i32 {
         let [listener, broker, orders, reader, slot_file, roster_file, journal, output] = descriptors;
         let _ = nix::sys::prctl::set_name(c"kcov-worker");
-        fork::close(SOCKET);
-        if fork::redirect(&output).is_err() || self.jail.enter().is_err() {
+        fork::close_copy(&SOCKET);
+        if fork::redirect_output(output.as_fd()).is_err() || self.jail.enter().is_err() {
             return 3;
         }
         let (Ok(slot), Ok(roster)) = (

@@ -48,7 +48,7 @@ impl Broker {
             Beside::Socket(socket) => Some(socket.as_fd()),
         };
         let sent = match &file {
-            None => worker.channel.try_send_bare(reply),
+            None => worker.channel.try_send(reply, &[]),
             Some(file) => worker.channel.try_send(reply, &[file]),
         };
         match sent {

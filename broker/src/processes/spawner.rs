@@ -14,7 +14,7 @@ use crate::artifact;
 use crate::launch::cgroup::Group;
 use crate::launch::{Launch, OnBrokerDeath};
 use crate::live::Publication;
-use crate::sandbox::confine::{self, rules::Who};
+use crate::sandbox::confine;
 use crate::sandbox::filter::Bpf;
 use crate::sys::fork;
 use crate::sys::process::pidfd_open;
@@ -41,7 +41,7 @@ pub fn serve(socket: OwnedFd, launch: &Launch) -> i32 {
     // The workers of a zygote that died come here, and are reaped.
     let _ = nix::sys::prctl::set_child_subreaper(true);
     // Once, and not by each reader, as callers wait for those.
-    let Ok(readers_filter) = confine::build(Who::Reader) else { return 1 };
+    let Ok(readers_filter) = confine::reader_filter() else { return 1 };
     let mut channel = Channel::from(socket);
     let mut tender = None;
     let mut group = None;

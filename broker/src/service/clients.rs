@@ -75,7 +75,7 @@ impl Clients {
     /// Answers a client. One that has no room for it does not read what it asks for, and is let go.
     pub fn answer(&mut self, serial: u32, reply: &Reply) {
         if let Some(client) = self.clients.get_mut(&serial)
-            && client.channel.try_send_bare(reply).is_err()
+            && client.channel.try_send(reply, &[]).is_err()
         {
             self.clients.remove(&serial);
         }

@@ -140,7 +140,7 @@ impl WorkerProcess {
     /// Sends what waits, as far as there is room.
     pub fn flush(&mut self) {
         while let Some(order) = self.waiting.front() {
-            match self.orders.try_send_bare(order) {
+            match self.orders.try_send(order, &[]) {
                 Err(ChannelError::WouldBlock) => return,
                 // Sent; or the worker is gone, which is handled with its end.
                 Ok(()) | Err(_) => drop(self.waiting.pop_front()),

@@ -34,6 +34,7 @@ pub use text::Text;
 
 use super::recording::store_pc_or;
 use kcov_proto::site::TEXT_START;
+use std::ffi::{CStr, c_char};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A guard holds the low half of its PC.
@@ -90,3 +91,15 @@ pub extern "C" fn __sanitizer_cov_trace_cmpf(_a: f32, _b: f32) {}
 /// As [`__sanitizer_cov_trace_cmpf`].
 #[unsafe(no_mangle)]
 pub extern "C" fn __sanitizer_cov_trace_cmpd(_a: f64, _b: f64) {}
+
+/// Options of sanitizers that a handler may have. A report ends the process by a signal, also in builds that would go on
+/// after one. Symbols are looked up later, outside of the jail. AddressSanitizer gets the same options by its environment
+/// variable, which it reads at the start; UBSan reads its own at its first report, in a worker, which cannot open files.
+const SANITIZER_OPTIONS: &CStr =
+    c"abort_on_error=1:halt_on_error=1:color=never:symbolize=0:print_stacktrace=0";
+
+/// UBSan asks for its options by this function (`sanitizer/ubsan_interface.h`).
+#[unsafe(no_mangle)]
+extern "C" fn __ubsan_default_options() -> *const c_char {
+    SANITIZER_OPTIONS.as_ptr()
+}

@@ -2,7 +2,7 @@
 
 use super::{Fault, Ruling};
 use crate::sys::listener::{self, Answer};
-use crate::sys::{memfd, process};
+use crate::sys::{file, memfd};
 use crate::tenant::Tenant;
 use crate::tenant::worker_process::{PAST_DEADLINE, WorkerProcess};
 use kcov_proto::Errno;
@@ -106,7 +106,7 @@ impl Tenant {
 
     /// Whether it is a file that a worker can have made, and neither of the broker's sockets nor an arena.
     fn may_inject(&self, fd: BorrowedFd<'_>) -> bool {
-        let Ok(facts) = process::file_facts(fd) else { return false };
+        let Ok(facts) = file::file_facts(fd) else { return false };
         match facts.mode & libc::S_IFMT {
             libc::S_IFIFO => !self.is_shared_with_a_worker(facts.id),
             libc::S_IFREG => {
@@ -129,7 +129,7 @@ impl Tenant {
             .flat_map(|worker| [worker.slot.file(), worker.journal.file(), worker.output.as_fd()]);
         shared
             .chain([self.roster.as_fd()])
-            .any(|page| process::file_facts(page).is_ok_and(|facts| facts.id == file))
+            .any(|page| file::file_facts(page).is_ok_and(|facts| facts.id == file))
     }
 
     /// For the log: why a handler lets calls go on.
