@@ -38,6 +38,7 @@
 //!
 //! Use either instrumentation or macros in a crate: instrumented, the code of a macro has points of its own. A library in
 //! Rust (`cdylib`) is instrumented, or records through `kcov_host`: the macros are for worker programs.
+#![deny(unsafe_code)]
 
 pub mod arenas;
 pub mod assist;
@@ -59,6 +60,7 @@ pub mod replay;
 pub mod serve;
 pub mod service;
 pub mod stopwatch;
+#[expect(unsafe_code, reason = "assembly, C interfaces, signal handlers and shared memory")]
 pub mod sys;
 pub mod text;
 pub mod trace;
