@@ -186,7 +186,7 @@ fn report_ended(broker: &mut Channel) -> Result<(), ChannelError> {
 /// The journal of a worker. It is mapped twice: for the services, and for the handler of fatal signals, for good.
 fn open_journal(file: &OwnedFd) -> Option<Writer<SharedWords>> {
     let kept = Box::leak(Box::new(SharedWords::map(file, journal::WORDS, true).ok()?));
-    crash::tell(kept);
+    crash::set_journal(kept);
     Writer::new(SharedWords::map(file, journal::WORDS, true).ok()?)
 }
 
