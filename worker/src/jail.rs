@@ -1,21 +1,23 @@
 //! The jail of a tenant's zygote and of its workers.
 //!
-//! Handlers are third-party code that emulates a kernel for a hostile caller, so the jail assumes that an attacker controls
-//! them. An attacker can then do what a worker needs: answer its own tenant's notifications, use the sockets that it
-//! inherited, compute, and exit.
+//! Handlers are third-party code that emulates a kernel for a hostile caller, so the jail assumes that an
+//! attacker controls them. An attacker can then do what a worker needs: answer its own tenant's
+//! notifications, use the sockets that it inherited, compute, and exit.
 //!
 //! Two permanent layers:
-//! - [`enter_zygote`], once in the exec'ed zygote, by the [`steps`]: descriptors, limits, namespaces, ids, capabilities;
-//!   then the handlers are loaded; then an empty root, and a filter that allows forking workers;
-//! - [`WorkerJail::enter`], in each worker after the fork: a second filter, without forking. The kernel runs both filters and
-//!   the stricter result counts.
+//! - [`enter_zygote`], once in the exec'ed zygote, by the [`steps`]: descriptors, limits, namespaces, ids,
+//!   capabilities; then the handlers are loaded; then an empty root, and a filter that allows forking
+//!   workers;
+//! - [`WorkerJail::enter`], in each worker after the fork: a second filter, without forking. The kernel runs
+//!   both filters and the stricter result counts.
 //!
-//! A call that the [`rules`] do not list is not made. It raises `SIGSYS`, which kills the process, and the broker logs it: a
-//! handler did what handlers may not do, or an attacker controls it. A signal handler records which call it was and where.
-//! A library that installs its own handler of `SIGSYS` survives, but the call is not made either.
+//! A call that the [`rules`] do not list is not made. It raises `SIGSYS`, which kills the process, and the
+//! broker logs it: a handler did what handlers may not do, or an attacker controls it. A signal handler
+//! records which call it was and where. A library that installs its own handler of `SIGSYS` survives, but the
+//! call is not made either.
 //!
-//! The zygote's environment must not ask for backtraces (`RUST_BACKTRACE`): printing one opens files, so the panic would end
-//! as `SIGSYS` instead of `SIGABRT`.
+//! The zygote's environment must not ask for backtraces (`RUST_BACKTRACE`): printing one opens files, so the
+//! panic would end as `SIGSYS` instead of `SIGABRT`.
 
 pub mod landlock;
 pub mod limits;
@@ -40,16 +42,16 @@ use steps::Step;
 /// Ids of the zygote, and what it keeps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JailConfig {
-    /// User of the tenant's workers: not root, and not used for anything else. Rootless, the caller's own user; then the
-    /// workers have a user namespace that maps no id.
+    /// User of the tenant's workers: not root, and not used for anything else. Rootless, the caller's own
+    /// user; then the workers have a user namespace that maps no id.
     pub uid: u32,
     /// Its group, not root's; there are no supplementary groups. Rootless, groups stay as they are.
     pub gid: u32,
-    /// Process that started the zygote; the zygote is killed when it ends. Passed by the parent: it may have ended before the
-    /// zygote could call `getppid`.
+    /// Process that started the zygote; the zygote is killed when it ends. Passed by the parent: it may have
+    /// ended before the zygote could call `getppid`.
     pub parent: u32,
-    /// Descriptors that stay open. Of 0, 1 and 2, those that are not among them become `/dev/null`, so that panic messages do
-    /// not go to a later descriptor.
+    /// Descriptors that stay open. Of 0, 1 and 2, those that are not among them become `/dev/null`, so that
+    /// panic messages do not go to a later descriptor.
     pub keep: Vec<RawFd>,
     /// Descriptors that stay open until the handlers are loaded.
     pub keep_for_loading: Vec<RawFd>,
@@ -119,8 +121,8 @@ pub struct WorkerJail {
 
 /// Jails the calling process as a tenant's zygote, by the [`steps`]. It must have one thread.
 ///
-/// `load` runs when the process has no rights any more but can still open files that every user may open: it loads the
-/// handlers, which are third-party code.
+/// `load` runs when the process has no rights any more but can still open files that every user may open: it
+/// loads the handlers, which are third-party code.
 ///
 /// # Errors
 /// [`JailError`], or the error of `load`; the process must end then.
@@ -230,10 +232,11 @@ pub fn enforce(program: &mut Bpf) -> Result<(), JailError> {
     install(program, NO_FLAGS).map(drop).map_err(step("seccomp"))
 }
 
-/// Returns whether the ids are the machine's root. Rootless, root of a nested user namespace is allowed: it is an ordinary
-/// user outside of that namespace, and has no id in the workers' own.
+/// Returns whether the ids are the machine's root. Rootless, root of a nested user namespace is allowed: it
+/// is an ordinary user outside of that namespace, and has no id in the workers' own.
 fn is_root(config: &JailConfig, rootless: bool) -> bool {
-    /// Target of `/proc/self/ns/user` in the initial namespace (`PROC_USER_INIT_INO`, include/linux/proc_ns.h).
+    /// Target of `/proc/self/ns/user` in the initial namespace (`PROC_USER_INIT_INO`,
+    /// include/linux/proc_ns.h).
     const FIRST: &str = "user:[4026531837]";
     let nested = || std::fs::read_link("/proc/self/ns/user").is_ok_and(|target| target.as_os_str() != FIRST);
     match rootless {
@@ -259,8 +262,8 @@ fn refuse_writable_code() -> Result<(), JailError> {
     }
 }
 
-/// Empties the bounding set and locks the securebits. Without `CAP_SETPCAP` this does nothing: only an exec could restore
-/// capabilities then, and the filter forbids exec.
+/// Empties the bounding set and locks the securebits. Without `CAP_SETPCAP` this does nothing: only an exec
+/// could restore capabilities then, and the filter forbids exec.
 fn drop_bounds() -> Result<(), JailError> {
     let held = privilege::capabilities().map_err(step("capget"))?;
     if held.effective & privilege::SETPCAP == 0 {

@@ -1,5 +1,5 @@
-//! All unsafe code of this crate, except what it shares with the broker: that is in [`kcov_sys`], from which some modules
-//! come.
+//! All unsafe code of this crate, except what it shares with the broker: that is in [`kcov_sys`], from which
+//! some modules come.
 
 #[cfg(target_arch = "x86_64")]
 mod armed;

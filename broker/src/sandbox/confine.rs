@@ -6,8 +6,9 @@
 //! | reader | to inspect tasks | a shorter list; any other call kills the reader |
 //! | spawner | all | all: it starts processes, and receives requests from the broker only |
 //!
-//! A call that is missing in the broker's list does not kill it, because its tenant would end with it; a killed reader is
-//! replaced like a worker. Rootless there are no capabilities to drop, and the lists are the same.
+//! A call that is missing in the broker's list does not kill it, because its tenant would end with it; a
+//! killed reader is replaced like a worker. Rootless there are no capabilities to drop, and the lists are the
+//! same.
 //!
 //! Each function is called once, by a process with one thread. Its effect is permanent.
 
@@ -28,9 +29,9 @@ const BROKER_CAPABILITIES: u64 = INSPECT | KILL | LEASE;
 /// Capabilities of its readers.
 const READER_CAPABILITIES: u64 = INSPECT | KILL;
 
-/// `CAP_SYS_PTRACE`: descriptors, memory and root of a tenant's tasks.
-/// `CAP_DAC_READ_SEARCH`: the directories that lead there. `/proc/TID/fd` of a task under another uid has mode 0500 and that
-/// uid as owner (`proc_fd_permission`, `fs/proc/fd.c`): without it `statx("/proc/TID/fd/N")` fails with `EACCES`.
+/// `CAP_SYS_PTRACE`: descriptors, memory and root of a tenant's tasks. `CAP_DAC_READ_SEARCH`: the directories
+/// that lead there. `/proc/TID/fd` of a task under another uid has mode 0500 and that uid as owner
+/// (`proc_fd_permission`, `fs/proc/fd.c`): without it `statx("/proc/TID/fd/N")` fails with `EACCES`.
 const INSPECT: u64 = 1 << 19 | 1 << 2;
 /// `CAP_KILL`: workers and tenants under other uids; also needed for signal 0.
 const KILL: u64 = 1 << 5;
@@ -68,8 +69,8 @@ pub fn broker() -> Result<(), ConfineError> {
     confine(&broker_filter()?, BROKER_CAPABILITIES)
 }
 
-/// Confines a reader: after its fork, with its descriptors in place. `program` is [`reader_filter`]'s, built once: each
-/// worker has a reader, and callers wait for its start.
+/// Confines a reader: after its fork, with its descriptors in place. `program` is [`reader_filter`]'s, built
+/// once: each worker has a reader, and callers wait for its start.
 ///
 /// # Errors
 /// [`ConfineError`], after which the process must end.
@@ -79,8 +80,9 @@ pub fn reader(program: &Bpf) -> Result<(), ConfineError> {
 
 /// Closes all descriptors except `keep` and standard error; opens `/dev/null` as standard input and output.
 ///
-/// For a forked process, which has copies of all descriptors of its parent. Owners of the closed ones are left with numbers
-/// that are not theirs: the process must not use them again, nor return to code that drops them.
+/// For a forked process, which has copies of all descriptors of its parent. Owners of the closed ones are
+/// left with numbers that are not theirs: the process must not use them again, nor return to code that drops
+/// them.
 ///
 /// # Errors
 /// [`ConfineError::Step`].

@@ -3,11 +3,11 @@
 //! Built with libseccomp, exported as a BPF program and installed by [`crate::sys::filter::install`].
 //!
 //! Rules that hold for every set of calls:
-//! - descriptors and requests are compared as the kernel reads them, by their low 32 bits: clients pass sign-extended
-//!   requests such as `0xffffffff80086301`;
+//! - descriptors and requests are compared as the kernel reads them, by their low 32 bits: clients pass
+//!   sign-extended requests such as `0xffffffff80086301`;
 //! - calls by the 32-bit table are filtered by the numbers of that table;
-//! - x32 numbers and other architectures are allowed, so that the kernel answers them (`ENOSYS` where x32 is not built). A
-//!   tenant gains nothing by them: the placeholder that it opens is not a device.
+//! - x32 numbers and other architectures are allowed, so that the kernel answers them (`ENOSYS` where x32 is
+//!   not built). A tenant gains nothing by them: the placeholder that it opens is not a device.
 
 #[cfg(all(test, target_arch = "x86_64"))]
 mod live;
@@ -30,8 +30,8 @@ const NATIVE: ScmpArch = if cfg!(target_arch = "aarch64") { ScmpArch::Aarch64 } 
 /// The table of calls of its 32-bit programs.
 const COMPAT: ScmpArch = if cfg!(target_arch = "aarch64") { ScmpArch::Arm } else { ScmpArch::X86 };
 
-/// Calls that concern the device, whatever their arguments: those that open a path, and `execve`, which changes the caller's
-/// thread id.
+/// Calls that concern the device, whatever their arguments: those that open a path, and `execve`, which
+/// changes the caller's thread id.
 const DEVICE_CALLS: &[&str] = &["open", "openat", "openat2", "creat", "execve", "execveat"];
 
 /// `ioctl` requests of the KCOV device.
@@ -41,10 +41,11 @@ const DEVICE_REQUESTS: [u32; 6] =
 /// Calls that map memory.
 const MAPS: &[&str] = &["mmap", "mmap2"];
 
-/// Calls that `all` traces and `syzkaller` does not: syz-executor makes them for itself around every call of a test program.
-/// Its threads synchronise by futex, its loops sleep and read the clock with deadlines of 50 ms, its signal handling changes
-/// masks. A round trip for each would be paid several times a call, and would cover nothing of the test program. A test
-/// program's own calls of these names have no coverage; `syzkaller,futex` adds one again.
+/// Calls that `all` traces and `syzkaller` does not: syz-executor makes them for itself around every call of
+/// a test program. Its threads synchronise by futex, its loops sleep and read the clock with deadlines of 50
+/// ms, its signal handling changes masks. A round trip for each would be paid several times a call, and would
+/// cover nothing of the test program. A test program's own calls of these names have no coverage;
+/// `syzkaller,futex` adds one again.
 const EXECUTOR_LOOP: &[&str] = &[
     "clock_gettime",
     "clock_gettime64",
@@ -149,8 +150,8 @@ fn numbers(set: &TraceSet) -> Vec<u32> {
     }
 }
 
-/// Builds the rules for one table of calls. Each table has its own context: i386 passes the arguments of `mmap` in another
-/// way.
+/// Builds the rules for one table of calls. Each table has its own context: i386 passes the arguments of
+/// `mmap` in another way.
 fn table(wanted: &Wanted<'_>, arch: ScmpArch) -> Result<ScmpFilterContext, FilterError> {
     let mut rules = Rules::new(wanted.set.profile(), arch)?;
     match wanted.set.profile() {
@@ -191,8 +192,9 @@ fn add_conditional(rules: &mut Rules, wanted: &Wanted<'_>) -> Result<(), FilterE
     Ok(())
 }
 
-/// Adds mappings of files: the kernel reads the descriptor only without `MAP_ANONYMOUS` (`ksys_mmap_pgoff`, Linux 6.12), and
-/// returns `EBADF` if it is negative. i386's `mmap` (90) has its arguments in memory, which a filter cannot read.
+/// Adds mappings of files: the kernel reads the descriptor only without `MAP_ANONYMOUS` (`ksys_mmap_pgoff`,
+/// Linux 6.12), and returns `EBADF` if it is negative. i386's `mmap` (90) has its arguments in memory, which
+/// a filter cannot read.
 fn add_maps(rules: &mut Rules, wanted: &Wanted<'_>) -> Result<(), FilterError> {
     let of_a_file = [bits(3, libc::MAP_ANONYMOUS as u64, 0), bits(4, 1 << 31, 0)];
     for &call in MAPS {
@@ -249,8 +251,9 @@ impl Rules {
     }
 }
 
-/// Returns whether a table has the call, by its own number or as one of the calls that share `socketcall` or `ipc`.
-/// libseccomp gives those the numbers from -100 to -299, and the calls that a table lacks numbers from -10,000 downward.
+/// Returns whether a table has the call, by its own number or as one of the calls that share `socketcall` or
+/// `ipc`. libseccomp gives those the numbers from -100 to -299, and the calls that a table lacks numbers from
+/// -10,000 downward.
 fn in_table(call: &str, arch: ScmpArch) -> bool {
     ScmpSyscall::from_name_by_arch(call, arch).is_ok_and(|number| number.as_raw_syscall() > -1000)
 }

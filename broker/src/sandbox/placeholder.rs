@@ -1,11 +1,13 @@
 //! Placeholders: files at the paths where a KCOV device would be.
 //!
-//! A file must exist there. Without it `stat`, `access`, directory listings and every unusual spelling of the path would
-//! show a tenant that there is no device. [`install`] runs in the process that is about to become the tenant. It gives the
-//! process its own mount namespace with an empty file at each of the device's paths. Later mounts of the host appear in
-//! it; its mounts never appear on the host, and no file is created in the host's devtmpfs.
+//! A file must exist there. Without it `stat`, `access`, directory listings and every unusual spelling of the
+//! path would show a tenant that there is no device. [`install`] runs in the process that is about to become
+//! the tenant. It gives the process its own mount namespace with an empty file at each of the device's paths.
+//! Later mounts of the host appear in it; its mounts never appear on the host, and no file is created in the
+//! host's devtmpfs.
 //!
-//! The broker recognises the open of a placeholder by its [`FileId`] and answers it; the file itself is never opened.
+//! The broker recognises the open of a placeholder by its [`FileId`] and answers it; the file itself is never
+//! opened.
 //!
 //! [`install_kallsyms`] adds a file of another kind, for tenants that ask for it: tenants do read that one.
 
@@ -75,8 +77,8 @@ fn step(step: &'static str) -> impl Fn(Errno) -> StepError {
     move |errno| StepError { step, errno }
 }
 
-/// Moves this process to its own mount namespace with placeholders. To be called in the single-threaded child that becomes
-/// the tenant, before exec, with `CAP_SYS_ADMIN` in its user namespace.
+/// Moves this process to its own mount namespace with placeholders. To be called in the single-threaded child
+/// that becomes the tenant, before exec, with `CAP_SYS_ADMIN` in its user namespace.
 ///
 /// # Errors
 /// If the namespace cannot be made; failures after that are [`Placeholders::notes`].
@@ -84,8 +86,8 @@ pub fn install() -> Result<Placeholders, PlaceholderError> {
     install_for(&Claims::default(), None)
 }
 
-/// As [`install`], with a file for each device of the handlers. The KCOV placeholders belong to `owner`, or to the caller if
-/// that is `None`: their mode is 0600, so only the owner may open them.
+/// As [`install`], with a file for each device of the handlers. The KCOV placeholders belong to `owner`, or
+/// to the caller if that is `None`: their mode is 0600, so only the owner may open them.
 ///
 /// # Errors
 /// Also if the file of a handler's device cannot be made: a command that is run for the handler needs it.
@@ -141,7 +143,8 @@ impl Placeholders {
         }
     }
 
-    /// Enters the working directory again by its path if it is below a covered directory: until then it is the covered one.
+    /// Enters the working directory again by its path if it is below a covered directory: until then it is
+    /// the covered one.
     fn enter_again(&mut self, directory: PathBuf) {
         if ![DEBUG_DIRECTORY, DEVICE_DIRECTORY].iter().any(|covered| directory.starts_with(covered)) {
             return;
@@ -153,7 +156,8 @@ impl Placeholders {
     }
 }
 
-/// Mounts a small file system with a placeholder on the debug directory, or covers the real device if there is one.
+/// Mounts a small file system with a placeholder on the debug directory, or covers the real device if there
+/// is one.
 fn in_debug_directory() -> Result<FileId, StepError> {
     let directory = open_directory(DEBUG_DIRECTORY)?;
     if file_facts_at(directory.as_fd(), NAME).is_ok() {
@@ -197,11 +201,11 @@ fn cover(path: &str, directory: BorrowedFd<'_>) -> Result<FileId, StepError> {
     cover_by(path, directory, NAME, create)
 }
 
-/// Has `create` make a file `name` in a new file system, and binds it over the existing `name` in `directory`, whose path is
-/// `path`.
+/// Has `create` make a file `name` in a new file system, and binds it over the existing `name` in
+/// `directory`, whose path is `path`.
 ///
-/// The new file system is mounted on `path` for a moment, because kernels before 6.15 clone only attached mounts. Only this
-/// process has the namespace, so no other sees it.
+/// The new file system is mounted on `path` for a moment, because kernels before 6.15 clone only attached
+/// mounts. Only this process has the namespace, so no other sees it.
 fn cover_by<T>(
     path: &str,
     directory: BorrowedFd<'_>,

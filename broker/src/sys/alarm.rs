@@ -7,8 +7,8 @@ use std::time::Duration;
 
 extern "C" fn do_nothing(_: libc::c_int) {}
 
-/// While it exists, system calls of this process that wait end with `EINTR`, each time. For a process with one thread, one
-/// alarm at a time.
+/// While it exists, system calls of this process that wait end with `EINTR`, each time. For a process with
+/// one thread, one alarm at a time.
 #[derive(Debug)]
 pub struct Alarm(());
 
@@ -34,7 +34,8 @@ impl Drop for Alarm {
     }
 }
 
-/// Sets the process's timer; zero stops it. It repeats: a first signal may arrive before the call that it is to interrupt.
+/// Sets the process's timer; zero stops it. It repeats: a first signal may arrive before the call that it is
+/// to interrupt.
 fn set(interval: Duration) -> Result<(), Errno> {
     let time = libc::timeval { tv_sec: 0, tv_usec: interval.subsec_micros().into() };
     let timer = libc::itimerval { it_interval: time, it_value: time };

@@ -15,8 +15,8 @@ const MOST: usize = 64;
 
 /// Descriptor tables of threads, read through procfs.
 ///
-/// The directory `/proc/TID/fd` stays open for the most recent threads: opening it is a third of the cost of a look-up. It
-/// refers to the thread and not to its number, and is empty once that thread is gone.
+/// The directory `/proc/TID/fd` stays open for the most recent threads: opening it is a third of the cost of
+/// a look-up. It refers to the thread and not to its number, and is empty once that thread is gone.
 #[derive(Debug, Default)]
 pub struct Tables {
     open: IndexMap<u32, OwnedFd>,
@@ -30,7 +30,8 @@ impl Tables {
         self.open.clear();
     }
 
-    /// Returns the file that descriptor `fd` of thread `tid` refers to in the thread's own table, without duplicating it.
+    /// Returns the file that descriptor `fd` of thread `tid` refers to in the thread's own table, without
+    /// duplicating it.
     ///
     /// # Errors
     /// `ENOENT` if there is no such descriptor or thread.
@@ -54,12 +55,12 @@ impl Tables {
         Ok(found)
     }
 
-    /// As [`identity`](Self::identity), for a memfd, through `fdinfo`, which needs only the right to trace. The table of a
-    /// process that is not dumpable belongs to root (`task_dump_owner`, fs/proc/base.c), and a rootless broker may not
-    /// enter it.
+    /// As [`identity`](Self::identity), for a memfd, through `fdinfo`, which needs only the right to trace.
+    /// The table of a process that is not dumpable belongs to root (`task_dump_owner`, fs/proc/base.c), and a
+    /// rootless broker may not enter it.
     ///
-    /// All memfds are in one mount of the kernel's own, so mount and inode identify them. A duplicate of the descriptor
-    /// would have to be closed, and that could wait for a file system of the tenant's.
+    /// All memfds are in one mount of the kernel's own, so mount and inode identify them. A duplicate of the
+    /// descriptor would have to be closed, and that could wait for a file system of the tenant's.
     fn memfd_identity(&mut self, tid: u32, fd: i32) -> Result<FileId, Errno> {
         let (mount, device) = match self.memfds {
             Some(known) => known,
@@ -75,9 +76,9 @@ impl Tables {
         }
     }
 
-    /// Returns how descriptor `fd` of thread `tid` may be used, from the mode of its link in procfs (`tid_fd_update_inode`,
-    /// `fs/proc/fd.c`). The fdinfo has it too, but reading it calls the file's own operations, which can wait forever if
-    /// the file is the tenant's.
+    /// Returns how descriptor `fd` of thread `tid` may be used, from the mode of its link in procfs
+    /// (`tid_fd_update_inode`, `fs/proc/fd.c`). The fdinfo has it too, but reading it calls the file's own
+    /// operations, which can wait forever if the file is the tenant's.
     ///
     /// # Errors
     /// As [`identity`](Self::identity).
@@ -114,7 +115,8 @@ pub struct Access {
     pub writable: bool,
 }
 
-/// `AT_STATX_DONT_SYNC`: the server of a FUSE or network file system is not asked, so this never waits for a tenant.
+/// `AT_STATX_DONT_SYNC`: the server of a FUSE or network file system is not asked, so this never waits for a
+/// tenant.
 fn stat(table: &OwnedFd, fd: i32) -> Result<FileId, Errno> {
     let found = stat_entry(table, fd, libc::AT_STATX_DONT_SYNC | libc::AT_NO_AUTOMOUNT, libc::STATX_INO)?;
     Ok(id_of(&found))

@@ -46,7 +46,8 @@ pub fn file_facts(fd: BorrowedFd<'_>) -> Result<FileFacts, Errno> {
     file_facts_at(fd, c"")
 }
 
-/// Returns the facts about the file `name` in `directory`. Does not follow a symbolic link and does not synchronise.
+/// Returns the facts about the file `name` in `directory`. Does not follow a symbolic link and does not
+/// synchronise.
 ///
 /// # Errors
 /// As `statx(2)`.
@@ -85,18 +86,19 @@ pub(super) fn statx(
     Ok(unsafe { found.assume_init() })
 }
 
-/// Returns whether a file has an access control list (`acl(5)`), which can grant more than its mode bits. Returns `false`
-/// if that cannot be found out.
+/// Returns whether a file has an access control list (`acl(5)`), which can grant more than its mode bits.
+/// Returns `false` if that cannot be found out.
 #[must_use]
 pub fn has_access_list(path: &Path) -> bool {
     let Ok(path) = CString::new(path.as_os_str().as_bytes()) else { return false };
     let name = c"system.posix_acl_access";
-    // SAFETY: both names are C strings that outlive the call; with a size of 0 the kernel writes nothing (getxattr(2)).
+    // SAFETY: both names are C strings that outlive the call; with a size of 0 the kernel writes nothing
+    // (getxattr(2)).
     unsafe { libc::getxattr(path.as_ptr(), name.as_ptr(), std::ptr::null_mut(), 0) >= 0 }
 }
 
-/// Makes `directory` immutable, so that adding, removing or renaming an entry fails with `EPERM`, also for root.
-/// `directory` must not be opened with `O_PATH`.
+/// Makes `directory` immutable, so that adding, removing or renaming an entry fails with `EPERM`, also for
+/// root. `directory` must not be opened with `O_PATH`.
 ///
 /// # Errors
 /// `ENOTTY` or `EOPNOTSUPP` where the file system has no such flag (tmpfs before Linux 6.6), `EPERM` without

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 pub use kcov_sys::listener::{Answer, add_fd_send, id_valid, send};
 
-/// Takes the notification that has waited longest; `None` if there is none. For a listener that shows `POLLIN`: if another
-/// process takes the notification first, this waits for some milliseconds.
+/// Takes the notification that has waited longest; `None` if there is none. For a listener that shows
+/// `POLLIN`: if another process takes the notification first, this waits for some milliseconds.
 ///
 /// # Errors
 /// All of the ioctl except `ENOENT` and `EINTR`.

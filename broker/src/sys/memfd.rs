@@ -32,8 +32,8 @@ pub fn device() -> Result<u64, Errno> {
     Ok(file_facts(probe.as_fd())?.id.device)
 }
 
-/// Opens new descriptions of this process's files through `/proc/self/fd`. The directory stays open, as resolving the path
-/// is a third of the cost; it refers to the process that opened it, not to its children.
+/// Opens new descriptions of this process's files through `/proc/self/fd`. The directory stays open, as
+/// resolving the path is a third of the cost; it refers to the process that opened it, not to its children.
 #[derive(Debug)]
 pub struct Reopener {
     directory: OwnedFd,
@@ -59,9 +59,9 @@ impl Reopener {
     }
 }
 
-/// Returns whether no description of the file is open for writing, except those that `memfd_create` returned, which the
-/// kernel does not count as writers. It grants a read lease exactly then (`check_conflicting_open`, `fs/locks.c`, Linux
-/// 6.18). A mapping counts as the description that it was made from.
+/// Returns whether no description of the file is open for writing, except those that `memfd_create` returned,
+/// which the kernel does not count as writers. It grants a read lease exactly then (`check_conflicting_open`,
+/// `fs/locks.c`, Linux 6.18). A mapping counts as the description that it was made from.
 ///
 /// # Errors
 /// As `fcntl(2)`, except `EAGAIN` and `EBUSY`.
@@ -69,9 +69,9 @@ pub fn has_no_writer(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
     is_granted(fd, libc::F_RDLCK)
 }
 
-/// Returns whether `fd`, a re-opened read-write description, is the only one of its file that is open for reading or
-/// writing. The kernel grants a write lease exactly then: it compares the file's counts of readers and writers with the
-/// contribution of this description.
+/// Returns whether `fd`, a re-opened read-write description, is the only one of its file that is open for
+/// reading or writing. The kernel grants a write lease exactly then: it compares the file's counts of readers
+/// and writers with the contribution of this description.
 ///
 /// # Errors
 /// As `fcntl(2)`, except `EAGAIN` and `EBUSY`.
@@ -79,7 +79,8 @@ pub fn is_sole(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
     is_granted(fd, libc::F_WRLCK)
 }
 
-/// Releases the lease that [`has_no_writer`] or [`is_sole`] was granted: it would block the next open of the file.
+/// Releases the lease that [`has_no_writer`] or [`is_sole`] was granted: it would block the next open of the
+/// file.
 ///
 /// # Errors
 /// As `fcntl(2)`.

@@ -11,8 +11,8 @@ const OPEN_TREE_CLOEXEC: libc::c_uint = libc::O_CLOEXEC as libc::c_uint;
 /// `MOVE_MOUNT_F_EMPTY_PATH`: moves the mount that the descriptor refers to.
 const MOVE_MOUNT_F_EMPTY_PATH: libc::c_uint = 4;
 
-/// Makes a detached copy of the mount at `name` in `directory` (of the directory itself if `name` is empty), with the
-/// mounts below it if `recursive`. Does not follow a symbolic link or trigger an automount.
+/// Makes a detached copy of the mount at `name` in `directory` (of the directory itself if `name` is empty),
+/// with the mounts below it if `recursive`. Does not follow a symbolic link or trigger an automount.
 ///
 /// # Errors
 /// As `open_tree(2)`.

@@ -47,8 +47,8 @@ pub fn wait_dead(pidfd: BorrowedFd<'_>, milliseconds: u16) -> bool {
     matches!(poll(&mut fds, PollTimeout::from(milliseconds)), Ok(1..))
 }
 
-/// Returns the exit status, as `wait(2)` encodes it, of a process that has been reaped; `None` before, or on an older
-/// kernel.
+/// Returns the exit status, as `wait(2)` encodes it, of a process that has been reaped; `None` before, or on
+/// an older kernel.
 #[must_use]
 pub fn exit_status(pidfd: BorrowedFd<'_>) -> Option<i32> {
     let info = info(pidfd, INFO_EXIT).ok()?;

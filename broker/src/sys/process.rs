@@ -57,7 +57,8 @@ pub fn holds_number(pidfd: BorrowedFd<'_>) -> bool {
     let none = std::ptr::null::<libc::siginfo_t>();
     // SAFETY: signal 0 delivers nothing; a null siginfo is allowed, and nothing else is pointed to.
     let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), 0, none, 0) };
-    // EPERM is returned for a live task only: the permission check follows the look-up (kernel/signal.c, 6.12).
+    // EPERM is returned for a live task only: the permission check follows the look-up (kernel/signal.c,
+    // 6.12).
     !matches!(Errno::result(result), Err(Errno::ESRCH))
 }
 
@@ -73,7 +74,8 @@ pub fn task_info(pidfd: BorrowedFd<'_>) -> Result<TaskInfo, Errno> {
 /// `PIDFD_GET_INFO`, asking for the fields of `mask` besides those that are always there.
 pub(super) fn info(pidfd: BorrowedFd<'_>, mask: u64) -> Result<PidfdInfo, Errno> {
     let mut info = PidfdInfo { mask, ..PidfdInfo::default() };
-    // SAFETY: the kernel reads and writes at most the 64 bytes that the request number encodes, the size of `info`.
+    // SAFETY: the kernel reads and writes at most the 64 bytes that the request number encodes, the size of
+    // `info`.
     unsafe { raw::pidfd_get_info(pidfd.as_raw_fd(), &raw mut info) }?;
     Ok(info)
 }

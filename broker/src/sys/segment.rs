@@ -2,9 +2,9 @@
 //!
 //! Laws: no reference into it except `&[AtomicU64]`; this process never reads input from it.
 //!
-//! A process that may write to the file can also truncate it, and then a store past its end raises SIGBUS. Only the user
-//! who made it may, who could kill this process as well. All pages are allocated at the start, so that a store does not
-//! fail when memory runs out.
+//! A process that may write to the file can also truncate it, and then a store past its end raises SIGBUS.
+//! Only the user who made it may, who could kill this process as well. All pages are allocated at the start,
+//! so that a store does not fail when memory runs out.
 
 use kcov_proto::sync::AtomicU64;
 use nix::errno::Errno;
@@ -67,7 +67,8 @@ impl Deref for Segment {
     type Target = [AtomicU64];
 
     fn deref(&self) -> &[AtomicU64] {
-        // SAFETY: the mapping is page-aligned, `len` bytes long and lives as long as `self`; atomics may change under us.
+        // SAFETY: the mapping is page-aligned, `len` bytes long and lives as long as `self`; atomics may
+        // change under us.
         unsafe { std::slice::from_raw_parts(self.memory.as_ptr().cast(), self.memory.len() / 8) }
     }
 }

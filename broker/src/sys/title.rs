@@ -2,8 +2,8 @@
 
 use std::fs;
 
-/// Overwrites the program's arguments with `text`, truncated to their length. Does nothing if procfs does not show where
-/// they are.
+/// Overwrites the program's arguments with `text`, truncated to their length. Does nothing if procfs does not
+/// show where they are.
 ///
 /// For a forked process that has read its arguments: `std::env::args` returns the title afterwards.
 pub fn set(text: &str) {
@@ -13,9 +13,10 @@ pub fn set(text: &str) {
     };
     let length = text.len().min(end - start - 1);
     let area = std::ptr::with_exposed_provenance_mut::<u8>(start);
-    // SAFETY: by `proc(5)`, the arguments of this process's program lie from start to end, on its first stack, which is
-    // writable and stays mapped as long as the process runs. Every process of this crate except the front has one thread,
-    // so no other thread reads them meanwhile. The last byte stays NUL, which ends the title.
+    // SAFETY: by `proc(5)`, the arguments of this process's program lie from start to end, on its first
+    // stack, which is writable and stays mapped as long as the process runs. Every process of this crate
+    // except the front has one thread, so no other thread reads them meanwhile. The last byte stays NUL,
+    // which ends the title.
     unsafe {
         area.write_bytes(0, end - start);
         area.copy_from_nonoverlapping(text.as_ptr(), length);

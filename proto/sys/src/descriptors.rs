@@ -22,8 +22,8 @@ pub fn inherited(number: RawFd) -> Result<OwnedFd, Errno> {
 
 /// Closes all descriptors except `keep`, and opens `/dev/null` as each of 0, 1 and 2 that is not among them.
 ///
-/// Owners of the closed descriptors are left with numbers that are not theirs: the caller must not use or drop them
-/// again.
+/// Owners of the closed descriptors are left with numbers that are not theirs: the caller must not use or
+/// drop them again.
 ///
 /// # Errors
 /// As `open(2)` of `/dev/null` and `close_range(2)`.
@@ -55,6 +55,7 @@ fn fill_standard_streams() -> Result<(), Errno> {
 
 fn close_range(first: u32, last: u32) -> Result<(), Errno> {
     const NO_FLAGS: libc::c_uint = 0;
-    // SAFETY: three integers. `close_others` makes it the caller's duty that no owner of these numbers is used again.
+    // SAFETY: three integers. `close_others` makes it the caller's duty that no owner of these numbers is
+    // used again.
     Errno::result(unsafe { libc::syscall(libc::SYS_close_range, first, last, NO_FLAGS) }).map(drop)
 }

@@ -1,7 +1,8 @@
 //! Seccomp programs, and their installation.
 //!
-//! A [`Bpf`] is built by libseccomp, exported, and installed by a raw `seccomp(2)`: libseccomp 2.5 cannot ask for
-//! `SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV`, and it allocates, which a worker between its fork and its filter should not.
+//! A [`Bpf`] is built by libseccomp, exported, and installed by a raw `seccomp(2)`: libseccomp 2.5 cannot ask
+//! for `SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV`, and it allocates, which a worker between its fork and its
+//! filter should not.
 
 use crate::rules::OWN_PROCESS;
 use libseccomp::ScmpFilterContext;
@@ -51,7 +52,8 @@ impl BuildError {
     }
 }
 
-/// Asks libseccomp for a binary search over the numbers. Versions before 2.5 have none; their programs are slower.
+/// Asks libseccomp for a binary search over the numbers. Versions before 2.5 have none; their programs are
+/// slower.
 pub fn sort_by_number(context: &mut ScmpFilterContext) {
     drop(context.set_ctl_optimize(2).map(drop));
 }
@@ -85,7 +87,8 @@ impl Bpf {
         }
     }
 
-    /// Puts in front of the program that calls with these numbers become notifications, in every table of calls.
+    /// Puts in front of the program that calls with these numbers become notifications, in every table of
+    /// calls.
     #[must_use]
     pub fn with_notified(self, numbers: &[u32]) -> Self {
         if numbers.is_empty() {
@@ -129,19 +132,20 @@ fn instruction([c0, c1, jt, jf, k @ ..]: [u8; INSTRUCTION]) -> libc::sock_filter
     libc::sock_filter { code: u16::from_ne_bytes([c0, c1]), jt, jf, k: u32::from_ne_bytes(k) }
 }
 
-/// Installs `program` in the calling thread, permanently, with these `SECCOMP_FILTER_FLAG_*`. Makes one system call and
-/// allocates nothing, so it may run in a freshly forked child.
+/// Installs `program` in the calling thread, permanently, with these `SECCOMP_FILTER_FLAG_*`. Makes one
+/// system call and allocates nothing, so it may run in a freshly forked child.
 ///
-/// Returns the listener if `SECCOMP_FILTER_FLAG_NEW_LISTENER` is among the flags, else 0. The listener is a plain number
-/// and not an `OwnedFd`: from here on the caller's own calls may wait for a supervisor, also the `close` of a drop.
+/// Returns the listener if `SECCOMP_FILTER_FLAG_NEW_LISTENER` is among the flags, else 0. The listener is a
+/// plain number and not an `OwnedFd`: from here on the caller's own calls may wait for a supervisor, also the
+/// `close` of a drop.
 ///
 /// # Errors
 /// As `seccomp(2)`: `EACCES` without `no_new_privs` and `CAP_SYS_ADMIN`.
 pub fn install(program: &Bpf, flags: libc::c_ulong) -> Result<RawFd, Errno> {
     let Ok(len) = libc::c_ushort::try_from(program.0.len()) else { return Err(Errno::EINVAL) };
     let program = libc::sock_fprog { len, filter: program.0.as_ptr().cast_mut() };
-    // SAFETY: the kernel reads `len` instructions from `filter`, which is a live slice of that length, and writes
-    // nothing (seccomp_prepare_user_filter, kernel/seccomp.c, Linux 6.12).
+    // SAFETY: the kernel reads `len` instructions from `filter`, which is a live slice of that length, and
+    // writes nothing (seccomp_prepare_user_filter, kernel/seccomp.c, Linux 6.12).
     let result =
         unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program) };
     // A listener's number fits: descriptors are ints.

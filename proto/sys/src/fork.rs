@@ -9,8 +9,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 /// Forks a child that runs `body` and exits with the status that it returns.
 ///
-/// The parent drops what `body` owns, so a descriptor that is moved into it stays open in the child only. The caller
-/// must have one thread: then the child may do whatever the parent may.
+/// The parent drops what `body` owns, so a descriptor that is moved into it stays open in the child only. The
+/// caller must have one thread: then the child may do whatever the parent may.
 ///
 /// # Errors
 /// As `fork(2)`.
@@ -66,15 +66,15 @@ pub fn ignore(signal: Signal) {
 
 /// Discards a pending `signal`.
 pub fn discard(signal: Signal) {
-    // SAFETY: ignoring runs no code of this program, and the second call restores the action that was set before.
-    // It fails only for signals that cannot be ignored.
+    // SAFETY: ignoring runs no code of this program, and the second call restores the action that was set
+    // before. It fails only for signals that cannot be ignored.
     let _ = unsafe { set_action(signal, SigHandler::SigIgn).and_then(|before| set_action(signal, before)) };
 }
 
 /// Closes a child's copy of a descriptor that the parent owns. The child must never return to the owner.
 pub fn close_copy(fd: &impl AsRawFd) {
-    // SAFETY: the owner is on a stack frame of the parent that the child does not return to, so the number is not
-    // closed twice.
+    // SAFETY: the owner is on a stack frame of the parent that the child does not return to, so the number is
+    // not closed twice.
     unsafe { libc::close(fd.as_raw_fd()) };
 }
 

@@ -12,12 +12,15 @@
 //! | [`socket`] | messages with descriptors over `SOCK_SEQPACKET` sockets |
 //!
 //! # Invariants
-//! - Unsafe code is allowed module by module, below. Each public function is safe to call with any arguments; a
-//!   condition that the compiler cannot check, such as "the process has one thread", is in its documentation.
-//! - Shared memory is accessed through `&[AtomicU64]` or `&[AtomicU8]` only. No function interprets what is in it.
-//! - A descriptor that the kernel returns is owned (`OwnedFd`) before the function returns. The exception is a new
-//!   listener: see [`filter::install`].
-//! - Nothing here decides what a process may do. Each program has its own tables of [`rules`] and its own order of steps.
+//! - Unsafe code is allowed module by module, below. Each public function is safe to call with any arguments;
+//!   a condition that the compiler cannot check, such as "the process has one thread", is in its
+//!   documentation.
+//! - Shared memory is accessed through `&[AtomicU64]` or `&[AtomicU8]` only. No function interprets what is
+//!   in it.
+//! - A descriptor that the kernel returns is owned (`OwnedFd`) before the function returns. The exception is
+//!   a new listener: see [`filter::install`].
+//! - Nothing here decides what a process may do. Each program has its own tables of [`rules`] and its own
+//!   order of steps.
 //!
 //! Calls that only one of the programs makes are in that program's own `sys` module.
 #![deny(unsafe_code)]

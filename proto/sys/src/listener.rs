@@ -54,8 +54,8 @@ pub fn clear_slot(slot: &[AtomicU64]) -> &[AtomicU64] {
     words
 }
 
-/// Waits for a notification and receives it into the slot, where the broker sees it from the moment that the kernel hands
-/// it over.
+/// Waits for a notification and receives it into the slot, where the broker sees it from the moment that the
+/// kernel hands it over.
 ///
 /// # Errors
 /// As [`receive`].
@@ -64,8 +64,8 @@ pub fn receive_into_slot(listener: BorrowedFd<'_>, slot: &[AtomicU64]) -> Result
     // The kernel demands zeroes.
     let words = clear_slot(slot);
     let notification = words.as_ptr().cast_mut().cast::<libc::seccomp_notif>();
-    // SAFETY: the words are as long as the structure (checked above) and writable shared memory: the kernel copies
-    // into them as any other process that shares the slot might.
+    // SAFETY: the words are as long as the structure (checked above) and writable shared memory: the kernel
+    // copies into them as any other process that shares the slot might.
     unsafe { raw::recv(listener.as_raw_fd(), notification) }?;
     Ok(())
 }
@@ -83,7 +83,8 @@ pub fn id_valid(listener: BorrowedFd<'_>, id: NotificationId) -> Result<bool, Sy
     }
 }
 
-/// Answers a notification. Returns `false` if it no longer waits: the caller died, or another process answered first.
+/// Answers a notification. Returns `false` if it no longer waits: the caller died, or another process
+/// answered first.
 ///
 /// # Errors
 /// All of the ioctl except `ENOENT` and `EINPROGRESS`.
@@ -116,6 +117,7 @@ pub fn add_fd_send(
     let newfd_flags = if close_on_exec { libc::O_CLOEXEC as u32 } else { 0 };
     let srcfd = file.as_raw_fd() as u32;
     let request = libc::seccomp_notif_addfd { id, flags: ADDFD_FLAG_SEND, srcfd, newfd: 0, newfd_flags };
-    // SAFETY: the kernel reads a `seccomp_notif_addfd`, which is a live one of this frame; `file` outlives the call.
+    // SAFETY: the kernel reads a `seccomp_notif_addfd`, which is a live one of this frame; `file` outlives
+    // the call.
     unsafe { raw::addfd(listener.as_raw_fd(), &raw const request) }
 }

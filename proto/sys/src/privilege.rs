@@ -1,7 +1,7 @@
 //! Capabilities and securebits of the calling thread.
 //!
-//! Raw `capset` and `prctl` instead of the `caps` crate: that crate has no securebits, and it limits the bounding set by a
-//! list of names, which lacks the capabilities that a newer kernel adds.
+//! Raw `capset` and `prctl` instead of the `caps` crate: that crate has no securebits, and it limits the
+//! bounding set by a list of names, which lacks the capabilities that a newer kernel adds.
 
 use libc::c_ulong;
 use nix::errno::Errno;
@@ -15,8 +15,8 @@ const CAPABILITIES: u32 = 64;
 /// `_LINUX_CAPABILITY_VERSION_3`: sets of 64 bits.
 const VERSION: u32 = 0x2008_0522;
 
-/// Root gets no capabilities by being root, a change of the uid neither gives nor takes any or keeps them, and none
-/// becomes ambient. All of it is locked.
+/// Root gets no capabilities by being root, a change of the uid neither gives nor takes any or keeps them,
+/// and none becomes ambient. All of it is locked.
 const SECUREBITS: libc::c_int = libc::SECBIT_NOROOT
     | libc::SECBIT_NOROOT_LOCKED
     | libc::SECBIT_NO_SETUID_FIXUP
@@ -57,7 +57,8 @@ pub struct Capabilities {
 pub fn capabilities() -> Result<Capabilities, Errno> {
     let mut header = Header { version: VERSION, pid: 0 };
     let mut halves = [Half::default(); 2];
-    // SAFETY: for version 3 the kernel reads and writes the header and writes two halves, all live in this frame.
+    // SAFETY: for version 3 the kernel reads and writes the header and writes two halves, all live in this
+    // frame.
     Errno::result(unsafe { libc::syscall(libc::SYS_capget, &raw mut header, halves.as_mut_ptr()) })?;
     let join = |of: fn(&Half) -> u32| u64::from(of(&halves[1])) << 32 | u64::from(of(&halves[0]));
     Ok(Capabilities { effective: join(|half| half.effective), permitted: join(|half| half.permitted) })
@@ -75,7 +76,8 @@ pub fn set_capabilities(set: u64) -> Result<(), Errno> {
     Errno::result(unsafe { libc::syscall(libc::SYS_capset, &raw mut header, halves.as_ptr()) }).map(drop)
 }
 
-/// Drops every capability that is not in `keep` from the bounding set, up to the last one that this kernel knows.
+/// Drops every capability that is not in `keep` from the bounding set, up to the last one that this kernel
+/// knows.
 ///
 /// # Errors
 /// `EPERM` without `CAP_SETPCAP`.
@@ -108,7 +110,7 @@ pub fn lock_securebits() -> Result<(), Errno> {
 
 fn prctl(option: libc::c_int, value: c_ulong) -> Result<(), Errno> {
     const NONE: c_ulong = 0;
-    // SAFETY: the three options used here take an integer, and the kernel demands or ignores the zeroes behind it; none
-    // takes a pointer.
+    // SAFETY: the three options used here take an integer, and the kernel demands or ignores the zeroes
+    // behind it; none takes a pointer.
     Errno::result(unsafe { libc::prctl(option, value, NONE, NONE, NONE) }).map(drop)
 }

@@ -10,8 +10,8 @@ use nix::unistd::{ForkResult, Pid, fork};
 /// Those of the call.
 pub fn call(number: i64, args: [u64; 6]) -> Result<i64, Errno> {
     let [a, b, c, d, e, f] = args;
-    // SAFETY: only made in a child of `child`, with arguments that the kernel rejects or under a filter that does: all
-    // bits set is not an address, length or descriptor of anything.
+    // SAFETY: only made in a child of `child`, with arguments that the kernel rejects or under a filter that
+    // does: all bits set is not an address, length or descriptor of anything.
     Errno::result(unsafe { libc::syscall(number, a, b, c, d, e, f) })
 }
 
@@ -20,8 +20,8 @@ pub fn call(number: i64, args: [u64; 6]) -> Result<i64, Errno> {
 #[must_use]
 pub fn call_i386(number: u32, [b, c, d]: [u32; 3]) -> i32 {
     let mut answer = u64::from(number);
-    // SAFETY: as `call`; the kernel keeps all registers but rax, and those that int 0x80 clobbers (r8 to r11) are named.
-    // LLVM reserves rbx, so it is swapped in and out.
+    // SAFETY: as `call`; the kernel keeps all registers but rax, and those that int 0x80 clobbers (r8 to r11)
+    // are named. LLVM reserves rbx, so it is swapped in and out.
     unsafe {
         std::arch::asm!(
             "xchg rbx, {b:r}", "int 0x80", "xchg rbx, {b:r}",
@@ -36,8 +36,8 @@ pub fn call_i386(number: u32, [b, c, d]: [u32; 3]) -> i32 {
 /// Reads from an address at which nothing is mapped.
 pub fn fault() {
     let unmapped = std::ptr::without_provenance::<u8>(4096);
-    // SAFETY: a volatile read outside of all Rust memory, for which a trap is an allowed outcome; Linux maps nothing
-    // below vm.mmap_min_addr.
+    // SAFETY: a volatile read outside of all Rust memory, for which a trap is an allowed outcome; Linux maps
+    // nothing below vm.mmap_min_addr.
     unsafe { unmapped.read_volatile() };
 }
 
@@ -46,8 +46,8 @@ pub fn fault() {
 /// # Panics
 /// If the fork fails.
 pub fn child(body: impl FnOnce() -> i32) -> Pid {
-    // SAFETY: the test harness has threads, so the child restricts itself to system calls and to malloc, which glibc
-    // makes usable after a fork; it leaves with `_exit`, which runs nothing of the harness.
+    // SAFETY: the test harness has threads, so the child restricts itself to system calls and to malloc,
+    // which glibc makes usable after a fork; it leaves with `_exit`, which runs nothing of the harness.
     match unsafe { fork() }.expect("fork") {
         ForkResult::Parent { child } => child,
         ForkResult::Child => crate::fork::exit_now(body()),

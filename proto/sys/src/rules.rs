@@ -1,7 +1,8 @@
 //! Tables of permitted system calls, and the filters that they become.
 //!
-//! A table has one rule a line, with the code that needs it. A process's filter is built from several tables; calls that
-//! none of them lists are denied. All rules are for this machine's own table of calls; calls of another one are denied.
+//! A table has one rule a line, with the code that needs it. A process's filter is built from several tables;
+//! calls that none of them lists are denied. All rules are for this machine's own table of calls; calls of
+//! another one are denied.
 
 #[cfg(feature = "probe")]
 pub mod check;
@@ -79,8 +80,8 @@ pub const ANY: &[Argument] = &[];
 /// Protection of data: no memory of a confined process becomes code.
 const DATA: i32 = PROT_READ | PROT_WRITE;
 
-/// Stands for the number of the process that installs the filter: see [`Bpf::set_own_process`]. No process has this number
-/// (`PID_MAX_LIMIT` is 2^22).
+/// Stands for the number of the process that installs the filter: see [`Bpf::set_own_process`]. No process
+/// has this number (`PID_MAX_LIMIT` is 2^22).
 pub const OWN_PROCESS: i32 = 0x7e11_0e11;
 
 /// What every process needs: for its sockets, and for the C library and the standard library.
@@ -119,8 +120,8 @@ pub const RUNTIME: &[Rule] = &[
 /// What happens to a call that no rule lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Denial {
-    /// It raises SIGSYS, which a handler can report before the process dies. A process that has no handler, ignores the
-    /// signal or blocks it dies at once.
+    /// It raises SIGSYS, which a handler can report before the process dies. A process that has no handler,
+    /// ignores the signal or blocks it dies at once.
     Trap,
     /// It kills the process.
     Kill,

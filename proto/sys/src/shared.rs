@@ -1,6 +1,7 @@
 //! Mappings of memory that other processes change at any time.
 //!
-//! Laws: no reference into it except `&[AtomicU64]` and `&[AtomicU8]`; each word is read once, checked, then used.
+//! Laws: no reference into it except `&[AtomicU64]` and `&[AtomicU8]`; each word is read once, checked, then
+//! used.
 
 use kcov_proto::sync::{AtomicU8, AtomicU64};
 use nix::errno::Errno;
@@ -26,8 +27,8 @@ unsafe impl Send for SharedWords {}
 unsafe impl Sync for SharedWords {}
 
 impl SharedWords {
-    /// Maps the first `words` words of `file`, which must be sealed against shrinking: an access past its end raises
-    /// SIGBUS.
+    /// Maps the first `words` words of `file`, which must be sealed against shrinking: an access past its end
+    /// raises SIGBUS.
     ///
     /// # Errors
     /// As `mmap(2)`; `EINVAL` if `words` is 0.
@@ -42,7 +43,8 @@ impl SharedWords {
         Ok(SharedWords { start: start.cast(), words })
     }
 
-    /// Returns the same memory as bytes. Do not mix it with access by words: accesses of mixed size are not defined.
+    /// Returns the same memory as bytes. Do not mix it with access by words: accesses of mixed size are not
+    /// defined.
     #[must_use]
     pub fn bytes(&self) -> &[AtomicU8] {
         // SAFETY: as in `deref`, and bytes need no alignment.
@@ -55,7 +57,8 @@ impl Deref for SharedWords {
 
     #[inline]
     fn deref(&self) -> &[AtomicU64] {
-        // SAFETY: the mapping is page-aligned, `words` long and lives as long as `self`; atomics may change under us.
+        // SAFETY: the mapping is page-aligned, `words` long and lives as long as `self`; atomics may change
+        // under us.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.words) }
     }
 }

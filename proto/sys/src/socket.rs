@@ -136,8 +136,8 @@ impl Channel {
         self.receive_flags(MsgFlags::MSG_DONTWAIT)
     }
 
-    /// Receives a message that is already there, from a peer that may not send descriptors: the kernel closes any that
-    /// accompany it.
+    /// Receives a message that is already there, from a peer that may not send descriptors: the kernel closes
+    /// any that accompany it.
     ///
     /// # Errors
     /// As [`try_receive`](Self::try_receive).
@@ -191,7 +191,8 @@ fn owned_fds(received: &RecvMsg<'_, '_, ()>) -> Vec<OwnedFd> {
             _ => None,
         })
         .flatten()
-        // SAFETY: the kernel has just made these descriptors for this receiver, and no owner has their numbers.
+        // SAFETY: the kernel has just made these descriptors for this receiver, and no owner has their
+        // numbers.
         .map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
         .collect()
 }

@@ -9,8 +9,8 @@ use landlock::{
 /// Version of the interface whose rights are denied, as far as the kernel knows them (Linux 6.12).
 const MOST: ABI = ABI::V6;
 
-/// Denies all access to files and TCP ports, to abstract sockets of other processes, and signals to them. Returns how much
-/// of it the kernel enforces: nothing without Landlock.
+/// Denies all access to files and TCP ports, to abstract sockets of other processes, and signals to them.
+/// Returns how much of it the kernel enforces: nothing without Landlock.
 ///
 /// # Errors
 /// [`JailError::Landlock`].

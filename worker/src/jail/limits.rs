@@ -3,8 +3,8 @@
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, setrlimit};
 
-/// Limits, soft and hard, with the reason for each. Not among them: `AS`, which would count mapped areas, which belong to the
-/// tenant; `CPU`, as the broker has a deadline for each call.
+/// Limits, soft and hard, with the reason for each. Not among them: `AS`, which would count mapped areas,
+/// which belong to the tenant; `CPU`, as the broker has a deadline for each call.
 pub const LIMITS: &[(Resource, u64)] = &[
     // A core file would contain data of the tenant, and writing it takes longer than a caller may wait.
     (Resource::RLIMIT_CORE, 0),
@@ -24,12 +24,12 @@ pub const LIMITS: &[(Resource, u64)] = &[
 /// Most processes of the tenant's worker uid: the zygote, its workers, and zombies.
 const PROCESSES: u64 = 64;
 
-/// Data beyond which a process has the shadow memory of a sanitizer, which is mapped and mostly not resident: AddressSanitizer
-/// maps 2^44 bytes. Such a process gets no limit of data.
+/// Data beyond which a process has the shadow memory of a sanitizer, which is mapped and mostly not resident:
+/// AddressSanitizer maps 2^44 bytes. Such a process gets no limit of data.
 const SHADOW: u64 = 1 << 40;
 
-/// Applies the limits. `own_user`: only this tenant's workers will have the uid, so `NPROC` counts them; rootless, it would
-/// count all processes of the operator. `memory`: most bytes of data.
+/// Applies the limits. `own_user`: only this tenant's workers will have the uid, so `NPROC` counts them;
+/// rootless, it would count all processes of the operator. `memory`: most bytes of data.
 ///
 /// # Errors
 /// `EPERM` if the hard limit is lower and the process may not raise it.

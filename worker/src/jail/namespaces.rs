@@ -1,5 +1,5 @@
-//! The namespaces of a zygote. Not among them: PID, as a receiver of notifications in a PID namespace below the tenant's
-//! sees no process ids; time, which hides nothing.
+//! The namespaces of a zygote. Not among them: PID, as a receiver of notifications in a PID namespace below
+//! the tenant's sees no process ids; time, which hides nothing.
 
 use super::JailError;
 use nix::errno::Errno;

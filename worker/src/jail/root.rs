@@ -1,14 +1,14 @@
 //! The empty root of a zygote and its workers.
 //!
-//! Handlers are loaded by a process that has no rights any more but can still open files, as libraries load libraries. To
-//! remove the files afterwards needs a capability. So the zygote forks a child before it drops its capabilities: the
-//! keeper, which keeps this capability only, stays in the same mount namespace, and waits for one message. `pivot_root`
-//! moves every process of the namespace whose root was the old one (`chroot_fs_refs`, fs/fs_struct.c, Linux 6.12), and so
-//! the zygote, which checks that its root is empty.
+//! Handlers are loaded by a process that has no rights any more but can still open files, as libraries load
+//! libraries. To remove the files afterwards needs a capability. So the zygote forks a child before it drops
+//! its capabilities: the keeper, which keeps this capability only, stays in the same mount namespace, and
+//! waits for one message. `pivot_root` moves every process of the namespace whose root was the old one
+//! (`chroot_fs_refs`, fs/fs_struct.c, Linux 6.12), and so the zygote, which checks that its root is empty.
 //!
-//! The alternatives are worse. After a swap before loading there is nothing to load from. In a user namespace, the loaded
-//! code would have all capabilities over it, and many machines forbid user namespaces to root's services. `chroot` leaves
-//! the mounts in the namespace.
+//! The alternatives are worse. After a swap before loading there is nothing to load from. In a user
+//! namespace, the loaded code would have all capabilities over it, and many machines forbid user namespaces
+//! to root's services. `chroot` leaves the mounts in the namespace.
 
 use super::namespaces::denied;
 use super::{JailError, step};
@@ -55,7 +55,8 @@ impl Keeper {
     /// Triggers the swap of the root and waits for it.
     ///
     /// # Errors
-    /// [`JailError::Namespace`] with the error of the keeper; [`JailError::Root`] if this process still sees files.
+    /// [`JailError::Namespace`] with the error of the keeper; [`JailError::Root`] if this process still sees
+    /// files.
     pub fn swap(self) -> Result<(), JailError> {
         const SWAP: &str = "an empty root (mount of a tmpfs, pivot_root)";
         nix::unistd::write(&self.trigger, b"!").map_err(step(SWAP))?;

@@ -1,7 +1,7 @@
 //! The system calls of a jailed process, one a line, with the code that needs it.
 //!
-//! All others kill the process, by a trap: `sys::crash` first reports where it was. `tests.rs` makes every call of the tables,
-//! every near miss of their conditions, and every other number, in real children.
+//! All others kill the process, by a trap: `sys::crash` first reports where it was. `tests.rs` makes every
+//! call of the tables, every near miss of their conditions, and every other number, in real children.
 
 use kcov_sys::filter::{Bpf, BuildError};
 use kcov_sys::rules::{ANY, Argument, Denial, OWN_PROCESS, RUNTIME, Rule, build};
@@ -52,8 +52,8 @@ const BOTH: &[Rule] = &[
         "std's handler of stack overflow, restoring the default action",
     ),
     allow("rt_sigaction", &[int(0, SIGBUS)], "the same"),
-    // Files that a handler may return to its caller: memfds, pipes and eventfds. Reading and writing is not restricted to
-    // them: the other descriptors of a worker are sockets, which it may write to as well.
+    // Files that a handler may return to its caller: memfds, pipes and eventfds. Reading and writing is not
+    // restricted to them: the other descriptors of a worker are sockets, which it may write to as well.
     allow("memfd_create", ANY, "handlers, Answer::Descriptor"),
     allow("pipe2", ANY, "handlers, Answer::Descriptor"),
     allow("eventfd2", ANY, "handlers, Answer::Descriptor"),

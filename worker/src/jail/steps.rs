@@ -1,7 +1,8 @@
-//! The steps into the jail, in their order, one a line, each with its function and the reason for its position.
+//! The steps into the jail, in their order, one a line, each with its function and the reason for its
+//! position.
 //!
-//! `tests/live.rs` checks every line against `/proc` of a live zygote and worker. System calls and resource limits have their
-//! own tables: [`rules`](super::rules), [`limits`](super::limits).
+//! `tests/live.rs` checks every line against `/proc` of a live zygote and worker. System calls and resource
+//! limits have their own tables: [`rules`](super::rules), [`limits`](super::limits).
 
 use super::{Entering, JailError, namespaces};
 use nix::sched::CloneFlags;
@@ -74,8 +75,8 @@ pub const BEFORE_LOADING: &[Step] = &[
         Entering::limit,
         "before the uid changes: lowering needs no capability, and processes of the new uid count at once",
     ),
-    // The creator of the tenant's user namespace has all capabilities in it, unless it is in another namespace that is
-    // not an ancestor of it (cap_capable, security/commoncap.c).
+    // The creator of the tenant's user namespace has all capabilities in it, unless it is in another
+    // namespace that is not an ancestor of it (cap_capable, security/commoncap.c).
     rootless(
         "user namespace",
         |_| namespaces::leave(CloneFlags::CLONE_NEWUSER),

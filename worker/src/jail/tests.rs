@@ -97,7 +97,7 @@ fn a_worker_that_aborts_or_faults_dies_of_that() {
         })
     };
     assert!(matches!(jailed(|| std::process::abort()), WaitStatus::Signaled(_, Signal::SIGABRT, _)));
-    // The address is not on a guard page, so std's handler restores the default action (rt_sigaction) and returns
-    // (rt_sigreturn), and the fault occurs again.
+    // The address is not on a guard page, so std's handler restores the default action (rt_sigaction) and
+    // returns (rt_sigreturn), and the fault occurs again.
     assert!(matches!(jailed(fault), WaitStatus::Signaled(_, Signal::SIGSEGV, _)));
 }

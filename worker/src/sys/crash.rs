@@ -1,7 +1,8 @@
-//! Crash reports: when a worker dies, it writes the signal, the address or the forbidden call, and the stack to its journal.
+//! Crash reports: when a worker dies, it writes the signal, the address or the forbidden call, and the stack
+//! to its journal.
 //!
-//! The zygote installs the signal handlers once, before it is jailed. They do nothing until the worker has set its journal.
-//! They allocate nothing; the unwinder is loaded, and has run once, before.
+//! The zygote installs the signal handlers once, before it is jailed. They do nothing until the worker has
+//! set its journal. They allocate nothing; the unwinder is loaded, and has run once, before.
 
 use kcov_proto::journal::{FAULT, FAULTED, FORBIDDEN, FRAMES, MOST_FRAMES, SIGNAL, STACK};
 use kcov_proto::sync::{AtomicU64, Ordering};
@@ -10,7 +11,8 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicPtr, Ordering as PointerOrdering};
 
-/// Signals of a faulty program. Their handler restores the default action, so that the worker dies by the signal.
+/// Signals of a faulty program. Their handler restores the default action, so that the worker dies by the
+/// signal.
 const FATAL: [Signal; 7] = [
     Signal::SIGSEGV,
     Signal::SIGBUS,
@@ -55,17 +57,20 @@ pub fn install() -> Result<(), Errno> {
     // SAFETY: the memory is never freed, and has no other use.
     Errno::result(unsafe { libc::sigaltstack(&raw const stack, std::ptr::null_mut()) })?;
     let mut frames = [std::ptr::null_mut(); 4];
-    // SAFETY: `frames` has room for the number that is passed. This loads the unwinder, which a jailed worker cannot.
+    // SAFETY: `frames` has room for the number that is passed. This loads the unwinder, which a jailed worker
+    // cannot.
     unsafe { libc::backtrace(frames.as_mut_ptr(), frames.len() as c_int) };
     for signal in FATAL.into_iter().chain([ASKED]) {
         let once = if signal == ASKED { SaFlags::SA_RESTART } else { SaFlags::SA_RESETHAND };
         let flags = SaFlags::SA_SIGINFO | SaFlags::SA_ONSTACK | once;
         let action = SigAction::new(SigHandler::SigAction(record), flags, SigSet::empty());
-        // SAFETY: the handler uses atomics and its own stack only. The unwinder that it calls is loaded; of the locks that
-        // it takes, this process's only thread can hold only the loader's, which it does not while a handler runs.
+        // SAFETY: the handler uses atomics and its own stack only. The unwinder that it calls is loaded; of
+        // the locks that it takes, this process's only thread can hold only the loader's, which it does not
+        // while a handler runs.
         unsafe { sigaction(signal, &action) }?;
     }
-    // SAFETY: a function of this program, which stays loaded. It fails only without memory: then an exit has no stack.
+    // SAFETY: a function of this program, which stays loaded. It fails only without memory: then an exit has
+    // no stack.
     unsafe { libc::atexit(record_exit) };
     Ok(())
 }
@@ -88,16 +93,19 @@ fn interrupted(context: *const c_void) -> u64 {
     at
 }
 
-/// Moves the thread back to the instruction that raised the signal, so that it is executed again when the handler returns,
-/// as after a fault. The kernel has restored the registers of a forbidden call (`syscall_rollback`, kernel/seccomp.c).
+/// Moves the thread back to the instruction that raised the signal, so that it is executed again when the
+/// handler returns, as after a fault. The kernel has restored the registers of a forbidden call
+/// (`syscall_rollback`, kernel/seccomp.c).
 fn rewind(signal: c_int, info: *const libc::siginfo_t, context: *mut c_void) {
-    // SAFETY: the kernel passes a `siginfo_t` and a `ucontext_t` to a handler with SA_SIGINFO; they exist while it runs.
+    // SAFETY: the kernel passes a `siginfo_t` and a `ucontext_t` to a handler with SA_SIGINFO; they exist
+    // while it runs.
     let (info, context) = unsafe { (info.as_ref(), context.cast::<libc::ucontext_t>().as_mut()) };
     let (Some(info), Some(context)) = (info, context) else { return };
     #[cfg(target_arch = "x86_64")]
     {
         context.uc_mcontext.gregs[libc::REG_RIP as usize] -= match (signal, info.si_code) {
-            // `int3`: no other instruction raises SIGTRAP with this code (`do_int3`, arch/x86/kernel/traps.c).
+            // `int3`: no other instruction raises SIGTRAP with this code (`do_int3`,
+            // arch/x86/kernel/traps.c).
             (libc::SIGTRAP, libc::SI_KERNEL) => 1,
             // `syscall`, `sysenter` and `int 0x80` have the same length.
             (libc::SIGSYS, SYS_SECCOMP) => 2,
@@ -117,8 +125,9 @@ fn return_to_caller(context: &mut libc::ucontext_t) {
     {
         let registers = &mut context.uc_mcontext.gregs;
         let top = registers[libc::REG_RSP as usize].cast_unsigned() as usize;
-        // SAFETY: the thread's own stack, on top of which the call has left the return address. If the stack pointer is
-        // invalid this faults, and the default action, which is restored by now, kills the process.
+        // SAFETY: the thread's own stack, on top of which the call has left the return address. If the stack
+        // pointer is invalid this faults, and the default action, which is restored by now, kills the
+        // process.
         let caller = unsafe { std::ptr::with_exposed_provenance::<i64>(top).read_unaligned() };
         registers[libc::REG_RIP as usize] = caller;
         registers[libc::REG_RSP as usize] += 8;
@@ -130,11 +139,12 @@ fn return_to_caller(context: &mut libc::ucontext_t) {
     }
 }
 
-/// Returns architecture and number of the call that a filter forbade, as a word of the journal; 0 if no call was forbidden.
+/// Returns architecture and number of the call that a filter forbade, as a word of the journal; 0 if no call
+/// was forbidden.
 fn forbidden(signal: c_int, info: *const libc::siginfo_t) -> u64 {
     const { assert!(size_of::<SysInfo>() <= size_of::<libc::siginfo_t>()) };
-    // SAFETY: the kernel passes a `siginfo_t` to a handler with SA_SIGINFO, which begins with a `SysInfo` for this signal;
-    // for other causes of it the fields are integers and a pointer that is not dereferenced.
+    // SAFETY: the kernel passes a `siginfo_t` to a handler with SA_SIGINFO, which begins with a `SysInfo` for
+    // this signal; for other causes of it the fields are integers and a pointer that is not dereferenced.
     match unsafe { info.cast::<SysInfo>().as_ref() } {
         Some(info) if signal == libc::SIGSYS && info.code == SYS_SECCOMP => {
             u64::from(info.arch) << 32 | u64::from(info.number.cast_unsigned())
@@ -163,7 +173,8 @@ impl Words {
         self.at(index).store(word, Ordering::Relaxed);
     }
 
-    /// Stores the stack from `at` outwards (without `at`: all of it) after `innermost`, which the unwinder does not find.
+    /// Stores the stack from `at` outwards (without `at`: all of it) after `innermost`, which the unwinder
+    /// does not find.
     fn store_stack(&self, innermost: Option<u64>, at: Option<u64>) {
         let mut stack = [0; MOST_FRAMES];
         let given = usize::from(innermost.is_some());
@@ -175,8 +186,9 @@ impl Words {
         self.store(FRAMES, frames as u64);
     }
 
-    /// Stores the stack of the interrupted thread. `fault` is the address of the fault. If the thread was executing it, as
-    /// after a call of a null pointer, the unwinder has no information about that address and begins at the caller's.
+    /// Stores the stack of the interrupted thread. `fault` is the address of the fault. If the thread was
+    /// executing it, as after a call of a null pointer, the unwinder has no information about that address
+    /// and begins at the caller's.
     fn store_interrupted(&self, context: *mut c_void, fault: Option<u64>) {
         let at = interrupted(context);
         // SAFETY: the kernel passes a `ucontext_t` to a handler with SA_SIGINFO; it exists while it runs.
@@ -192,8 +204,8 @@ impl Words {
     }
 }
 
-/// Returns the address of a fault. There is none for a signal that a process sent, nor for an access to a non-canonical address
-/// (`SI_KERNEL`, `arch/x86/kernel/traps.c`, Linux 6.18).
+/// Returns the address of a fault. There is none for a signal that a process sent, nor for an access to a
+/// non-canonical address (`SI_KERNEL`, `arch/x86/kernel/traps.c`, Linux 6.18).
 fn fault_of(info: &libc::siginfo_t) -> Option<u64> {
     const SI_KERNEL: c_int = 0x80;
     let is_fault = [libc::SIGSEGV, libc::SIGBUS].contains(&info.si_signo);
@@ -222,8 +234,8 @@ extern "C" fn record_exit() {
     }
 }
 
-/// Writes the return addresses from `at` outwards to `stack`, without the frames of the signal handler; without `at`, all
-/// frames. Returns their number.
+/// Writes the return addresses from `at` outwards to `stack`, without the frames of the signal handler;
+/// without `at`, all frames. Returns their number.
 fn backtrace(at: Option<u64>, stack: &mut [u64]) -> usize {
     let mut found = [std::ptr::null_mut(); MOST_FRAMES + OWN_FRAMES];
     // SAFETY: `found` has room for the number that is passed.

@@ -16,11 +16,12 @@ pub struct Image<'a> {
     headers: &'a [libc::Elf64_Phdr],
 }
 
-/// Calls `visit` with the program and then its libraries, in the order in which they were loaded. The loader is locked
-/// meanwhile: `visit` must not load or unload a library.
+/// Calls `visit` with the program and then its libraries, in the order in which they were loaded. The loader
+/// is locked meanwhile: `visit` must not load or unload a library.
 pub fn each(mut visit: impl FnMut(&Image<'_>)) {
     let mut visit: &mut dyn FnMut(&Image<'_>) = &mut visit;
-    // SAFETY: the loader calls `show` with a valid structure, while this runs, and with the pointer that is passed here.
+    // SAFETY: the loader calls `show` with a valid structure, while this runs, and with the pointer that is
+    // passed here.
     unsafe { libc::dl_iterate_phdr(Some(show), (&raw mut visit).cast()) };
 }
 
@@ -62,7 +63,8 @@ impl Image<'_> {
         self.name
     }
 
-    /// Returns the file addresses of its executable segments, from the start of the lowest to the end of the highest.
+    /// Returns the file addresses of its executable segments, from the start of the lowest to the end of the
+    /// highest.
     #[must_use]
     pub fn text(&self) -> Option<Range<u64>> {
         let code = || self.segments(libc::PT_LOAD).filter(|header| header.p_flags & libc::PF_X != 0);
@@ -96,8 +98,8 @@ impl Image<'_> {
         self.headers.iter().filter(move |header| header.p_type == kind)
     }
 
-    /// Returns the bytes of a segment, or of a part of one that has its own header. The segments that are read here do not
-    /// change once the loader is done.
+    /// Returns the bytes of a segment, or of a part of one that has its own header. The segments that are
+    /// read here do not change once the loader is done.
     fn bytes(&self, header: &libc::Elf64_Phdr) -> &[u8] {
         let start = std::ptr::with_exposed_provenance(self.bias.wrapping_add(header.p_vaddr) as usize);
         // SAFETY: the loader has mapped the segment here, for as long as the module is loaded.

@@ -1,7 +1,7 @@
 //! Handlers in shared libraries: the C interface of `include/kcov_handler.h`.
 //!
-//! A library is trusted as far as a handler is: it runs in the worker and can do anything there. Its results are checked
-//! only to report mistakes clearly.
+//! A library is trusted as far as a handler is: it runs in the worker and can do anything there. Its results
+//! are checked only to report mistakes clearly.
 
 use super::sancov;
 use crate::call::Call;
@@ -161,7 +161,8 @@ thread_local! {
 }
 
 /// # Safety
-/// `caller` was passed to a function of the handler that has not returned; `buffer` has room for `length` bytes.
+/// `caller` was passed to a function of the handler that has not returned; `buffer` has room for `length`
+/// bytes.
 unsafe extern "C" fn host_read(
     caller: *mut CCaller,
     address: u64,
@@ -173,10 +174,12 @@ unsafe extern "C" fn host_read(
     if length == 0 {
         return 0;
     }
-    // Into a buffer of this program first: all or nothing, and no reference to memory that C may not have initialised.
+    // Into a buffer of this program first: all or nothing, and no reference to memory that C may not have
+    // initialised.
     match caller.read_vec(address, length) {
         Ok(bytes) if !buffer.is_null() => {
-            // SAFETY: by the contract, the buffer has room for them; it is the library's, so they do not overlap.
+            // SAFETY: by the contract, the buffer has room for them; it is the library's, so they do not
+            // overlap.
             unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), buffer.cast(), bytes.len()) };
             0
         }
@@ -319,7 +322,8 @@ struct ForeignHandler {
 
 impl ForeignHandler {
     /// # Safety
-    /// `returned`, and everything that it points to, has the form of the header and lives as long as the process.
+    /// `returned`, and everything that it points to, has the form of the header and lives as long as the
+    /// process.
     unsafe fn new(returned: *const CHandler) -> Result<Self, LibraryError> {
         let malformed = |what: &str| Err(LibraryError::Malformed(what.to_owned()));
         // SAFETY: by the contract; every library has these members.
@@ -400,7 +404,8 @@ fn condition(condition: &CCondition) -> Condition {
 /// Converts the answer of a library. An invalid one fails the call with `EIO`.
 ///
 /// # Safety
-/// The reason is null or a string that lives as long as the process; the library owns the descriptor and gives it away.
+/// The reason is null or a string that lives as long as the process; the library owns the descriptor and
+/// gives it away.
 unsafe fn answer(answer: &CAnswer) -> Answer {
     const VALUE: u32 = 0;
     const DESCRIPTOR: u32 = 1;

@@ -26,8 +26,8 @@ fn module(image: &Image<'_>) -> Option<LoadedModule> {
     Some(LoadedModule { path, start, end, bias, pcs: sancov::pcs_of(start) })
 }
 
-/// Resolves a name of the loader's list: the program's is empty, and that of a library that was loaded by descriptor is a
-/// link in procfs. Returns an empty path if it is too long.
+/// Resolves a name of the loader's list: the program's is empty, and that of a library that was loaded by
+/// descriptor is a link in procfs. Returns an empty path if it is too long.
 fn resolve(path: String) -> String {
     let link = if path.is_empty() { "/proc/self/exe" } else { path.as_str() };
     let target = link.starts_with("/proc/self/").then(|| std::fs::read_link(link).ok()).flatten();

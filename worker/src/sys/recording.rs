@@ -1,13 +1,13 @@
 //! The area that is armed for a thread, and the addresses of the link section of sites.
 //!
-//! Invariant: a thread's pointer is null, or points to a [`Scope`] on the stack of the [`Scope::enter`] or [`Scope::cover`]
-//! that runs in this thread now. Only these two, and the drop of the scope that they made, write the pointer. They pass on
-//! a shared reference at most and keep the scope, so safe code can neither forget nor move it, and it outlives every call
-//! from within. A scope does not leave its thread. The copy for code in assembly (`armed`) is set together with the pointer,
-//! and nowhere else.
+//! Invariant: a thread's pointer is null, or points to a [`Scope`] on the stack of the [`Scope::enter`] or
+//! [`Scope::cover`] that runs in this thread now. Only these two, and the drop of the scope that they made,
+//! write the pointer. They pass on a shared reference at most and keep the scope, so safe code can neither
+//! forget nor move it, and it outlives every call from within. A scope does not leave its thread. The copy
+//! for code in assembly (`armed`) is set together with the pointer, and nowhere else.
 //!
-//! In a run that accumulates coverage, one scope encloses all others ([`Scope::cover`]), and every scope has the map in
-//! which PCs are marked. In other runs this costs a branch that is never taken.
+//! In a run that accumulates coverage, one scope encloses all others ([`Scope::cover`]), and every scope has
+//! the map in which PCs are marked. In other runs this costs a branch that is never taken.
 
 use super::sancov::Text;
 use kcov_proto::abi::TraceMode;
@@ -45,7 +45,8 @@ pub struct Scope<'a> {
     lost: Cell<u64>,
     /// The module whose instrumented code recorded last.
     text: Cell<Text>,
-    /// The pointers before this scope: PC, CMP, COVER. Raw pointers, so that a scope is neither `Send` nor `Sync`.
+    /// The pointers before this scope: PC, CMP, COVER. Raw pointers, so that a scope is neither `Send` nor
+    /// `Sync`.
     previous: [*const Scope<'static>; 3],
 }
 
@@ -59,8 +60,8 @@ fn full() -> Area<'static> {
     }
 }
 
-// One pointer for each mode: one comparison shows whether an area is armed in that mode. Without a destructor and with a
-// constant initial value, such a variable is accessed by one load.
+// One pointer for each mode: one comparison shows whether an area is armed in that mode. Without a destructor
+// and with a constant initial value, such a variable is accessed by one load.
 thread_local! {
     static PC: Cell<*const Scope<'static>> = const { Cell::new(ptr::null()) };
     static CMP: Cell<*const Scope<'static>> = const { Cell::new(ptr::null()) };
@@ -69,8 +70,9 @@ thread_local! {
 }
 
 impl<'a> Scope<'a> {
-    /// Runs `body` with `area` armed for this thread, and restores what was armed before when `body` returns or unwinds.
-    /// The counts are those of this scope only: records of an inner scope, which go to its own area, are not included.
+    /// Runs `body` with `area` armed for this thread, and restores what was armed before when `body` returns
+    /// or unwinds. The counts are those of this scope only: records of an inner scope, which go to its own
+    /// area, are not included.
     pub fn enter<R>(area: Area<'a>, mode: TraceMode, body: impl FnOnce(&Scope<'a>) -> R) -> (R, Recorded) {
         let cover = COVER.get();
         // SAFETY: null or, by the invariant of the module, a scope that `cover` keeps alive during this call.
@@ -87,8 +89,8 @@ impl<'a> Scope<'a> {
         (result, scope.recorded())
     }
 
-    /// Runs `body` with every PC of this thread marked in `map`, whether or not an area is armed, is full, or collects
-    /// comparisons. An area that is armed already is disarmed meanwhile.
+    /// Runs `body` with every PC of this thread marked in `map`, whether or not an area is armed, is full, or
+    /// collects comparisons. An area that is armed already is disarmed meanwhile.
     pub fn cover<R>(map: CoverMap<'a>, body: impl FnOnce() -> R) -> R {
         let scope = Scope::new(full(), Some(map));
         COVER.set(scope.pointer());
@@ -142,8 +144,9 @@ impl<'a> Scope<'a> {
         }
     }
 
-    /// Handles a PC that is not marked yet, or for which the area has no room. Out of line, in tail position, and with `pc` as
-    /// the first argument, where a callback already has it: so the hot path saves and moves no register.
+    /// Handles a PC that is not marked yet, or for which the area has no room. Out of line, in tail position,
+    /// and with `pc` as the first argument, where a callback already has it: so the hot path saves and moves
+    /// no register.
     #[cold]
     #[inline(never)]
     fn append_pc_beyond(pc: u64, scope: &Self) {
@@ -179,8 +182,9 @@ fn collect_pcs(scope: *const Scope<'static>) {
     super::armed::set(scope);
 }
 
-/// Marks a branch as rare, so that the compiler moves it out of the straight path. Recording calls should cost little in a
-/// handler that is not traced, and marking should cost little in a run without it; the other cases pay a jump.
+/// Marks a branch as rare, so that the compiler moves it out of the straight path. Recording calls should
+/// cost little in a handler that is not traced, and marking should cost little in a run without it; the other
+/// cases pay a jump.
 #[cold]
 #[inline]
 pub fn is_rare() {}
@@ -223,8 +227,8 @@ pub fn store_pc(pc: impl FnOnce() -> u64) {
     }
 }
 
-/// As [`store_pc`], but `pc` gets the module that recorded last. If it returns `None`, the PC is not known, and `otherwise`
-/// runs.
+/// As [`store_pc`], but `pc` gets the module that recorded last. If it returns `None`, the PC is not known,
+/// and `otherwise` runs.
 #[inline]
 pub fn store_pc_or(pc: impl FnOnce(&Cell<Text>) -> Option<u64>, otherwise: impl FnOnce()) {
     if cfg!(not(feature = "record")) {
@@ -249,8 +253,8 @@ pub fn store_cmp(record: impl FnOnce() -> CmpRecord) {
     }
 }
 
-/// As [`store_cmp`], but `record` gets the module that recorded last. If it returns `None`, the PC is not known, and
-/// `otherwise` runs.
+/// As [`store_cmp`], but `record` gets the module that recorded last. If it returns `None`, the PC is not
+/// known, and `otherwise` runs.
 #[inline]
 pub fn store_cmp_or(record: impl FnOnce(&Cell<Text>) -> Option<CmpRecord>, otherwise: impl FnOnce()) {
     if cfg!(not(feature = "record")) {
@@ -265,8 +269,8 @@ pub fn store_cmp_or(record: impl FnOnce(&Cell<Text>) -> Option<CmpRecord>, other
     }
 }
 
-// SAFETY: the linker defines this symbol at the start of the section, which exists because callers of this file put sites
-// in it. Only its address is used.
+// SAFETY: the linker defines this symbol at the start of the section, which exists because callers of this
+// file put sites in it. Only its address is used.
 unsafe extern "C" {
     #[link_name = "__start_kcov_sites"]
     safe static SITES: Site;

@@ -1,8 +1,8 @@
-//! The runtime of SanitizerCoverage: the functions that instrumented code calls (clang's documentation, "SanitizerCoverage";
-//! gcc's `-fsanitize-coverage`), by which a handler is covered without macros.
+//! The runtime of SanitizerCoverage: the functions that instrumented code calls (clang's documentation,
+//! "SanitizerCoverage"; gcc's `-fsanitize-coverage`), by which a handler is covered without macros.
 //!
-//! The program exports these functions for libraries with handlers. Each appends one record to the area that is armed for
-//! the thread, with a PC of [`kcov_proto::region`], and does nothing if no area is armed.
+//! The program exports these functions for libraries with handlers. Each appends one record to the area that
+//! is armed for the thread, with a PC of [`kcov_proto::region`], and does nothing if no area is armed.
 //!
 //! | callback | PC mode | CMP mode |
 //! |---|---|---|
@@ -16,13 +16,13 @@
 //! The last ones exist so that instrumented code links: an area has no records for their arguments.
 //!
 //! # Order of events
-//! Constructors of a module announce its guards before it is known which module they belong to, and other libraries may
-//! follow. So the guards are only noted. [`settle`] then assigns each module its region, and the guards their PCs; until
-//! then a guard is 0, which records nothing.
+//! Constructors of a module announce its guards before it is known which module they belong to, and other
+//! libraries may follow. So the guards are only noted. [`settle`] then assigns each module its region, and
+//! the guards their PCs; until then a guard is 0, which records nothing.
 //!
 //! # No recursion
-//! This crate is not instrumented: the build script refuses flags that would do so. A callback calls no code of the handler,
-//! and outside of a handler's call no area is armed.
+//! This crate is not instrumented: the build script refuses flags that would do so. A callback calls no code
+//! of the handler, and outside of a handler's call no area is armed.
 
 mod calls;
 mod registry;
@@ -44,7 +44,8 @@ const HIGH_HALF: u64 = TEXT_START & !0xffff_ffff;
 ///
 /// # Safety
 /// `guard` points to one of the announced guards.
-// Out of line for the benchmark as well. Nothing in it panics; `C-unwind` lets it end with a jump, see `calls`.
+// Out of line for the benchmark as well. Nothing in it panics; `C-unwind` lets it end with a jump, see
+// `calls`.
 #[inline(never)]
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn __sanitizer_cov_trace_pc_guard(guard: *const AtomicU32) {
@@ -56,7 +57,8 @@ pub unsafe extern "C-unwind" fn __sanitizer_cov_trace_pc_guard(guard: *const Ato
     store_pc_or(pc, || ());
 }
 
-/// Announces the guards of a module. Its constructors call this once for each of its files, with all guards each time.
+/// Announces the guards of a module. Its constructors call this once for each of its files, with all guards
+/// each time.
 ///
 /// # Safety
 /// `start` and `stop` enclose the section with the guards of a module that stays loaded.
@@ -92,9 +94,10 @@ pub extern "C" fn __sanitizer_cov_trace_cmpf(_a: f32, _b: f32) {}
 #[unsafe(no_mangle)]
 pub extern "C" fn __sanitizer_cov_trace_cmpd(_a: f64, _b: f64) {}
 
-/// Options of sanitizers that a handler may have. A report ends the process by a signal, also in builds that would go on
-/// after one. Symbols are looked up later, outside of the jail. AddressSanitizer gets the same options by its environment
-/// variable, which it reads at the start; UBSan reads its own at its first report, in a worker, which cannot open files.
+/// Options of sanitizers that a handler may have. A report ends the process by a signal, also in builds that
+/// would go on after one. Symbols are looked up later, outside of the jail. AddressSanitizer gets the same
+/// options by its environment variable, which it reads at the start; UBSan reads its own at its first report,
+/// in a worker, which cannot open files.
 const SANITIZER_OPTIONS: &CStr =
     c"abort_on_error=1:halt_on_error=1:color=never:symbolize=0:print_stacktrace=0";
 

@@ -1,9 +1,10 @@
 //! The system calls of the broker and of readers, one a line, with the code that needs it.
 //!
-//! Missing on purpose, for both: `execve`, `clone` (neither starts anything once confined), `socket`, `connect`, `bind`,
-//! `ptrace`, `setns`, `unshare`, `mount` and similar, `bpf`, `keyctl`, kernel modules, and all calls that change ids. For
-//! the broker also `openat2`, whose flags are in memory, `process_vm_readv`, as it never touches a tenant's memory or
-//! files, and `pidfd_getfd`, as the spawner's processes take descriptors for it.
+//! Missing on purpose, for both: `execve`, `clone` (neither starts anything once confined), `socket`,
+//! `connect`, `bind`, `ptrace`, `setns`, `unshare`, `mount` and similar, `bpf`, `keyctl`, kernel modules, and
+//! all calls that change ids. For the broker also `openat2`, whose flags are in memory, `process_vm_readv`,
+//! as it never touches a tenant's memory or files, and `pidfd_getfd`, as the spawner's processes take
+//! descriptors for it.
 
 use kcov_sys::rules::{ANY, Argument, RUNTIME, Rule};
 use libc::{
@@ -31,7 +32,8 @@ const TMPFILE: i32 = libc::O_TMPFILE & !libc::O_DIRECTORY;
 const CREATES: u32 = (O_CREAT | TMPFILE).cast_unsigned();
 /// Flags of opens that create or change a file; read-only opens and `O_PATH` have none of them.
 const CHANGES: u32 = CREATES | (O_ACCMODE | O_TRUNC).cast_unsigned();
-/// `PIDFD_GET_INFO`, type 0xff, number 11. The size of its structure depends on the kernel headers and is not compared.
+/// `PIDFD_GET_INFO`, type 0xff, number 11. The size of its structure depends on the kernel headers and is not
+/// compared.
 const PIDFD_GET_INFO: Argument = Argument::masked(1, 0xffff, 0xff0b);
 
 const BOTH: &[Rule] = &[

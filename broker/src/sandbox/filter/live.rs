@@ -38,7 +38,8 @@ fn supervised(set: &str, probes: &[Probe]) -> (Pid, OwnedFd) {
     let program = build(&set.parse().expect("a set")).expect("a filter");
     let (ours, theirs) = nix::unistd::pipe().expect("pipe");
     let pid = child(|| {
-        // The listener will have the lowest free number. Sent now: later the write would wait for the supervisor.
+        // The listener will have the lowest free number. Sent now: later the write would wait for the
+        // supervisor.
         let Ok(free) = nix::unistd::dup(&theirs) else { return 1 };
         let number = free.as_raw_fd();
         drop(free);
@@ -90,7 +91,8 @@ fn end(pid: Pid) {
     waitpid(pid, None).expect("waitpid");
 }
 
-/// Asserts for each probe that it is traced, with its architecture, or that the kernel fails it with an error.
+/// Asserts for each probe that it is traced, with its architecture, or that the kernel fails it with an
+/// error.
 fn expect(set: &str, probes: &[(Probe, Result<u32, Errno>)]) {
     let calls: Vec<Probe> = probes.iter().map(|(probe, _)| *probe).collect();
     let (pid, listener) = supervised(set, &calls);

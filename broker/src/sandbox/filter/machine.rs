@@ -1,4 +1,5 @@
-//! For tests: an interpreter of filters, for the classic BPF that `seccomp_check_filter` (kernel/seccomp.c) accepts.
+//! For tests: an interpreter of filters, for the classic BPF that `seccomp_check_filter` (kernel/seccomp.c)
+//! accepts.
 
 use super::Bpf;
 

@@ -1,8 +1,9 @@
 //! A private `/dev` with the entries of the old one and a placeholder.
 //!
-//! Nodes and sockets are bind mounts from the old directory: that keeps their identity, which `ttyname` compares, and needs
-//! no `mknod`, which is forbidden in a user namespace. `/dev/ptmx` is the exception: the kernel looks for `pts` in its
-//! parent directory, which a bind mount of a single file lacks (`devpts_acquire` in `fs/devpts/inode.c`).
+//! Nodes and sockets are bind mounts from the old directory: that keeps their identity, which `ttyname`
+//! compares, and needs no `mknod`, which is forbidden in a user namespace. `/dev/ptmx` is the exception: the
+//! kernel looks for `pts` in its parent directory, which a bind mount of a single file lacks
+//! (`devpts_acquire` in `fs/devpts/inode.c`).
 
 use super::{DEVICE_DIRECTORY, NAME, StepError, create, create_named, open_directory, step};
 use crate::sys::mount;
@@ -18,17 +19,17 @@ use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 
-/// Where the whole old directory is bound if a new `ptmx` cannot be made. Terminals opened there are those of `/dev/pts`, but
-/// the kernel and `ttyname` report their paths as `/dev/.host/pts/N`.
+/// Where the whole old directory is bound if a new `ptmx` cannot be made. Terminals opened there are those of
+/// `/dev/pts`, but the kernel and `ttyname` report their paths as `/dev/.host/pts/N`.
 const OLD: &CStr = c".host";
 const PTMX: &CStr = c"ptmx";
 
 /// Mode of a handler's device: every process of the tenant may open it.
 const OPEN_TO_ALL: Mode = Mode::from_bits_truncate(0o666);
 
-/// Mounts a new `/dev` over the old one, which `old` refers to, with a placeholder for the KCOV device and a file for each of
-/// `devices`, which replace old entries of the same name. Returns the placeholder, and the files in their order.
-/// Entries that cannot be bound are noted. On an error the old `/dev` is restored.
+/// Mounts a new `/dev` over the old one, which `old` refers to, with a placeholder for the KCOV device and a
+/// file for each of `devices`, which replace old entries of the same name. Returns the placeholder, and the
+/// files in their order. Entries that cannot be bound are noted. On an error the old `/dev` is restored.
 pub(super) fn replace(
     old: BorrowedFd<'_>,
     devices: &[&DeviceClaim],
@@ -149,7 +150,8 @@ impl Populate<'_> {
         mount::attach(tree.as_fd(), self.new.as_fd(), to).map_err(step("move_mount"))
     }
 
-    /// Makes a new node, or, where that is forbidden, a link to the old one, which has its `pts` in the same directory.
+    /// Makes a new node, or, where that is forbidden, a link to the old one, which has its `pts` in the same
+    /// directory.
     fn ptmx(&self, stat: &libc::stat) -> Result<(), StepError> {
         let mode = Mode::from_bits_truncate(stat.st_mode);
         match mknodat(&self.new, PTMX, SFlag::S_IFCHR, mode, stat.st_rdev) {

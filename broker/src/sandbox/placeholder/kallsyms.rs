@@ -1,7 +1,7 @@
 //! A `/proc/kallsyms` with the range that PCs lie in.
 //!
-//! A fuzzer reads the bounds of the kernel's text from it (`_stext`, `_etext`) and drops PCs outside of them. The host's
-//! addresses are wrong for PCs of handlers, and without `CAP_SYSLOG` they read as 0.
+//! A fuzzer reads the bounds of the kernel's text from it (`_stext`, `_etext`) and drops PCs outside of them.
+//! The host's addresses are wrong for PCs of handlers, and without `CAP_SYSLOG` they read as 0.
 
 use super::{PlaceholderError, StepError, cover_by, new_file, open_directory, step};
 use kcov_proto::site::{TEXT_END, TEXT_START};
@@ -19,8 +19,9 @@ const PATH: &str = "/proc/kallsyms";
 /// Mode of the kernel's file (`kallsyms_init` in `kernel/kallsyms.c`).
 const MODE: Mode = Mode::from_bits_truncate(0o444);
 
-/// Covers `/proc/kallsyms` with a read-only file that has the first and the last address of the range that PCs lie in. To be
-/// called after [`install`](super::install), which moves this process to its own mount namespace.
+/// Covers `/proc/kallsyms` with a read-only file that has the first and the last address of the range that
+/// PCs lie in. To be called after [`install`](super::install), which moves this process to its own mount
+/// namespace.
 ///
 /// A procfs that the tenant mounts itself has the host's file.
 ///
@@ -33,7 +34,8 @@ pub fn install_kallsyms() -> Result<(), PlaceholderError> {
 fn cover() -> Result<(), StepError> {
     let directory = open_directory(DIRECTORY)?;
     cover_by(DIRECTORY, directory.as_fd(), NAME, create)?;
-    // The mode does not stop root from writing. A remount of a bind mount drops the flags that it does not repeat.
+    // The mode does not stop root from writing. A remount of a bind mount drops the flags that it does not
+    // repeat.
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC | MsFlags::MS_RDONLY;
     let again = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | flags;
     nix::mount::mount(None::<&str>, PATH, None::<&str>, again, None::<&str>)
@@ -45,7 +47,8 @@ fn create(directory: BorrowedFd<'_>) -> Result<(), StepError> {
     File::from(new_file(directory, NAME, MODE)?).write_all(text().as_bytes()).map_err(failed)
 }
 
-/// One line for each symbol: address, type (`T`: global, in the text), name (`s_show` in `kernel/kallsyms.c`).
+/// One line for each symbol: address, type (`T`: global, in the text), name (`s_show` in
+/// `kernel/kallsyms.c`).
 fn text() -> String {
     format!("{TEXT_START:016x} T _stext\n{TEXT_END:016x} T _etext\n")
 }

@@ -66,7 +66,8 @@ impl Device {
     }
 }
 
-/// A mapped area. Nothing touches it, so that the benchmark measures the device and not page faults of its client.
+/// A mapped area. Nothing touches it, so that the benchmark measures the device and not page faults of its
+/// client.
 #[derive(Debug)]
 pub struct Mapping {
     address: NonNull<c_void>,

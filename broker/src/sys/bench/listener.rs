@@ -13,8 +13,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
 
-/// `SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP` (`include/uapi/linux/seccomp.h`, Linux 6.6): the kernel moves supervisor
-/// and target to one CPU.
+/// `SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP` (`include/uapi/linux/seccomp.h`, Linux 6.6): the kernel moves
+/// supervisor and target to one CPU.
 const SYNC_WAKE_UP: u64 = 1;
 
 /// A seccomp listener.
@@ -91,9 +91,9 @@ pub fn spawn(mut command: Command, numbers: &[libc::c_long]) -> io::Result<(Chil
     let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
         .map_err(io::Error::from)?;
     let mut filter = filter(numbers);
-    // SAFETY: the hook runs in the forked child of a process with one thread (`bench-client` starts none before),
-    // so the allocations of `sendmsg` find the allocator unlocked; the filter notifies none of the calls from
-    // here to the exec, so the child does not wait for a supervisor that waits for it.
+    // SAFETY: the hook runs in the forked child of a process with one thread (`bench-client` starts none
+    // before), so the allocations of `sendmsg` find the allocator unlocked; the filter notifies none of the
+    // calls from here to the exec, so the child does not wait for a supervisor that waits for it.
     unsafe {
         command.pre_exec(move || {
             let listener = install(&mut filter)?;
@@ -106,9 +106,8 @@ pub fn spawn(mut command: Command, numbers: &[libc::c_long]) -> io::Result<(Chil
     let child = command.spawn()?;
     drop(command);
     let listener = take(&ours)?;
-    // Not in the child: `numbers` may contain ioctl. Kernels before 6.6 refuse the flag; the product works without it
-    // there too.
-    // SAFETY: NOTIF_SET_FLAGS takes its flags by value.
+    // Not in the child: `numbers` may contain ioctl. Kernels before 6.6 refuse the flag; the product works
+    // without it there too. SAFETY: NOTIF_SET_FLAGS takes its flags by value.
     unsafe { libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SET_FLAGS, SYNC_WAKE_UP) };
     Ok((child, Listener(listener)))
 }
@@ -147,7 +146,8 @@ fn take(socket: &OwnedFd) -> io::Result<OwnedFd> {
     Err(io::Error::other("the target sent no listener"))
 }
 
-/// Notifies the calls of `numbers` and allows the rest. Ignores the architecture: only this program runs under it.
+/// Notifies the calls of `numbers` and allows the rest. Ignores the architecture: only this program runs
+/// under it.
 fn filter(numbers: &[libc::c_long]) -> Vec<libc::sock_filter> {
     let statement = |code: u32, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
     let give = |action: u32| statement(libc::BPF_RET | libc::BPF_K, action);

@@ -12,8 +12,9 @@ use nix::unistd::Pid;
 const NUMBERS: i64 = 480;
 /// All bits set: not a descriptor, address or length of anything, so a call that is made does no harm.
 pub const NOTHING: [u64; 6] = [u64::MAX; 6];
-/// `uretprobe` and `uprobe` of x86_64, which the kernel runs without asking a filter (`seccomp_uprobe_exception`,
-/// kernel/seccomp.c, Linux 6.14). They fail when they are called from outside of their trampolines.
+/// `uretprobe` and `uprobe` of x86_64, which the kernel runs without asking a filter
+/// (`seccomp_uprobe_exception`, kernel/seccomp.c, Linux 6.14). They fail when they are called from outside of
+/// their trampolines.
 const UNFILTERED: [i64; 2] = [335, 336];
 /// Exit status of a child whose call was denied.
 const DENIED: i32 = 98;
@@ -74,8 +75,8 @@ impl Confined<'_> {
         self.tables.iter().copied().flatten()
     }
 
-    /// Tries each rule of `every`, which may be another process's, and each near miss of its conditions: the filter must
-    /// allow what this process's tables list.
+    /// Tries each rule of `every`, which may be another process's, and each near miss of its conditions: the
+    /// filter must allow what this process's tables list.
     ///
     /// # Panics
     /// If it does not.

@@ -58,7 +58,8 @@ pub(super) unsafe fn names_callback(section: &[u8], bias: u64) -> bool {
 }
 
 /// # Safety
-/// `symbols` and `names` are the addresses of the tables of a loaded module, which has a symbol of this index.
+/// `symbols` and `names` are the addresses of the tables of a loaded module, which has a symbol of this
+/// index.
 unsafe fn is_callback(symbols: usize, index: usize, names: usize) -> bool {
     // SAFETY: by the contract.
     let symbol = unsafe { &*with_exposed_provenance::<Symbol>(symbols).add(index) };
@@ -76,8 +77,8 @@ impl Dynamic<'_> {
         })
     }
 
-    /// Returns the value of an entry as an address of this process. glibc adds the bias in place, unless the section is
-    /// read-only; other C libraries do not.
+    /// Returns the value of an entry as an address of this process. glibc adds the bias in place, unless the
+    /// section is read-only; other C libraries do not.
     fn address(&self, tag: u64) -> Option<usize> {
         let value = self.value(tag).filter(|value| *value != 0)?;
         Some(if value < self.bias { self.bias.wrapping_add(value) } else { value } as usize)

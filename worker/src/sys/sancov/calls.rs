@@ -1,5 +1,5 @@
-//! The callbacks whose PC is their return address. Compiled code cannot read it, so each callback begins with an instruction
-//! that passes it as the last argument.
+//! The callbacks whose PC is their return address. Compiled code cannot read it, so each callback begins with
+//! an instruction that passes it as the last argument.
 
 use super::text::{Text, find};
 #[cfg(target_arch = "x86_64")]
@@ -9,7 +9,8 @@ use kcov_proto::area::{CmpKind, CmpRecord, CmpSize};
 use std::arch::naked_asm;
 use std::cell::Cell;
 
-/// Defines callbacks: `extern "C"` functions that jump to a target with their return address after their arguments.
+/// Defines callbacks: `extern "C"` functions that jump to a target with their return address after their
+/// arguments.
 macro_rules! callbacks {
     ($($(#[$doc:meta])* $name:ident($($argument:ident: $type:ty),*) => $target:ident, $x86:literal, $arm:literal;)*) => {$(
         $(#[$doc])*
@@ -38,8 +39,8 @@ macro_rules! callbacks {
     )*};
 }
 
-/// Records a point by its return address. Every basic block calls this one, so it checks in assembly whether PCs are
-/// collected; the straight path is that they are not.
+/// Records a point by its return address. Every basic block calls this one, so it checks in assembly whether
+/// PCs are collected; the straight path is that they are not.
 ///
 /// # Safety
 /// For instrumented code.
@@ -59,7 +60,8 @@ pub unsafe extern "C" fn __sanitizer_cov_trace_pc() {
     )
 }
 
-/// Nothing in it panics. As `extern "C"`, the compiler would have to catch a panic here, and could not end it with a jump.
+/// Nothing in it panics. As `extern "C"`, the compiler would have to catch a panic here, and could not end it
+/// with a jump.
 ///
 /// # Safety
 /// `scope` is the one that is armed for PCs.
@@ -95,7 +97,8 @@ callbacks! {
     __sanitizer_cov_trace_div4(_divisor: u32) => trace_div4, "rsi", "x1";
     /// Records a division by a variable of 8 bytes.
     __sanitizer_cov_trace_div8(_divisor: u64) => trace_div8, "rsi", "x1";
-    /// Records a switch over a value. The table has the number of cases, the bits of the value, and the cases.
+    /// Records a switch over a value. The table has the number of cases, the bits of the value, and the
+    /// cases.
     __sanitizer_cov_trace_switch(_value: u64, _table: *const u64) => trace_switch, "rdx", "x2";
 }
 
@@ -105,8 +108,8 @@ extern "C-unwind" fn trace_pc(caller: u64) {
     store_pc_or(|text| text.get().pc(caller), || trace_pc_elsewhere(caller));
 }
 
-/// Records a point of another module than the last one. Out of line and in tail position, so that the usual case saves no
-/// register for it.
+/// Records a point of another module than the last one. Out of line and in tail position, so that the usual
+/// case saves no register for it.
 #[cold]
 #[inline(never)]
 fn trace_pc_elsewhere(caller: u64) {
@@ -152,7 +155,8 @@ extern "C" fn trace_div8(divisor: u64, caller: u64) {
 unsafe extern "C" fn trace_switch(value: u64, table: *const u64, caller: u64) {
     // SAFETY: by the contract, it begins with the number and the bits.
     let [cases, bits] = unsafe { *table.cast::<[u64; 2]>() };
-    // As the kernel does (kernel/kcov.c, Linux 6.12: __sanitizer_cov_trace_switch), which ignores other sizes.
+    // As the kernel does (kernel/kcov.c, Linux 6.12: __sanitizer_cov_trace_switch), which ignores other
+    // sizes.
     let Some(size) = CmpSize::from_bytes(bits / 8) else { return };
     // SAFETY: by the contract, the cases follow.
     let cases = unsafe { std::slice::from_raw_parts(table.add(2), cases as usize) };

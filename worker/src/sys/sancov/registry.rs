@@ -31,8 +31,8 @@ pub(super) fn announce(guards: &'static [AtomicU32]) {
     }
 }
 
-/// Assigns regions to the program and to each instrumented library that is loaded, and PCs to their guards. A module that
-/// has a region keeps it.
+/// Assigns regions to the program and to each instrumented library that is loaded, and PCs to their guards. A
+/// module that has a region keeps it.
 pub fn settle() {
     let mut registry = registry();
     let mut is_program = true;

@@ -1,7 +1,7 @@
 //! The PC of a return address.
 //!
-//! The table only grows, and its entries never change: an entry is complete before the count includes it. A scope keeps a
-//! copy of the entry that it used last.
+//! The table only grows, and its entries never change: an entry is complete before the count includes it. A
+//! scope keeps a copy of the entry that it used last.
 
 use kcov_proto::region::SCALE;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
