@@ -13,9 +13,9 @@ unsafe extern "C" {
 
 /// Appends `records` PCs, from `pc` upward, as the kernel does.
 pub fn append_pcs(words: &[AtomicU64], records: u64, pc: u64) {
-    // SAFETY: the pointer leads to as many words as are passed, which may be stored to through a shared
-    // reference, and the function stays within them. Nothing else uses the words: the benchmark has one
-    // thread and its own area.
+    // SAFETY: the pointer points to the number of words that is passed, which may be stored to through a
+    // shared reference, and the function stays within them. Nothing else uses the words: the benchmark has
+    // one thread and its own area.
     unsafe { kcov_limit_append_pcs(pointer(words), words.len() as u64, records, pc) }
 }
 

@@ -35,22 +35,22 @@ const MIN_ERROR: i64 = -4095;
 #[derive(Debug, thiserror::Error)]
 pub enum LibraryError {
     /// Its ELF header names another machine. The loader's own message is that the file does not exist.
-    #[error("it is for another machine than this one: build it for this one")]
+    #[error("it is for another machine: build it for this one")]
     OtherMachine,
     /// The loader refused it.
     #[error("it cannot be loaded: {0}")]
     Loader(String),
     /// It exports no entry function.
-    #[error("it exports no `kcov_handler_v1`: it is no handler (see man kcov-handler)")]
+    #[error("it exports no `kcov_handler_v1`, so it is not a handler (see man kcov-handler)")]
     NoEntry,
     /// It exports an entry function of another version.
-    #[error("it is a handler of version {0}, and this program knows version {VERSION}: build it anew")]
+    #[error("it is a handler of version {0}, but this program needs version {VERSION}: rebuild it")]
     OtherVersion(u32),
     /// The entry function returned no handler.
     #[error("it refuses: {0}")]
     Refused(String),
     /// The entry function returned an invalid handler.
-    #[error("what its kcov_handler_v1() returned is no handler: {0}")]
+    #[error("its kcov_handler_v1() returned an invalid handler: {0}")]
     Malformed(String),
 }
 
@@ -352,11 +352,11 @@ impl ForeignHandler {
         let devices = device_claims.iter().map(|(path, _)| path.clone()).collect();
         claims.extend(device_claims.into_iter().map(|(path, requests)| Claim::device(&path, requests)));
         if handler.calls_count > 0 && handler.call.is_none() {
-            return malformed("it claims calls and has no function for them");
+            return malformed("it claims calls, but has no function for them");
         }
         if handler.devices_count > 0 && (handler.open.is_none() || handler.ioctl.is_none()) {
             return malformed(
-                "it claims devices and has no function to open them, or none for their requests",
+                "it claims devices, but lacks the function to open them or the one for their requests",
             );
         }
         Ok(ForeignHandler { functions: handler, name, claims, devices, flags })
