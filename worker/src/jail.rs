@@ -30,7 +30,7 @@ pub mod steps;
 mod tests;
 
 use kcov_sys::filter::{Bpf, BuildError, install};
-use kcov_sys::{descriptors, privilege};
+use kcov_sys::{StepError, descriptors, privilege};
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use nix::unistd::{Gid, Pid, Uid};
@@ -74,13 +74,8 @@ pub enum JailError {
     #[error(transparent)]
     Filter(#[from] BuildError),
     /// A system call failed.
-    #[error("{step}: {errno}")]
-    Step {
-        /// Its name.
-        step: &'static str,
-        /// Its error.
-        errno: Errno,
-    },
+    #[error(transparent)]
+    Step(#[from] StepError),
     /// The machine forbids a namespace, or mounts in it.
     #[error("{step}: {errno}: {}", namespaces::advice(*.errno))]
     Namespace {
@@ -109,7 +104,7 @@ pub enum JailError {
 }
 
 fn step(step: &'static str) -> impl FnOnce(Errno) -> JailError {
-    move |errno| JailError::Step { step, errno }
+    move |errno| StepError { step, errno }.into()
 }
 
 /// The second layer, prepared before the first one is in force: entering it allocates nothing.
@@ -254,7 +249,7 @@ fn leads_to_null(fd: RawFd) -> bool {
 /// Checks that no memory is writable and executable.
 fn refuse_writable_code() -> Result<(), JailError> {
     let maps = std::fs::read_to_string("/proc/self/maps");
-    let maps = maps.map_err(|_| JailError::Step { step: "read of /proc/self/maps", errno: Errno::last() })?;
+    let maps = maps.map_err(|_| StepError { step: "read of /proc/self/maps", errno: Errno::last() })?;
     let both = |line: &&str| line.split(' ').nth(1).is_some_and(|rights| rights.contains("wx"));
     match maps.lines().find(both) {
         Some(line) => Err(JailError::WritableCode { mapping: line.to_owned() }),

@@ -21,7 +21,7 @@ use crate::sys::{filter, privilege};
 use kcov_sys::descriptors;
 use kcov_sys::filter::{Bpf, BuildError};
 use kcov_sys::rules::{Denial, build};
-use nix::errno::Errno;
+use kcov_sys::{StepError, step};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// Capabilities of a broker that runs as root, by their numbers in `include/uapi/linux/capability.h`.
@@ -48,17 +48,8 @@ pub enum ConfineError {
     #[error(transparent)]
     Filter(#[from] BuildError),
     /// A system call failed.
-    #[error("{step}: {errno}")]
-    Step {
-        /// Its name.
-        step: &'static str,
-        /// Its error.
-        errno: Errno,
-    },
-}
-
-fn step(step: &'static str) -> impl FnOnce(Errno) -> ConfineError {
-    move |errno| ConfineError::Step { step, errno }
+    #[error(transparent)]
+    Step(#[from] StepError),
 }
 
 /// Confines the broker: after it has forked the spawner and opened its files, before it serves its tenant.
@@ -88,7 +79,7 @@ pub fn reader(program: &Bpf) -> Result<(), ConfineError> {
 /// [`ConfineError::Step`].
 pub fn keep_only(keep: &[BorrowedFd<'_>]) -> Result<(), ConfineError> {
     let keep: Vec<_> = keep.iter().map(|fd| fd.as_raw_fd()).chain([libc::STDERR_FILENO]).collect();
-    descriptors::close_others(&keep).map_err(step("close descriptors"))
+    Ok(descriptors::close_others(&keep).map_err(step("close descriptors"))?)
 }
 
 fn confine(program: &Bpf, capabilities: u64) -> Result<(), ConfineError> {
@@ -98,7 +89,7 @@ fn confine(program: &Bpf, capabilities: u64) -> Result<(), ConfineError> {
     }
     // Without inheritable capabilities there are no ambient ones either (cap_capset, security/commoncap.c).
     privilege::set_capabilities(held.permitted & capabilities).map_err(step("capset"))?;
-    filter::confine(program).map_err(step("seccomp"))
+    Ok(filter::confine(program).map_err(step("seccomp"))?)
 }
 
 /// Builds the filter of the broker.

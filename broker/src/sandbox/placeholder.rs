@@ -20,6 +20,7 @@ use crate::sys::file::{self, FileFacts, file_facts, file_facts_at};
 use crate::sys::mount;
 use kcov_proto::claims::{Claims, DeviceClaim};
 use kcov_proto::message::FileId;
+use kcov_sys::{StepError, step};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, open, openat};
 use nix::mount::{MntFlags, MsFlags, umount2};
@@ -62,19 +63,6 @@ pub struct PlaceholderError {
     pub call: &'static str,
     /// Its error.
     pub errno: Errno,
-}
-
-/// A failed step, because of which one placeholder or one entry of `/dev` is missing.
-#[derive(Debug, thiserror::Error)]
-#[error("{step}: {errno}")]
-struct StepError {
-    step: &'static str,
-    errno: Errno,
-}
-
-/// Adds the name of the step to an errno.
-fn step(step: &'static str) -> impl Fn(Errno) -> StepError {
-    move |errno| StepError { step, errno }
 }
 
 /// Moves this process to its own mount namespace with placeholders. To be called in the single-threaded child

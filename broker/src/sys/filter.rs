@@ -1,8 +1,8 @@
 //! The filters of the broker's processes: a tenant's, which has a listener, and those that confine the broker
 //! itself.
 //!
-//! Everything here except the check of the kernel also runs in a freshly forked child: system calls only, no
-//! allocation.
+//! [`install`] and [`confine`] also run in a freshly forked child: they make system calls only and allocate
+//! nothing.
 
 use kcov_sys::filter::{Bpf, install as set_filter};
 use nix::errno::Errno;

@@ -25,6 +25,8 @@
 //! Calls that only one of the programs makes are in that program's own `sys` module.
 #![deny(unsafe_code)]
 
+use nix::errno::Errno;
+
 #[expect(unsafe_code, reason = "takes over inherited descriptors and closes ranges of them")]
 pub mod descriptors;
 #[expect(unsafe_code, reason = "passes programs to seccomp(2)")]
@@ -43,3 +45,18 @@ pub mod rules;
 pub mod shared;
 #[expect(unsafe_code, reason = "takes over received descriptors")]
 pub mod socket;
+
+/// A failed step of a sequence of system calls.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("{step}: {errno}")]
+pub struct StepError {
+    /// Name of the step, or of its system call.
+    pub step: &'static str,
+    /// Its error.
+    pub errno: Errno,
+}
+
+/// Adds the name of the step to an errno.
+pub fn step(step: &'static str) -> impl Fn(Errno) -> StepError {
+    move |errno| StepError { step, errno }
+}

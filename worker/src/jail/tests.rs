@@ -17,7 +17,7 @@ fn jailed(tables: &[&[Rule]], check: impl FnOnce(&Confined<'_>)) {
 fn jail(program: &Bpf) -> Result<(), Errno> {
     nix::sys::prctl::set_no_new_privs()?;
     match enforce(&mut program.clone()) {
-        Err(JailError::Step { errno, .. }) => Err(errno),
+        Err(JailError::Step(StepError { errno, .. })) => Err(errno),
         result => result.map_err(|_| Errno::UnknownErrno),
     }
 }

@@ -3,6 +3,7 @@
 use super::*;
 use kcov_sys::probe::{call, child, end_of};
 use kcov_sys::rules::check::{Confined, UNCONFINED, number};
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{Signal, kill};
