@@ -32,6 +32,7 @@
 //! # Not promised
 //! Handlers are no security policy (`seccomp_unotify(2)`): a worker that was taken over can let its own
 //! tenant's calls go on. Opens by io_uring never pass the filter.
+#![deny(unsafe_code)]
 
 pub mod artifact;
 pub mod broker;
@@ -47,5 +48,6 @@ pub mod processes;
 pub mod sandbox;
 pub mod service;
 pub mod symbolize;
+#[expect(unsafe_code, reason = "system calls without a safe wrapper, and shared memory")]
 pub mod sys;
 pub mod tenant;

@@ -1,4 +1,5 @@
-//! What confines processes: the broker's own filters, the tenant's filter, and the files that stand for the device.
+//! Confinement: the broker's own filters, the tenant's filter, and the files that take the place of the
+//! device.
 
 pub mod confine;
 pub mod filter;

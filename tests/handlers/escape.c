@@ -69,13 +69,15 @@ static int socket_of(enum peer peer)
 {
 	int first = listener() + 1;
 	char byte;
+	struct iovec room = {&byte, 1};
+	struct msghdr message = {.msg_iov = &room, .msg_iovlen = 1};
 
 	if (peer != READER)
 		return first + peer;
 	for (int fd = 3; fd < 64; fd++) {
 		if (fd == first || fd == first + 1)
 			continue;
-		if (recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 || errno == EAGAIN)
+		if (recvmsg(fd, &message, MSG_PEEK | MSG_DONTWAIT) >= 0 || errno == EAGAIN)
 			return fd;
 	}
 	return -1;
@@ -158,7 +160,7 @@ static long await_the_end(long sent)
 
 static long answer_of(enum peer peer, struct message *answer)
 {
-	long length = recv(socket_of(peer), answer->bytes, sizeof(answer->bytes), 0);
+	long length = read(socket_of(peer), answer->bytes, sizeof(answer->bytes));
 
 	answer->length = length < 0 ? 0 : length;
 	return length ? result(length) : -EPIPE;

@@ -77,6 +77,7 @@ fn the_files_that_an_operator_needs_are_installed() -> Result<()> {
         "usr/share/doc/kcov-broker/examples/handler/Makefile",
         "usr/share/doc/kcov-broker/examples/handler/adder.rs",
         "usr/share/kcov-broker/rust/Cargo.lock",
+        "usr/share/kcov-broker/rust/proto/sys/src/lib.rs",
         "usr/share/kcov-broker/rust/worker/src/lib.rs",
         "etc/kcov-broker/serve.toml",
         "var/lib/kcov-broker/",

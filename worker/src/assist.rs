@@ -48,7 +48,7 @@ impl Assistants {
     /// If the broker is gone.
     pub fn ready(&mut self, heartbeat: Heartbeat) -> Result<(), AssistError> {
         let what = AssistKind::Ready { heartbeat };
-        self.broker.send(&Assist { id: 0, tid: 0, what }).map_err(AssistError::Broker)?;
+        self.broker.send(&Assist { id: 0, tid: 0, what }, &[]).map_err(AssistError::Broker)?;
         // Not before the broker watches this process: a call that it took earlier would be lost with it.
         self.broker.receive::<AssistReply>().map(drop).map_err(AssistError::Broker)
     }
@@ -59,7 +59,7 @@ impl Assistants {
     /// If the broker is gone.
     pub fn leave(&mut self, call: &Call, what: AssistKind) -> Result<Outcome, AssistError> {
         debug_assert!(!what.wants_reply());
-        self.broker.send(&Assist { id: call.id, tid: call.tid, what }).map_err(AssistError::Broker)?;
+        self.broker.send(&Assist { id: call.id, tid: call.tid, what }, &[]).map_err(AssistError::Broker)?;
         Ok(Outcome::Answered)
     }
 
@@ -92,7 +92,7 @@ impl Assistants {
         slot: &SharedWords,
     ) -> Result<(AssistReply, Vec<OwnedFd>), AssistError> {
         slot[slot::PHASE].store(Phase::Asking as u64, Ordering::Relaxed);
-        self.broker.send(&Assist { id: call.id, tid: call.tid, what }).map_err(AssistError::Broker)?;
+        self.broker.send(&Assist { id: call.id, tid: call.tid, what }, &[]).map_err(AssistError::Broker)?;
         let (reply, fds) = self.broker.receive::<AssistReply>().map_err(AssistError::Broker)?;
         slot[slot::PHASE].store(Phase::Handling as u64, Ordering::Relaxed);
         if reply.id == call.id { Ok((reply, fds)) } else { Err(AssistError::OutOfTurn) }
@@ -109,9 +109,9 @@ impl Assistants {
         slot: &SharedWords,
     ) -> Result<Outcome, AssistError> {
         let request = ReaderRequest { id: call.id, tid: call.tid, what };
-        if self.reader.send(&request).is_err() {
+        if self.reader.send(&request, &[]).is_err() {
             self.take_new_reader(call, slot)?;
-            if self.reader.send(&request).is_err() {
+            if self.reader.send(&request, &[]).is_err() {
                 return Ok(Outcome::Fail(Errno::EIO));
             }
         }
@@ -151,7 +151,7 @@ impl Assistants {
         slot: &SharedWords,
     ) -> Result<ReaderReply, ChannelError> {
         slot[slot::PHASE].store(Phase::Reading as u64, Ordering::Relaxed);
-        let answer = self.reader.send(request).and_then(|()| self.reader.receive());
+        let answer = self.reader.send(request, &[]).and_then(|()| self.reader.receive());
         slot[slot::PHASE].store(Phase::Handling as u64, Ordering::Relaxed);
         answer.map(|(reply, _)| reply)
     }
@@ -168,7 +168,7 @@ impl Assistants {
     ) -> Result<Outcome, AssistError> {
         let what = AssistKind::Inject { close_on_exec };
         let assist = Assist { id: call.id, tid: call.tid, what };
-        self.broker.send_with(&assist, file).map_err(AssistError::Broker)?;
+        self.broker.send(&assist, &[&file]).map_err(AssistError::Broker)?;
         Ok(Outcome::Answered)
     }
 

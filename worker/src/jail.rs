@@ -1,23 +1,24 @@
 //! The jail of a tenant's zygote and of its workers.
 //!
-//! Handlers are other people's code that emulates a kernel for a hostile caller: the jail assumes that they are
-//! taken over. What is left to whoever takes one over is what a worker needs: answer its own tenant's
-//! notifications, talk on the sockets that it inherited, compute, and end.
+//! Handlers are third-party code that emulates a kernel for a hostile caller, so the jail assumes that an
+//! attacker controls them. An attacker can then do what a worker needs: answer its own tenant's
+//! notifications, use the sockets that it inherited, compute, and exit.
 //!
-//! Two layers, each locked for good:
-//! - [`enter_zygote`], once in the exec'ed zygote, by the [`steps`]: descriptors, limits, namespaces, ids, capabilities;
-//!   then the handlers are loaded; then an empty root, and a filter that allows forking workers;
-//! - [`WorkerJail::enter`], in each worker after the fork: a second filter, without forking. The kernel runs both, and
-//!   the stricter answer counts.
+//! Two permanent layers:
+//! - [`enter_zygote`], once in the exec'ed zygote, by the [`steps`]: descriptors, limits, namespaces, ids,
+//!   capabilities; then the handlers are loaded; then an empty root, and a filter that allows forking
+//!   workers;
+//! - [`WorkerJail::enter`], in each worker after the fork: a second filter, without forking. The kernel runs
+//!   both filters and the stricter result counts.
 //!
-//! A call that the [`rules`] do not list is not made and kills the process with `SIGSYS`, which the broker sees and
-//! logs: it is a handler that does what handlers cannot, or one that was taken over. The signal has a handler, so that
-//! the worker can say which call it was and where; a library that brings one of its own may live on, without the call.
+//! A call that the [`rules`] do not list is not made. It raises `SIGSYS`, which kills the process, and the
+//! broker logs it: a handler did what handlers may not do, or an attacker controls it. A signal handler
+//! records which call it was and where. A library that installs its own handler of `SIGSYS` survives, but the
+//! call is not made either.
 //!
-//! The environment of the zygote must not ask for backtraces (`RUST_BACKTRACE`): printing one opens files, and the
+//! The zygote's environment must not ask for backtraces (`RUST_BACKTRACE`): printing one opens files, so the
 //! panic would end as `SIGSYS` instead of `SIGABRT`.
 
-pub mod filter;
 pub mod landlock;
 pub mod limits;
 pub mod namespaces;
@@ -28,79 +29,73 @@ pub mod steps;
 #[cfg(test)]
 mod tests;
 
-use crate::sys::jail as sys;
-use filter::{FilterError, Program};
+use kcov_sys::filter::{Bpf, BuildError, install};
+use kcov_sys::{StepError, descriptors, privilege};
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use nix::unistd::{Gid, Pid, Uid};
 use root::Keeper;
-use rules::Who;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use steps::Step;
 
-/// Who the zygote becomes and what it keeps.
+/// Ids of the zygote, and what it keeps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JailConfig {
-    /// User that the tenant's workers run as; nobody else's, and not root. Rootless, the caller's own: the workers
-    /// get a user namespace then, in which nobody has a number and nothing belongs to anybody.
+    /// User of the tenant's workers: not root, and not used for anything else. Rootless, the caller's own
+    /// user; then the workers have a user namespace that maps no id.
     pub uid: u32,
-    /// Its group, not root's; no supplementary groups besides. Rootless, groups stay as they are.
+    /// Its group, not root's; there are no supplementary groups. Rootless, groups stay as they are.
     pub gid: u32,
-    /// Process that started the zygote, which is killed with it. The starter's own word, passed over the exec: what
-    /// `getppid` says here may be a stranger already.
+    /// Process that started the zygote; the zygote is killed when it ends. Passed by the parent: it may have
+    /// ended before the zygote could call `getppid`.
     pub parent: u32,
-    /// Descriptors that stay open. 0, 1 and 2 lead to `/dev/null` if they are not among them, so that no descriptor
-    /// that comes later takes the number that panic messages go to.
+    /// Descriptors that stay open. Of 0, 1 and 2, those that are not among them become `/dev/null`, so that
+    /// panic messages do not go to a later descriptor.
     pub keep: Vec<RawFd>,
-    /// Descriptors that stay open until all is loaded.
+    /// Descriptors that stay open until the handlers are loaded.
     pub keep_for_loading: Vec<RawFd>,
-    /// Most bytes of data, heap and private memory, that the zygote and each worker may have.
+    /// Most bytes of data (heap and private memory) of the zygote and of each worker.
     pub memory: Option<u64>,
 }
 
-/// Why a process is not jailed. It must end: some steps may have been done.
+/// Why a process could not be jailed. It must end: some steps may have been taken.
 #[derive(Debug, thiserror::Error)]
 pub enum JailError {
     /// Workers never run as root.
-    #[error("uid {uid} and gid {gid}: a worker runs as no root")]
+    #[error("uid {uid} and gid {gid}: a worker must not run as root")]
     IsRoot {
-        /// As asked for.
+        /// As requested.
         uid: u32,
-        /// As asked for.
+        /// As requested.
         gid: u32,
     },
     /// The filter could not be built.
     #[error(transparent)]
-    Filter(#[from] FilterError),
+    Filter(#[from] BuildError),
     /// A system call failed.
-    #[error("{step}: {errno}")]
-    Step {
-        /// Which one.
-        step: &'static str,
-        /// What it said.
-        errno: Errno,
-    },
-    /// The machine gives no namespace, or lets nobody mount in it.
+    #[error(transparent)]
+    Step(#[from] StepError),
+    /// The machine forbids a namespace, or mounts in it.
     #[error("{step}: {errno}: {}", namespaces::advice(*.errno))]
     Namespace {
         /// The call.
         step: &'static str,
-        /// What it said.
+        /// Its error.
         errno: Errno,
     },
-    /// A library brought memory that is data and code at once.
+    /// A library has memory that is writable and executable.
     #[error(
-        "{mapping} can be written and executed: link handlers without an executable stack or segment of both kinds"
+        "{mapping} can be written and executed: link handlers without an executable stack and without such segments"
     )]
     WritableCode {
         /// Its line in `/proc/self/maps`.
         mapping: String,
     },
-    /// The root was swapped, and is not this process's.
-    #[error("the root is not empty: has a handler gone to another root while it was loaded?")]
+    /// The root was swapped, but this process still has another one.
+    #[error("the root is not empty: did a handler change its root while it was loaded?")]
     Root,
-    /// Landlock is there and does not work.
+    /// The kernel has Landlock, but it failed.
     #[error("Landlock")]
     Landlock(#[source] ::landlock::RulesetError),
     /// The process that started this one is gone.
@@ -109,23 +104,23 @@ pub enum JailError {
 }
 
 fn step(step: &'static str) -> impl FnOnce(Errno) -> JailError {
-    move |errno| JailError::Step { step, errno }
+    move |errno| StepError { step, errno }.into()
 }
 
-/// The second layer, made ready before the first one closed: entering it allocates nothing.
+/// The second layer, prepared before the first one is in force: entering it allocates nothing.
 #[derive(Debug)]
 pub struct WorkerJail {
-    program: Program,
+    program: Bpf,
     zygote: Pid,
 }
 
 /// Jails the calling process as a tenant's zygote, by the [`steps`]. It must have one thread.
 ///
-/// `load` runs when the process has no rights any more, but may still open what everybody may: it loads other people's
-/// code.
+/// `load` runs when the process has no rights any more but can still open files that every user may open: it
+/// loads the handlers, which are third-party code.
 ///
 /// # Errors
-/// [`JailError`], or what `load` says; the process must end then.
+/// [`JailError`], or the error of `load`; the process must end then.
 pub fn enter_zygote<T, E: From<JailError>>(
     config: &JailConfig,
     load: impl FnOnce() -> Result<T, E>,
@@ -137,14 +132,14 @@ pub fn enter_zygote<T, E: From<JailError>>(
     Ok((entering.worker, loaded))
 }
 
-/// A zygote on its way into the jail.
+/// A zygote that is taking the steps into the jail.
 #[derive(Debug)]
 pub struct Entering {
     config: JailConfig,
     rootless: bool,
-    zygote: Program,
+    zygote: Bpf,
     worker: WorkerJail,
-    /// From its fork to the swap.
+    /// From its fork to the swap of the root.
     keeper: Option<Keeper>,
 }
 
@@ -154,9 +149,9 @@ impl Entering {
         if is_root(config, rootless) {
             return Err(JailError::IsRoot { uid: config.uid, gid: config.gid });
         }
-        // First, while memory files can be made: libseccomp writes programs to descriptors.
-        let zygote = filter::build_here(Who::Zygote)?;
-        let worker = WorkerJail { program: filter::build_here(Who::Worker)?, zygote: Pid::this() };
+        // First, while memfds can be made: libseccomp writes programs to descriptors.
+        let zygote = rules::filter(rules::ZYGOTE)?;
+        let worker = WorkerJail { program: rules::filter(rules::WORKER)?, zygote: Pid::this() };
         Ok(Entering { config: config.clone(), rootless, zygote, worker, keeper: None })
     }
 
@@ -167,7 +162,7 @@ impl Entering {
 
     fn close_others(&mut self) -> Result<(), JailError> {
         let keep = [self.config.keep.as_slice(), &self.config.keep_for_loading].concat();
-        sys::close_others(&keep).map_err(step("close descriptors"))
+        descriptors::close_others(&keep).map_err(step("close descriptors"))
     }
 
     fn limit(&mut self) -> Result<(), JailError> {
@@ -192,10 +187,10 @@ impl Entering {
 
     fn close_loaded(&mut self) -> Result<(), JailError> {
         let keeper = self.keeper.iter().map(|keeper| keeper.descriptor().as_raw_fd());
-        // They are this process's own as long as no library has put something else in their place.
+        // Only those that are still /dev/null: a library may have replaced one.
         let streams = (libc::STDIN_FILENO..=libc::STDERR_FILENO).filter(|&fd| leads_to_null(fd));
         let keep: Vec<RawFd> = self.config.keep.iter().copied().chain(keeper).chain(streams).collect();
-        sys::close_others(&keep).map_err(step("close descriptors"))
+        descriptors::close_others(&keep).map_err(step("close descriptors"))
     }
 
     fn empty_root(&mut self) -> Result<(), JailError> {
@@ -207,7 +202,7 @@ impl Entering {
     }
 
     fn filter(&mut self) -> Result<(), JailError> {
-        self.zygote.install().map_err(step("seccomp"))
+        enforce(&mut self.zygote)
     }
 }
 
@@ -218,14 +213,25 @@ impl WorkerJail {
     /// [`JailError`], after which the process must end.
     pub fn enter(&mut self) -> Result<(), JailError> {
         die_with(self.zygote)?;
-        self.program.install().map_err(step("seccomp"))
+        enforce(&mut self.program)
     }
 }
 
-/// Whether this would be root, whose files and processes are the machine's. Rootless, the root of a user namespace is
-/// an ordinary user outside of it, and nobody at all in the workers' own.
+/// Installs one of the filters of [`rules`] in the calling process, permanently. Allocates nothing.
+///
+/// # Errors
+/// [`JailError::Step`].
+pub fn enforce(program: &mut Bpf) -> Result<(), JailError> {
+    const NO_FLAGS: libc::c_ulong = 0;
+    program.set_own_process();
+    install(program, NO_FLAGS).map(drop).map_err(step("seccomp"))
+}
+
+/// Returns whether the ids are the machine's root. Rootless, root of a nested user namespace is allowed: it
+/// is an ordinary user outside of that namespace, and has no id in the workers' own.
 fn is_root(config: &JailConfig, rootless: bool) -> bool {
-    /// Target of `/proc/self/ns/user` in the first namespace (`PROC_USER_INIT_INO`, include/linux/proc_ns.h).
+    /// Target of `/proc/self/ns/user` in the initial namespace (`PROC_USER_INIT_INO`,
+    /// include/linux/proc_ns.h).
     const FIRST: &str = "user:[4026531837]";
     let nested = || std::fs::read_link("/proc/self/ns/user").is_ok_and(|target| target.as_os_str() != FIRST);
     match rootless {
@@ -240,10 +246,10 @@ fn leads_to_null(fd: RawFd) -> bool {
     found.is_ok_and(|found| found.file_type().is_char_device() && found.rdev() == NULL)
 }
 
-/// Sees to it that no memory is data and code at once.
+/// Checks that no memory is writable and executable.
 fn refuse_writable_code() -> Result<(), JailError> {
     let maps = std::fs::read_to_string("/proc/self/maps");
-    let maps = maps.map_err(|_| JailError::Step { step: "read of /proc/self/maps", errno: Errno::last() })?;
+    let maps = maps.map_err(|_| StepError { step: "read of /proc/self/maps", errno: Errno::last() })?;
     let both = |line: &&str| line.split(' ').nth(1).is_some_and(|rights| rights.contains("wx"));
     match maps.lines().find(both) {
         Some(line) => Err(JailError::WritableCode { mapping: line.to_owned() }),
@@ -251,19 +257,20 @@ fn refuse_writable_code() -> Result<(), JailError> {
     }
 }
 
-/// Empties the bounding set and locks the rules that give root its capabilities. Root without the right to do it has
-/// nothing that an exec could bring back but what the filter, which forbids exec, keeps away.
+/// Empties the bounding set and locks the securebits. Without `CAP_SETPCAP` this does nothing: only an exec
+/// could restore capabilities then, and the filter forbids exec.
 fn drop_bounds() -> Result<(), JailError> {
-    if !sys::has_capability(sys::CAP_SETPCAP).map_err(step("capget"))? {
+    let held = privilege::capabilities().map_err(step("capget"))?;
+    if held.effective & privilege::SETPCAP == 0 {
         return Ok(());
     }
-    sys::drop_bounding_set().map_err(step("prctl(PR_CAPBSET_DROP)"))?;
-    sys::clear_ambient_set().map_err(step("prctl(PR_CAP_AMBIENT)"))?;
-    sys::lock_securebits().map_err(step("prctl(PR_SET_SECUREBITS)"))
+    privilege::limit_bounding_set(0).map_err(step("prctl(PR_CAPBSET_DROP)"))?;
+    privilege::clear_ambient_set().map_err(step("prctl(PR_CAP_AMBIENT)"))?;
+    privilege::lock_securebits().map_err(step("prctl(PR_SET_SECUREBITS)"))
 }
 
 fn drop_capabilities() -> Result<(), JailError> {
-    sys::set_capabilities(0).map_err(step("capset"))
+    privilege::set_capabilities(0).map_err(step("capset"))
 }
 
 fn forbid_new_privileges() -> Result<(), JailError> {
@@ -274,7 +281,7 @@ fn hide() -> Result<(), JailError> {
     nix::sys::prctl::set_dumpable(false).map_err(step("prctl(PR_SET_DUMPABLE)"))
 }
 
-/// Has the kernel kill this process when the thread that forked it ends, and sees to it that it has not yet.
+/// Has the kernel kill this process when the thread that forked it ends. Fails if it has already ended.
 fn die_with(parent: Pid) -> Result<(), JailError> {
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(step("prctl(PR_SET_PDEATHSIG)"))?;
     if nix::unistd::getppid() == parent { Ok(()) } else { Err(JailError::Orphan) }

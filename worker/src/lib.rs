@@ -56,6 +56,7 @@
 //! Use either instrumentation or macros in one crate: instrumentation also instruments the code of the
 //! macros. A Rust library (`cdylib`) can be instrumented or record through `kcov_host`; the macros work only
 //! in worker programs.
+#![deny(unsafe_code)]
 
 pub mod arenas;
 pub mod assist;
@@ -78,6 +79,7 @@ pub mod replay;
 pub mod serve;
 pub mod service;
 pub mod stopwatch;
+#[expect(unsafe_code, reason = "assembly, C interfaces, signal handlers and shared memory")]
 pub mod sys;
 pub mod text;
 pub mod trace;

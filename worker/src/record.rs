@@ -120,4 +120,5 @@ pub const fn macro_size(bytes: u64) -> CmpSize {
 }
 
 #[cfg(test)]
+#[allow(unsafe_code, reason = "the macros put sites in a link section, if recording is on")]
 mod tests;

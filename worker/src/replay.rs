@@ -4,8 +4,7 @@ use crate::call::{Abi, Call};
 use crate::caller::CallerMemory;
 use crate::handler::{Answer, Handler};
 use crate::handlers::Handlers;
-use crate::jail::filter;
-use crate::jail::rules::Who;
+use crate::jail::{enforce, rules};
 use crate::loading::{Library, finish};
 use crate::sys::crash;
 use anyhow::{Context, bail};
@@ -37,7 +36,7 @@ pub fn run(arguments: &[String], mut handlers: Vec<Box<dyn Handler>>) -> anyhow:
     let mut replay = Replay { handlers: finish(handlers)?, devices: HashMap::new() };
     if jail {
         nix::sys::prctl::set_no_new_privs().context("prctl(PR_SET_NO_NEW_PRIVS)")?;
-        filter::build_here(Who::Worker)?.install().context("seccomp")?;
+        enforce(&mut rules::filter(rules::WORKER)?)?;
     }
     let mut events = VecDeque::from(events);
     while let Some(event) = events.pop_front() {

@@ -6,7 +6,7 @@ use crate::context::Context;
 use crate::dispatch::Dispatch;
 use crate::service::{DeviceOpen, Outcome};
 use crate::stopwatch::Stopwatch;
-use crate::sys::listener;
+use crate::sys::listener::{self, Answer};
 use crate::sys::socket::Channel;
 use kcov_proto::message::Order;
 use kcov_proto::slot::{self, Phase};
@@ -96,7 +96,7 @@ enum Next {
 /// `SECCOMP_IOCTL_NOTIF_RECV`, which saves a system call.
 fn wait(listener: BorrowedFd<'_>, orders: &Channel, context: &Context) -> Result<Next, ServeError> {
     let slot = context.slot();
-    listener::clear(slot);
+    listener::clear_slot(slot);
     slot[slot::PHASE].store(Phase::Waiting as u64, Ordering::Relaxed);
     let mut fds = [orders.as_fd(), listener].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
     loop {
@@ -156,7 +156,7 @@ fn receive(listener: BorrowedFd<'_>, context: &Context) -> Result<(), ServeError
     let slot = context.slot();
     slot[slot::PHASE].store(Phase::Waiting as u64, Ordering::Relaxed);
     loop {
-        match listener::receive(listener, slot) {
+        match listener::receive_into_slot(listener, slot) {
             Ok(()) => break,
             Err(Errno::EINTR) => {}
             // ENOENT has two causes: the caller died between wake-up and copy, or no process is left and
@@ -189,13 +189,13 @@ fn pending(fd: BorrowedFd<'_>) -> Result<PollFlags, ServeError> {
 
 /// Sends the answer. It is not an error if the caller has died meanwhile.
 fn answer(listener: BorrowedFd<'_>, call: &Call, outcome: Outcome) -> Result<(), ServeError> {
-    let (value, error, go_on) = match outcome {
-        Outcome::Value(value) => (value, 0, false),
-        Outcome::Fail(errno) => (0, -errno.0, false),
-        Outcome::Continue | Outcome::Pass => (0, 0, true),
+    let answer = match outcome {
+        Outcome::Value(value) => Answer::Value(value),
+        Outcome::Fail(errno) => Answer::Fail(errno),
+        Outcome::Continue | Outcome::Pass => Answer::Continue,
         Outcome::Answered => return Ok(()),
     };
-    listener::send(listener, call.id, value, error, go_on)
+    listener::send(listener, call.id, answer)
         .map(drop)
         .map_err(|errno| ServeError::Listener { call: "SECCOMP_IOCTL_NOTIF_SEND", errno })
 }

@@ -14,7 +14,7 @@ use crate::record::Scope;
 use crate::serve::{Sources, serve};
 use crate::service::{Service, TraceService};
 use crate::sys::shared::SharedWords;
-use crate::sys::socket::{Channel, ChannelError, inherited};
+use crate::sys::socket::{Channel, ChannelError};
 use crate::sys::{crash, fork, modules};
 use crate::text;
 use crate::trace::{self, Tracer};
@@ -22,6 +22,7 @@ use kcov_proto::cover_map::{self, CoverMap};
 use kcov_proto::journal::{self, JournalWriter};
 use kcov_proto::message::{LoadedModule, ZygoteReply, ZygoteRequest};
 use kcov_proto::{Errno, roster, slot};
+use kcov_sys::descriptors::inherited;
 use nix::errno::Errno as SysErrno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::signal::{SigSet, Signal};
@@ -108,17 +109,17 @@ fn serve_broker(config: &ZygoteConfig, handlers: Vec<Box<dyn Handler>>) -> Resul
     let (jail, (handlers, modules)) = match enter_jail(config, handlers, &mut broker) {
         Err(ZygoteError::Load(error)) => {
             let message = text::truncate(&error.to_string());
-            broker.send(&ZygoteReply::Refused { message })?;
+            broker.send(&ZygoteReply::Refused { message }, &[])?;
             return Err(ZygoteError::Reported);
         }
         Err(ZygoteError::Jail(error)) => {
-            broker.send(&ZygoteReply::Unjailed { message: text::truncate(&error.to_string()) })?;
+            broker.send(&ZygoteReply::Unjailed { message: text::truncate(&error.to_string()) }, &[])?;
             return Err(ZygoteError::Reported);
         }
         entered => entered?,
     };
-    broker.send(&ZygoteReply::Loaded { modules })?;
-    broker.send(&ZygoteReply::Ready { claims: handlers.claims().clone() })?;
+    broker.send(&ZygoteReply::Loaded { modules }, &[])?;
+    broker.send(&ZygoteReply::Ready { claims: handlers.claims().clone() }, &[])?;
     let mut zygote = Zygote { tracer, jail, handlers: Some(handlers) };
     loop {
         report_exits(&mut broker)?;
@@ -131,7 +132,7 @@ fn serve_broker(config: &ZygoteConfig, handlers: Vec<Box<dyn Handler>>) -> Resul
         match broker.receive::<ZygoteRequest>() {
             Ok((ZygoteRequest::Fork { index: _ }, descriptors)) => {
                 let reply = zygote.fork_worker(descriptors);
-                broker.send(&reply)?;
+                broker.send(&reply, &[])?;
             }
             Err(ChannelError::Closed) => return Ok(()),
             Err(error) => return Err(error.into()),
@@ -161,7 +162,7 @@ fn enter_jail(
     let load = || -> Result<_, ZygoteError> {
         for library in opened {
             let handler = text::truncate(&library.name());
-            broker.send(&ZygoteReply::Loading { handler })?;
+            broker.send(&ZygoteReply::Loading { handler }, &[])?;
             handlers.push(library.load()?);
         }
         // Must run here, while the links in /proc to the module files can still be read.
@@ -179,14 +180,14 @@ fn report_exits(broker: &mut Channel) -> Result<(), ChannelError> {
             Ok(WaitStatus::StillAlive) | Err(SysErrno::ECHILD) => return Ok(()),
             Ok(_) | Err(_) => continue,
         };
-        broker.send(&ZygoteReply::Exited { pid: pid.as_raw() as u32, signal, status })?;
+        broker.send(&ZygoteReply::Exited { pid: pid.as_raw() as u32, signal, status }, &[])?;
     }
 }
 
 /// Maps the journal of a worker twice: for the services, and, never unmapped, for the fatal signal handler.
 fn open_journal(file: &OwnedFd) -> Option<JournalWriter<SharedWords>> {
     let kept = Box::leak(Box::new(SharedWords::map(file, journal::WORDS, true).ok()?));
-    crash::tell(kept);
+    crash::set_journal(kept);
     JournalWriter::new(SharedWords::map(file, journal::WORDS, true).ok()?)
 }
 
@@ -216,8 +217,8 @@ impl Zygote {
     fn run_worker(&mut self, descriptors: [OwnedFd; DESCRIPTORS]) -> i32 {
         let [listener, broker, orders, reader, slot_file, roster_file, journal, output] = descriptors;
         let _ = nix::sys::prctl::set_name(c"kcov-worker");
-        fork::close(SOCKET);
-        if fork::redirect(&output).is_err() || self.jail.enter().is_err() {
+        fork::close_copy(&SOCKET);
+        if fork::redirect_output(output.as_fd()).is_err() || self.jail.enter().is_err() {
             return 3;
         }
         let (Ok(slot), Ok(roster)) = (

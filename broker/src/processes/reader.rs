@@ -26,8 +26,8 @@ mod tests;
 mod walk;
 
 use crate::processes::reader::allowance::Allowance;
+use crate::sys::fork;
 use crate::sys::listener::{self, Answer};
-use crate::sys::process;
 use crate::sys::shared::SharedWords;
 use kcov_proto::abi::{self, REMOTE_ARG_BYTES, REMOTE_MAX_HANDLES, REMOTE_NUM_HANDLES_OFFSET, RemoteArg};
 use kcov_proto::message::{
@@ -55,7 +55,7 @@ pub fn serve(sockets: Sockets, tenant: TenantRoot, device: DeviceFiles) -> ! {
         Ok(mut reader) => reader.run(&sockets),
         Err(_) => Stop::Broken,
     };
-    process::exit_now(status as i32)
+    fork::exit_now(status as i32)
 }
 
 /// Why a reader stops; the discriminant is its exit status.

@@ -14,7 +14,7 @@ use crate::artifact;
 use crate::launch::cgroup::Group;
 use crate::launch::publication::Publication;
 use crate::launch::{Launch, OnBrokerDeath};
-use crate::sandbox::confine::{self, rules::Who};
+use crate::sandbox::confine;
 use crate::sandbox::filter::Bpf;
 use crate::sys::fork;
 use crate::sys::process::pidfd_open;
@@ -41,7 +41,7 @@ pub fn serve(socket: OwnedFd, launch: &Launch) -> i32 {
     // Workers of a dead zygote are reparented to this process and reaped.
     let _ = nix::sys::prctl::set_child_subreaper(true);
     // Built once and not by each reader: callers wait while a reader starts.
-    let Ok(readers_filter) = confine::build(Who::Reader) else { return 1 };
+    let Ok(readers_filter) = confine::reader_filter() else { return 1 };
     let mut channel = Channel::from(socket);
     let mut tender = None;
     let mut group = None;

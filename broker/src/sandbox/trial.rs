@@ -1,4 +1,4 @@
-//! Trying something in a child process that ends afterwards, because it cannot be taken back.
+//! Trying something that cannot be undone, in a child process that ends afterwards.
 
 use crate::sys::fork;
 use crate::sys::socket::{self, Channel, ChannelError};
@@ -6,18 +6,18 @@ use nix::errno::Errno;
 use nix::sys::wait::waitpid;
 use serde::{Serialize, de::DeserializeOwned};
 
-/// Why a trial has no result.
+/// Why a trial returned no result.
 #[derive(Debug, thiserror::Error)]
 pub enum TrialError {
-    /// No child.
+    /// The child could not be forked.
     #[error("fork: {0}")]
     Fork(#[from] Errno),
-    /// The child ended before it said anything.
+    /// The child ended before it sent the result.
     #[error("the trial ended without a result: {0}")]
     Silent(#[from] ChannelError),
 }
 
-/// What `attempt` returns in a child of this process, which must have one thread.
+/// Runs `attempt` in a child of this process, which must have one thread, and returns its result.
 ///
 /// # Errors
 /// [`TrialError`].
@@ -31,7 +31,7 @@ pub fn in_child<T: Serialize + DeserializeOwned>(attempt: impl FnOnce() -> T) ->
         }
     })?;
     let result = Channel::from(ours).receive::<T>();
-    // It has nothing left to do but to end; a signal that interrupts this leaves it to be reaped with this process.
+    // The child is about to exit. If a signal interrupts this, it is reaped when this process ends.
     let _ = waitpid(child, None);
     Ok(result?.0)
 }
@@ -41,9 +41,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_result_comes_back_and_silence_is_an_error() {
+    fn a_result_is_returned_and_a_missing_one_is_an_error() {
         assert_eq!(in_child(|| (nix::unistd::getppid().as_raw(), 7)).expect("a result").1, 7);
-        let silent = in_child(|| -> u8 { crate::sys::process::exit_now(0) });
+        let silent = in_child(|| -> u8 { crate::sys::fork::exit_now(0) });
         assert!(matches!(silent, Err(TrialError::Silent(_))), "{silent:?}");
     }
 }

@@ -77,7 +77,7 @@ impl Clients {
     /// Sends a reply. A client whose socket buffer is full does not read its replies, and is disconnected.
     pub fn answer(&mut self, serial: u32, reply: &Reply) {
         if let Some(client) = self.clients.get_mut(&serial)
-            && client.channel.try_send_bare(reply).is_err()
+            && client.channel.try_send(reply, &[]).is_err()
         {
             self.clients.remove(&serial);
         }

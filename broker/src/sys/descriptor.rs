@@ -1,27 +1,26 @@
-//! Identity of a descriptor of another thread.
+//! Descriptors of other threads: which files they refer to.
 
-use super::{memfd, process};
-use crate::sys::procfs;
+use super::file::{file_facts, id_of, statx};
+use super::{memfd, procfs};
 use indexmap::IndexMap;
 use kcov_proto::message::FileId;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use std::ffi::CStr;
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
-/// Most threads whose `/proc/TID/fd` is kept open: the callers of one moment.
+/// Most threads whose `/proc/TID/fd` is kept open: about as many as call at the same time.
 const MOST: usize = 64;
 
-/// Descriptor tables of threads, by way of procfs.
+/// Descriptor tables of threads, read through procfs.
 ///
-/// A directory is kept open for the threads that asked last: the way there is a third of the look-up. It stands for the
-/// thread and not for its number, and is empty once that thread is gone.
+/// The directory `/proc/TID/fd` stays open for the most recent threads: opening it is a third of the cost of
+/// a look-up. It refers to the thread and not to its number, and is empty once that thread is gone.
 #[derive(Debug, Default)]
 pub struct Tables {
     open: IndexMap<u32, OwnedFd>,
-    /// Mount and device of this machine's memfds, once they were asked for.
+    /// Mount and device of this machine's memfds, once they are known.
     memfds: Option<(u64, u64)>,
 }
 
@@ -31,14 +30,15 @@ impl Tables {
         self.open.clear();
     }
 
-    /// Which file descriptor `fd` of thread `tid` refers to, by its own descriptor table, without holding it.
+    /// Returns the file that descriptor `fd` of thread `tid` refers to in the thread's own table, without
+    /// duplicating it.
     ///
     /// # Errors
     /// `ENOENT` if there is no such descriptor or thread.
     pub fn identity(&mut self, tid: u32, fd: i32) -> Result<FileId, Errno> {
         if let Some(table) = self.open.get(&tid) {
             match stat(table, fd) {
-                // No such descriptor; or no such thread any more, and another one has the number.
+                // No such descriptor; or the thread is gone, and another one has its number.
                 Err(_) => drop(self.open.swap_remove(&tid)),
                 found => return found,
             }
@@ -55,17 +55,18 @@ impl Tables {
         Ok(found)
     }
 
-    /// The same for a memfd, by way of `fdinfo`, which asks for the right to trace alone. The table of a process that
-    /// is not dumpable belongs to root (`task_dump_owner`, fs/proc/base.c), and a rootless broker may not enter it.
+    /// As [`identity`](Self::identity), for a memfd, through `fdinfo`, which needs only the right to trace.
+    /// The table of a process that is not dumpable belongs to root (`task_dump_owner`, fs/proc/base.c), and a
+    /// rootless broker may not enter it.
     ///
-    /// All memfds are in one mount that nobody else can have, so mount and inode tell them apart. Unlike a duplicate
-    /// of the descriptor, this closes nothing: that could wait for a file system of the tenant's.
+    /// All memfds are in one mount of the kernel's own, so mount and inode identify them. A duplicate of the
+    /// descriptor would have to be closed, and that could wait for a file system of the tenant's.
     fn memfd_identity(&mut self, tid: u32, fd: i32) -> Result<FileId, Errno> {
         let (mount, device) = match self.memfds {
             Some(known) => known,
             None => {
                 let probe = memfd::create(c"kcov-probe")?;
-                let facts = process::file_facts(probe.as_fd())?;
+                let facts = file_facts(probe.as_fd())?;
                 *self.memfds.insert((facts.mount, facts.id.device))
             }
         };
@@ -75,8 +76,9 @@ impl Tables {
         }
     }
 
-    /// How descriptor `fd` of thread `tid` may be used: the mode of its link in procfs says it (`tid_fd_update_inode`,
-    /// `fs/proc/fd.c`). Its fdinfo would too, but that asks the file, and a tenant's can make whoever asks wait for ever.
+    /// Returns how descriptor `fd` of thread `tid` may be used, from the mode of its link in procfs
+    /// (`tid_fd_update_inode`, `fs/proc/fd.c`). The fdinfo has it too, but reading it calls the file's own
+    /// operations, which can wait forever if the file is the tenant's.
     ///
     /// # Errors
     /// As [`identity`](Self::identity).
@@ -89,8 +91,8 @@ impl Tables {
                 &opened
             }
         };
-        let link = match statx(table, fd, libc::AT_SYMLINK_NOFOLLOW, libc::STATX_MODE) {
-            // As for `memfd_identity`: what cannot be seen is taken for the common case.
+        let link = match stat_entry(table, fd, libc::AT_SYMLINK_NOFOLLOW, libc::STATX_MODE) {
+            // As in `memfd_identity`; assume the common case.
             Err(Errno::EACCES) => return Ok(Access { readable: true, writable: true }),
             link => link?,
         };
@@ -104,7 +106,7 @@ fn open_table(tid: u32) -> Result<OwnedFd, Errno> {
     open(format!("/proc/{tid}/fd").as_str(), flags, Mode::empty())
 }
 
-/// How a descriptor may be used. One of neither kind was opened with `O_PATH`, or with access mode 3.
+/// How a descriptor may be used. Neither: it was opened with `O_PATH`, or with access mode 3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Access {
     /// For reading.
@@ -113,17 +115,17 @@ pub struct Access {
     pub writable: bool,
 }
 
-/// `AT_STATX_DONT_SYNC`: a file of a FUSE or network file system is not asked, so this never waits for a tenant.
+/// `AT_STATX_DONT_SYNC`: the server of a FUSE or network file system is not asked, so this never waits for a
+/// tenant.
 fn stat(table: &OwnedFd, fd: i32) -> Result<FileId, Errno> {
-    let found = statx(table, fd, libc::AT_STATX_DONT_SYNC | libc::AT_NO_AUTOMOUNT, libc::STATX_INO)?;
-    let device = u64::from(found.stx_dev_major) << 32 | u64::from(found.stx_dev_minor);
-    Ok(FileId { device, inode: found.stx_ino })
+    let found = stat_entry(table, fd, libc::AT_STATX_DONT_SYNC | libc::AT_NO_AUTOMOUNT, libc::STATX_INO)?;
+    Ok(id_of(&found))
 }
 
 /// Bytes of a number: a sign, ten digits, and a NUL.
 const NUMBER: usize = 12;
 
-/// `fd` in decimal. Each of KCOV's requests asks for two of these, at a tenth of the price of a formatter.
+/// Formats `fd` in decimal. Each KCOV request needs two of these, and this costs a tenth of `format!`.
 fn decimal(fd: i32, room: &mut [u8; NUMBER]) -> &CStr {
     let (mut at, mut rest) = (NUMBER - 1, fd.unsigned_abs());
     room[at] = 0;
@@ -139,38 +141,37 @@ fn decimal(fd: i32, room: &mut [u8; NUMBER]) -> &CStr {
     CStr::from_bytes_until_nul(&room[at..]).unwrap_or_default()
 }
 
-fn statx(table: &OwnedFd, fd: i32, flags: libc::c_int, mask: libc::c_uint) -> Result<libc::statx, Errno> {
-    let mut room = [0; NUMBER];
-    let name = decimal(fd, &mut room);
-    let mut found = MaybeUninit::<libc::statx>::uninit();
-    // SAFETY: the name ends in a NUL, and `found` has room for the structure that the kernel writes.
-    let done = unsafe { libc::statx(table.as_raw_fd(), name.as_ptr(), flags, mask, found.as_mut_ptr()) };
-    Errno::result(done)?;
-    // SAFETY: statx succeeded, so the kernel wrote the whole structure.
-    Ok(unsafe { found.assume_init() })
+fn stat_entry(
+    table: &OwnedFd,
+    fd: i32,
+    flags: libc::c_int,
+    mask: libc::c_uint,
+) -> Result<libc::statx, Errno> {
+    statx(table.as_fd(), decimal(fd, &mut [0; NUMBER]), flags, mask)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::fd::AsRawFd;
 
-    /// The kernel says 0 of a caller outside of the PID namespace of who receives its notifications.
+    /// The kernel reports thread 0 for a caller outside of the receiver's PID namespace.
     #[test]
-    fn a_caller_that_cannot_be_seen_has_no_descriptors() {
+    fn a_caller_outside_of_the_pid_namespace_has_no_descriptors() {
         let mut tables = Tables::default();
         assert_eq!(tables.identity(0, 0), Err(Errno::ENOENT));
         assert_eq!(tables.access(0, 0), Err(Errno::ENOENT));
     }
 
     #[test]
-    fn numbers_are_as_everywhere() {
+    fn decimal_formats_as_to_string_does() {
         for fd in [0, 7, 10, 99, 100, 1_048_575, i32::MAX, -1, -100, i32::MIN] {
             assert_eq!(decimal(fd, &mut [0xff; NUMBER]).to_str(), Ok(&*fd.to_string()));
         }
     }
 
     #[test]
-    fn a_path_alone_is_neither_read_nor_written() {
+    fn access_follows_the_open_flags() {
         let own = nix::unistd::gettid().as_raw().cast_unsigned();
         let tables = Tables::default();
         for (flags, readable, writable) in

@@ -1,35 +1,35 @@
-//! Installing a seccomp filter, and the one setting that its listener has.
+//! The filters of the broker's processes: a tenant's, which has a listener, and those that confine the broker
+//! itself.
 //!
-//! Everything here runs in a freshly forked child as well: no allocation, no lock, system calls alone.
+//! [`install`] and [`confine`] also run in a freshly forked child: they make system calls only and allocate
+//! nothing.
 
-#[cfg(test)]
-pub mod probe;
-
-use crate::sandbox::filter::Bpf;
+use kcov_sys::filter::{Bpf, install as set_filter};
 use nix::errno::Errno;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use nix::sys::prctl::set_no_new_privs;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
-/// What a tenant's filter is installed with: a listener, and no signal but a fatal one gets between the receipt of a
-/// notification and its answer.
+/// Flags of a tenant's filter: it has a listener, and only a fatal signal interrupts a call between the
+/// receipt of its notification and the answer.
 const LISTENER_FLAGS: libc::c_ulong =
     libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
 /// `SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP` (`include/uapi/linux/seccomp.h`, Linux 6.6).
 const SYNC_WAKE_UP: libc::c_ulong = 1;
 
-/// The kernel has no `WAIT_KILLABLE_RECV`: without it a signal runs a call's side effects twice.
+/// The kernel lacks `WAIT_KILLABLE_RECV`, without which a signal runs a call's side effects twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("this kernel has no SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV: Linux 5.19 or newer is needed")]
 pub struct KernelTooOld;
 
-/// Whether this kernel can install a tenant's filter at all: asked at the start, before there is a tenant, since
-/// [`install`] has but `EINVAL` to say then.
+/// Checks that this kernel can install a tenant's filter. To be called before there is a tenant: [`install`]
+/// can only return `EINVAL`.
 ///
 /// # Errors
 /// [`KernelTooOld`].
 pub fn check_kernel() -> Result<(), KernelTooOld> {
     let nothing: *const libc::sock_fprog = std::ptr::null();
-    // The kernel looks at the flags first: without a program it answers EFAULT if it knows them and EINVAL if not.
-    // SAFETY: the kernel reads a `sock_fprog` at address 0 and writes nothing. Linux maps nothing there
+    // The kernel checks the flags first: without a program it returns EFAULT if it knows them and EINVAL if
+    // not. SAFETY: the kernel reads a `sock_fprog` at address 0 and writes nothing. Linux maps nothing there
     // (vm.mmap_min_addr), so the read fails and no filter is installed.
     let result =
         unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, LISTENER_FLAGS, nothing) };
@@ -39,55 +39,54 @@ pub fn check_kernel() -> Result<(), KernelTooOld> {
     }
 }
 
-/// Installs a tenant's filter in the calling thread and returns its listener, which is close-on-exec.
+/// Installs a tenant's filter in the calling thread and returns its listener, which is close-on-exec and a
+/// plain number: see [`kcov_sys::filter::install`].
 ///
-/// A plain number and not an `OwnedFd`: from here on the caller's own calls wait for a supervisor, a forgotten close
-/// too. `no_new_privs` is set only if the kernel demands it (`EACCES` without `CAP_SYS_ADMIN`), so that a
+/// `no_new_privs` is set only if the kernel demands it (`EACCES` without `CAP_SYS_ADMIN`), so that a
 /// privileged tenant keeps its setuid programs.
 ///
 /// # Errors
-/// `EINVAL` on kernels that [`check_kernel`] refuses; `EBUSY` if the process is supervised already: the kernel allows
-/// one listener. The thread is unfiltered then.
+/// `EINVAL` on kernels that [`check_kernel`] refuses; `EBUSY` if the process has a supervisor already: the
+/// kernel allows one listener. The thread is unfiltered then.
 pub fn install(program: &Bpf) -> Result<RawFd, Errno> {
-    match set_filter(program.instructions(), LISTENER_FLAGS) {
-        Err(Errno::EACCES) => {
-            nix::sys::prctl::set_no_new_privs()?;
-            set_filter(program.instructions(), LISTENER_FLAGS)
-        }
+    match set_filter(program, LISTENER_FLAGS) {
+        Err(Errno::EACCES) => set_no_new_privs().and_then(|()| set_filter(program, LISTENER_FLAGS)),
         other => other,
     }
 }
 
-/// Installs a filter without a listener in the calling thread, for good; the kernel logs what it denies.
-/// `no_new_privs` is set first.
+/// Installs a filter without a listener in the calling thread, permanently; the kernel logs the calls that it
+/// denies. Sets `no_new_privs` first.
 ///
 /// # Errors
 /// As `seccomp(2)`.
 pub fn confine(program: &Bpf) -> Result<(), Errno> {
-    nix::sys::prctl::set_no_new_privs()?;
-    set_filter(program.instructions(), libc::SECCOMP_FILTER_FLAG_LOG).map(drop)
+    set_no_new_privs()?;
+    set_filter(program, libc::SECCOMP_FILTER_FLAG_LOG).map(drop)
 }
 
-/// Has the kernel wake the other side on this CPU when it hands over a notification or an answer. Without it a round
-/// trip between unpinned processes takes either 3 or 50 microseconds.
+/// Makes the kernel wake the other side on the same CPU when it passes on a notification or an answer.
+/// Without this flag a round trip between unpinned processes takes either 3 or 50 microseconds.
 ///
 /// # Errors
-/// `EINVAL` before Linux 6.6: go on without it, and say so.
+/// `EINVAL` before Linux 6.6: everything works without it, but slower.
 pub fn set_sync_wake_up(listener: BorrowedFd<'_>) -> Result<(), Errno> {
-    // SAFETY: this request takes its argument by value (seccomp_notify_set_flags, kernel/seccomp.c, Linux 6.6); no
-    // pointer is passed. A descriptor that is no listener gives ENOTTY.
+    // SAFETY: this request takes its argument by value (seccomp_notify_set_flags, kernel/seccomp.c, Linux
+    // 6.6); no pointer is passed. A descriptor that is not a listener gives ENOTTY.
     let result =
         unsafe { libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SET_FLAGS, SYNC_WAKE_UP) };
     Errno::result(result).map(drop)
 }
 
-fn set_filter(program: &[libc::sock_filter], flags: libc::c_ulong) -> Result<RawFd, Errno> {
-    let Ok(len) = libc::c_ushort::try_from(program.len()) else { return Err(Errno::EINVAL) };
-    let program = libc::sock_fprog { len, filter: program.as_ptr().cast_mut() };
-    // SAFETY: the kernel reads `len` instructions from `filter`, which is a live slice of that length, and writes
-    // nothing (seccomp_prepare_user_filter, kernel/seccomp.c, Linux 6.12).
-    let result =
-        unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program) };
-    // A listener's number fits: descriptors are ints.
-    Errno::result(result).map(|fd| fd as RawFd)
+/// Installs a filter that allows every call, with a listener, in the calling process, permanently. Returns
+/// whether the kernel knows `SYNC_WAKE_UP`.
+///
+/// # Errors
+/// As [`install`]: `EBUSY` if the process has a supervisor already.
+pub fn try_listener() -> Result<bool, Errno> {
+    let listener = install(&Bpf::allow_all())?;
+    // SAFETY: the kernel has just made this descriptor for this process, and no owner has its number. Its
+    // close is not a call that waits: the program notifies nothing.
+    let listener = unsafe { OwnedFd::from_raw_fd(listener) };
+    Ok(set_sync_wake_up(listener.as_fd()).is_ok())
 }

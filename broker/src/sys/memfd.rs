@@ -1,6 +1,6 @@
-//! memfds: made, re-opened, and asked who holds them open.
+//! memfds: making and re-opening them, and finding out whether other processes have them open.
 
-use super::process;
+use super::file::file_facts;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -8,10 +8,10 @@ use nix::sys::stat::Mode;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-/// `MFD_NOEXEC_SEAL` (Linux 6.3): never executable.
+/// `MFD_NOEXEC_SEAL` (Linux 6.3): cannot become executable.
 const NOEXEC_SEAL: libc::c_uint = 0x8;
 
-/// A new memfd that takes seals, close-on-exec.
+/// Makes a memfd that can be sealed, close-on-exec.
 ///
 /// # Errors
 /// As `memfd_create(2)`.
@@ -23,33 +23,33 @@ pub fn create(name: &CStr) -> Result<OwnedFd, Errno> {
     }
 }
 
-/// Device number that every memfd of this machine has.
+/// Returns the device number that all memfds of this machine have.
 ///
 /// # Errors
 /// As `memfd_create(2)`.
 pub fn device() -> Result<u64, Errno> {
     let probe = create(c"kcov-probe")?;
-    Ok(process::file_facts(probe.as_fd())?.id.device)
+    Ok(file_facts(probe.as_fd())?.id.device)
 }
 
-/// The way to new descriptions of this process's files: its own `/proc/self/fd`, kept open, as the path there is a third
-/// of the cost. It stands for the process that opened it.
+/// Opens new descriptions of this process's files through `/proc/self/fd`. The directory stays open, as
+/// resolving the path is a third of the cost; it refers to the process that opened it, not to its children.
 #[derive(Debug)]
 pub struct Reopener {
     directory: OwnedFd,
 }
 
 impl Reopener {
-    /// For this process.
+    /// Opens the directory of the calling process.
     ///
     /// # Errors
-    /// As `open(2)`: procfs is not mounted.
+    /// As `open(2)`: `ENOENT` if procfs is not mounted.
     pub fn new() -> Result<Self, Errno> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         Ok(Reopener { directory: open("/proc/self/fd", flags, Mode::empty())? })
     }
 
-    /// A new description of the file behind `fd`.
+    /// Opens a new description of the file that `fd` refers to.
     ///
     /// # Errors
     /// As `open(2)`.
@@ -59,27 +59,28 @@ impl Reopener {
     }
 }
 
-/// Whether no description of the file is open for writing, besides those that `memfd_create` returned: the kernel counts
-/// those as no writers. It grants a read lease exactly then (`check_conflicting_open`, `fs/locks.c`, Linux 6.18).
-/// A mapping counts as the description that it was made from.
+/// Returns whether no description of the file is open for writing, except those that `memfd_create` returned,
+/// which the kernel does not count as writers. It grants a read lease exactly then (`check_conflicting_open`,
+/// `fs/locks.c`, Linux 6.18). A mapping counts as the description that it was made from.
 ///
 /// # Errors
-/// Anything but "somebody writes".
+/// As `fcntl(2)`, except `EAGAIN` and `EBUSY`.
 pub fn has_no_writer(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
     is_granted(fd, libc::F_RDLCK)
 }
 
-/// Whether `fd`, a re-opened read-write description, is the only one of its file that is open for reading or writing.
-/// The kernel grants a write lease exactly then: it compares the file's counts of readers and writers with what this
-/// description alone contributes.
+/// Returns whether `fd`, a re-opened read-write description, is the only one of its file that is open for
+/// reading or writing. The kernel grants a write lease exactly then: it compares the file's counts of readers
+/// and writers with the contribution of this description.
 ///
 /// # Errors
-/// Anything but "others have it open".
+/// As `fcntl(2)`, except `EAGAIN` and `EBUSY`.
 pub fn is_sole(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
     is_granted(fd, libc::F_WRLCK)
 }
 
-/// Gives back the lease that a granted question left: it would hold up whoever opens the file.
+/// Releases the lease that [`has_no_writer`] or [`is_sole`] was granted: it would block the next open of the
+/// file.
 ///
 /// # Errors
 /// As `fcntl(2)`.
@@ -88,7 +89,7 @@ pub fn give_back(fd: BorrowedFd<'_>) -> Result<(), Errno> {
     Errno::result(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETLEASE, libc::F_UNLCK) }).map(drop)
 }
 
-/// Asks for a lease. One that is granted stays until it is given back, or the file is closed.
+/// Requests a lease. A granted one stays until it is released or the file is closed.
 fn is_granted(fd: BorrowedFd<'_>, lease: libc::c_int) -> Result<bool, Errno> {
     // SAFETY: a plain fcntl with an integer argument.
     match Errno::result(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETLEASE, lease) }) {

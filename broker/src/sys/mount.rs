@@ -8,11 +8,11 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 const OPEN_TREE_CLONE: libc::c_uint = 1;
 /// `OPEN_TREE_CLOEXEC`.
 const OPEN_TREE_CLOEXEC: libc::c_uint = libc::O_CLOEXEC as libc::c_uint;
-/// `MOVE_MOUNT_F_EMPTY_PATH`: what is moved is the descriptor itself.
+/// `MOVE_MOUNT_F_EMPTY_PATH`: moves the mount that the descriptor refers to.
 const MOVE_MOUNT_F_EMPTY_PATH: libc::c_uint = 4;
 
-/// A detached copy of the mount at `name` in `directory` (the directory itself for an empty name), with the
-/// mounts below it if `recursive`. A symbolic link is not followed, an automount not triggered.
+/// Makes a detached copy of the mount at `name` in `directory` (of the directory itself if `name` is empty),
+/// with the mounts below it if `recursive`. Does not follow a symbolic link or trigger an automount.
 ///
 /// # Errors
 /// As `open_tree(2)`.
@@ -23,7 +23,7 @@ pub fn clone_tree(directory: BorrowedFd<'_>, name: &CStr, recursive: bool) -> Re
     // SAFETY: `name` is a NUL-terminated string that outlives the call; the rest are integers.
     let fd = unsafe { libc::syscall(libc::SYS_open_tree, directory.as_raw_fd(), name.as_ptr(), flags) };
     let fd = Errno::result(fd)?;
-    // SAFETY: the kernel has just made this descriptor for this process; nobody else knows its number.
+    // SAFETY: the kernel has just made this descriptor for this process, and no owner has its number.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 

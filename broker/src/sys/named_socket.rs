@@ -1,4 +1,4 @@
-//! `SOCK_SEQPACKET` sockets with a name in the file system; the standard library has streams and datagrams only.
+//! `SOCK_SEQPACKET` sockets with a path. The standard library has streams and datagrams only.
 
 use nix::errno::Errno;
 use nix::sys::socket::{
@@ -9,15 +9,15 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::Path;
 
 fn new() -> Result<OwnedFd, Errno> {
-    // Nothing waits for a peer: messages are bounded, and whoever waits polls with a deadline.
+    // No call waits for a peer: callers poll with a deadline.
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)
 }
 
-/// A socket that listens at `path`.
+/// Makes a socket that listens at `path`.
 ///
 /// # Errors
-/// `ENAMETOOLONG` beyond 107 bytes; `EADDRINUSE` if something is there.
+/// `ENAMETOOLONG` if the path is longer than 107 bytes; `EADDRINUSE` if it exists.
 pub fn listen_at(path: &Path) -> Result<OwnedFd, Errno> {
     let address = UnixAddr::new(path)?;
     let socket = new()?;
@@ -26,27 +26,27 @@ pub fn listen_at(path: &Path) -> Result<OwnedFd, Errno> {
     Ok(socket)
 }
 
-/// A connection to who listens at `path`.
+/// Connects to the socket that listens at `path`.
 ///
 /// # Errors
-/// `ENOENT` or `ECONNREFUSED` if nobody does; `EAGAIN` if he is too busy.
+/// `ENOENT` or `ECONNREFUSED` if there is none; `EAGAIN` if its backlog is full.
 pub fn connect_to(path: &Path) -> Result<OwnedFd, Errno> {
     let socket = new()?;
     connect(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
     Ok(socket)
 }
 
-/// The next connection.
+/// Accepts the next connection.
 ///
 /// # Errors
 /// `EAGAIN` if there is none.
 pub fn accept(listener: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     let fd = accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK)?;
-    // SAFETY: the kernel has just made this descriptor for this process; nobody else knows its number.
+    // SAFETY: the kernel has just made this descriptor for this process, and no owner has its number.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// The uid of who connected, as it was then.
+/// Returns the effective uid of the peer at the time of its `connect`.
 ///
 /// # Errors
 /// As `getsockopt(2)`.

@@ -1,9 +1,13 @@
-//! Processes by pidfd: a number that cannot be recycled under us.
+//! Processes by pidfd: unlike a process id, it never comes to mean another process.
 
+use super::process::info;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+/// `PIDFD_INFO_EXIT`: asks for the exit code (Linux 6.15).
+const INFO_EXIT: u64 = 1 << 3;
 
 /// Sends a signal.
 ///
@@ -18,47 +22,35 @@ pub fn send_signal(pidfd: BorrowedFd<'_>, signal: Signal) -> Result<(), Errno> {
     Errno::result(done).map(drop)
 }
 
-/// A duplicate of descriptor `number` of another process.
+/// Duplicates descriptor `number` of another process.
 ///
 /// # Errors
-/// `EBADF` if it has none such.
+/// `EBADF` if the process does not have it.
 pub fn get_fd(pidfd: BorrowedFd<'_>, number: RawFd) -> Result<OwnedFd, Errno> {
     // SAFETY: integers only.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), number, 0) };
     let fd = Errno::result(fd)?;
-    // SAFETY: the kernel has just made this descriptor for us.
+    // SAFETY: the kernel has just made this descriptor for this process, and no owner has its number.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
 
-/// Whether the task has exited, as poll sees it.
+/// Returns whether the task has exited.
 #[must_use]
 pub fn is_dead(pidfd: BorrowedFd<'_>) -> bool {
-    let mut fds = [PollFd::new(pidfd, PollFlags::POLLIN)];
-    matches!(poll(&mut fds, PollTimeout::ZERO), Ok(1..))
+    wait_dead(pidfd, 0)
 }
 
-/// Waits for the task to exit, at most `milliseconds`. Says whether it did.
+/// Waits for the task to exit, at most `milliseconds`. Returns whether it has.
 #[must_use]
 pub fn wait_dead(pidfd: BorrowedFd<'_>, milliseconds: u16) -> bool {
     let mut fds = [PollFd::new(pidfd, PollFlags::POLLIN)];
     matches!(poll(&mut fds, PollTimeout::from(milliseconds)), Ok(1..))
 }
 
-/// `PIDFD_INFO_EXIT`: ask for the exit code (Linux 6.15).
-const INFO_EXIT: u64 = 1 << 3;
-/// `struct pidfd_info` of the first version, in words: the mask is the first, the exit code the upper half of the last.
-const INFO_WORDS: usize = 8;
-
-mod raw {
-    nix::ioctl_readwrite!(info, 0xff, 11, [u64; super::INFO_WORDS]);
-}
-
-/// How a process that has been reaped ended, as `wait(2)` would say it; `None` before, or on an older kernel.
+/// Returns the exit status, as `wait(2)` encodes it, of a process that has been reaped; `None` before, or on
+/// an older kernel.
 #[must_use]
 pub fn exit_status(pidfd: BorrowedFd<'_>) -> Option<i32> {
-    let mut info = [0; INFO_WORDS];
-    info[0] = INFO_EXIT;
-    // SAFETY: the kernel reads and writes the 64 bytes that the request's size says.
-    unsafe { raw::info(pidfd.as_raw_fd(), &raw mut info) }.ok()?;
-    (info[0] & INFO_EXIT != 0).then_some((info[INFO_WORDS - 1] >> 32) as i32)
+    let info = info(pidfd, INFO_EXIT).ok()?;
+    (info.mask & INFO_EXIT != 0).then_some(info.exit_code)
 }

@@ -1,8 +1,8 @@
-//! What procfs says of a thread.
+//! What procfs shows about threads, and about this process.
 
 use std::fs;
 
-/// `PF_EXITING` (`include/linux/sched.h`): set at the very start of the exit.
+/// `PF_EXITING` (`include/linux/sched.h`): set at the start of the exit.
 const PF_EXITING: u64 = 0x4;
 
 /// Facts from `/proc/TID/stat`.
@@ -10,13 +10,13 @@ const PF_EXITING: u64 = 0x4;
 pub struct Stat {
     /// Parent's thread group.
     pub parent: u32,
-    /// Has begun to exit.
+    /// Whether it has begun to exit.
     pub exiting: bool,
-    /// When the thread was started, clock ticks after boot.
+    /// Time of its start, in clock ticks after boot.
     pub started: u64,
-    /// Start of the stack: another one after an `execve`.
+    /// Start of the stack; it changes with an `execve`.
     pub start_stack: u64,
-    /// How it ended, as `wait(2)` would say it, while nobody has reaped it.
+    /// Its exit status, as `wait(2)` encodes it, until it is reaped.
     pub exit_code: i32,
 }
 
@@ -27,55 +27,55 @@ pub fn stat(tid: u32) -> Option<Stat> {
 }
 
 fn parse_stat(text: &str) -> Option<Stat> {
-    // The name, in parentheses, may hold anything.
+    // The name, in parentheses, may contain any characters.
     let (_, rest) = text.rsplit_once(')')?;
     let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
-    // proc(5) counts from 1; the state, behind the name, is field 3.
+    // proc(5) counts from 1; the state, which follows the name, is field 3.
     let field = |number: usize| fields.get(number - 3);
     Some(Stat {
         parent: field(4)?.parse().ok()?,
         exiting: field(9)?.parse::<u64>().ok()? & PF_EXITING != 0,
         started: field(22)?.parse().ok()?,
         start_stack: field(28)?.parse().ok()?,
-        // Field 52, of Linux 3.5 and later.
+        // Linux 3.5 and later.
         exit_code: field(52).and_then(|code| code.parse().ok()).unwrap_or(0),
     })
 }
 
-/// The thread group of `tid`; `None` if there is no such thread.
+/// Returns the thread group of `tid`; `None` if there is no such thread.
 #[must_use]
 pub fn thread_group(tid: u32) -> Option<u32> {
     let status = fs::read_to_string(format!("/proc/{tid}/status")).ok()?;
     status.lines().find_map(|line| line.strip_prefix("Tgid:"))?.trim().parse().ok()
 }
 
-/// Mount and inode of descriptor `fd` of `tid` (Linux 5.14).
+/// Returns mount and inode of descriptor `fd` of `tid` (Linux 5.14).
 #[must_use]
 pub fn descriptor_place(tid: u32, fd: i32) -> Option<(u64, u64)> {
     parse_place(&fs::read_to_string(format!("/proc/{tid}/fdinfo/{fd}")).ok()?)
 }
 
 fn parse_place(fdinfo: &str) -> Option<(u64, u64)> {
-    // The first of each: what a file's own operations print comes behind.
+    // The first of each: the output of the file's own operations follows.
     let value = |key| fdinfo.lines().find_map(|line| line.strip_prefix(key))?.trim().parse().ok();
     Some((value("mnt_id:")?, value("ino:")?))
 }
 
-/// The system call that `tid` is in, while it is in one.
+/// Returns the system call that `tid` is in; `None` if it is in none.
 #[must_use]
 pub fn current_call(tid: u32) -> Option<i64> {
     let text = fs::read_to_string(format!("/proc/{tid}/syscall")).ok()?;
     text.split_ascii_whitespace().next()?.parse().ok()
 }
 
-/// Descriptors that this process has open.
+/// Counts the open descriptors of this process.
 #[must_use]
 pub fn open_descriptors() -> usize {
-    // One of them is the directory itself.
+    // Without the one of the directory itself.
     fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count().saturating_sub(1))
 }
 
-/// Resident memory of this process, KiB.
+/// Returns the resident memory of this process in KiB.
 #[must_use]
 pub fn resident_kib() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_with_anything_in_it_does_not_confuse() {
+    fn a_name_may_contain_parentheses_and_blanks() {
         let text = "7 (a) b (9 ) 4) S 1 7 7 0 -1 4194564 0 0 0 0 0 0 0 0 20 0 1 0 5 0 0 0 1 2 77 0";
         let stat = parse_stat(text).expect("parses");
         assert_eq!(stat, Stat { parent: 1, exiting: true, started: 5, start_stack: 77, exit_code: 0 });
@@ -97,10 +97,10 @@ mod tests {
     }
 
     #[test]
-    fn a_descriptor_is_where_statx_says() {
+    fn a_descriptor_has_the_mount_and_inode_of_statx() {
         use std::os::fd::{AsFd, AsRawFd};
         let file = fs::File::open("/proc/self/exe").expect("own program");
-        let facts = crate::sys::process::file_facts(file.as_fd()).expect("statx");
+        let facts = crate::sys::file::file_facts(file.as_fd()).expect("statx");
         let tid = nix::unistd::gettid().as_raw() as u32;
         assert_eq!(descriptor_place(tid, file.as_raw_fd()), Some((facts.mount, facts.id.inode)));
         assert_eq!(parse_place("pos:\t0\nflags:\t02\nmnt_id:\t4\nino:\t9\nino:\t8\n"), Some((4, 9)));
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn this_thread_is_alive() {
+    fn this_thread_is_not_exiting() {
         let tid = nix::unistd::gettid().as_raw() as u32;
         assert!(!stat(tid).expect("own stat").exiting);
         assert_eq!(thread_group(tid), Some(std::process::id()));

@@ -1,10 +1,10 @@
-//! A named piece of shared memory that this process writes and others read.
+//! Named shared memory that this process writes and others read.
 //!
-//! Laws: no reference into it but `&[AtomicU64]`; nothing that is in it is ever an input.
+//! Laws: no reference into it except `&[AtomicU64]`; this process never reads input from it.
 //!
-//! Who may write to its file may also cut it short, and a store past its end is a SIGBUS: that is the user who made
-//! it, who may as well kill this process, and nobody else. Its pages are there from the start, so that none has to be
-//! found when all memory is used up.
+//! A process that may write to the file can also truncate it, and then a store past its end raises SIGBUS.
+//! Only the user who made it may, who could kill this process as well. All pages are allocated at the start,
+//! so that a store does not fail when memory runs out.
 
 use kcov_proto::sync::AtomicU64;
 use nix::errno::Errno;
@@ -14,10 +14,10 @@ use nix::sys::stat::{Mode, fchmod};
 use shared_memory::{Shmem, ShmemConf, ShmemError};
 use std::ops::Deref;
 
-/// Why there is no segment.
+/// Why a segment could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum SegmentError {
-    /// It could not be made.
+    /// The segment could not be created or mapped.
     #[error(transparent)]
     Create(#[from] ShmemError),
     /// A system call failed.
@@ -25,25 +25,25 @@ pub enum SegmentError {
     System {
         /// Its name.
         call: &'static str,
-        /// What it said.
+        /// Its error.
         errno: Errno,
     },
 }
 
-/// A segment; unmapped on drop. Its name stays until somebody [`remove`]s it.
+/// A mapped segment; unmapped on drop. Its name stays until a process [`remove`]s it.
 pub struct Segment {
     memory: Shmem,
 }
 
 impl Segment {
-    /// Makes `words` words of zeros under `name`, which there must not be yet, readable for whom `mode` says.
+    /// Creates a segment of `words` zero words under a new `name`, with the permissions `mode`.
     ///
     /// # Errors
-    /// [`SegmentError`]; no name is left then.
+    /// [`SegmentError`]; the name is removed again.
     pub fn create(name: &str, words: usize, mode: Mode) -> Result<Self, SegmentError> {
         let mut memory = ShmemConf::new().os_id(name).size(words * 8).create()?;
         Self::prepare(name, words, mode).map_err(|(call, errno)| SegmentError::System { call, errno })?;
-        // From here on the name is another process's to remove: this one gives up the right to.
+        // From here on another process removes the name: the drop must not.
         memory.set_owner(false);
         Ok(Segment { memory })
     }
@@ -55,7 +55,7 @@ impl Segment {
     }
 }
 
-/// Removes the name of a segment, which stays for those that have it open.
+/// Removes the name of a segment. Processes that have it open keep it.
 ///
 /// # Errors
 /// As `shm_unlink(3)`.
@@ -67,7 +67,8 @@ impl Deref for Segment {
     type Target = [AtomicU64];
 
     fn deref(&self) -> &[AtomicU64] {
-        // SAFETY: the mapping is page-aligned, `len` bytes long and lives as long as `self`; atomics may change under us.
+        // SAFETY: the mapping is page-aligned, `len` bytes long and lives as long as `self`; atomics may
+        // change under us.
         unsafe { std::slice::from_raw_parts(self.memory.as_ptr().cast(), self.memory.len() / 8) }
     }
 }

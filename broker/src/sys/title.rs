@@ -1,10 +1,11 @@
-//! What `ps` shows of a process as its command: the memory in which the kernel once put the arguments of the program.
+//! The title of a process: what `ps` shows as its command line.
 
 use std::fs;
 
-/// Puts `text`, as much of it as fits, in the place of the arguments. Where they are is not told, nothing happens.
+/// Overwrites the program's arguments with `text`, truncated to their length. Does nothing if procfs does not
+/// show where they are.
 ///
-/// For a forked process, once the arguments were read: whoever reads them from `std::env::args` afterwards finds the title.
+/// For a forked process that has read its arguments: `std::env::args` returns the title afterwards.
 pub fn set(text: &str) {
     let Some((start, end)) = fs::read_to_string("/proc/self/stat").ok().and_then(|stat| arguments(&stat))
     else {
@@ -12,18 +13,19 @@ pub fn set(text: &str) {
     };
     let length = text.len().min(end - start - 1);
     let area = std::ptr::with_exposed_provenance_mut::<u8>(start);
-    // SAFETY: by `proc(5)` from start to end is where the arguments of this process's program lie, on its first stack, which
-    // the kernel made writable, and which stays as long as the process. One thread runs here, every process of this crate
-    // but the front has one, so nobody reads them meanwhile. The last byte stays NUL: what lies behind is not taken for more.
+    // SAFETY: by `proc(5)`, the arguments of this process's program lie from start to end, on its first
+    // stack, which is writable and stays mapped as long as the process runs. Every process of this crate
+    // except the front has one thread, so no other thread reads them meanwhile. The last byte stays NUL,
+    // which ends the title.
     unsafe {
         area.write_bytes(0, end - start);
         area.copy_from_nonoverlapping(text.as_ptr(), length);
     }
 }
 
-/// `arg_start` and `arg_end` of a `stat` (`proc(5)`), if there is at least a byte between them.
+/// Returns `arg_start` and `arg_end` of a `stat` (`proc(5)`), if there is at least a byte between them.
 fn arguments(stat: &str) -> Option<(usize, usize)> {
-    // The name may have blanks and parentheses in it; the state, field 3, follows.
+    // The name may contain blanks and parentheses; the state, field 3, follows it.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
     let start = fields.nth(48 - 3)?.parse().ok()?;
     let end = fields.next()?.parse().ok()?;
@@ -35,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_arguments_are_where_the_fields_say() {
+    fn arguments_are_fields_48_and_49() {
         let before = (3..48).map(|field| field.to_string()).collect::<Vec<_>>().join(" ");
         let stat = |rest: &str| arguments(&format!("7 (a) b) {before} {rest}"));
         assert_eq!(stat("100 120 130 140 0"), Some((100, 120)));
@@ -46,7 +48,7 @@ mod tests {
     }
 
     #[test]
-    fn a_title_is_what_others_see() {
+    fn a_title_replaces_the_command_line() {
         let child = crate::sys::fork::child(|| {
             set(&"a title ".repeat(1000));
             let seen = fs::read("/proc/self/cmdline").unwrap_or_default();

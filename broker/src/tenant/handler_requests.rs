@@ -4,7 +4,7 @@ use super::Tenant;
 use super::requests::Outcome;
 use super::workers::process::AllegedCall;
 use crate::sys::listener::Answer;
-use crate::sys::{memfd, process};
+use crate::sys::{file, memfd};
 use kcov_proto::Errno;
 use kcov_proto::device::ArenaId;
 use kcov_proto::message::{FileId, MAX_CLOSED, NotificationId, Order};
@@ -103,7 +103,7 @@ impl Tenant {
 
     /// Whether a worker can have made the file, and it is neither one that the worker shares with the broker nor an arena.
     fn may_inject(&self, fd: BorrowedFd<'_>) -> bool {
-        let Ok(facts) = process::file_facts(fd) else { return false };
+        let Ok(facts) = file::file_facts(fd) else { return false };
         match facts.mode & libc::S_IFMT {
             libc::S_IFIFO => !self.is_shared_with_a_worker(facts.id),
             libc::S_IFREG => {
@@ -121,7 +121,7 @@ impl Tenant {
     /// Whether it is memory or a pipe that a worker shares with the broker.
     fn is_shared_with_a_worker(&self, file: FileId) -> bool {
         let mut shared = self.workers.shared().chain([self.roster.as_fd()]);
-        shared.any(|page| process::file_facts(page).is_ok_and(|facts| facts.id == file))
+        shared.any(|page| file::file_facts(page).is_ok_and(|facts| facts.id == file))
     }
 
     /// A handler recorded nothing of a call whose caller collects PCs.

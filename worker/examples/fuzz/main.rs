@@ -22,6 +22,7 @@ mod mutate;
 mod options;
 mod program;
 mod report;
+#[expect(unsafe_code, reason = "system calls without a safe wrapper")]
 mod sys;
 
 use clap::Parser;

@@ -1,4 +1,4 @@
-//! The same denial of files and network by Landlock, where the kernel has it: a second lock beside the namespaces.
+//! Landlock, where the kernel has it: denies files and network a second time, besides the namespaces.
 
 use super::JailError;
 use landlock::{
@@ -6,11 +6,11 @@ use landlock::{
     RulesetStatus, Scope,
 };
 
-/// What is denied, as far as the kernel knows it: all that this version of the interface names (Linux 6.12).
+/// Version of the interface whose rights are denied, as far as the kernel knows them (Linux 6.12).
 const MOST: ABI = ABI::V6;
 
-/// Denies all access to files, to TCP ports, to abstract sockets and signals of others. Says how much of it the kernel
-/// enforces: nothing, where it has no Landlock.
+/// Denies all access to files and TCP ports, to abstract sockets of other processes, and signals to them.
+/// Returns how much of it the kernel enforces: nothing without Landlock.
 ///
 /// # Errors
 /// [`JailError::Landlock`].
@@ -22,7 +22,7 @@ pub fn deny_all() -> Result<RulesetStatus, JailError> {
             .handle_access(AccessNet::from_all(MOST))?
             .scope(Scope::from_all(MOST))?
             .create()?
-            // No rule: nothing is allowed.
+            // Without rules nothing is allowed.
             .restrict_self()
     };
     Ok(denied().map_err(JailError::Landlock)?.ruleset)

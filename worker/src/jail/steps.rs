@@ -1,25 +1,25 @@
-//! The jail as a table: its steps in their order, one a line, with the function that takes each and the reason that it
-//! stands where it does.
+//! The steps into the jail, in their order, one a line, each with its function and the reason for its
+//! position.
 //!
-//! `tests.rs` holds every line against what `/proc` shows of a zygote and a worker that live. The system calls have a
-//! table of their own: [`rules`](super::rules); so have the resource limits: [`limits`](super::limits).
+//! `tests/live.rs` checks every line against `/proc` of a live zygote and worker. System calls and resource
+//! limits have their own tables: [`rules`](super::rules), [`limits`](super::limits).
 
 use super::{Entering, JailError, namespaces};
 use nix::sched::CloneFlags;
 
-/// Whose zygote takes a step.
+/// Which zygotes take a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whose {
-    /// Everybody's.
+    /// All.
     All,
     /// That of a broker that runs as root.
     Root,
-    /// An ordinary user's.
+    /// That of a rootless broker.
     Rootless,
 }
 
 impl Whose {
-    /// Whether the zygote of such a broker takes it.
+    /// Returns whether the zygote of a rootless broker, or of one that runs as root, takes it.
     #[must_use]
     pub fn includes(self, rootless: bool) -> bool {
         match self {
@@ -33,13 +33,13 @@ impl Whose {
 /// One line of the table.
 #[derive(Clone, Copy, Debug)]
 pub struct Step {
-    /// What it takes away.
+    /// What it removes.
     pub takes: &'static str,
-    /// Who takes it.
+    /// Which zygotes take it.
     pub whose: Whose,
     /// The function.
     pub run: fn(&mut Entering) -> Result<(), JailError>,
-    /// Why, and why here.
+    /// Why, and why at this position.
     pub why: &'static str,
 }
 
@@ -67,68 +67,80 @@ const fn rootless(
     Step { takes, whose: Whose::Rootless, run, why }
 }
 
-/// What is done before other people's code is loaded.
+/// The steps before the handlers are loaded.
 pub const BEFORE_LOADING: &[Step] = &[
-    all("descriptors", Entering::close_others, "none of the spawner's leads out"),
+    all("descriptors", Entering::close_others, "closes those of the spawner"),
     all(
         "limits",
         Entering::limit,
-        "before the uid changes: lowering needs no right, and the new uid's processes count at once",
+        "before the uid changes: lowering needs no capability, and processes of the new uid count at once",
     ),
-    // Who made the tenant's namespace has all capabilities there, unless he asks from another one that is no parent of
-    // it (cap_capable, security/commoncap.c).
+    // The creator of the tenant's user namespace has all capabilities in it, unless it is in another
+    // namespace that is not an ancestor of it (cap_capable, security/commoncap.c).
     rootless(
         "user namespace",
         |_| namespaces::leave(CloneFlags::CLONE_NEWUSER),
-        "nobody has a number in it and nothing belongs to anybody; it owns those below",
+        "it maps no id; it owns the namespaces of the next steps",
     ),
-    all("mount namespace", |_| namespaces::leave_mounts(), "its root can be swapped, and nothing gets out"),
+    all(
+        "mount namespace",
+        |_| namespaces::leave_mounts(),
+        "its root can be swapped, and its mounts do not propagate",
+    ),
     all(
         "network namespace",
         |_| namespaces::leave(CloneFlags::CLONE_NEWNET),
-        "no interface, no abstract socket, no netlink of the machine's",
+        "no interface, abstract socket or netlink socket of the machine",
     ),
-    all("IPC namespace", |_| namespaces::leave(CloneFlags::CLONE_NEWIPC), "no System V object, no mqueue"),
-    all("UTS namespace", |_| namespaces::leave(CloneFlags::CLONE_NEWUTS), "no name of the machine to set"),
+    all(
+        "IPC namespace",
+        |_| namespaces::leave(CloneFlags::CLONE_NEWIPC),
+        "no System V object or POSIX message queue of the machine",
+    ),
+    all("UTS namespace", |_| namespaces::leave(CloneFlags::CLONE_NEWUTS), "the machine's name cannot be set"),
     all(
         "cgroup namespace",
         |_| namespaces::leave(CloneFlags::CLONE_NEWCGROUP),
-        "the path of its control group is its own business",
+        "hides the path of its control group",
     ),
     all(
         "root's keeper",
         Entering::fork_keeper,
-        "while there are rights: the one that stays with it takes the files away when all is loaded",
+        "while there are capabilities: it keeps the one that removes the files after loading",
     ),
-    all("bounding set", |_| super::drop_bounds(), "while CAP_SETPCAP is there; nothing brings one back"),
-    root("ids", Entering::become_user, "root alone can change them; groups, group, user, as each still may"),
-    all("capabilities", |_| super::drop_capabilities(), "after the uid, which takes one to change"),
-    all("privileges of programs", |_| super::forbid_new_privileges(), "a filter may be installed then"),
+    all(
+        "bounding set",
+        |_| super::drop_bounds(),
+        "while CAP_SETPCAP is there; an exec cannot restore a capability then",
+    ),
+    root(
+        "ids",
+        Entering::become_user,
+        "groups, group, user: in this order root still has the right to the next",
+    ),
+    all("capabilities", |_| super::drop_capabilities(), "after the uid, whose change needs one"),
+    all("privileges of programs", |_| super::forbid_new_privileges(), "needed to install a filter"),
     all(
         "being looked into",
         |_| super::hide(),
-        "nobody of the same uid may attach to a worker or read it through /proc",
+        "other processes of the uid may not attach to a worker or read it through /proc",
     ),
     all(
         "life without a parent",
         Entering::die_with_parent,
-        "after ids and capabilities, a change of which clears it (commit_creds, kernel/cred.c)",
+        "after ids and capabilities, as changing them clears it (commit_creds, kernel/cred.c)",
     ),
 ];
 
-/// What is done after that, by a process that has no rights any more.
+/// The steps after the handlers are loaded.
 pub const AFTER_LOADING: &[Step] = &[
-    all("descriptors of loading", Entering::close_loaded, "a library may have opened what leads to files"),
+    all("descriptors of loading", Entering::close_loaded, "a library may have opened files"),
     all(
         "code that can be written",
         |_| super::refuse_writable_code(),
-        "once there is no more of it, the filter keeps data from becoming code",
+        "if there is none now, the filter prevents more",
     ),
-    all("files", Entering::empty_root, "after loading: libraries need libraries"),
-    all(
-        "Landlock",
-        Entering::landlock,
-        "files and network once more, by another mechanism, where there is one",
-    ),
-    all("system calls", Entering::filter, "last: the filter allows none of the above"),
+    all("files", Entering::empty_root, "after loading, which needs files"),
+    all("Landlock", Entering::landlock, "denies files and network a second time, where the kernel has it"),
+    all("system calls", Entering::filter, "last: the filter denies the calls of the other steps"),
 ];

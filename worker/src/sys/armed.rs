@@ -1,8 +1,9 @@
-//! The pointer to the scope that collects a thread's PCs once more, where an instruction can find it.
+//! A copy of the pointer to the scope that collects a thread's PCs, for code in assembly.
 //!
-//! What `thread_local!` makes has no name in assembly, so a callback in assembly would have to jump to compiled code only
-//! to learn that nothing is armed: a fifth more than an empty call costs. So on x86-64 there is a word beside, made by
-//! hand as the compiler would make it: in the thread-local section, null to start from, without a destructor.
+//! A `thread_local!` has no name in assembly, so a callback in assembly would have to jump to compiled code
+//! to find out that nothing is armed, which costs a fifth more than an empty call. So on x86-64 there is a
+//! second word, defined by hand as the compiler would define it: in the thread-local section, initially null,
+//! without a destructor.
 
 use super::recording::Scope;
 use std::arch::{asm, global_asm};
@@ -19,10 +20,10 @@ global_asm!(
     ".popsection",
 );
 
-/// Sets the word of the calling thread; null if nothing is armed.
+/// Sets the word of the calling thread; null means that nothing is armed.
 pub(super) fn set(scope: *const Scope<'static>) {
-    // SAFETY: the offset is that of the word above, which every thread has from its start to its end; nothing else writes
-    // it, and nothing that the compiler knows of reads it.
+    // SAFETY: the offset is that of the word above, which every thread has from its start to its end; nothing
+    // else writes it, and only assembly reads it.
     unsafe {
         asm!(
             "mov {offset}, qword ptr [rip + kcov_worker_armed_pc@GOTTPOFF]",

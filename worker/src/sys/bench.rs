@@ -1,5 +1,5 @@
-//! What the recording benchmark calls: its limit, the kernel's append in C (`csrc/append_limit.c`), and the callbacks of
-//! instrumented code.
+//! Functions that the recording benchmark measures: the kernel's append in C (`csrc/append_limit.c`), which
+//! is the limit, and the callbacks of instrumented code.
 
 use super::sancov::{__sanitizer_cov_trace_pc, __sanitizer_cov_trace_pc_guard};
 use kcov_proto::sync::AtomicU64;
@@ -11,36 +11,37 @@ unsafe extern "C" {
     safe fn kcov_limit_empty(pc: u64);
 }
 
-/// Appends `records` PCs, from `pc` upward, the kernel's way.
+/// Appends `records` PCs, from `pc` upward, as the kernel does.
 pub fn append_pcs(words: &[AtomicU64], records: u64, pc: u64) {
-    // SAFETY: the pointer leads to as many words as are passed, which may be stored to through a shared reference, and
-    // the function stays below them. Nobody else knows the words: the benchmark has one thread and its own area.
+    // SAFETY: the pointer points to the number of words that is passed, which may be stored to through a
+    // shared reference, and the function stays within them. Nothing else uses the words: the benchmark has
+    // one thread and its own area.
     unsafe { kcov_limit_append_pcs(pointer(words), words.len() as u64, records, pc) }
 }
 
-/// Appends `records` comparisons with `pc`, the kernel's way.
+/// Appends `records` comparisons with `pc`, as the kernel does.
 pub fn append_cmps(words: &[AtomicU64], records: u64, pc: u64) {
     // SAFETY: as in `append_pcs`.
     unsafe { kcov_limit_append_cmps(pointer(words), words.len() as u64, records, pc) }
 }
 
-/// A call that does nothing, out of the compiler's sight.
+/// Calls an empty function that the compiler cannot inline.
 #[inline(always)]
 pub fn empty(pc: u64) {
     kcov_limit_empty(pc);
 }
 
-/// What code calls that gcc has instrumented.
+/// Calls the callback of code that gcc has instrumented.
 #[inline(always)]
 pub fn trace_pc() {
     // SAFETY: it has no arguments.
     unsafe { __sanitizer_cov_trace_pc() }
 }
 
-/// What code calls that clang or rustc has instrumented.
+/// Calls the callback of code that clang or rustc has instrumented.
 #[inline(always)]
 pub fn trace_pc_guard(guard: &AtomicU32) {
-    // SAFETY: a reference is a good pointer.
+    // SAFETY: a reference is a valid pointer.
     unsafe { __sanitizer_cov_trace_pc_guard(guard) }
 }
 

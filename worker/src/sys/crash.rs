@@ -1,7 +1,8 @@
-//! What a worker says of itself when it dies: the signal, the address or the forbidden call, the stack, into its journal.
+//! Crash reports: when a worker dies, it writes the signal, the address or the forbidden call, and the stack
+//! to its journal.
 //!
-//! The handlers are installed once, by the zygote before it is jailed, and do nothing until the worker has named its
-//! journal. They allocate nothing; the unwinder was loaded and tried before.
+//! The zygote installs the signal handlers once, before it is jailed. They do nothing until the worker has
+//! set its journal. They allocate nothing; the unwinder is loaded, and has run once, before.
 
 use kcov_proto::journal::{FAULT, FAULTED, FORBIDDEN, FRAMES, MAX_FRAMES, SIGNAL, STACK};
 use kcov_proto::sync::{AtomicU64, Ordering};
@@ -10,8 +11,8 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicPtr, Ordering as PointerOrdering};
 
-/// Signals of a program that does what it should not. Their action is the default one again afterwards, so that the
-/// worker dies of what it did.
+/// Signals of a faulty program. Their handler restores the default action, so that the worker dies by the
+/// signal.
 const FATAL: [Signal; 7] = [
     Signal::SIGSEGV,
     Signal::SIGBUS,
@@ -21,17 +22,17 @@ const FATAL: [Signal; 7] = [
     Signal::SIGABRT,
     Signal::SIGSYS,
 ];
-/// The broker asks by it where a worker is that does not come to an end. It goes on.
+/// Sent by the broker to a worker that does not finish a call, for its stack. The worker continues.
 pub const ASKED: Signal = Signal::SIGQUIT;
-/// Bytes of the stack that the handlers run on: the worker's own may be used up.
+/// Size of the stack that the signal handlers run on: the worker's own may have overflowed.
 const ALTERNATE: usize = 128 * 1024;
-/// Frames of the handler itself that an unwinder may find above the one in question.
+/// Frames of the signal handler itself that an unwinder may find above the interrupted one.
 const OWN_FRAMES: usize = 16;
 
 /// First word of the worker's journal, or null.
 static JOURNAL: AtomicPtr<AtomicU64> = AtomicPtr::new(std::ptr::null_mut());
 
-/// `si_code` of a `SIGSYS` that a filter brought about (`include/uapi/asm-generic/siginfo.h`).
+/// `si_code` of a `SIGSYS` that a filter raised (`include/uapi/asm-generic/siginfo.h`).
 const SYS_SECCOMP: c_int = 1;
 
 /// `siginfo_t` of a `SIGSYS`.
@@ -45,42 +46,45 @@ struct SysInfo {
     arch: u32,
 }
 
-/// Installs the handlers, and has `exit` say where it was called.
+/// Installs the signal handlers, and an exit handler that records where `exit` was called.
 ///
 /// # Errors
 /// As `sigaltstack(2)` and `sigaction(2)`.
 pub fn install() -> Result<(), Errno> {
-    // For as long as the process lives.
+    // Used as long as the process lives.
     let stack = Box::leak(vec![0_u8; ALTERNATE].into_boxed_slice());
     let stack = libc::stack_t { ss_sp: stack.as_mut_ptr().cast(), ss_flags: 0, ss_size: ALTERNATE };
-    // SAFETY: the memory is this process's for ever, and nobody else uses it.
+    // SAFETY: the memory is never freed, and has no other use.
     Errno::result(unsafe { libc::sigaltstack(&raw const stack, std::ptr::null_mut()) })?;
     let mut frames = [std::ptr::null_mut(); 4];
-    // SAFETY: the frames have room for as many as is said. This loads the unwinder, which a jailed worker could not.
+    // SAFETY: `frames` has room for the number that is passed. This loads the unwinder, which a jailed worker
+    // cannot.
     unsafe { libc::backtrace(frames.as_mut_ptr(), frames.len() as c_int) };
     for signal in FATAL.into_iter().chain([ASKED]) {
         let once = if signal == ASKED { SaFlags::SA_RESTART } else { SaFlags::SA_RESETHAND };
         let flags = SaFlags::SA_SIGINFO | SaFlags::SA_ONSTACK | once;
         let action = SigAction::new(SigHandler::SigAction(record), flags, SigSet::empty());
-        // SAFETY: the handler touches atomics and its own stack; the unwinder that it calls is loaded, and takes no
-        // lock that this process's one thread could hold but the loader's, which no handler holds while it runs.
+        // SAFETY: the handler uses atomics and its own stack only. The unwinder that it calls is loaded; of
+        // the locks that it takes, this process's only thread can hold only the loader's, which it does not
+        // while a handler runs.
         unsafe { sigaction(signal, &action) }?;
     }
-    // SAFETY: a function of this program, which stays loaded. It fails for lack of memory alone: an exit without a stack.
+    // SAFETY: a function of this program, which stays loaded. It fails only without memory: then an exit has
+    // no stack.
     unsafe { libc::atexit(record_exit) };
     Ok(())
 }
 
-/// Names the journal of this worker, which stays mapped.
-pub fn tell(journal: &'static [AtomicU64]) {
+/// Sets the journal of this worker, which stays mapped.
+pub fn set_journal(journal: &'static [AtomicU64]) {
     if journal.len() > STACK + MAX_FRAMES {
         JOURNAL.store(journal.as_ptr().cast_mut(), PointerOrdering::Release);
     }
 }
 
-/// The address at which the thread was when the signal came.
+/// Returns the address at which the signal interrupted the thread.
 fn interrupted(context: *const c_void) -> u64 {
-    // SAFETY: the kernel hands a `ucontext_t` to a handler with SA_SIGINFO.
+    // SAFETY: the kernel passes a `ucontext_t` to a handler with SA_SIGINFO.
     let Some(context) = (unsafe { context.cast::<libc::ucontext_t>().as_ref() }) else { return 0 };
     #[cfg(target_arch = "x86_64")]
     let at = context.uc_mcontext.gregs[libc::REG_RIP as usize].cast_unsigned();
@@ -89,53 +93,58 @@ fn interrupted(context: *const c_void) -> u64 {
     at
 }
 
-/// Has what brought the signal about happen again once the handler returns, as faults do: the thread is behind it
-/// already. Registers are as before a forbidden call (`syscall_rollback`, kernel/seccomp.c).
+/// Moves the thread back to the instruction that raised the signal, so that it is executed again when the
+/// handler returns, as after a fault. The kernel has restored the registers of a forbidden call
+/// (`syscall_rollback`, kernel/seccomp.c).
 fn rewind(signal: c_int, info: *const libc::siginfo_t, context: *mut c_void) {
-    // SAFETY: the kernel hands a `siginfo_t` and a `ucontext_t` to a handler with SA_SIGINFO, for as long as it runs.
+    // SAFETY: the kernel passes a `siginfo_t` and a `ucontext_t` to a handler with SA_SIGINFO; they exist
+    // while it runs.
     let (info, context) = unsafe { (info.as_ref(), context.cast::<libc::ucontext_t>().as_mut()) };
     let (Some(info), Some(context)) = (info, context) else { return };
     #[cfg(target_arch = "x86_64")]
     {
         context.uc_mcontext.gregs[libc::REG_RIP as usize] -= match (signal, info.si_code) {
-            // `int3`: of a SIGTRAP the kernel says so of no other instruction (`do_int3`, arch/x86/kernel/traps.c).
+            // `int3`: no other instruction raises SIGTRAP with this code (`do_int3`,
+            // arch/x86/kernel/traps.c).
             (libc::SIGTRAP, libc::SI_KERNEL) => 1,
             // `syscall`, `sysenter` and `int 0x80` have the same length.
             (libc::SIGSYS, SYS_SECCOMP) => 2,
             _ => 0,
         };
     }
-    // The thread stands at a `brk` until somebody sees it past.
+    // After a `brk` the thread is still at that instruction.
     #[cfg(target_arch = "aarch64")]
     if (signal, info.si_code) == (libc::SIGSYS, SYS_SECCOMP) {
         context.uc_mcontext.pc -= 4;
     }
 }
 
-/// Has the thread be where a function returns to that it has just called.
+/// Moves the thread to the return address of the function that it has just called.
 fn return_to_caller(context: &mut libc::ucontext_t) {
     #[cfg(target_arch = "x86_64")]
     {
         let registers = &mut context.uc_mcontext.gregs;
         let top = registers[libc::REG_RSP as usize].cast_unsigned() as usize;
-        // SAFETY: the thread's own stack, where its last call has left what it returns to. Should it be none, this is
-        // a fault whose action is the default one by now.
+        // SAFETY: the thread's own stack, on top of which the call has left the return address. If the stack
+        // pointer is invalid this faults, and the default action, which is restored by now, kills the
+        // process.
         let caller = unsafe { std::ptr::with_exposed_provenance::<i64>(top).read_unaligned() };
         registers[libc::REG_RIP as usize] = caller;
         registers[libc::REG_RSP as usize] += 8;
     }
     #[cfg(target_arch = "aarch64")]
     {
-        // The link register.
+        // x30 is the link register.
         context.uc_mcontext.pc = context.uc_mcontext.regs[30];
     }
 }
 
-/// Architecture and number of the call that a filter forbade, as a word of the journal; 0 if it was none.
+/// Returns architecture and number of the call that a filter forbade, as a word of the journal; 0 if no call
+/// was forbidden.
 fn forbidden(signal: c_int, info: *const libc::siginfo_t) -> u64 {
     const { assert!(size_of::<SysInfo>() <= size_of::<libc::siginfo_t>()) };
-    // SAFETY: the kernel hands a `siginfo_t` to a handler with SA_SIGINFO, and its beginning is a `SysInfo` for this
-    // signal; for any other of its causes the fields are integers and a pointer of some value, which nobody follows.
+    // SAFETY: the kernel passes a `siginfo_t` to a handler with SA_SIGINFO, which begins with a `SysInfo` for
+    // this signal; for other causes of it the fields are integers and a pointer that is not dereferenced.
     match unsafe { info.cast::<SysInfo>().as_ref() } {
         Some(info) if signal == libc::SIGSYS && info.code == SYS_SECCOMP => {
             u64::from(info.arch) << 32 | u64::from(info.number.cast_unsigned())
@@ -144,19 +153,19 @@ fn forbidden(signal: c_int, info: *const libc::siginfo_t) -> u64 {
     }
 }
 
-/// Words of the journal that this process has named.
+/// The words of this process's journal.
 ///
-/// Holding one proves that the journal has all words up to those of the stack, and stays mapped.
+/// Holding one proves that the journal is set, has all words up to those of the stack, and stays mapped.
 struct Words(std::ptr::NonNull<AtomicU64>);
 
 impl Words {
-    fn named() -> Option<Self> {
+    fn of_the_journal() -> Option<Self> {
         std::ptr::NonNull::new(JOURNAL.load(PointerOrdering::Acquire)).map(Words)
     }
 
     fn at(&self, index: usize) -> &AtomicU64 {
         assert!(index < STACK + MAX_FRAMES);
-        // SAFETY: `tell` has seen that the journal is longer than that, and it stays mapped.
+        // SAFETY: `set_journal` has checked that the journal is longer than that, and it stays mapped.
         unsafe { self.0.add(index).as_ref() }
     }
 
@@ -164,7 +173,8 @@ impl Words {
         self.at(index).store(word, Ordering::Relaxed);
     }
 
-    /// Stores the stack from `at` outwards, or all of it, below `innermost`, which no unwinder would find.
+    /// Stores the stack from `at` outwards (without `at`: all of it) after `innermost`, which the unwinder
+    /// does not find.
     fn store_stack(&self, innermost: Option<u64>, at: Option<u64>) {
         let mut stack = [0; MAX_FRAMES];
         let given = usize::from(innermost.is_some());
@@ -176,12 +186,12 @@ impl Words {
         self.store(FRAMES, frames as u64);
     }
 
-    /// Stores the stack of the interrupted thread. `fault` is the address that it may not use: if it went there to
-    /// execute it, as through a null pointer to a function, an unwinder knows nothing of that place, and begins at the
-    /// caller's.
+    /// Stores the stack of the interrupted thread. `fault` is the address of the fault. If the thread was
+    /// executing it, as after a call of a null pointer, the unwinder has no information about that address
+    /// and begins at the caller's.
     fn store_interrupted(&self, context: *mut c_void, fault: Option<u64>) {
         let at = interrupted(context);
-        // SAFETY: the kernel hands a `ucontext_t` to a handler with SA_SIGINFO, for as long as it runs.
+        // SAFETY: the kernel passes a `ucontext_t` to a handler with SA_SIGINFO; it exists while it runs.
         match unsafe { context.cast::<libc::ucontext_t>().as_mut() } {
             Some(context) if fault == Some(at) => {
                 let before = context.uc_mcontext;
@@ -194,8 +204,8 @@ impl Words {
     }
 }
 
-/// The address that a signal is about. The kernel does not know that of an access to one that is not canonical
-/// (`SI_KERNEL`, `arch/x86/kernel/traps.c`, Linux 6.18), and a signal that was sent is about none.
+/// Returns the address of a fault. There is none for a signal that a process sent, nor for an access to a
+/// non-canonical address (`SI_KERNEL`, `arch/x86/kernel/traps.c`, Linux 6.18).
 fn fault_of(info: &libc::siginfo_t) -> Option<u64> {
     const SI_KERNEL: c_int = 0x80;
     let is_fault = [libc::SIGSEGV, libc::SIGBUS].contains(&info.si_signo);
@@ -206,32 +216,32 @@ fn fault_of(info: &libc::siginfo_t) -> Option<u64> {
 
 extern "C" fn record(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     rewind(signal, info, context);
-    let Some(words) = Words::named() else { return };
-    // SAFETY: the kernel hands a siginfo to a handler with SA_SIGINFO, for as long as it runs.
+    let Some(words) = Words::of_the_journal() else { return };
+    // SAFETY: the kernel passes a `siginfo_t` to a handler with SA_SIGINFO; it exists while it runs.
     let fault = unsafe { info.as_ref() }.and_then(fault_of);
     words.store_interrupted(context, fault);
     words.store(FAULT, fault.unwrap_or_default());
     words.store(FORBIDDEN, forbidden(signal, info));
-    // Last: with the signal all of it is there.
+    // Last: a reader that sees the signal sees the rest.
     let faulted = if fault.is_some() { FAULTED } else { 0 };
     words.at(SIGNAL).store(u64::from(signal.cast_unsigned()) | faulted, Ordering::Release);
 }
 
-/// A handler ends its worker by `exit`. By `_exit` it does so unheard.
+/// Records the stack of an `exit` that a handler calls. `_exit` is not recorded.
 extern "C" fn record_exit() {
-    if let Some(words) = Words::named() {
+    if let Some(words) = Words::of_the_journal() {
         words.store_stack(None, None);
     }
 }
 
-/// Return addresses from `at` outwards, without the frames of the signal handler; without `at` all of them. Returns how
-/// many.
+/// Writes the return addresses from `at` outwards to `stack`, without the frames of the signal handler;
+/// without `at`, all frames. Returns their number.
 fn backtrace(at: Option<u64>, stack: &mut [u64]) -> usize {
     let mut found = [std::ptr::null_mut(); MAX_FRAMES + OWN_FRAMES];
-    // SAFETY: the frames have room for as many as is said.
+    // SAFETY: `found` has room for the number that is passed.
     let count = unsafe { libc::backtrace(found.as_mut_ptr(), found.len() as c_int) };
     let found = &found[..usize::try_from(count).unwrap_or_default()];
-    // The frames above the interrupted one are of the handler.
+    // The frames above the interrupted one belong to the signal handler.
     let interrupted = found.iter().position(|frame| Some(frame.addr() as u64) == at);
     let first = interrupted.map_or(0, |place| place + 1);
     let outer = found[first..].iter().map(|frame| frame.addr() as u64);
@@ -239,7 +249,7 @@ fn backtrace(at: Option<u64>, stack: &mut [u64]) -> usize {
     filled.map(|(place, frame)| *place = frame).count()
 }
 
-/// Has a panic end the process as an abort does: with its message on standard error, and its stack in the journal.
+/// Makes a panic abort the process, with its message on standard error and its stack in the journal.
 pub fn abort_on_panic() {
     std::panic::set_hook(Box::new(|info| {
         eprintln!("{info}");

@@ -1,6 +1,6 @@
-//! The program and the libraries of this process, as the loader has laid them out.
+//! The program and the libraries of this process, as the loader has mapped them.
 //!
-//! What their headers say is believed: the loader has acted on it, and a library may do anything here anyway.
+//! Their headers are trusted: the loader has used them, and a library can do anything in this process anyway.
 
 mod dynamic;
 mod notes;
@@ -10,22 +10,23 @@ use std::ops::Range;
 
 /// A program or library in memory.
 pub struct Image<'a> {
-    /// What is added to addresses of the file.
+    /// Difference of addresses in this process and addresses in the file.
     bias: u64,
     name: &'a CStr,
     headers: &'a [libc::Elf64_Phdr],
 }
 
-/// Shows `visit` the program and then its libraries, in the order in which they were loaded. None is loaded or unloaded
-/// meanwhile; `visit` must not do so either.
+/// Calls `visit` with the program and then its libraries, in the order in which they were loaded. The loader
+/// is locked meanwhile: `visit` must not load or unload a library.
 pub fn each(mut visit: impl FnMut(&Image<'_>)) {
     let mut visit: &mut dyn FnMut(&Image<'_>) = &mut visit;
-    // SAFETY: `show` is called with a valid structure while this runs, and with the pointer that is given here.
+    // SAFETY: the loader calls `show` with a valid structure, while this runs, and with the pointer that is
+    // passed here.
     unsafe { libc::dl_iterate_phdr(Some(show), (&raw mut visit).cast()) };
 }
 
 /// # Safety
-/// `info` is what the loader gives, and `visit` leads to the closure of [`each`].
+/// `info` comes from the loader, and `visit` points to the closure of [`each`].
 unsafe extern "C" fn show(info: *mut libc::dl_phdr_info, _: usize, visit: *mut c_void) -> c_int {
     // SAFETY: by the contract.
     let (Some(info), Some(visit)) =
@@ -36,13 +37,13 @@ unsafe extern "C" fn show(info: *mut libc::dl_phdr_info, _: usize, visit: *mut c
     let headers = if info.dlpi_phdr.is_null() {
         &[]
     } else {
-        // SAFETY: the loader says that there are so many, which live as long as the module is loaded.
+        // SAFETY: the loader reports this number of headers, which exist as long as the module is loaded.
         unsafe { std::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)) }
     };
     let name = if info.dlpi_name.is_null() {
         c""
     } else {
-        // SAFETY: not null, so it is the loader's string.
+        // SAFETY: it is not null, so it is a C string of the loader.
         unsafe { CStr::from_ptr(info.dlpi_name) }
     };
     visit(&Image { bias: info.dlpi_addr, name, headers });
@@ -50,19 +51,20 @@ unsafe extern "C" fn show(info: *mut libc::dl_phdr_info, _: usize, visit: *mut c
 }
 
 impl Image<'_> {
-    /// What is added to addresses of the file.
+    /// Returns the difference of addresses in this process and addresses in the file.
     #[must_use]
     pub fn bias(&self) -> u64 {
         self.bias
     }
 
-    /// The name by which it was loaded; the program has none.
+    /// Returns the name by which it was loaded, which is empty for the program.
     #[must_use]
     pub fn name(&self) -> &CStr {
         self.name
     }
 
-    /// Addresses in the file of its executable segments, from the lowest to the end of the highest.
+    /// Returns the file addresses of its executable segments, from the start of the lowest to the end of the
+    /// highest.
     #[must_use]
     pub fn text(&self) -> Option<Range<u64>> {
         let code = || self.segments(libc::PT_LOAD).filter(|header| header.p_flags & libc::PF_X != 0);
@@ -71,24 +73,24 @@ impl Image<'_> {
         Some(start..end)
     }
 
-    /// Whether this address of the process lies in it.
+    /// Returns whether it contains this address of the process.
     #[must_use]
     pub fn contains(&self, address: u64) -> bool {
         let at = address.wrapping_sub(self.bias);
         self.segments(libc::PT_LOAD).any(|header| at.wrapping_sub(header.p_vaddr) < header.p_memsz)
     }
 
-    /// The build id that its linker gave it.
+    /// Returns its build id.
     #[must_use]
     pub fn build_id(&self) -> Option<&[u8]> {
         self.segments(libc::PT_NOTE).find_map(|header| notes::build_id(self.bytes(header), header.p_align))
     }
 
-    /// Whether its relocations name a callback of instrumented code.
+    /// Returns whether its relocations name a callback of instrumented code.
     #[must_use]
     pub fn is_instrumented(&self) -> bool {
         let Some(header) = self.segments(libc::PT_DYNAMIC).next() else { return false };
-        // SAFETY: the dynamic section of a loaded module, of whose image this holds the bias.
+        // SAFETY: the dynamic section of a loaded module, with its bias.
         unsafe { dynamic::names_callback(self.bytes(header), self.bias) }
     }
 
@@ -96,8 +98,8 @@ impl Image<'_> {
         self.headers.iter().filter(move |header| header.p_type == kind)
     }
 
-    /// The bytes of a segment, or of a part of one that has a header of its own. Nobody writes to those that are read
-    /// here once the loader is done.
+    /// Returns the bytes of a segment, or of a part of one that has its own header. The segments that are
+    /// read here do not change once the loader is done.
     fn bytes(&self, header: &libc::Elf64_Phdr) -> &[u8] {
         let start = std::ptr::with_exposed_provenance(self.bias.wrapping_add(header.p_vaddr) as usize);
         // SAFETY: the loader has mapped the segment here, for as long as the module is loaded.

@@ -1,7 +1,7 @@
 //! Handlers in shared libraries: the C interface of `include/kcov_handler.h`.
 //!
-//! A library is trusted as far as a handler is: it runs in the worker, and can do there what it likes. What it returns
-//! is checked only so that its mistakes get a clear message.
+//! A library is trusted as far as a handler is: it runs in the worker and can do anything there. Its results
+//! are checked only to report mistakes clearly.
 
 use super::sancov;
 use crate::call::Call;
@@ -20,37 +20,37 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::path::Path;
 use std::rc::Rc;
 
-/// Version of the interface.
+/// The version of the interface that this program has.
 const VERSION: u32 = 1;
 /// The entry function.
 const ENTRY: &CStr = c"kcov_handler_v1";
-/// Versions that a library may have been built for.
+/// Other versions that a library may have been built for.
 const OTHER_VERSIONS: RangeInclusive<u32> = 2..=9;
-/// Most claims of one kind that a library may state: beyond it, a count is taken for garbage.
+/// Most claims of one kind; a larger count is taken for garbage.
 const MOST_CLAIMS: usize = 1024;
-/// Lowest value that is an error: minus the highest errno.
+/// The lowest value that is an error: minus the highest errno.
 const MIN_ERROR: i64 = -4095;
 
-/// Why a library is no handler.
+/// Why a library cannot be used as a handler.
 #[derive(Debug, thiserror::Error)]
 pub enum LibraryError {
-    /// Its ELF header names another machine, of which the loader says that the file is not there.
-    #[error("it is for another machine than this one: build it for this one")]
+    /// Its ELF header names another machine. The loader's own message is that the file does not exist.
+    #[error("it is for another machine: build it for this one")]
     OtherMachine,
     /// The loader refused it.
     #[error("it cannot be loaded: {0}")]
     Loader(String),
-    /// It has no entry function.
-    #[error("it exports no `kcov_handler_v1`: it is no handler (see man kcov-handler)")]
+    /// It exports no entry function.
+    #[error("it exports no `kcov_handler_v1`, so it is not a handler (see man kcov-handler)")]
     NoEntry,
-    /// It has one of another version.
-    #[error("it is a handler of version {0}, and this program knows version {VERSION}: build it anew")]
+    /// It exports an entry function of another version.
+    #[error("it is a handler of version {0}, but this program needs version {VERSION}: rebuild it")]
     OtherVersion(u32),
-    /// The entry function says no.
+    /// The entry function returned no handler.
     #[error("it refuses: {0}")]
     Refused(String),
-    /// What it returned is no handler.
-    #[error("what its kcov_handler_v1() returned is no handler: {0}")]
+    /// The entry function returned an invalid handler.
+    #[error("its kcov_handler_v1() returned an invalid handler: {0}")]
     Malformed(String),
 }
 
@@ -142,7 +142,7 @@ struct CHandler {
     release: Option<unsafe extern "C" fn(*mut c_void, *mut c_void)>,
 }
 
-/// `struct kcov_handler` with the members that were appended since.
+/// `struct kcov_handler` with the members that were appended later.
 #[repr(C)]
 struct CLongerHandler {
     first: CHandler,
@@ -156,13 +156,13 @@ const IDEMPOTENT: u32 = 1;
 type Entry = unsafe extern "C" fn(*const CHost, *const c_char) -> *const CHandler;
 
 thread_local! {
-    /// What a library said by `refuse`.
+    /// The message that a library passed to `refuse`.
     static REFUSAL: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
 /// # Safety
-/// `caller` is what a function of the handler was given, and that function has not returned; `buffer` has room for
-/// `length` bytes.
+/// `caller` was passed to a function of the handler that has not returned; `buffer` has room for `length`
+/// bytes.
 unsafe extern "C" fn host_read(
     caller: *mut CCaller,
     address: u64,
@@ -174,10 +174,12 @@ unsafe extern "C" fn host_read(
     if length == 0 {
         return 0;
     }
-    // Into memory of our own first: all or nothing, and no reference to what C may not have initialised.
+    // Into a buffer of this program first: all or nothing, and no reference to memory that C may not have
+    // initialised.
     match caller.read_vec(address, length) {
         Ok(bytes) if !buffer.is_null() => {
-            // SAFETY: by the contract, the buffer has room for them; it is not ours, so they do not overlap.
+            // SAFETY: by the contract, the buffer has room for them; it is the library's, so they do not
+            // overlap.
             unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), buffer.cast(), bytes.len()) };
             0
         }
@@ -202,7 +204,7 @@ unsafe extern "C" fn host_write(
     if buffer.is_null() || isize::try_from(length).is_err() {
         return -libc::EINVAL;
     }
-    // SAFETY: by the contract, there are `length` bytes, which nobody writes during the call.
+    // SAFETY: by the contract, there are `length` bytes, which do not change during the call.
     let bytes = unsafe { std::slice::from_raw_parts(buffer.cast::<u8>(), length) };
     match caller.write(address, bytes) {
         Ok(()) => 0,
@@ -226,22 +228,22 @@ unsafe extern "C" fn host_refuse(message: *const c_char) {
     REFUSAL.set(unsafe { text(message) });
 }
 
-/// The string that a library points to.
+/// Copies a string of a library.
 ///
 /// # Safety
-/// `pointer` is null or leads to a string that ends in NUL.
+/// `pointer` is null or points to a string that ends in NUL.
 unsafe fn text(pointer: *const c_char) -> Option<String> {
     if pointer.is_null() {
         return None;
     }
-    // SAFETY: not null, so by the contract a string.
+    // SAFETY: it is not null, so by the contract it is a string.
     Some(unsafe { CStr::from_ptr(pointer) }.to_string_lossy().into_owned())
 }
 
-/// What a library has at a pointer, `count` times.
+/// Returns the array that a library has at `pointer`.
 ///
 /// # Safety
-/// `pointer` leads to `count` values that live as long as the library and do not change.
+/// `pointer` points to `count` values that live as long as the library and do not change.
 unsafe fn slice<'a, T>(pointer: *const T, count: usize, what: &str) -> Result<&'a [T], LibraryError> {
     match count {
         0 => Ok(&[]),
@@ -253,38 +255,38 @@ unsafe fn slice<'a, T>(pointer: *const T, count: usize, what: &str) -> Result<&'
     }
 }
 
-/// Loads a library and asks it for its handler. It stays loaded until the process ends.
+/// Loads a library and returns its handler. The library stays loaded until the process ends.
 ///
 /// # Errors
-/// [`LibraryError`]. A library that crashes takes the process with it.
+/// [`LibraryError`]. If the library crashes, so does the process.
 pub fn load(path: &Path, config: &CStr) -> Result<Box<dyn Handler>, LibraryError> {
-    // SAFETY: its constructors are the handler's own code, which this process exists to run.
+    // SAFETY: its constructors are code of the handler, which this process exists to run.
     let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }.map_err(|error| {
         match is_for_another_machine(path) {
             true => LibraryError::OtherMachine,
-            false => LibraryError::Loader(said(&error)),
+            false => LibraryError::Loader(loader_message(&error)),
         }
     })?;
-    // SAFETY: a symbol of this name has this type, by the header.
+    // SAFETY: by the header, a symbol of this name has this type.
     let entry = match unsafe { library.get::<Entry>(ENTRY.to_bytes_with_nul()) } {
         Ok(entry) => *entry,
         Err(_) => return Err(other_version(&library)),
     };
     // Never unloaded: its functions and strings are used until the end.
     std::mem::forget(library);
-    // Now, so that what its entry function covers counts.
+    // Before the entry function, so that its coverage is recorded.
     sancov::settle();
-    // SAFETY: as the header says; the host structure and the string are there for longer than the call.
+    // SAFETY: the type is that of the header; the host structure and the string outlive the call.
     let returned = unsafe { entry(&raw const HOST, config.as_ptr()) };
     if returned.is_null() {
         let refusal = REFUSAL.take();
         return Err(LibraryError::Refused(refusal.unwrap_or_else(|| "it does not say why".to_owned())));
     }
-    // SAFETY: it is what the entry function returned, and not null.
+    // SAFETY: the entry function returned it, and it is not null.
     unsafe { ForeignHandler::new(returned) }.map(|handler| Box::new(handler) as Box<dyn Handler>)
 }
 
-/// Whether a file is ELF, of this machine's width and not for this machine.
+/// Returns whether a file is an ELF file of this machine's width for another machine.
 fn is_for_another_machine(path: &Path) -> bool {
     /// ELF with 64 bits.
     const MAGIC: &[u8] = b"\x7fELF\x02";
@@ -295,15 +297,15 @@ fn is_for_another_machine(path: &Path) -> bool {
     read.is_ok() && header.starts_with(MAGIC) && header[18..] != MACHINE
 }
 
-/// What the loader itself says, which the crate's error has as its source.
-fn said(error: &libloading::Error) -> String {
+/// Returns the loader's own message, which is the source of libloading's error.
+fn loader_message(error: &libloading::Error) -> String {
     use std::error::Error;
     error.source().map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 fn other_version(library: &Library) -> LibraryError {
     let has = |version: &u32| {
-        // SAFETY: only whether the symbol is there is asked; it is not used.
+        // SAFETY: this only looks the symbol up and does not use it.
         unsafe { library.get::<*const c_void>(format!("kcov_handler_v{version}\0").as_bytes()) }.is_ok()
     };
     OTHER_VERSIONS.clone().find(has).map_or(LibraryError::NoEntry, LibraryError::OtherVersion)
@@ -320,7 +322,8 @@ struct ForeignHandler {
 
 impl ForeignHandler {
     /// # Safety
-    /// `returned`, and all that it points to, is as the header says, and lives as long as the process.
+    /// `returned`, and everything that it points to, has the form of the header and lives as long as the
+    /// process.
     unsafe fn new(returned: *const CHandler) -> Result<Self, LibraryError> {
         let malformed = |what: &str| Err(LibraryError::Malformed(what.to_owned()));
         // SAFETY: by the contract; every library has these members.
@@ -332,7 +335,7 @@ impl ForeignHandler {
             return malformed("its size is smaller than that of struct kcov_handler");
         }
         let is_longer = handler.size as usize >= size_of::<CLongerHandler>();
-        // SAFETY: by the contract, it has the size that it says.
+        // SAFETY: by the contract, it has the size that its `size` has.
         let flags = if is_longer { unsafe { (*returned.cast::<CLongerHandler>()).flags } } else { 0 };
         let unknown = flags & !IDEMPOTENT;
         if unknown != 0 {
@@ -349,11 +352,11 @@ impl ForeignHandler {
         let devices = device_claims.iter().map(|(path, _)| path.clone()).collect();
         claims.extend(device_claims.into_iter().map(|(path, requests)| Claim::device(&path, requests)));
         if handler.calls_count > 0 && handler.call.is_none() {
-            return malformed("it claims calls and has no function for them");
+            return malformed("it claims calls, but has no function for them");
         }
         if handler.devices_count > 0 && (handler.open.is_none() || handler.ioctl.is_none()) {
             return malformed(
-                "it claims devices and has no function to open them, or none for their requests",
+                "it claims devices, but lacks the function to open them or the one for their requests",
             );
         }
         Ok(ForeignHandler { functions: handler, name, claims, devices, flags })
@@ -376,7 +379,7 @@ unsafe fn call_claims(handler: &CHandler) -> Result<Vec<Claim>, LibraryError> {
     claims.iter().map(claim).collect()
 }
 
-/// Path and requests of each device.
+/// Returns path and requests of each device.
 ///
 /// # Safety
 /// As [`ForeignHandler::new`].
@@ -393,15 +396,16 @@ unsafe fn device_claims(handler: &CHandler) -> Result<Vec<(String, RangeInclusiv
 }
 
 fn condition(condition: &CCondition) -> Condition {
-    // One that is out of range stays so, and is refused with all claims.
+    // A number that is out of range stays so, and is refused with all claims.
     let argument = u8::try_from(condition.argument).unwrap_or(u8::MAX);
     Condition { argument, mask: condition.mask, value: condition.value }
 }
 
-/// The answer of a library. One that is none fails the call with `EIO`.
+/// Converts the answer of a library. An invalid one fails the call with `EIO`.
 ///
 /// # Safety
-/// A reason is null or a string that lives as long as the process; a descriptor is the handler's to give away.
+/// The reason is null or a string that lives as long as the process; the library owns the descriptor and
+/// gives it away.
 unsafe fn answer(answer: &CAnswer) -> Answer {
     const VALUE: u32 = 0;
     const DESCRIPTOR: u32 = 1;
@@ -410,7 +414,7 @@ unsafe fn answer(answer: &CAnswer) -> Answer {
         VALUE if (MIN_ERROR..0).contains(&answer.value) => Answer::Fail(Errno(-answer.value as i32)),
         VALUE => Answer::Value(answer.value),
         DESCRIPTOR if answer.fd >= 0 => {
-            // SAFETY: by the contract it is the handler's, which gives it away.
+            // SAFETY: by the contract, the library owned it and has given it away.
             let file = unsafe { OwnedFd::from_raw_fd(answer.fd) };
             Answer::Descriptor { file, close_on_exec: answer.close_on_exec != 0 }
         }
@@ -445,7 +449,7 @@ impl Handler for ForeignHandler {
         let Some(function) = self.functions.call else { return Answer::Fail(Errno::ENOSYS) };
         let Call { tid, abi: table, number, args, .. } = *call;
         let call = CCall { tid, abi: table.number(), number, reserved: 0, args };
-        // SAFETY: as the header says: both pointers are good for the call.
+        // SAFETY: the function has the type of the header, and both pointers are valid during the call.
         unsafe { answer(&function(self.functions.state, &raw const call, pointer(caller))) }
     }
 
@@ -457,7 +461,7 @@ impl Handler for ForeignHandler {
         let function = self.functions.open.ok_or(Errno::ENODEV)?;
         let device = self.devices.iter().position(|path| path == request.path).ok_or(Errno::ENODEV)?;
         let mut file = std::ptr::null_mut();
-        // SAFETY: as the header says: the pointers are good for the call.
+        // SAFETY: the function has the type of the header, and the pointers are valid during the call.
         let result = unsafe {
             function(self.functions.state, device as u32, request.flags, pointer(caller), &raw mut file)
         };
@@ -469,7 +473,7 @@ impl Handler for ForeignHandler {
     }
 }
 
-/// An open file of a library's device. It stays in the thread that made it.
+/// An open file of a library's device. It stays in the thread that opened it.
 struct ForeignFile {
     functions: &'static CHandler,
     file: *mut c_void,
@@ -479,7 +483,7 @@ struct ForeignFile {
 impl OpenFile for ForeignFile {
     fn ioctl(&mut self, request: u32, arg: u64, caller: &mut Caller<'_>) -> Answer {
         let Some(function) = self.functions.ioctl else { return Answer::Fail(Errno::ENOTTY) };
-        // SAFETY: as the header says; the file is what `open` gave, and not released.
+        // SAFETY: the function has the type of the header; `open` returned the file, and it is not released.
         unsafe { answer(&function(self.functions.state, self.file, request, arg, pointer(caller))) }
     }
 }
@@ -488,7 +492,7 @@ impl Drop for ForeignFile {
     fn drop(&mut self) {
         let Self { functions, file, thread: PhantomData } = self;
         if let Some(release) = functions.release {
-            // SAFETY: as the header says; nobody uses the file after this.
+            // SAFETY: the function has the type of the header; the file is not used after this.
             unsafe { release(functions.state, *file) }
         }
     }

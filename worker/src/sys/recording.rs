@@ -1,13 +1,13 @@
 //! The area that is armed for a thread, and the addresses of the link section of sites.
 //!
-//! Invariant: a thread's pointer is null, or leads to a [`Scope`] on the stack of the [`Scope::enter`] that runs in
-//! this thread now. `enter` is the only writer, besides the drop of the scope that it made; it hands out a shared
-//! reference and keeps the scope itself, so that safe code can neither forget nor move it, and it outlives
-//! every call from within. No scope leaves its thread. The copy for code in assembly (`armed`) is set with
-//! the pointer itself, and nowhere else.
+//! Invariant: a thread's pointer is null, or points to a [`Scope`] on the stack of the [`Scope::enter`] or
+//! [`Scope::cover`] that runs in this thread now. Only these two, and the drop of the scope that they made,
+//! write the pointer. They pass on a shared reference at most and keep the scope, so safe code can neither
+//! forget nor move it, and it outlives every call from within. A scope does not leave its thread. The copy
+//! for code in assembly (`armed`) is set together with the pointer, and nowhere else.
 //!
-//! In a run that accumulates coverage there is a scope around all others ([`Scope::cover`]), and every scope has the map in
-//! which PCs are marked. A run without pays a branch that is never taken.
+//! In a run that accumulates coverage, one scope encloses all others ([`Scope::cover`]), and every scope has
+//! the map in which PCs are marked. In other runs this costs a branch that is never taken.
 
 use super::sancov::Text;
 use kcov_proto::abi::TraceMode;
@@ -18,12 +18,12 @@ use kcov_proto::sync::AtomicU64;
 use std::cell::Cell;
 use std::ptr;
 
-/// Records of one scope.
+/// Number of records of one scope.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Recorded {
-    /// In the area, as far as we know: a client resets when it likes.
+    /// Stored in the area. A client may have reset it since.
     pub stored: u64,
-    /// Dropped, as the area was full.
+    /// Dropped because the area was full.
     pub lost: u64,
 }
 
@@ -45,11 +45,12 @@ pub struct Scope<'a> {
     lost: Cell<u64>,
     /// The module whose instrumented code recorded last.
     text: Cell<Text>,
-    /// What was there before: PC, CMP, COVER. Raw pointers, so that a scope is neither `Send` nor `Sync`.
+    /// The pointers before this scope: PC, CMP, COVER. Raw pointers, so that a scope is neither `Send` nor
+    /// `Sync`.
     previous: [*const Scope<'static>; 3],
 }
 
-/// An area that is full, whatever is appended.
+/// The words of an area that is always full.
 static FULL: [AtomicU64; 2] = [AtomicU64::new(u64::MAX >> 1), AtomicU64::new(0)];
 
 fn full() -> Area<'static> {
@@ -59,18 +60,19 @@ fn full() -> Area<'static> {
     }
 }
 
-// One pointer a mode: to ask whether anything is armed, and whether the mode is right, is one comparison. Without a
-// destructor and with a constant to start from, such a variable is one load away.
+// One pointer for each mode: one comparison shows whether an area is armed in that mode. Without a destructor
+// and with a constant initial value, such a variable is accessed by one load.
 thread_local! {
     static PC: Cell<*const Scope<'static>> = const { Cell::new(ptr::null()) };
     static CMP: Cell<*const Scope<'static>> = const { Cell::new(ptr::null()) };
-    /// The scope around all others that only marks, if there is one.
+    /// The enclosing scope of [`Scope::cover`], which only marks, if there is one.
     static COVER: Cell<*const Scope<'static>> = const { Cell::new(ptr::null()) };
 }
 
 impl<'a> Scope<'a> {
-    /// Runs `body` with `area` armed for this thread, and arms what was armed before when `body` returns or unwinds.
-    /// The counts are of this scope alone: what an inner one records, into its own area, is not among them.
+    /// Runs `body` with `area` armed for this thread, and restores what was armed before when `body` returns
+    /// or unwinds. The counts are those of this scope only: records of an inner scope, which go to its own
+    /// area, are not included.
     pub fn enter<R>(area: Area<'a>, mode: TraceMode, body: impl FnOnce(&Scope<'a>) -> R) -> (R, Recorded) {
         let cover = COVER.get();
         // SAFETY: null or, by the invariant of the module, a scope that `cover` keeps alive during this call.
@@ -87,8 +89,8 @@ impl<'a> Scope<'a> {
         (result, scope.recorded())
     }
 
-    /// Runs `body` with every PC of this thread marked in `map`, be an area armed for it or not, be that full, be it for
-    /// comparisons. An area that is armed already is not, meanwhile.
+    /// Runs `body` with every PC of this thread marked in `map`, whether or not an area is armed, is full, or
+    /// collects comparisons. An area that is armed already is disarmed meanwhile.
     pub fn cover<R>(map: CoverMap<'a>, body: impl FnOnce() -> R) -> R {
         let scope = Scope::new(full(), Some(map));
         COVER.set(scope.pointer());
@@ -103,18 +105,18 @@ impl<'a> Scope<'a> {
         Scope { area, map, stored, lost, text, previous }
     }
 
-    /// The lifetime is dropped from the pointer's type; the invariant of the module stands in for it.
+    /// Returns a pointer without the lifetime, which the invariant of the module replaces.
     fn pointer(&self) -> *const Scope<'static> {
         ptr::from_ref(self).cast()
     }
 
-    /// What it has recorded so far.
+    /// Returns the number of records so far.
     #[must_use]
     pub fn recorded(&self) -> Recorded {
         Recorded { stored: self.stored.get(), lost: self.lost.get() }
     }
 
-    // Always: in a branch that is said to be rare, it would not be otherwise.
+    // `always`: the compiler would not inline it in a branch that is marked as rare.
     #[inline(always)]
     fn append_pc(&self, pc: u64) {
         if let Some(map) = self.map {
@@ -130,7 +132,7 @@ impl<'a> Scope<'a> {
         }
     }
 
-    /// As [`store_pc_or`], of a scope that is known to be armed for PCs.
+    /// As [`store_pc_or`], for a scope that is known to be armed for PCs.
     #[inline(always)]
     pub(super) fn store_pc_or(&self, pc: impl FnOnce(&Cell<Text>) -> Option<u64>, otherwise: impl FnOnce()) {
         if cfg!(not(feature = "record")) {
@@ -142,8 +144,9 @@ impl<'a> Scope<'a> {
         }
     }
 
-    /// A PC that is not marked yet, or has no room. Out of line, the last thing that the hot path does, and with `pc`
-    /// first, where a callback has it already: so that the hot path saves and moves no register.
+    /// Handles a PC that is not marked yet, or for which the area has no room. Out of line, in tail position,
+    /// and with `pc` as the first argument, where a callback already has it: so the hot path saves and moves
+    /// no register.
     #[cold]
     #[inline(never)]
     fn append_pc_beyond(pc: u64, scope: &Self) {
@@ -172,27 +175,28 @@ impl Drop for Scope<'_> {
     }
 }
 
-/// Arms `scope` for PCs, or nothing if it is null.
+/// Arms `scope` for PCs; null disarms.
 fn collect_pcs(scope: *const Scope<'static>) {
     PC.set(scope);
     #[cfg(target_arch = "x86_64")]
     super::armed::set(scope);
 }
 
-/// Tells the compiler which way to lay out as the straight one. A handler that nobody traces should hardly notice its
-/// recording calls, nor one that is traced that a run may mark PCs; the others pay a jump.
+/// Marks a branch as rare, so that the compiler moves it out of the straight path. Recording calls should
+/// cost little in a handler that is not traced, and marking should cost little in a run without it; the other
+/// cases pay a jump.
 #[cold]
 #[inline]
 pub fn is_rare() {}
 
-/// Whether PCs are collected, for what is worth a call of its own only then.
+/// Returns whether PCs are collected.
 #[inline]
 #[must_use]
 pub fn collects_pcs() -> bool {
     cfg!(feature = "record") && !PC.get().is_null()
 }
 
-/// Whether the call at hand has recorded a PC; `None` if its caller collects none.
+/// Returns whether the current call has recorded a PC; `None` if its caller collects none.
 #[must_use]
 pub fn has_recorded() -> Option<bool> {
     let armed = PC.get();
@@ -203,14 +207,14 @@ pub fn has_recorded() -> Option<bool> {
     unsafe { armed.as_ref() }.map(|scope| scope.recorded() != Recorded::default())
 }
 
-/// Whether comparisons are collected, as [`collects_pcs`].
+/// Returns whether comparisons are collected.
 #[inline]
 #[must_use]
 pub fn collects_cmps() -> bool {
     cfg!(feature = "record") && !CMP.get().is_null()
 }
 
-/// Appends the PC that `pc` gives, if PCs are collected.
+/// Appends the PC that `pc` returns, if PCs are collected.
 #[inline]
 pub fn store_pc(pc: impl FnOnce() -> u64) {
     if cfg!(not(feature = "record")) {
@@ -223,8 +227,8 @@ pub fn store_pc(pc: impl FnOnce() -> u64) {
     }
 }
 
-/// As [`store_pc`], of a PC that may follow from the module that recorded last, and may turn out not to be known: then
-/// `otherwise` is done.
+/// As [`store_pc`], but `pc` gets the module that recorded last. If it returns `None`, the PC is not known,
+/// and `otherwise` runs.
 #[inline]
 pub fn store_pc_or(pc: impl FnOnce(&Cell<Text>) -> Option<u64>, otherwise: impl FnOnce()) {
     if cfg!(not(feature = "record")) {
@@ -237,7 +241,7 @@ pub fn store_pc_or(pc: impl FnOnce(&Cell<Text>) -> Option<u64>, otherwise: impl 
     }
 }
 
-/// Appends the comparison that `record` gives, if comparisons are collected.
+/// Appends the comparison that `record` returns, if comparisons are collected.
 #[inline]
 pub fn store_cmp(record: impl FnOnce() -> CmpRecord) {
     if cfg!(not(feature = "record")) {
@@ -249,8 +253,8 @@ pub fn store_cmp(record: impl FnOnce() -> CmpRecord) {
     }
 }
 
-/// As [`store_cmp`], of a comparison whose PC follows from the module that recorded last, and may turn out not to be
-/// known: then `otherwise` is done.
+/// As [`store_cmp`], but `record` gets the module that recorded last. If it returns `None`, the PC is not
+/// known, and `otherwise` runs.
 #[inline]
 pub fn store_cmp_or(record: impl FnOnce(&Cell<Text>) -> Option<CmpRecord>, otherwise: impl FnOnce()) {
     if cfg!(not(feature = "record")) {
@@ -265,22 +269,22 @@ pub fn store_cmp_or(record: impl FnOnce(&Cell<Text>) -> Option<CmpRecord>, other
     }
 }
 
-// SAFETY: the linker defines this symbol at the start of the section, which is there because this file's callers hold
-// a `Site` in it. Only its address is taken.
+// SAFETY: the linker defines this symbol at the start of the section, which exists because callers of this
+// file put sites in it. Only its address is used.
 unsafe extern "C" {
     #[link_name = "__start_kcov_sites"]
     safe static SITES: Site;
 }
 
-/// The PC of a site in the link section, by the rule of [`kcov_proto::site`].
+/// Returns the PC of a site in the link section, by the rule of [`kcov_proto::site`].
 #[inline]
 #[must_use]
 pub fn pc_of_site(site: &'static Site) -> u64 {
     let bytes = ptr::from_ref(site).addr().wrapping_sub((&raw const SITES).addr());
-    // A site outside of the section, which no macro makes, has a wrong PC but one that clients accept.
+    // A site outside of the section, which no macro makes, gets a wrong PC that clients still accept.
     site::pc_of_index((bytes / Site::BYTES) as u64 % SITES_MOST)
 }
 
-/// Sites that have a PC of their own: a power of two, so that the bound is one instruction.
+/// Number of sites that have their own PC: a power of two, so that the bound is one instruction.
 const SITES_MOST: u64 = 1 << 22;
 const _: () = assert!(site::pc_of_index(SITES_MOST) <= site::SITE_END);

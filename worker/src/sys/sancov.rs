@@ -1,8 +1,8 @@
-//! The runtime of SanitizerCoverage: what instrumented code calls (clang's documentation, "SanitizerCoverage"; gcc's
-//! `-fsanitize-coverage`), so that a handler is covered without a macro.
+//! The runtime of SanitizerCoverage: the functions that instrumented code calls (clang's documentation,
+//! "SanitizerCoverage"; gcc's `-fsanitize-coverage`), by which a handler is covered without macros.
 //!
-//! The program exports these functions, so that libraries of handlers find them. Each records one thing, into the area
-//! that is armed for the thread, by the PC of [`kcov_proto::region`], and nothing if none is armed.
+//! The program exports these functions for libraries with handlers. Each appends one record to the area that
+//! is armed for the thread, with a PC of [`kcov_proto::region`], and does nothing if no area is armed.
 //!
 //! | callback | PC mode | CMP mode |
 //! |---|---|---|
@@ -13,16 +13,16 @@
 //! | `trace_div4`, `8` | | one of the constant 0 with the divisor |
 //! | `trace_pc_indir`, `trace_gep`, `trace_cmpf`, `trace_cmpd`, `pcs_init` | | |
 //!
-//! The last ones are there to be linked with: an area has no records for what they tell.
+//! The last ones exist so that instrumented code links: an area has no records for their arguments.
 //!
 //! # Order of events
-//! Constructors of a module announce its guards before anybody knows which module it is, while other libraries may
-//! follow. So they are only noted. [`settle`] then gives each module its region, and its guards their PCs; until then a
-//! guard is 0, and does nothing.
+//! Constructors of a module announce its guards before it is known which module they belong to, and other
+//! libraries may follow. So the guards are only noted. [`settle`] then assigns each module its region, and
+//! the guards their PCs; until then a guard is 0, which records nothing.
 //!
-//! # Never itself
-//! Nothing in here is instrumented: the build script refuses flags that would do so. A callback calls no code of the
-//! handler, and what runs outside of a handler's call finds nothing armed.
+//! # No recursion
+//! This crate is not instrumented: the build script refuses flags that would do so. A callback calls no code
+//! of the handler, and outside of a handler's call no area is armed.
 
 mod calls;
 mod registry;
@@ -34,16 +34,18 @@ pub use text::Text;
 
 use super::recording::store_pc_or;
 use kcov_proto::site::TEXT_START;
+use std::ffi::{CStr, c_char};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A guard holds the low half of its PC.
+/// A guard contains the low half of its PC; this is the high half.
 const HIGH_HALF: u64 = TEXT_START & !0xffff_ffff;
 
-/// A point with a guard.
+/// Records a point that has a guard.
 ///
 /// # Safety
-/// `guard` is one of those that were announced.
-// Out of line for the benchmark too. Nothing in it panics; that it might lets it end with a jump, see `calls`.
+/// `guard` points to one of the announced guards.
+// Out of line for the benchmark as well. Nothing in it panics; `C-unwind` lets it end with a jump, see
+// `calls`.
 #[inline(never)]
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn __sanitizer_cov_trace_pc_guard(guard: *const AtomicU32) {
@@ -55,10 +57,11 @@ pub unsafe extern "C-unwind" fn __sanitizer_cov_trace_pc_guard(guard: *const Ato
     store_pc_or(pc, || ());
 }
 
-/// The guards of a module, from its constructors: as often as it has files, all of them each time.
+/// Announces the guards of a module. Its constructors call this once for each of its files, with all guards
+/// each time.
 ///
 /// # Safety
-/// They are the section with the guards of a module that stays loaded.
+/// `start` and `stop` enclose the section with the guards of a module that stays loaded.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn __sanitizer_cov_trace_pc_guard_init(
     start: *const AtomicU32,
@@ -71,22 +74,35 @@ pub unsafe extern "C" fn __sanitizer_cov_trace_pc_guard_init(
     }
 }
 
-/// The table of a module's points: symbolisers read it from the file.
+/// Announces the table of a module's points; ignored, as symbolisers read it from the file.
 #[unsafe(no_mangle)]
 pub extern "C" fn __sanitizer_cov_pcs_init(_start: *const usize, _stop: *const usize) {}
 
-/// An indirect call: an area has no record for it.
+/// Announces an indirect call; ignored, as an area has no record for it.
 #[unsafe(no_mangle)]
 pub extern "C" fn __sanitizer_cov_trace_pc_indir(_callee: usize) {}
 
-/// An index into an array: an area has no record for it.
+/// Announces an index into an array; ignored, as an area has no record for it.
 #[unsafe(no_mangle)]
 pub extern "C" fn __sanitizer_cov_trace_gep(_index: usize) {}
 
-/// A comparison of floating-point numbers: an area has no record for it.
+/// Announces a comparison of floating-point numbers; ignored, as an area has no record for it.
 #[unsafe(no_mangle)]
 pub extern "C" fn __sanitizer_cov_trace_cmpf(_a: f32, _b: f32) {}
 
 /// As [`__sanitizer_cov_trace_cmpf`].
 #[unsafe(no_mangle)]
 pub extern "C" fn __sanitizer_cov_trace_cmpd(_a: f64, _b: f64) {}
+
+/// Options of sanitizers that a handler may have. A report ends the process by a signal, also in builds that
+/// would go on after one. Symbols are looked up later, outside of the jail. AddressSanitizer gets the same
+/// options by its environment variable, which it reads at the start; UBSan reads its own at its first report,
+/// in a worker, which cannot open files.
+const SANITIZER_OPTIONS: &CStr =
+    c"abort_on_error=1:halt_on_error=1:color=never:symbolize=0:print_stacktrace=0";
+
+/// UBSan asks for its options by this function (`sanitizer/ubsan_interface.h`).
+#[unsafe(no_mangle)]
+extern "C" fn __ubsan_default_options() -> *const c_char {
+    SANITIZER_OPTIONS.as_ptr()
+}

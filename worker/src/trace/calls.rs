@@ -65,6 +65,7 @@ macro_rules! calls {
                 Place { file: file!(), line: SPEC.line, column: SPEC.column, module: module_path!() };
 
             #[used]
+            #[expect(unsafe_code, reason = "sites are in a link section, which holds nothing else")]
             #[unsafe(link_section = "kcov_sites")]
             pub static SITE: Site = Site::new(SiteKind::Call, PLACE, stringify!($name), stringify!($name));
         })*

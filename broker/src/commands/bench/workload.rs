@@ -1,7 +1,6 @@
 //! The operations that the benchmark times. The same code runs under the product and under the limit.
 
-use crate::sys::bench::device::Device;
-use crate::sys::bench::memory;
+use crate::sys::bench::{self, device::Device};
 use crate::sys::fork;
 use anyhow::{Context, Result, ensure};
 use kcov_proto::message::MAX_READ;
@@ -194,7 +193,7 @@ fn cycles(times: u32, bytes: usize) -> Result<()> {
 fn moves(times: u32, write: bool) -> Result<()> {
     let mut memory = vec![1; MOVED];
     for _ in 0..times {
-        memory::call_with(&mut memory, write).context("a call with memory")?;
+        bench::call_with_memory(&mut memory, write).context("a call with memory")?;
     }
     Ok(())
 }

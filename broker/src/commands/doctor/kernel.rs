@@ -3,11 +3,10 @@
 
 use super::finding::{Finding, Level};
 use crate::launch::trace_set::TraceSet;
-use crate::sandbox::filter::{self, Bpf};
-use crate::sandbox::trial;
-use crate::sys::process::{exit_now, pidfd_open};
+use crate::sandbox::{filter, trial};
+use crate::sys::fork::exit_now;
+use crate::sys::process::pidfd_open;
 use crate::sys::{self, fork, memfd, pidfd};
-use libseccomp::{ScmpAction, ScmpFilterContext};
 use nix::errno::Errno;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::wait::waitpid;
@@ -47,10 +46,8 @@ fn listener() -> [Finding; 2] {
     let wake =
         Finding::ok("SYNC_WAKE_UP", "speed: without it, a call may take 20 times as long", "supported");
     let unknown = |wake: Finding| wake.but(Level::Limited, "not checked without a listener", "see there");
-    let tried = pass_all().map_err(|error| error.to_string()).and_then(|program| {
-        let installed = || sys::trial::listener_wakes_in_step(&program).map_err(|errno| errno as i32);
-        trial::in_child(installed).map_err(|error| error.to_string())
-    });
+    let tried = trial::in_child(|| sys::filter::try_listener().map_err(|errno| errno as i32))
+        .map_err(|error| error.to_string());
     match tried.map(|installed| installed.map_err(Errno::from_raw)) {
         Ok(Ok(true)) => [supervise, wake],
         Ok(Ok(false)) => {
@@ -124,10 +121,4 @@ fn end_of_child() -> Result<Option<i32>, Errno> {
     let pidfd: Result<OwnedFd, Errno> = pidfd_open(child.as_raw().cast_unsigned(), false);
     waitpid(child, None)?;
     Ok(pidfd::exit_status(pidfd?.as_fd()))
-}
-
-/// A filter that permits all calls.
-fn pass_all() -> Result<Bpf, filter::FilterError> {
-    let context = ScmpFilterContext::new(ScmpAction::Allow).map_err(filter::library("new filter"))?;
-    Bpf::export(&context)
 }

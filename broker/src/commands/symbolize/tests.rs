@@ -10,6 +10,7 @@ fn marked() -> [&'static Site; 2] {
     macro_rules! site {
         ($name:literal) => {{
             #[used]
+            #[expect(unsafe_code, reason = "sites are in a link section, which holds nothing else")]
             #[unsafe(link_section = "kcov_sites")]
             static SITE: Site = Site::new(
                 SiteKind::Edge,

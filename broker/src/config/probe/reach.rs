@@ -2,7 +2,7 @@
 //! bits (`generic_permission`, `fs/namei.c`, Linux 6.12). Files with an access control list are skipped.
 
 use crate::launch::service::Identity;
-use crate::sys::access_list;
+use crate::sys::file::has_access_list;
 use std::ffi::OsString;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
@@ -35,7 +35,7 @@ pub fn obstacle(path: &Path, who: &Identity, name: &str) -> Option<String> {
                 _ = at.pop()
             }
             left.extend(names(&target));
-        } else if !may_execute(&facts, who) && !access_list::has(&at) {
+        } else if !may_execute(&facts, who) && !has_access_list(&at) {
             return Some(message(&at, &facts, name));
         }
     }

@@ -1,6 +1,6 @@
 //! Access to procfs through one descriptor of `/proc`.
 
-use crate::sys::process::{self, FileFacts};
+use crate::sys::file::{self, FileFacts};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::Mode;
@@ -26,7 +26,7 @@ impl Procfs {
     pub(super) fn open() -> Result<Self, Errno> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let root = open(c"/proc", flags, Mode::empty())?;
-        let FileFacts { id, .. } = process::file_facts(root.as_fd())?;
+        let FileFacts { id, .. } = file::file_facts(root.as_fd())?;
         Ok(Procfs { root, device: id.device })
     }
 
@@ -44,7 +44,7 @@ impl Procfs {
     /// (`task_dump_owner` in `fs/proc/base.c`).
     pub(super) fn effective_uid(&self, tid: u32) -> Result<u32, Errno> {
         let name = CString::new(tid.to_string()).map_err(|_| Errno::EINVAL)?;
-        process::file_facts_at(self.root.as_fd(), &name).map(|facts| facts.uid)
+        file::file_facts_at(self.root.as_fd(), &name).map(|facts| facts.uid)
     }
 
     /// Reads the file `name` of task `tid`.

@@ -7,7 +7,7 @@ mod self_link;
 
 use super::path::{Rules, Scope, is_procfs};
 use super::procfs::Procfs;
-use crate::sys::process::{self, FileFacts};
+use crate::sys::file::{self, FileFacts};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
 use nix::sys::stat::Mode;
@@ -49,7 +49,7 @@ pub(super) struct Node {
 
 impl Node {
     pub(super) fn of(file: OwnedFd) -> Result<Self, Errno> {
-        let facts = process::file_facts(file.as_fd())?;
+        let facts = file::file_facts(file.as_fd())?;
         Ok(Node { file, facts })
     }
 

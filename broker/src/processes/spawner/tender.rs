@@ -293,6 +293,6 @@ impl Command<'_> {
             errno = fork::exec(c"/bin/sh", &shell, &environment);
         }
         self.words[EXEC].store(errno as u64 + 1, Ordering::Release);
-        crate::sys::process::exit_now(126)
+        fork::exit_now(126)
     }
 }

@@ -1,7 +1,9 @@
-//! The table against the filters that result, by real calls in real children; and confined processes at their work.
+//! Tables against their filters, by real calls in real children; and confined processes doing their work.
 
 use super::*;
-use crate::sys::filter::probe::{call, child, end_of};
+use kcov_sys::probe::{call, child, end_of};
+use kcov_sys::rules::check::{Confined, UNCONFINED, number};
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{Signal, kill};
@@ -11,198 +13,91 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{Gid, Pid, Uid, setgroups, setresgid, setresuid};
 use std::os::fd::{AsFd, OwnedFd};
 
-/// One past the highest number that is tried: above the last of Linux 6.18.
-const NUMBERS: i64 = 480;
-/// All bits set: no descriptor, address or length of anything, so that a call that runs does no harm.
-const NOTHING: [u64; 6] = [u64::MAX; 6];
-/// `uretprobe` and `uprobe` of x86_64, which the kernel runs without asking a filter (`seccomp_uprobe_exception`,
-/// kernel/seccomp.c, Linux 6.14); away from their trampolines they fail.
-const UNSEEN: [i64; 2] = [335, 336];
-/// Exit status of a child whose call was denied.
-const DENIED: i32 = 98;
-/// Exit status of a child whose filter did not install.
-const UNCONFINED: i32 = 99;
-
-fn number(call: &str) -> i64 {
-    ScmpSyscall::from_name(call).expect(call).as_raw_syscall().into()
+/// The broker under its filter.
+fn confined_broker(program: &Bpf, check: impl FnOnce(&Confined<'_>)) {
+    let install = || filter::confine(program);
+    check(&Confined { tables: rules::BROKER, denial: BROKER_DENIAL, install: &install });
 }
 
-/// Registers that meet the conditions of a rule with every bit that they leave open set.
-fn registers(rule: &Rule) -> [u64; 6] {
-    rule.when.iter().fold(NOTHING, |mut args, argument| {
-        args[argument.index as usize] = argument.value | !argument.mask;
-        args
-    })
+/// A reader under its filter.
+fn confined_reader(program: &Bpf, check: impl FnOnce(&Confined<'_>)) {
+    let install = || filter::confine(program);
+    check(&Confined { tables: rules::READER, denial: READER_DENIAL, install: &install });
 }
 
-/// The table's own answer, by its words alone.
-fn listed(who: Who, call: i64, args: [u64; 6]) -> bool {
-    RULES.iter().filter(|rule| rule.is_for(who) && number(rule.call) == call).any(|rule| {
-        rule.when.iter().all(|argument| args[argument.index as usize] & argument.mask == argument.value)
-    })
-}
-
-fn passes(program: &Bpf, call_number: i64, args: [u64; 6]) -> bool {
-    let end = end_of(|| match filter::confine(program) {
-        Err(_) => UNCONFINED,
-        Ok(()) if call(call_number, args) == Err(Errno::EPERM) => DENIED,
-        Ok(()) => 0,
+#[test]
+fn filters_follow_the_tables() {
+    let every = [rules::BROKER, rules::READER].concat();
+    confined_broker(&broker_filter().expect("a filter"), |broker| {
+        broker.assert_rules(&every);
+        broker.assert_other_numbers_are_denied();
     });
-    match end {
-        WaitStatus::Exited(_, UNCONFINED) => panic!("the filter does not install"),
-        WaitStatus::Exited(_, DENIED) | WaitStatus::Signaled(_, Signal::SIGSYS, _) => false,
-        _ => true,
-    }
+    confined_reader(&reader_filter().expect("a filter"), |reader| {
+        reader.assert_rules(&every);
+        reader.assert_other_numbers_are_denied();
+    });
 }
 
+/// By name, so that a rule that is added to a table by mistake fails here.
 #[test]
-fn every_line_of_the_table_passes_and_every_near_miss_does_not() {
-    for who in [Who::Broker, Who::Reader] {
-        let program = build(who).expect("a filter");
-        // A return from no handler takes its registers from whatever is on the stack.
-        for rule in RULES.iter().filter(|rule| rule.call != "rt_sigreturn") {
-            let (call, args) = (number(rule.call), registers(rule));
-            assert_eq!(passes(&program, call, args), listed(who, call, args), "{who:?} {rule:?}");
-            for argument in rule.when {
-                for bit in (0..64).filter(|bit| argument.mask >> bit & 1 == 1) {
-                    let mut missed = args;
-                    missed[argument.index as usize] ^= 1 << bit;
-                    let expected = listed(who, call, missed);
-                    assert_eq!(passes(&program, call, missed), expected, "{who:?} {rule:?} bit {bit}");
-                }
-            }
-        }
-    }
-}
-
-#[test]
-fn every_number_that_is_not_in_the_table_is_denied() {
-    for who in [Who::Broker, Who::Reader] {
-        let program = build(who).expect("a filter");
-        for call in (0..NUMBERS).filter(|call| !UNSEEN.contains(call)).chain([0x4000_0000, 0x4000_0000 | 514])
-        {
-            if !RULES.iter().any(|rule| rule.is_for(who) && number(rule.call) == call) {
-                assert!(!passes(&program, call, NOTHING), "{who:?} {call}");
-            }
-        }
-    }
-}
-
-/// By name, so that a line added to the table in error fails here.
-#[test]
-fn ways_out_are_closed() {
+fn calls_that_lead_out_are_denied() {
+    #[rustfmt::skip]
     const NEITHER: &[&str] = &[
-        "execve",
-        "execveat",
-        "fork",
-        "vfork",
-        "clone",
-        "clone3",
-        "socket",
-        "connect",
-        "bind",
-        "listen",
-        "ptrace",
-        "setns",
-        "unshare",
-        "mount",
-        "umount2",
-        "pivot_root",
-        "chroot",
-        "open_tree",
-        "move_mount",
-        "fsopen",
-        "fsmount",
-        "bpf",
-        "keyctl",
-        "add_key",
-        "request_key",
-        "init_module",
-        "finit_module",
-        "delete_module",
-        "kexec_load",
-        "kexec_file_load",
-        "perf_event_open",
-        "io_uring_setup",
-        "userfaultfd",
-        "open_by_handle_at",
-        "setuid",
-        "setresuid",
-        "setgid",
-        "setresgid",
-        "setgroups",
-        "capset",
-        "seccomp",
-        "personality",
-        "unlink",
-        "unlinkat",
-        "rename",
-        "renameat2",
-        "link",
-        "linkat",
-        "symlink",
-        "mkdir",
-        "mkdirat",
-        "mknod",
-        "mknodat",
-        "chmod",
-        "fchmodat",
-        "chown",
-        "fchownat",
-        "truncate",
-        "creat",
-        "sethostname",
-        "reboot",
-        "swapon",
-        "acct",
-        "iopl",
-        "ioperm",
+        "execve", "execveat", "fork", "vfork", "clone", "clone3", "socket", "connect", "bind", "listen",
+        "accept4", "ptrace", "setns", "unshare", "mount", "umount2", "pivot_root", "chroot", "open_tree",
+        "move_mount", "fsopen", "fsmount", "bpf", "keyctl", "add_key", "request_key", "init_module",
+        "finit_module", "delete_module", "kexec_load", "kexec_file_load", "perf_event_open",
+        "io_uring_setup", "userfaultfd", "open_by_handle_at", "setuid", "setresuid", "setgid", "setresgid",
+        "setgroups", "capset", "seccomp", "personality", "unlink", "unlinkat", "rename", "renameat2",
+        "link", "linkat", "symlink", "mkdir", "mkdirat", "mknod", "mknodat", "chmod", "fchmodat", "chown",
+        "fchownat", "truncate", "creat", "sethostname", "reboot", "swapon", "acct", "iopl", "ioperm",
         "modify_ldt",
     ];
-    let (broker, reader) = (build(Who::Broker).expect("a filter"), build(Who::Reader).expect("a filter"));
-    for name in NEITHER {
-        assert!(!passes(&broker, number(name), NOTHING) && !passes(&reader, number(name), NOTHING), "{name}");
-    }
-    for name in ["openat2", "process_vm_readv"] {
-        assert!(!passes(&broker, number(name), NOTHING), "broker: {name}");
-    }
-    for name in ["socketpair", "memfd_create", "kill", "pidfd_getfd", "dup", "accept4", "inotify_init1"] {
-        assert!(!passes(&reader, number(name), [libc::AF_UNIX as u64; 6]), "reader: {name}");
-    }
     let write = [u64::MAX, u64::MAX, libc::O_WRONLY as u64, 0, 0, 0];
-    assert!(passes(&broker, number("openat"), write) && !passes(&reader, number("openat"), write));
     let signal = [u64::MAX, libc::SIGKILL as u64, 0, 0, 0, 0];
-    assert!(passes(&broker, number("pidfd_send_signal"), signal));
-    assert!(!passes(&reader, number("pidfd_send_signal"), signal));
+    confined_broker(&broker_filter().expect("a filter"), |broker| {
+        broker.assert_denied(NEITHER);
+        broker.assert_denied(&["openat2", "process_vm_readv", "pidfd_getfd"]);
+        assert!(broker.allows(number("openat"), write) && broker.allows(number("pidfd_send_signal"), signal));
+    });
+    confined_reader(&reader_filter().expect("a filter"), |reader| {
+        reader.assert_denied(NEITHER);
+        for name in ["socketpair", "memfd_create", "kill", "pidfd_getfd", "inotify_init1"] {
+            assert!(!reader.allows(number(name), [libc::AF_UNIX as u64; 6]), "{name}");
+        }
+        assert!(
+            !reader.allows(number("openat"), write) && !reader.allows(number("pidfd_send_signal"), signal)
+        );
+    });
 }
 
-/// A line of `/proc/PID/status`, as a number in base 16.
+/// Returns a line of `/proc/PID/status`, as a hexadecimal number.
 fn status(pid: Pid, field: &str) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("status");
     let value = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).expect(field);
     u64::from_str_radix(value.trim(), 16).expect(field)
 }
 
-/// A process under another uid that holds a memfd: one that may be dumped, as most are, and the number.
+/// Starts a dumpable process under another uid that has a memfd. Returns it and the number of the descriptor.
 fn tenant() -> (Pid, i32) {
     let file = memfd_create("tenant", MFdFlags::empty()).expect("memfd");
     let number = file.as_raw_fd();
     let (ours, theirs) = pair();
     let pid = child(|| {
-        // Not the sockets of the tests that run beside this one: they wait for each other's ends.
-        let alone = keep_only(&[file.as_fd(), theirs.as_fd()]);
+        // Without the sockets of tests that run in parallel, which wait until the last copy is closed.
+        let closed = keep_only(&[file.as_fd(), theirs.as_fd()]);
         let (uid, gid) = (Uid::from_raw(54_321), Gid::from_raw(54_321));
         let become_other =
             setgroups(&[]).and_then(|()| setresgid(gid, gid, gid)).and_then(|()| setresuid(uid, uid, uid));
         let dumpable = nix::sys::prctl::set_dumpable(true);
         let brief = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL);
-        let ready = alone.is_ok() && become_other.and(dumpable).and(brief).is_ok();
+        let ready = closed.is_ok() && become_other.and(dumpable).and(brief).is_ok();
         let _ = send(theirs.as_raw_fd(), &[u8::from(ready)], MsgFlags::empty());
         std::thread::sleep(std::time::Duration::from_secs(60));
         0
     });
     let mut ready = [0];
-    recv(ours.as_raw_fd(), &mut ready, MsgFlags::empty()).expect("word of the tenant");
+    recv(ours.as_raw_fd(), &mut ready, MsgFlags::empty()).expect("message of the tenant");
     assert_eq!(ready, [1]);
     (pid, number)
 }
@@ -211,8 +106,8 @@ fn pair() -> (OwnedFd, OwnedFd) {
     socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).expect("socketpair")
 }
 
-/// Runs `work` in a confined child and, once it is done, looks at the child.
-fn at_work(
+/// Runs `work` in a confined child, then checks the child's privileges.
+fn assert_works(
     confine: impl Fn() -> Result<(), ConfineError>,
     capabilities: u64,
     work: impl Fn() -> Result<(), &'static str>,
@@ -227,7 +122,7 @@ fn at_work(
     });
     drop(theirs);
     let mut words = [0; 64];
-    let length = recv(ours.as_raw_fd(), &mut words, MsgFlags::empty()).expect("word of the child");
+    let length = recv(ours.as_raw_fd(), &mut words, MsgFlags::empty()).expect("message of the child");
     assert_eq!(std::str::from_utf8(&words[..length]), Ok("done"));
     for (field, expected) in [("CapPrm", capabilities), ("CapEff", capabilities), ("CapBnd", capabilities)] {
         assert_eq!(status(pid, field), expected, "{field}");
@@ -239,12 +134,12 @@ fn at_work(
 }
 
 #[test]
-fn a_confined_broker_can_do_its_work_and_nothing_else() {
+fn a_confined_broker_works_and_cannot_do_more() {
     if !Uid::effective().is_root() {
         return;
     }
     let (tenant, file) = tenant();
-    at_work(broker, BROKER_CAPABILITIES, || {
+    assert_works(broker, BROKER_CAPABILITIES, || {
         stat(format!("/proc/{tenant}/fd/{file}").as_str()).map_err(|_| "identity of a tenant's file")?;
         let arena = memfd_create("arena", MFdFlags::MFD_ALLOW_SEALING).map_err(|_| "memfd_create")?;
         nix::unistd::ftruncate(&arena, 4096).map_err(|_| "ftruncate")?;
@@ -271,13 +166,13 @@ fn a_confined_broker_can_do_its_work_and_nothing_else() {
 }
 
 #[test]
-fn a_confined_reader_can_look_and_nothing_else() {
+fn a_confined_reader_reads_and_cannot_do_more() {
     if !Uid::effective().is_root() {
         return;
     }
     let (tenant, file) = tenant();
-    let program = build(Who::Reader).expect("a filter");
-    at_work(
+    let program = reader_filter().expect("a filter");
+    assert_works(
         || reader(&program),
         READER_CAPABILITIES,
         || {
@@ -299,7 +194,7 @@ fn a_confined_reader_can_look_and_nothing_else() {
 }
 
 #[test]
-fn only_what_is_kept_stays_open() {
+fn keep_only_closes_the_others() {
     let (ours, theirs) = pair();
     let kept = theirs.as_raw_fd();
     let end = end_of(|| {

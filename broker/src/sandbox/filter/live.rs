@@ -1,18 +1,20 @@
-//! Installed filters: what a child's calls look like at its listener.
+//! Installed filters: how a child's calls arrive at its listener.
 
 use super::build;
 use super::machine::{I386, X86_64};
-use crate::sys::filter::probe::{answer, call, call_i386, child, end_of, install_owned, owned, receive};
-use crate::sys::filter::{check_kernel, set_sync_wake_up};
+use crate::sys::filter::{check_kernel, install, set_sync_wake_up};
+use crate::sys::{pidfd, process};
+use kcov_sys::listener::{Answer, receive, send};
+use kcov_sys::probe::{call, call_i386, child, end_of};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-/// What the supervisor of these tests answers, so that the child sees that a call went there.
+/// The supervisor's answer, which shows the child that a call was notified.
 const ANSWER: i64 = 7_654_321;
-/// A call that every set traces: its argument tells the supervisor what the call before it gave.
+/// A call that every set traces: its argument is the result of the call before it.
 const REPORT: u64 = kcov_proto::abi::DISABLE as u64;
 
 /// A call that a child makes.
@@ -31,20 +33,22 @@ impl Probe {
     }
 }
 
-/// A child under the filter of `set` that makes `probes` and reports after each what it gave.
+/// Starts a child under the filter of `set` that makes `probes` and reports the result of each.
 fn supervised(set: &str, probes: &[Probe]) -> (Pid, OwnedFd) {
     let program = build(&set.parse().expect("a set")).expect("a filter");
     let (ours, theirs) = nix::unistd::pipe().expect("pipe");
     let pid = child(|| {
-        // The listener will have the lowest free number; it is told before every call waits for a supervisor.
+        // The listener will have the lowest free number. Sent now: later the write would wait for the
+        // supervisor.
         let Ok(free) = nix::unistd::dup(&theirs) else { return 1 };
         let number = free.as_raw_fd();
         drop(free);
         if nix::unistd::write(&theirs, &number.to_ne_bytes()).is_err() {
             return 1;
         }
-        let Ok(listener) = install_owned(&program) else { return 1 };
-        std::mem::forget(listener);
+        if install(&program).is_err() {
+            return 1;
+        }
         for probe in probes {
             let _ = call(libc::SYS_ioctl, [u64::MAX, REPORT, probe.make().cast_unsigned(), 0, 0, 0]);
         }
@@ -56,26 +60,24 @@ fn supervised(set: &str, probes: &[Probe]) -> (Pid, OwnedFd) {
     (pid, take(pid, i32::from_ne_bytes(number)))
 }
 
-/// Takes the child's listener once it is there.
+/// Duplicates the child's listener once it is there.
 fn take(pid: Pid, number: i32) -> OwnedFd {
-    let [pid, number] = [pid.as_raw(), number].map(|value| u64::from(value.cast_unsigned()));
-    let pidfd = call(libc::SYS_pidfd_open, [pid, 0, 0, 0, 0, 0]).expect("pidfd_open");
-    let pidfd = owned(pidfd);
+    let child = process::pidfd_open(pid.as_raw().cast_unsigned(), false).expect("pidfd_open");
     loop {
-        match call(libc::SYS_pidfd_getfd, [pidfd.as_raw_fd() as u64, number, 0, 0, 0, 0]) {
-            Ok(listener) => return owned(listener),
+        match pidfd::get_fd(child.as_fd(), number) {
+            Ok(listener) => return listener,
             Err(Errno::EBADF) => std::thread::yield_now(),
             Err(errno) => panic!("pidfd_getfd: {errno}"),
         }
     }
 }
 
-/// What the supervisor hears of one probe: its notification if it was traced, and what the child got.
-fn hear(listener: &OwnedFd) -> (Option<libc::seccomp_data>, i64) {
+/// Supervises one probe. Returns its notification, if it was traced, and its result.
+fn supervise(listener: &OwnedFd) -> (Option<libc::seccomp_data>, i64) {
     let mut seen = None;
     loop {
-        let notification = receive(listener.as_raw_fd()).expect("a notification");
-        answer(listener.as_raw_fd(), notification.id, ANSWER).expect("an answer");
+        let notification = receive(listener.as_fd()).expect("a notification");
+        send(listener.as_fd(), notification.id, Answer::Value(ANSWER)).expect("an answer");
         let data = notification.data;
         if data.nr == libc::SYS_ioctl as i32 && data.args[..2] == [u64::MAX, REPORT] {
             return (seen, data.args[2].cast_signed());
@@ -89,13 +91,14 @@ fn end(pid: Pid) {
     waitpid(pid, None).expect("waitpid");
 }
 
-/// Asserts of each probe whether it is traced and, if not, what the kernel says.
+/// Asserts for each probe that it is traced, with its architecture, or that the kernel fails it with an
+/// error.
 fn expect(set: &str, probes: &[(Probe, Result<u32, Errno>)]) {
     let calls: Vec<Probe> = probes.iter().map(|(probe, _)| *probe).collect();
     let (pid, listener) = supervised(set, &calls);
     set_sync_wake_up(listener.as_fd()).expect("Linux 6.6");
     for (probe, expected) in probes {
-        let (seen, got) = hear(&listener);
+        let (seen, got) = supervise(&listener);
         match (expected, probe) {
             (Ok(arch), Probe::Native(number, args)) => {
                 let data = seen.unwrap_or_else(|| panic!("{set}: {probe:x?} is not traced"));
@@ -183,13 +186,10 @@ fn a_child_under_a_list() {
 }
 
 #[test]
-fn one_listener_is_what_a_process_can_have() {
+fn a_process_can_have_only_one_listener() {
     let program = build(&"kcov".parse().expect("a set")).expect("a filter");
-    let ended = end_of(|| match install_owned(&program) {
-        Ok(listener) => {
-            std::mem::forget(listener);
-            i32::from(install_owned(&program).err() != Some(Errno::EBUSY))
-        }
+    let ended = end_of(|| match install(&program) {
+        Ok(_) => i32::from(install(&program) != Err(Errno::EBUSY)),
         Err(_) => 2,
     });
     assert!(matches!(ended, nix::sys::wait::WaitStatus::Exited(_, 0)), "{ended:?}");

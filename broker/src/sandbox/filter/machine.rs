@@ -1,4 +1,5 @@
-//! The machine that runs filters, for tests: classic BPF as `seccomp_check_filter` (kernel/seccomp.c) admits it.
+//! For tests: an interpreter of filters, for the classic BPF that `seccomp_check_filter` (kernel/seccomp.c)
+//! accepts.
 
 use super::Bpf;
 
@@ -6,7 +7,7 @@ pub const X86_64: u32 = 0xc000_003e;
 pub const I386: u32 = 0x4000_0003;
 pub const AARCH64: u32 = 0xc000_00b7;
 
-/// What the filter says of a call (`SECCOMP_RET_*`), and in how many instructions.
+/// Returns the filter's action for a call (`SECCOMP_RET_*`), and the number of instructions that it took.
 pub fn run(program: &Bpf, arch: u32, number: i32, args: [u64; 6]) -> (u32, usize) {
     let data = words(arch, number, args);
     let (mut accumulator, mut at, mut steps) = (0u32, 0usize, 0);
@@ -31,7 +32,7 @@ pub fn run(program: &Bpf, arch: u32, number: i32, args: [u64; 6]) -> (u32, usize
     }
 }
 
-/// `struct seccomp_data` of a little-endian machine.
+/// Encodes `struct seccomp_data` of a little-endian machine.
 fn words(arch: u32, number: i32, args: [u64; 6]) -> [u32; 16] {
     let mut words = [0; 16];
     (words[0], words[1]) = (number as u32, arch);

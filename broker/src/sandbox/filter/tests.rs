@@ -1,4 +1,4 @@
-//! Every number of both tables, run through the filters of every profile by a machine of our own.
+//! Every number of both tables, run through the filters of every profile by [`machine`](super::machine).
 
 use super::machine::{AARCH64, I386, X86_64, run};
 use super::*;
@@ -20,7 +20,7 @@ fn traced(program: &Bpf, arch: u32, number: i32, args: [u64; 6]) -> bool {
     }
 }
 
-/// Numbers below 600 that are traced with all arguments 0 save a descriptor of -1.
+/// Returns the numbers below 600 that are traced when all arguments are 0, except a descriptor of -1.
 fn numbers(program: &Bpf, arch: u32) -> BTreeSet<i32> {
     (0..600).filter(|&number| traced(program, arch, number, [0, 0, 0, 0, NO_FILE, 0])).collect()
 }
@@ -42,7 +42,7 @@ fn kcov_traces_the_device_and_nothing_else() {
 }
 
 #[test]
-fn requests_count_in_their_low_half() {
+fn requests_are_compared_by_their_low_half() {
     let program = filter("kcov");
     for (arch, ioctl) in [(X86_64, 16), (I386, 54)] {
         for request in DEVICE_REQUESTS.map(u64::from) {
@@ -85,7 +85,7 @@ fn a_list_adds_to_the_device() {
         let mut expected = named(table, &[DEVICE_CALLS, &list].concat());
         expected.extend([451, 469]);
         if arch == I386 {
-            // A call of its own since Linux 4.3; libseccomp's table has it among those that share socketcall.
+            // It has a number since Linux 4.3; libseccomp's table has it among those that share socketcall.
             expected.insert(359);
         }
         assert_eq!(numbers(&program, arch), expected);
@@ -96,7 +96,7 @@ fn a_list_adds_to_the_device() {
 }
 
 #[test]
-fn all_and_syzkaller_leave_alone_what_they_say() {
+fn all_and_syzkaller_trace_everything_except_their_lists() {
     let never = |arch| named(arch, NEVER_TRACED);
     let every: BTreeSet<i32> = (0..600).collect();
     for (arch, table) in [(X86_64, ScmpArch::X8664), (I386, ScmpArch::X86)] {
@@ -110,7 +110,7 @@ fn all_and_syzkaller_leave_alone_what_they_say() {
 }
 
 #[test]
-fn x32_and_other_architectures_are_left_alone() {
+fn x32_and_other_architectures_are_not_traced() {
     for set in ["kcov", "syzkaller", "all", "read,cachestat"] {
         let program = filter(set);
         for number in 0..600 {

@@ -1,8 +1,9 @@
 //! A private `/dev` with the entries of the old one and a placeholder.
 //!
-//! Nodes and sockets are bound from the old directory, so that their identity stays (`ttyname` compares it) and
-//! no `mknod` is needed, which a user namespace may not call. `/dev/ptmx` is the exception: it looks for the
-//! `pts` beside it, which a bind mount of a single file has not (`devpts_acquire` in `fs/devpts/inode.c`).
+//! Nodes and sockets are bind mounts from the old directory: that keeps their identity, which `ttyname`
+//! compares, and needs no `mknod`, which is forbidden in a user namespace. `/dev/ptmx` is the exception: the
+//! kernel looks for `pts` in its parent directory, which a bind mount of a single file lacks
+//! (`devpts_acquire` in `fs/devpts/inode.c`).
 
 use super::{DEVICE_DIRECTORY, NAME, StepError, create, create_named, open_directory, step};
 use crate::sys::mount;
@@ -18,23 +19,23 @@ use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 
-/// Where the whole old directory is bound if `ptmx` cannot be made anew. Terminals made there are the same as in
-/// `/dev/pts`, but the kernel spells them `/dev/.host/pts/N`, and so does `ttyname`.
+/// Where the whole old directory is bound if a new `ptmx` cannot be made. Terminals opened there are those of
+/// `/dev/pts`, but the kernel and `ttyname` report their paths as `/dev/.host/pts/N`.
 const OLD: &CStr = c".host";
 const PTMX: &CStr = c"ptmx";
 
-/// Mode of a handler's device: every process of the tenant may use it.
+/// Mode of a handler's device: every process of the tenant may open it.
 const OPEN_TO_ALL: Mode = Mode::from_bits_truncate(0o666);
 
-/// Mounts a new `/dev` over the old one, which `old` is a descriptor of, and puts a placeholder in it, and one for each
-/// of `devices`, which take the place of old entries of that name. Returns the one, and the others in their order.
-/// Entries that cannot be had are noted; if the whole fails, the old `/dev` is back.
+/// Mounts a new `/dev` over the old one, which `old` refers to, with a placeholder for the KCOV device and a
+/// file for each of `devices`, which replace old entries of the same name. Returns the placeholder, and the
+/// files in their order. Entries that cannot be bound are noted. On an error the old `/dev` is restored.
 pub(super) fn replace(
     old: BorrowedFd<'_>,
     devices: &[&DeviceClaim],
     notes: &mut Vec<String>,
 ) -> Result<(FileId, Vec<FileId>), StepError> {
-    // Read and cloned before the new file system hides them: a later clone would have it on top.
+    // Before the mount: it hides the names, and a later clone would include it.
     let names = names()?;
     let whole = mount::clone_tree(old, c"", true).map_err(step("open_tree"))?;
     let mode = fstatat(old, c"", AtFlags::AT_EMPTY_PATH).map_err(step("fstat"))?.st_mode & 0o7777;
@@ -73,16 +74,16 @@ fn names() -> Result<Vec<CString>, StepError> {
     Ok(names)
 }
 
-/// The old directory and the new one that takes its place.
+/// The old directory and the new one that replaces it.
 struct Populate<'a> {
     old: BorrowedFd<'a>,
-    /// All of the old directory, for [`OLD`].
+    /// A clone of the old directory with all of its mounts, for [`OLD`].
     whole: OwnedFd,
     new: OwnedFd,
 }
 
 impl Populate<'_> {
-    /// The file of a handler's device. A directory that the old `/dev` has is the host's, and nothing is made there.
+    /// Makes the file of a handler's device. Refuses a directory that the old `/dev` has: it is the host's.
     fn device(&self, device: &DeviceClaim) -> Result<FileId, StepError> {
         let text = |name: &str| CString::new(name).map_err(|_| step("naming a device")(Errno::EINVAL));
         match device.names() {
@@ -126,21 +127,21 @@ impl Populate<'_> {
         symlinkat(target.as_os_str(), &self.new, name).map_err(step("symlink"))
     }
 
-    /// A directory, with what is mounted in it.
+    /// Binds a directory with the mounts in it.
     fn directory(&self, name: &CStr) -> Result<(), StepError> {
         mkdirat(&self.new, name, Mode::S_IRWXU).map_err(step("mkdir"))?;
         self.bind(name, name, true).inspect_err(|_| self.remove(name, UnlinkatFlags::RemoveDir))
     }
 
-    /// A node, socket, fifo or file.
+    /// Binds a node, socket, fifo or file.
     fn file(&self, name: &CStr) -> Result<(), StepError> {
         mknodat(&self.new, name, SFlag::S_IFREG, Mode::empty(), 0).map_err(step("mknod"))?;
         self.bind(name, name, false).inspect_err(|_| self.remove(name, UnlinkatFlags::NoRemoveDir))
     }
 
-    /// Takes back the mount point of an entry that could not be bound.
+    /// Removes the mount point of an entry that could not be bound.
     fn remove(&self, name: &CStr, kind: UnlinkatFlags) {
-        // What stays if this fails is an empty file or directory of mode 0 or 0700.
+        // If this fails, an empty file or directory of mode 0 or 0700 remains.
         let _ = unlinkat(&self.new, name, kind);
     }
 
@@ -149,13 +150,14 @@ impl Populate<'_> {
         mount::attach(tree.as_fd(), self.new.as_fd(), to).map_err(step("move_mount"))
     }
 
-    /// A node of its own where that is allowed; else a link to the old one, beside its own `pts`.
+    /// Makes a new node, or, where that is forbidden, a link to the old one, which has its `pts` in the same
+    /// directory.
     fn ptmx(&self, stat: &libc::stat) -> Result<(), StepError> {
         let mode = Mode::from_bits_truncate(stat.st_mode);
         match mknodat(&self.new, PTMX, SFlag::S_IFCHR, mode, stat.st_rdev) {
             Ok(()) => {
                 self.own(PTMX, stat);
-                // The umask has cut the mode of mknod.
+                // The umask has reduced the mode.
                 fchmodat(&self.new, PTMX, mode, FchmodatFlags::FollowSymlink).map_err(step("chmod"))
             }
             Err(_) => {
@@ -166,7 +168,7 @@ impl Populate<'_> {
         }
     }
 
-    /// Keeps the owner. A user namespace that does not map it shows the caller instead.
+    /// Keeps the owner. In a user namespace that does not map it, the caller is the owner.
     fn own(&self, name: &CStr, stat: &libc::stat) {
         let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
         let _ = fchownat(&self.new, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW);

@@ -1,4 +1,4 @@
-//! Each case runs in a forked child, since a mount namespace is for ever. They need root.
+//! Each case runs in a forked child, as a process cannot return to its old mount namespace. They need root.
 
 use super::*;
 use crate::sys::fork;
@@ -24,12 +24,12 @@ fn in_child(case: impl FnOnce() + std::panic::UnwindSafe) {
 
 fn id_of(path: &str) -> FileId {
     let file = open(path, OFlag::O_PATH, Mode::empty()).expect("open");
-    process::file_facts(file.as_fd()).expect("statx").id
+    file_facts(file.as_fd()).expect("statx").id
 }
 
-/// As debugfs has it: nobody adds, removes or renames anything there.
+/// As in debugfs: no entry can be added, removed or renamed.
 #[test]
-fn nobody_removes_the_device() {
+fn the_device_cannot_be_removed() {
     in_child(|| {
         install().expect("install");
         let refused = |result: std::io::Result<()>| result.expect_err("refused").raw_os_error();
@@ -55,7 +55,7 @@ fn assert_terminals_work() {
 }
 
 #[test]
-fn both_places_look_like_the_device_and_the_host_has_neither() {
+fn both_paths_look_like_the_device_and_the_host_has_neither() {
     let before = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
     let names = names_in_dev();
     in_child(|| {
@@ -102,7 +102,7 @@ fn the_rest_of_dev_keeps_its_names_identities_and_use() {
 }
 
 #[test]
-fn again_and_nested_the_last_ones_count() {
+fn the_last_placeholders_cover_earlier_and_outer_ones() {
     in_child(|| {
         let first = install().expect("install");
         let second = install().expect("install");
@@ -145,7 +145,7 @@ fn a_user_namespace_is_enough() {
 }
 
 #[test]
-fn kallsyms_names_the_range_of_pcs_and_the_host_keeps_its_own() {
+fn kallsyms_has_the_range_of_pcs_and_the_host_keeps_its_file() {
     const PATH: &str = "/proc/kallsyms";
     let before = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
     in_child(|| {
@@ -156,7 +156,7 @@ fn kallsyms_names_the_range_of_pcs_and_the_host_keeps_its_own() {
         assert_eq!(stat(PATH).expect("stat").st_mode, libc::S_IFREG | 0o444);
         assert_eq!(open(PATH, OFlag::O_WRONLY, Mode::empty()).err(), Some(Errno::EROFS));
         fs::read_to_string("/proc/self/status").expect("the rest of /proc");
-        // Again, as for a command under a broker under a broker.
+        // Again, as for a broker that runs under a broker.
         install_kallsyms().expect("kallsyms");
         assert_eq!(fs::read_to_string(PATH).expect("read"), text);
     });
@@ -164,7 +164,7 @@ fn kallsyms_names_the_range_of_pcs_and_the_host_keeps_its_own() {
 }
 
 #[test]
-fn without_a_kallsyms_nothing_is_mounted() {
+fn without_kallsyms_nothing_is_mounted() {
     in_child(|| {
         install().expect("install");
         nix::mount::mount(Some("x"), "/proc", Some("tmpfs"), MsFlags::empty(), None::<&str>).expect("tmpfs");

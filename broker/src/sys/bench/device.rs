@@ -1,4 +1,4 @@
-//! A client's view of a KCOV device: the calls that clients make, unwrapped as thinly as can be timed.
+//! A client's view of a KCOV device: thin wrappers of the calls that clients make, for timing.
 
 use kcov_proto::abi;
 use nix::errno::Errno;
@@ -16,7 +16,7 @@ use std::ptr::NonNull;
 pub struct Device(OwnedFd);
 
 impl Device {
-    /// Opens the device, with the flags that syzkaller's executor passes: `O_RDWR` alone.
+    /// Opens the device with `O_RDWR` only, as syzkaller's executor does.
     ///
     /// # Errors
     /// Those of `open(2)`.
@@ -66,7 +66,8 @@ impl Device {
     }
 }
 
-/// A mapped area, which nobody touches: what is measured is the device, not the page faults of its client.
+/// A mapped area. Nothing touches it, so that the benchmark measures the device and not page faults of its
+/// client.
 #[derive(Debug)]
 pub struct Mapping {
     address: NonNull<c_void>,
@@ -76,8 +77,8 @@ pub struct Mapping {
 impl Drop for Mapping {
     fn drop(&mut self) {
         let Mapping { address, bytes } = *self;
-        // SAFETY: exactly what `Device::map` mapped, which hands no reference out.
-        // Refused only for a range that is none, which this is not.
+        // SAFETY: exactly what `Device::map` mapped, which hands out no reference.
+        // Fails only for an invalid range.
         let _ = unsafe { munmap(address, bytes.get()) };
     }
 }

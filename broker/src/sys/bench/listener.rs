@@ -1,6 +1,6 @@
 //! The smallest use of seccomp notifications: install, receive, answer.
 //!
-//! It shares no code with the product, so that it can be the limit that the product is measured against.
+//! It shares no code with the product: it is the limit that the product is measured against.
 
 use nix::errno::Errno;
 use nix::sys::socket::{
@@ -13,8 +13,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
 
-/// `SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP` (`include/uapi/linux/seccomp.h`, Linux 6.6): the kernel moves supervisor
-/// and target to one CPU.
+/// `SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP` (`include/uapi/linux/seccomp.h`, Linux 6.6): the kernel moves
+/// supervisor and target to one CPU.
 const SYNC_WAKE_UP: u64 = 1;
 
 /// A seccomp listener.
@@ -25,9 +25,9 @@ impl Listener {
     /// Waits for the next notification.
     ///
     /// # Errors
-    /// `ENOENT` when a target died meanwhile, or none is left; `EINTR`.
+    /// `ENOENT` if the target died meanwhile or none is left; `EINTR`.
     pub fn receive(&self) -> nix::Result<libc::seccomp_notif> {
-        // SAFETY: the structure is plain integers, for which zero is a value; the kernel demands zeroes.
+        // SAFETY: the structure is plain integers, for which zero is valid; the kernel demands zeroes.
         let mut notification: libc::seccomp_notif = unsafe { mem::zeroed() };
         // SAFETY: NOTIF_RECV writes one `seccomp_notif`, which `notification` is, and keeps no pointer.
         let result =
@@ -39,7 +39,7 @@ impl Listener {
     /// Lets the kernel run the call.
     ///
     /// # Errors
-    /// `ENOENT` when the target is gone.
+    /// `ENOENT` if the target is gone.
     pub fn resume(&self, id: u64) -> nix::Result<()> {
         self.send(libc::seccomp_notif_resp {
             id,
@@ -52,15 +52,15 @@ impl Listener {
     /// Answers the call with `value`.
     ///
     /// # Errors
-    /// `ENOENT` when the target is gone.
+    /// `ENOENT` if the target is gone.
     pub fn answer(&self, id: u64, value: i64) -> nix::Result<()> {
         self.send(libc::seccomp_notif_resp { id, val: value, error: 0, flags: 0 })
     }
 
-    /// Answers the call with a descriptor of `file`, in one step.
+    /// Adds a descriptor of `file` to the target and answers the call with its number, in one step.
     ///
     /// # Errors
-    /// `ENOENT` when the target is gone; `EMFILE` when it has no descriptor left.
+    /// `ENOENT` if the target is gone; `EMFILE` if it has no free descriptor.
     pub fn give(&self, id: u64, file: BorrowedFd<'_>) -> nix::Result<()> {
         let addition = libc::seccomp_notif_addfd {
             id,
@@ -83,17 +83,17 @@ impl Listener {
     }
 }
 
-/// Starts `command` with the system calls of `numbers` notified, and returns the listener of its filter.
+/// Starts `command` under a filter that notifies the system calls of `numbers`, and returns its listener.
 ///
 /// # Errors
-/// Those of the spawn, of `seccomp(2)` and of the hand-over of the listener.
+/// Those of the spawn, of `seccomp(2)` and of the transfer of the listener.
 pub fn spawn(mut command: Command, numbers: &[libc::c_long]) -> io::Result<(Child, Listener)> {
     let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
         .map_err(io::Error::from)?;
     let mut filter = filter(numbers);
-    // SAFETY: the hook runs in the forked child of a process with one thread (`bench-client` starts none before),
-    // so the allocations of `sendmsg` find the allocator unlocked; the filter notifies none of the calls from
-    // here to the exec, so the child does not wait for a supervisor that waits for it.
+    // SAFETY: the hook runs in the forked child of a process with one thread (`bench-client` starts none
+    // before), so the allocations of `sendmsg` find the allocator unlocked; the filter notifies none of the
+    // calls from here to the exec, so the child does not wait for a supervisor that waits for it.
     unsafe {
         command.pre_exec(move || {
             let listener = install(&mut filter)?;
@@ -106,14 +106,13 @@ pub fn spawn(mut command: Command, numbers: &[libc::c_long]) -> io::Result<(Chil
     let child = command.spawn()?;
     drop(command);
     let listener = take(&ours)?;
-    // Not by the child, whose ioctl may be one that is notified. Kernels before 6.6 refuse the flag; the product
-    // does without it there too.
-    // SAFETY: NOTIF_SET_FLAGS takes its flags by value.
+    // Not in the child: `numbers` may contain ioctl. Kernels before 6.6 refuse the flag; the product works
+    // without it there too. SAFETY: NOTIF_SET_FLAGS takes its flags by value.
     unsafe { libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SET_FLAGS, SYNC_WAKE_UP) };
     Ok((child, Listener(listener)))
 }
 
-/// Installs `filter` on this thread, for good, and returns its listener.
+/// Installs `filter` on this thread, permanently, and returns its listener.
 fn install(filter: &mut [libc::sock_filter]) -> io::Result<OwnedFd> {
     nix::sys::prctl::set_no_new_privs()?;
     let program = libc::sock_fprog {
@@ -125,7 +124,7 @@ fn install(filter: &mut [libc::sock_filter]) -> io::Result<OwnedFd> {
     let listener =
         unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program) };
     let listener = Errno::result(listener)?;
-    // SAFETY: the call succeeded, so its value is a new descriptor that nothing else owns.
+    // SAFETY: the call succeeded, so its value is a new descriptor that has no other owner.
     Ok(unsafe { OwnedFd::from_raw_fd(listener as RawFd) })
 }
 
@@ -140,22 +139,22 @@ fn take(socket: &OwnedFd) -> io::Result<OwnedFd> {
         if let ControlMessageOwned::ScmRights(fds) = control
             && let [fd] = fds[..]
         {
-            // SAFETY: the kernel has just made this descriptor for us; nothing else owns it.
+            // SAFETY: the kernel has just made this descriptor for this process, and no owner has its number.
             return Ok(unsafe { OwnedFd::from_raw_fd(fd) });
         }
     }
     Err(io::Error::other("the target sent no listener"))
 }
 
-/// Notifies the calls of `numbers` and allows the rest. The architecture is not looked at: the only program that
-/// runs under it is this one.
+/// Notifies the calls of `numbers` and allows the rest. Ignores the architecture: only this program runs
+/// under it.
 fn filter(numbers: &[libc::c_long]) -> Vec<libc::sock_filter> {
     let statement = |code: u32, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
     let give = |action: u32| statement(libc::BPF_RET | libc::BPF_K, action);
     let number_at = mem::offset_of!(libc::seccomp_data, nr) as u32;
     let mut filter = vec![statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, number_at)];
     for &number in numbers {
-        // Equal: fall into the next instruction; else: past it.
+        // If equal, go on with the next instruction; else skip it.
         let code = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
         filter.push(libc::sock_filter { code, jt: 0, jf: 1, k: number as u32 });
         filter.push(give(libc::SECCOMP_RET_USER_NOTIF));
@@ -164,15 +163,15 @@ fn filter(numbers: &[libc::c_long]) -> Vec<libc::sock_filter> {
     filter
 }
 
-/// Device and inode number of descriptor `fd` of thread `tid`, by one `statx`.
+/// Returns device and inode number of descriptor `fd` of thread `tid`, by one `statx`.
 ///
 /// # Errors
-/// `ENOENT` when the descriptor or the thread is gone.
+/// `ENOENT` if the descriptor or the thread is gone.
 pub fn identity(tid: u32, fd: i32) -> io::Result<(u64, u64)> {
     // "/proc/" and "/fd/" with two numbers of at most 11 characters, and the NUL.
     let mut path = [0u8; 40];
     write!(&mut path[..39], "/proc/{tid}/fd/{fd}")?;
-    // SAFETY: the structure is plain integers, for which zero is a value.
+    // SAFETY: the structure is plain integers, for which zero is valid.
     let mut found: libc::statx = unsafe { mem::zeroed() };
     // SAFETY: `path` ends in a NUL, since its last byte was never written; statx writes one `struct statx`.
     let result = unsafe {

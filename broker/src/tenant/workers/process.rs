@@ -219,7 +219,7 @@ impl Worker {
         }
         let channel = &mut self.sockets.channel;
         let sent = match &file {
-            None => channel.try_send_bare(reply),
+            None => channel.try_send(reply, &[]),
             Some(file) => channel.try_send(reply, &[file]),
         };
         match sent {
@@ -240,7 +240,7 @@ impl Worker {
     /// Sends the orders that wait, as far as there is room.
     pub fn flush(&mut self) {
         while let Some(order) = self.waiting.front() {
-            match self.sockets.orders.try_send_bare(order) {
+            match self.sockets.orders.try_send(order, &[]) {
                 Err(ChannelError::WouldBlock) => return,
                 // Sent; or the worker is gone, which is handled with its end.
                 Ok(()) | Err(_) => drop(self.waiting.pop_front()),

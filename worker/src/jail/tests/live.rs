@@ -1,25 +1,26 @@
-//! The table of steps against what `/proc` shows of a zygote and a worker that live.
+//! The table of steps against `/proc` of a live zygote and worker.
 
 use super::super::steps::{AFTER_LOADING, BEFORE_LOADING, Step};
 use super::super::*;
-use crate::sys::jail::probe::{child, end_of};
+use kcov_sys::probe::{child, end_of};
 use nix::sys::resource::Resource;
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, recvmsg, send, socketpair};
 use nix::sys::wait::WaitStatus;
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::IoSliceMut;
 use std::os::fd::{IntoRawFd, OwnedFd};
 
 const USER: u32 = 54_321;
 const GROUP: u32 = 54_322;
 const MEMORY: u64 = 1 << 30;
 
-/// A jailed zygote and its worker, which wait.
+/// A jailed zygote and its worker, both waiting.
 struct Family {
     rootless: bool,
     zygote: Pid,
     worker: Pid,
-    /// Number of the only descriptor that was to be kept beside the streams.
+    /// Number of the only descriptor that is kept besides the streams.
     socket: RawFd,
     ours: OwnedFd,
 }
@@ -28,7 +29,7 @@ fn pair() -> (OwnedFd, OwnedFd) {
     socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).expect("pair")
 }
 
-/// A library that leaves a way to the files open, and another thing in the place of a stream.
+/// Acts as a library that leaves a directory open and replaces a stream.
 fn careless_library() -> Result<(), JailError> {
     let root = fs::File::open("/").expect("the root while a library is loaded");
     nix::unistd::dup2_stdin(&root).expect("dup2");
@@ -49,7 +50,7 @@ impl Family {
             keep_for_loading: vec![],
             memory: Some(MEMORY),
         };
-        // A death signal comes when the *thread* that forked ends: this one waits below.
+        // The death signal is sent when the *thread* that forked ends: this one waits below.
         let zygote = child(|| {
             if rootless && become_ordinary().is_err() {
                 return 1;
@@ -77,12 +78,12 @@ impl Family {
     }
 }
 
-/// As an ordinary user's zygote starts.
+/// Becomes an ordinary user, as whom a rootless zygote starts.
 fn become_ordinary() -> Result<(), Errno> {
     nix::unistd::setgroups(&[])?;
     nix::unistd::setresgid(GROUP.into(), GROUP.into(), GROUP.into())?;
     nix::unistd::setresuid(USER.into(), USER.into(), USER.into())?;
-    // As an exec leaves it, which makes /proc/self its own again.
+    // As after an exec: the process owns its /proc/self again.
     nix::sys::prctl::set_dumpable(true)
 }
 
@@ -98,17 +99,18 @@ fn be_zygote(jail: &mut WorkerJail, socket: RawFd) -> i32 {
     }
 }
 
-/// What a worker does besides: says hello, allocates, waits for the end.
+/// Acts as a worker: allocates, sends a message, waits for one.
 fn converse(socket: RawFd) -> i32 {
     let big = vec![1u8; 4 << 20];
     let seeded: std::collections::HashMap<u8, u8> = [(1, big[5])].into();
     let mut bytes = [0; 3];
     let hello = send(socket, b"hello", MsgFlags::empty());
-    let end = recv(socket, &mut bytes, MsgFlags::empty());
+    let end = recvmsg::<()>(socket, &mut [IoSliceMut::new(&mut bytes)], None, MsgFlags::empty())
+        .map(|message| message.bytes);
     if hello.is_ok() && end == Ok(3) && seeded.len() == 1 { 0 } else { 1 }
 }
 
-/// The worker, once it has said hello and the zygote its number, in either order.
+/// Receives the worker's message and the zygote's, with the worker's number, in either order.
 fn worker_of(ours: &OwnedFd) -> Pid {
     let mut bytes = [0; 8];
     let mut worker = None;
@@ -117,7 +119,7 @@ fn worker_of(ours: &OwnedFd) -> Pid {
             worker = bytes.as_chunks().0.first().copied().map(i32::from_ne_bytes);
         }
     }
-    Pid::from_raw(worker.expect("the zygote's word"))
+    Pid::from_raw(worker.expect("message of the zygote"))
 }
 
 fn text(pid: Pid, name: &str) -> String {
@@ -128,14 +130,14 @@ fn link(pid: Pid, name: &str) -> String {
     fs::read_link(format!("/proc/{pid}/{name}")).expect(name).display().to_string()
 }
 
-/// A line of `/proc/PID/status`.
+/// Returns a line of `/proc/PID/status`.
 fn status(pid: Pid, field: &str) -> String {
     let text = text(pid, "status");
     let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
     line.expect(field).split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Descriptors and where they lead.
+/// Returns the descriptors of a process and their targets.
 fn descriptors(pid: Pid) -> BTreeMap<RawFd, String> {
     let entries = fs::read_dir(format!("/proc/{pid}/fd")).expect("fd");
     let number = |entry: fs::DirEntry| entry.file_name().to_str().expect("name").parse().expect("number");
@@ -153,7 +155,7 @@ fn assert_descriptors(family: &Family) {
     }
 }
 
-/// The names that `/proc/PID/limits` has.
+/// Returns the name of a limit in `/proc/PID/limits`.
 fn limit_name(resource: Resource) -> &'static str {
     match resource {
         Resource::RLIMIT_CORE => "Max core file size",
@@ -205,7 +207,7 @@ fn assert_empty_root(family: &Family) {
     }
 }
 
-/// What is seen of a step from outside.
+/// Asserts the effect of a step that other processes see.
 fn assert_taken(step: &Step, family: &Family) {
     let each = |field: &str, expected: &str| {
         family.both().into_iter().for_each(|pid| assert_eq!(status(pid, field), expected, "{field}"));
@@ -220,7 +222,7 @@ fn assert_taken(step: &Step, family: &Family) {
         "IPC namespace" => assert_own_namespace(family, "ipc"),
         "UTS namespace" => assert_own_namespace(family, "uts"),
         "cgroup namespace" => assert_own_namespace(family, "cgroup"),
-        // It is gone: the worker is the only child.
+        // It has ended: the worker is the only child.
         "root's keeper" => {
             let children = text(family.zygote, &format!("task/{}/children", family.zygote));
             assert_eq!(children.trim(), family.worker.to_string());
@@ -247,14 +249,14 @@ fn assert_taken(step: &Step, family: &Family) {
             each("Seccomp", "2");
             assert_eq!(family.both().map(|pid| status(pid, "Seccomp_filters")), ["1", "2"]);
         }
-        // Not to be seen in /proc; they have tests of their own below.
+        // Not in /proc; tested below.
         "life without a parent" | "Landlock" => {}
-        other => panic!("say here how to see the step `{other}`"),
+        other => panic!("assert the step `{other}` here"),
     }
 }
 
 #[test]
-fn every_step_of_the_table_is_seen_from_outside() {
+fn every_step_shows_in_proc() {
     if !Uid::effective().is_root() {
         return;
     }
@@ -276,7 +278,7 @@ fn a_worker_does_not_outlive_its_zygote() {
     let family = Family::new(false);
     nix::sys::signal::kill(family.zygote, Signal::SIGKILL).expect("kill");
     nix::sys::wait::waitpid(family.zygote, None).expect("waitpid");
-    // Its end of the socket goes with it: this one hears the end of the last holder.
+    // The socket is closed when its last holder ends.
     assert_eq!(recv(family.ours.as_raw_fd(), &mut [0; 8], MsgFlags::empty()), Ok(0));
 }
 

@@ -1,10 +1,10 @@
-//! The dynamic section of a loaded module, as far as it tells which functions the module calls.
+//! The dynamic section of a loaded module: which functions the module calls.
 
 use kcov_proto::region::CALLBACKS;
 use std::ffi::{CStr, c_char};
 use std::ptr::with_exposed_provenance;
 
-/// Tags of entries (`elf.h`).
+/// Tags of the section's entries (`elf.h`).
 const DT_PLTRELSZ: u64 = 2;
 const DT_STRTAB: u64 = 5;
 const DT_SYMTAB: u64 = 6;
@@ -31,13 +31,13 @@ struct Symbol {
     size: u64,
 }
 
-/// What the entries say.
+/// The entries of the section.
 struct Dynamic<'a> {
     entries: &'a [[u8; 16]],
     bias: u64,
 }
 
-/// Whether a relocation of the module names a callback of instrumented code.
+/// Returns whether a relocation of the module names a callback of instrumented code.
 ///
 /// # Safety
 /// `section` is the dynamic section of a module that is loaded with this bias.
@@ -48,7 +48,7 @@ pub(super) unsafe fn names_callback(section: &[u8], bias: u64) -> bool {
     };
     let names_one = |relocation: &Relocation| {
         let index = (relocation.info >> 32) as usize;
-        // SAFETY: by the contract, the loader has resolved the relocation by this symbol.
+        // SAFETY: by the contract; the loader has resolved the relocation by this symbol.
         index != 0 && unsafe { is_callback(symbols, index, names) }
     };
     [(DT_JMPREL, DT_PLTRELSZ), (DT_RELA, DT_RELASZ)].into_iter().any(|(table, size)| {
@@ -58,11 +58,12 @@ pub(super) unsafe fn names_callback(section: &[u8], bias: u64) -> bool {
 }
 
 /// # Safety
-/// `symbols` and `names` are the tables of a loaded module, and it has a symbol of this index.
+/// `symbols` and `names` are the addresses of the tables of a loaded module, which has a symbol of this
+/// index.
 unsafe fn is_callback(symbols: usize, index: usize, names: usize) -> bool {
     // SAFETY: by the contract.
     let symbol = unsafe { &*with_exposed_provenance::<Symbol>(symbols).add(index) };
-    // SAFETY: by the contract, as its name is in the table.
+    // SAFETY: by the contract, its name is in the table.
     let name = unsafe { CStr::from_ptr(with_exposed_provenance::<c_char>(names + symbol.name as usize)) };
     name.to_bytes().starts_with(CALLBACKS.as_bytes())
 }
@@ -76,7 +77,8 @@ impl Dynamic<'_> {
         })
     }
 
-    /// An address of this process. glibc adds the bias in place, unless the section is read-only; others do not.
+    /// Returns the value of an entry as an address of this process. glibc adds the bias in place, unless the
+    /// section is read-only; other C libraries do not.
     fn address(&self, tag: u64) -> Option<usize> {
         let value = self.value(tag).filter(|value| *value != 0)?;
         Some(if value < self.bias { self.bias.wrapping_add(value) } else { value } as usize)
@@ -87,7 +89,7 @@ impl Dynamic<'_> {
     unsafe fn relocations(&self, table: u64, size: u64) -> &[Relocation] {
         let (Some(table), Some(size)) = (self.address(table), self.value(size)) else { return &[] };
         let length = size as usize / size_of::<Relocation>();
-        // SAFETY: by the contract, the loader has found so many there, and they do not change.
+        // SAFETY: by the contract, the loader found this number of relocations there, and they do not change.
         unsafe { std::slice::from_raw_parts(with_exposed_provenance(table), length) }
     }
 }

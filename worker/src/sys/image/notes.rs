@@ -4,7 +4,7 @@
 const OWNER: &[u8] = b"GNU\0";
 const BUILD_ID: u32 = 3;
 
-/// The build id, if one of `notes` has it. They are padded to `align` bytes.
+/// Returns the build id, if one of `notes` has it. Notes are padded to `align` bytes.
 pub(super) fn build_id(mut notes: &[u8], align: u64) -> Option<&[u8]> {
     let align = if align == 8 { 8 } else { 4 };
     loop {
@@ -37,14 +37,14 @@ mod tests {
     }
 
     #[test]
-    fn it_is_found_behind_others() {
+    fn a_build_id_is_found_after_other_notes() {
         let notes =
             [note(b"Other\0", 3, b"abc"), note(b"GNU\0", 1, b"wrong"), note(b"GNU\0", 3, b"12345")].concat();
         assert_eq!(build_id(&notes, 4), Some(b"12345".as_slice()));
     }
 
     #[test]
-    fn damaged_notes_have_none() {
+    fn damaged_notes_have_no_build_id() {
         let good = note(b"GNU\0", 3, b"12345");
         for length in 0..good.len() - 3 {
             assert_eq!(build_id(&good[..length], 4), None, "{length}");

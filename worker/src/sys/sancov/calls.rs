@@ -1,5 +1,5 @@
-//! The callbacks whose PC is that of the call. What they return to is where the caller left it, which compiled code
-//! cannot ask for: so each begins with an instruction that makes it the last argument.
+//! The callbacks whose PC is their return address. Compiled code cannot read it, so each callback begins with
+//! an instruction that passes it as the last argument.
 
 use super::text::{Text, find};
 #[cfg(target_arch = "x86_64")]
@@ -9,7 +9,8 @@ use kcov_proto::area::{CmpKind, CmpRecord, CmpSize};
 use std::arch::naked_asm;
 use std::cell::Cell;
 
-/// Defines callbacks: `extern "C"` functions that jump to another one with their return address behind their arguments.
+/// Defines callbacks: `extern "C"` functions that jump to a target with their return address after their
+/// arguments.
 macro_rules! callbacks {
     ($($(#[$doc:meta])* $name:ident($($argument:ident: $type:ty),*) => $target:ident, $x86:literal, $arm:literal;)*) => {$(
         $(#[$doc])*
@@ -20,7 +21,7 @@ macro_rules! callbacks {
         #[unsafe(naked)]
         #[unsafe(no_mangle)]
         pub unsafe extern "C" fn $name($($argument: $type),*) {
-            // The return address is on top of the stack, and the stack as the callee expects it.
+            // The return address is on top of the stack, and the stack is as the target expects it.
             naked_asm!(concat!("mov ", $x86, ", [rsp]"), "jmp {target}", target = sym $target)
         }
 
@@ -38,8 +39,8 @@ macro_rules! callbacks {
     )*};
 }
 
-/// A point that is told by where it calls from. Of all callbacks it is the one that each block of code has, so it looks
-/// itself whether PCs are collected: the straight way is that they are not.
+/// Records a point by its return address. Every basic block calls this one, so it checks in assembly whether
+/// PCs are collected; the straight path is that they are not.
 ///
 /// # Safety
 /// For instrumented code.
@@ -47,7 +48,7 @@ macro_rules! callbacks {
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn __sanitizer_cov_trace_pc() {
-    // The return address is on top of the stack, and the stack as the callee expects it.
+    // The return address is on top of the stack, and the stack is as the target expects it.
     naked_asm!(
         "mov rax, qword ptr [rip + kcov_worker_armed_pc@GOTTPOFF]",
         "mov rsi, qword ptr fs:[rax]",
@@ -59,11 +60,11 @@ pub unsafe extern "C" fn __sanitizer_cov_trace_pc() {
     )
 }
 
-/// Nothing in it panics. Were it `extern "C"`, the compiler would have to stop a panic here, and could not end it with a
-/// jump.
+/// Nothing in it panics. As `extern "C"`, the compiler would have to catch a panic here, and could not end it
+/// with a jump.
 ///
 /// # Safety
-/// `scope` is what is armed for PCs.
+/// `scope` is the one that is armed for PCs.
 #[cfg(target_arch = "x86_64")]
 unsafe extern "C-unwind" fn trace_armed_pc(caller: u64, scope: &Scope<'static>) {
     scope.store_pc_or(|text| text.get().pc(caller), || trace_pc_elsewhere(caller));
@@ -71,43 +72,44 @@ unsafe extern "C-unwind" fn trace_armed_pc(caller: u64, scope: &Scope<'static>) 
 
 #[cfg(target_arch = "aarch64")]
 callbacks! {
-    /// A point that is told by where it calls from.
+    /// Records a point by its return address.
     __sanitizer_cov_trace_pc() => trace_pc, "rdi", "x0";
 }
 
 callbacks! {
-    /// A comparison of two variables of 1 byte.
+    /// Records a comparison of two variables of 1 byte.
     __sanitizer_cov_trace_cmp1(_a: u8, _b: u8) => trace_cmp1, "rdx", "x2";
-    /// The same of 2 bytes.
+    /// As `trace_cmp1`, of 2 bytes.
     __sanitizer_cov_trace_cmp2(_a: u16, _b: u16) => trace_cmp2, "rdx", "x2";
-    /// The same of 4 bytes.
+    /// As `trace_cmp1`, of 4 bytes.
     __sanitizer_cov_trace_cmp4(_a: u32, _b: u32) => trace_cmp4, "rdx", "x2";
-    /// The same of 8 bytes.
+    /// As `trace_cmp1`, of 8 bytes.
     __sanitizer_cov_trace_cmp8(_a: u64, _b: u64) => trace_cmp8, "rdx", "x2";
-    /// A comparison of a constant with a variable of 1 byte.
+    /// Records a comparison of a constant with a variable of 1 byte.
     __sanitizer_cov_trace_const_cmp1(_a: u8, _b: u8) => trace_const_cmp1, "rdx", "x2";
-    /// The same of 2 bytes.
+    /// As `trace_const_cmp1`, of 2 bytes.
     __sanitizer_cov_trace_const_cmp2(_a: u16, _b: u16) => trace_const_cmp2, "rdx", "x2";
-    /// The same of 4 bytes.
+    /// As `trace_const_cmp1`, of 4 bytes.
     __sanitizer_cov_trace_const_cmp4(_a: u32, _b: u32) => trace_const_cmp4, "rdx", "x2";
-    /// The same of 8 bytes.
+    /// As `trace_const_cmp1`, of 8 bytes.
     __sanitizer_cov_trace_const_cmp8(_a: u64, _b: u64) => trace_const_cmp8, "rdx", "x2";
-    /// A division by a variable of 4 bytes.
+    /// Records a division by a variable of 4 bytes.
     __sanitizer_cov_trace_div4(_divisor: u32) => trace_div4, "rsi", "x1";
-    /// The same of 8 bytes.
+    /// Records a division by a variable of 8 bytes.
     __sanitizer_cov_trace_div8(_divisor: u64) => trace_div8, "rsi", "x1";
-    /// A switch over a value: the table has the number of cases, the bits of the value, and the cases.
+    /// Records a switch over a value. The table has the number of cases, the bits of the value, and the
+    /// cases.
     __sanitizer_cov_trace_switch(_value: u64, _table: *const u64) => trace_switch, "rdx", "x2";
 }
 
-/// As above: nothing in it panics.
+/// As `trace_armed_pc` on x86-64: nothing in it panics.
 #[cfg(target_arch = "aarch64")]
 extern "C-unwind" fn trace_pc(caller: u64) {
     store_pc_or(|text| text.get().pc(caller), || trace_pc_elsewhere(caller));
 }
 
-/// The caller is in another module than the last one was. Out of line, and the last thing that its caller does, so that
-/// the usual case saves no register for it.
+/// Records a point of another module than the last one. Out of line and in tail position, so that the usual
+/// case saves no register for it.
 #[cold]
 #[inline(never)]
 fn trace_pc_elsewhere(caller: u64) {
@@ -120,7 +122,7 @@ fn trace_pc_elsewhere(caller: u64) {
     }
 }
 
-/// Defines the targets for one size: variables, and a constant with a variable.
+/// Defines the targets for one size: for two variables, and for a constant with a variable.
 macro_rules! comparisons {
     ($($size:ident $type:ty: $variables:ident, $constant:ident;)*) => {$(
         extern "C" fn $variables(a: $type, b: $type, caller: u64) {
@@ -149,11 +151,12 @@ extern "C" fn trace_div8(divisor: u64, caller: u64) {
 }
 
 /// # Safety
-/// `table` is what the compiler laid out for the switch.
+/// `table` is the compiler's table for the switch.
 unsafe extern "C" fn trace_switch(value: u64, table: *const u64, caller: u64) {
-    // SAFETY: by the contract, the number and the bits are there.
+    // SAFETY: by the contract, it begins with the number and the bits.
     let [cases, bits] = unsafe { *table.cast::<[u64; 2]>() };
-    // As the kernel does (kernel/kcov.c, Linux 6.12: __sanitizer_cov_trace_switch), which ignores other sizes.
+    // As the kernel does (kernel/kcov.c, Linux 6.12: __sanitizer_cov_trace_switch), which ignores other
+    // sizes.
     let Some(size) = CmpSize::from_bytes(bits / 8) else { return };
     // SAFETY: by the contract, the cases follow.
     let cases = unsafe { std::slice::from_raw_parts(table.add(2), cases as usize) };

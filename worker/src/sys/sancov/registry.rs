@@ -1,4 +1,4 @@
-//! Which module has which region.
+//! The regions of modules.
 
 use super::text::{self, Text};
 use crate::sys::image::{self, Image};
@@ -7,12 +7,12 @@ use kcov_proto::region::{Extent, Layout, Placed, Region, identity_of};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The modules so far.
+/// The modules that are known.
 struct Registry {
     layout: Layout,
-    /// Those that were placed, by the first address of their text in this process.
+    /// The PCs of placed modules, by the first address of their text in this process.
     placed: Vec<(u64, ModulePcs)>,
-    /// Guards that a constructor announced.
+    /// Guards that constructors announced.
     guards: Vec<&'static [AtomicU32]>,
 }
 
@@ -23,7 +23,7 @@ fn registry() -> MutexGuard<'static, Registry> {
     REGISTRY.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Notes guards, once.
+/// Notes guards, each only once.
 pub(super) fn announce(guards: &'static [AtomicU32]) {
     let known = &mut registry().guards;
     if !known.iter().any(|other| std::ptr::eq(*other, guards)) {
@@ -31,8 +31,8 @@ pub(super) fn announce(guards: &'static [AtomicU32]) {
     }
 }
 
-/// Gives the program, and each instrumented library that is loaded by now, its region, and their guards their PCs.
-/// What has one keeps it.
+/// Assigns regions to the program and to each instrumented library that is loaded, and PCs to their guards. A
+/// module that has a region keeps it.
 pub fn settle() {
     let mut registry = registry();
     let mut is_program = true;
@@ -42,7 +42,7 @@ pub fn settle() {
     });
 }
 
-/// Where the module has its PCs whose text starts at this address of the process.
+/// Returns the PCs of the module whose text starts at this address of the process.
 #[must_use]
 pub fn pcs_of(start: u64) -> ModulePcs {
     let registry = registry();
@@ -66,7 +66,7 @@ impl Registry {
         let identity = identity_of(image.build_id(), &text);
         let extent = Extent { identity, text, guards: guards.len() as u64 };
         let placed = if is_program { self.layout.program(extent) } else { self.layout.place(extent) };
-        let is_known = placed.region().is_some_and(|region| tell(region, start, guards));
+        let is_known = placed.region().is_some_and(|region| register(region, start, guards));
         let pcs = match placed {
             Placed::Home(region) if is_known => ModulePcs::Home(region.base()),
             Placed::Moved(region) if is_known => ModulePcs::Moved(region.base()),
@@ -76,8 +76,8 @@ impl Registry {
     }
 }
 
-/// Lets the callbacks know of a region; `false` if they know too many.
-fn tell(region: &Region, start: u64, guards: &[AtomicU32]) -> bool {
+/// Registers a region with the callbacks; returns `false` if their table is full.
+fn register(region: &Region, start: u64, guards: &[AtomicU32]) -> bool {
     let text = &region.extent().text;
     let known = text::add(Text { start, length: text.end - text.start, base: region.base() });
     if known {

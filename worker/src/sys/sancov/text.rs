@@ -1,15 +1,15 @@
-//! From the return address of a callback to a PC.
+//! The PC of a return address.
 //!
-//! The table only grows, and what is in it never changes: an entry is written whole before the count says that it is
-//! there. A scope keeps the entry that it used last beside what it records into.
+//! The table only grows, and its entries never change: an entry is complete before the count includes it. A
+//! scope keeps a copy of the entry that it used last.
 
 use kcov_proto::region::SCALE;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// Modules that can be instrumented in one process.
+/// Most instrumented modules of one process.
 const MOST: usize = 128;
 
-/// The text of a module: addresses in this process, and the PC of the first.
+/// The text of a module: its addresses in this process, and the PC of the first one.
 #[derive(Clone, Copy, Debug)]
 pub struct Text {
     pub(super) start: u64,
@@ -18,10 +18,10 @@ pub struct Text {
 }
 
 impl Text {
-    /// In which there is no address.
+    /// Contains no address.
     pub const NONE: Text = Text { start: 0, length: 0, base: 0 };
 
-    /// The PC of a call that returns to `address`, if it is one of this module.
+    /// Returns the PC of a call that returns to `address`, if that is in this module.
     #[inline]
     pub(super) fn pc(self, address: u64) -> Option<u64> {
         let at = address.wrapping_sub(self.start);
@@ -46,12 +46,12 @@ pub(super) fn add(text: Text) -> bool {
     entry.start.store(text.start, Ordering::Relaxed);
     entry.length.store(text.length, Ordering::Relaxed);
     entry.base.store(text.base, Ordering::Relaxed);
-    // Release: pairs with the load in `find`, and comes after the entry.
+    // Release: pairs with the load in `find`, which then sees the entry.
     COUNT.store(count + 1, Ordering::Release);
     true
 }
 
-/// The module that a call is in that returns to `address`.
+/// Returns the module of a call that returns to `address`.
 pub(super) fn find(address: u64) -> Option<Text> {
     // Acquire: pairs with the store in `add`.
     let count = COUNT.load(Ordering::Acquire);

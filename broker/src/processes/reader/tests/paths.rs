@@ -2,7 +2,7 @@
 
 use super::subject::{Setting, Spelling, Start};
 use super::{Found, Reader, Subject, TenantRoot, ask, failed, files, reader};
-use crate::sys::process;
+use crate::sys::file;
 use kcov_proto::message::ReaderKind;
 use nix::errno::Errno;
 use nix::libc;
@@ -295,7 +295,7 @@ fn placeholder_for(owner: u32, enter: &dyn Fn()) -> Found {
     let path = tree.path().join("file");
     let opened = fs::File::open(&path).expect("open");
     nix::unistd::fchown(&opened, Some(Uid::from_raw(owner)), None).expect("chown");
-    let id = process::file_facts(opened.as_fd()).expect("statx").id;
+    let id = file::file_facts(opened.as_fd()).expect("statx").id;
     let subject = Subject::start(&Setting {
         enter,
         directory: Path::new("/"),

@@ -1,6 +1,6 @@
 //! A child process that resolves paths on request and reports their addresses in its memory.
 
-use crate::sys::{fork, process};
+use crate::sys::{file, fork};
 use kcov_proto::message::FileId;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, open, openat2};
@@ -130,7 +130,7 @@ fn live(socket: OwnedFd, setting: &Setting<'_>) {
             let how = OpenHow::new()
                 .flags(OFlag::O_PATH | OFlag::O_CLOEXEC | last)
                 .resolve(ResolveFlag::from_bits_truncate(spelling.resolve));
-            let found = openat2(start, &*path, how).and_then(|file| process::file_facts(file.as_fd()));
+            let found = openat2(start, &*path, how).and_then(|file| file::file_facts(file.as_fd()));
             let result = found.map(|facts| facts.id).map_err(|errno: Errno| errno as i32);
             transmit(&socket, &Own { address: path.as_ptr() as u64, result });
             // The path stays where it is until the next request: nothing is freed before that.
@@ -159,7 +159,7 @@ fn receive<T: DeserializeOwned>(socket: &OwnedFd) -> T {
     let mut bytes = [0; 8192];
     let length = recv(socket.as_raw_fd(), &mut bytes, MsgFlags::empty()).expect("recv");
     if length == 0 {
-        process::exit_now(0);
+        fork::exit_now(0);
     }
     kcov_proto::message::decode(&bytes[..length]).expect("decode")
 }
