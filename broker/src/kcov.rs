@@ -3,5 +3,6 @@
 pub mod arena;
 pub mod arena_table;
 pub mod files;
+pub mod mark;
 pub mod registry;
 pub mod threads;

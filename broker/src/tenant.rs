@@ -47,7 +47,7 @@ use calls::PendingCalls;
 use counters::Counters;
 use error::{TenantError, system};
 use kcov_proto::claims::Claims;
-use kcov_proto::message::FileId;
+use kcov_proto::message::{FileId, Heartbeat};
 use kcov_proto::quota::Refusals;
 use log::TenantLog;
 use readers::Readers;
@@ -75,8 +75,10 @@ pub struct Started {
     pub zygote: Zygote,
     /// Its listener.
     pub listener: OwnedFd,
-    /// Files that stand for the KCOV device.
-    pub placeholders: Vec<FileId>,
+    /// The file that stands for the KCOV device.
+    pub placeholder: Option<FileId>,
+    /// A description of it.
+    pub description: Option<OwnedFd>,
     /// Files that stand for the handlers' devices, by their number.
     pub devices: Vec<FileId>,
 }
@@ -96,6 +98,10 @@ pub struct Tenant {
     workers: Workers,
     readers: Readers,
     registry: Registry,
+    /// The file that stands for the KCOV device.
+    placeholder: Option<FileId>,
+    /// What an `ENABLE` leaves in the area, as the last worker reported it.
+    heartbeat: Heartbeat,
     /// The roster, read-only, for workers.
     roster: OwnedFd,
     /// Open files of handlers' devices, if handlers have devices.
@@ -113,14 +119,15 @@ impl Tenant {
     /// # Errors
     /// If a system call fails, or the spawner is gone.
     pub fn new(started: Started, poller: Rc<Poller<Token>>) -> Result<Self, TenantError> {
-        let Started { launch, claims, spawner, tender, zygote, listener, placeholders, devices } = started;
+        let Started { launch, claims, spawner, tender, zygote, listener, placeholder, description, devices } =
+            started;
         let (deadline, quotas) = (launch.deadline, launch.quotas);
         poller.add(zygote.channel(), Token::Zygote).map_err(system("epoll_ctl"))?;
         poller.add(&spawner, Token::Spawner).map_err(system("epoll_ctl"))?;
         let (registry, roster) =
-            Registry::new(quotas, launch.extensions).map_err(system("making the registry"))?;
+            Registry::new(quotas, launch.extensions, description).map_err(system("making the registry"))?;
         let files = claims.devices().next().map(|_| Files::new(deadline)).transpose();
-        let reader = Start::Reader { tender: tender.pid, placeholders, devices };
+        let reader = Start::Reader { tender: tender.pid, placeholder, devices };
         let back_off = BackOff::new(quotas.restart_delay, quotas.crash_rate, deadline);
         let mut tenant = Tenant {
             calls: PendingCalls::new(listener, deadline),
@@ -138,6 +145,8 @@ impl Tenant {
             zygote,
             zygote_restarts: 0,
             registry,
+            placeholder,
+            heartbeat: Heartbeat::default(),
             roster,
             tables: Tables::default(),
             log: TenantLog::default(),

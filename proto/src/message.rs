@@ -1,15 +1,15 @@
 //! Requests and answers on the sockets between the processes.
 //!
-//! Every socket is `SOCK_SEQPACKET`: one message a datagram, at most [`MAX_BYTES`] long, encoded with bincode;
-//! file descriptors ride beside the bytes as `SCM_RIGHTS`. Each side that decodes treats the result as an
-//! allegation of the sender. The bytes of a caller's memory are copied as a whole (`serde_bytes`): as a sequence, which
-//! looks the same on the socket, each would be a message of its own to serde.
+//! Every socket is `SOCK_SEQPACKET`: a message is one datagram of at most [`MAX_BYTES`], encoded with bincode. File
+//! descriptors come beside the bytes as `SCM_RIGHTS`. The receiver treats a decoded message as an allegation of the sender.
+//! The bytes of a caller's memory are copied as a whole (`serde_bytes`), because serde would encode a sequence byte by byte.
 //!
 //! | socket | asks | answers |
 //! |---|---|---|
-//! | worker - broker | [`Assist`] | [`AssistReply`] |
+//! | worker - broker | [`Request`] | [`Reply`] |
 //! | worker - reader | [`ReaderRequest`] | [`ReaderReply`] |
-//! | broker - worker, orders | [`Order`] | of an open: [`AssistKind::Opened`], on the other socket |
+//! | reader - broker | [`Forward`] | |
+//! | broker - worker, orders | [`Order`] | to an open: [`RequestKind::Opened`], on the other socket |
 //! | broker - zygote | [`ZygoteRequest`] | [`ZygoteReply`] |
 //!
 //! The sockets to the spawner are private to the broker crate.
@@ -28,16 +28,16 @@ pub const MAX_READ: usize = 64 * 1024;
 pub const MAX_WRITE: usize = 64 * 1024;
 /// Most bytes of a text that is for the log or for a message.
 pub const MAX_TEXT: usize = 1024;
-/// Most modules that one message tells of.
+/// Most modules in one message.
 pub const MAX_MODULES: usize = 128;
-/// Most files of handlers' devices that one order tells a worker to let go of.
+/// Most files of handlers' devices that one order releases.
 pub const MAX_CLOSED: usize = 256;
 /// Most bytes of a path, its terminating NUL included (`PATH_MAX`).
 pub const MAX_PATH: usize = 4096;
-/// Most arenas that one answer tells a worker to unmap.
+/// Most arenas that one reply tells a worker to unmap.
 pub const MAX_DROPS: usize = 64;
 
-/// Id of a notification, unique on its listener only (`seccomp_notif.id`).
+/// Id of a notification, unique on its listener (`seccomp_notif.id`).
 pub type NotificationId = u64;
 
 /// Identity of an open file: device and inode number.
@@ -49,46 +49,78 @@ pub struct FileId {
     pub inode: u64,
 }
 
-/// What a worker asks of the broker, for the notification that it has in flight.
+/// A request of a worker to the broker, for a notification.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Assist {
-    /// The notification that it is for.
+pub struct Request {
+    /// The notification that it is for; 0 for [`RequestKind::Ready`].
     pub id: NotificationId,
     /// Caller, as `seccomp_notif.pid` says: a thread id.
     pub tid: u32,
-    /// What is asked.
-    pub what: AssistKind,
+    /// What is requested.
+    pub what: RequestKind,
 }
 
-/// The record that an `ENABLE` leaves behind, as the kernel's own tail does: of a real site of the worker program.
+/// The record that an `ENABLE` leaves in the area, as the end of the kernel's own `ioctl` does: of a real site of the worker
+/// program.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Heartbeat {
     /// Where PCs are collected.
     pub pc: u64,
-    /// Where comparisons are: a whole record.
+    /// Where comparisons are collected: a whole record.
     pub cmp: [u64; CMP_WORDS as usize],
 }
 
-/// The kinds of [`Assist`].
+/// The arguments of an `mmap` with a descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Mapping {
+    /// Descriptor number in the caller.
+    pub fd: i32,
+    /// Address as requested.
+    pub address: u64,
+    /// Length as requested, bytes.
+    pub length: u64,
+    /// Offset, bytes.
+    pub offset: u64,
+    /// `PROT_*`.
+    pub prot: u32,
+    /// `MAP_*`.
+    pub flags: u32,
+}
+
+/// An `ioctl` with a KCOV request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct KcovIoctl {
+    /// Descriptor number in the caller.
+    pub fd: i32,
+    /// Low 32 bits of the request.
+    pub request: u32,
+    /// The whole argument register.
+    pub arg: u64,
+}
+
+/// The kinds of [`Request`].
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub enum AssistKind {
-    /// The worker is up and about to serve.
+pub enum RequestKind {
+    /// The worker is about to serve.
     Ready {
         /// What the broker leaves in an area when it is enabled.
         heartbeat: Heartbeat,
     },
-    /// Open the KCOV device and give the caller its descriptor.
-    Open {
-        /// Open flags of the caller.
-        flags: u32,
-        /// Set when the path led to a file that may be an arena (a re-open through procfs) and not the device.
-        reopened: Option<FileId>,
-        /// Set when the path led to a handler's device and not to the KCOV device: its number in [`Claims::devices`].
-        device: Option<u16>,
-    },
-    /// The answer to [`Order::Open`]: the handler of the device opened it, or why it did not.
+    /// `ioctl` with a KCOV request whose argument is a number.
+    Ioctl(KcovIoctl),
+    /// `mmap` with a descriptor.
+    Mmap(Mapping),
+    /// The caller is about to `execve`.
+    Exec,
+    /// The roster marks the caller's thread group as one that may have exec'ed: settle which thread is which.
+    Settle,
+    /// Map this arena, which the roster names.
+    Arena(ArenaId),
+    /// The reader is gone: a socket to the next one comes beside the reply.
+    Reader,
+    /// The answer to [`Order::Open`]: whether the handler opened its device.
     Opened {
-        /// What it said.
+        /// The handler's answer.
         result: Result<(), Errno>,
     },
     /// Which file of a handler's device a descriptor of the caller is.
@@ -96,12 +128,12 @@ pub enum AssistKind {
         /// Descriptor number in the caller.
         fd: i32,
     },
-    /// Give the caller the descriptor that rides beside, and its number as the value of the call.
+    /// Give the caller the descriptor that comes beside, and its number as the value of the call.
     Inject {
-        /// Whether the caller's is closed by an `execve`.
+        /// Whether an `execve` closes the caller's descriptor.
         close_on_exec: bool,
     },
-    /// For the log: a handler lets calls go on to the kernel, for a reason that it has not given before.
+    /// For the log: a handler lets calls continue in the kernel, for a reason that it has not given before.
     Reason {
         /// The handler's name.
         handler: String,
@@ -113,87 +145,116 @@ pub enum AssistKind {
         /// The handler's name.
         handler: String,
     },
-    /// For the log: two explicit ids of the handlers' have one PC.
+    /// For the log: two explicit ids of handlers have the same PC.
     Collision {
-        /// They.
+        /// The ids.
         ids: [u64; 2],
         /// The PC.
         pc: u64,
     },
-    /// `ioctl` with a KCOV request.
-    Ioctl {
-        /// Descriptor number in the caller.
-        fd: i32,
-        /// Low 32 bits of the request.
-        request: u32,
-        /// The whole argument register.
-        arg: u64,
-        /// For `REMOTE_ENABLE`: the structure, or the errno of reading it.
-        remote: Option<Result<RemoteArg, Errno>>,
-    },
-    /// `mmap` of a descriptor.
-    Mmap {
-        /// Descriptor number in the caller.
-        fd: i32,
-        /// Address as asked for.
-        address: u64,
-        /// Length as asked for, bytes.
-        length: u64,
-        /// Offset, bytes.
-        offset: u64,
-        /// `PROT_*`.
-        prot: u32,
-        /// `MAP_*`.
-        flags: u32,
-    },
-    /// The caller is about to `execve`.
-    Exec,
-    /// The roster marks the caller's thread group as one that may have exec'ed: settle who is who.
-    Settle,
-    /// Map this arena, which the roster names.
-    Arena(ArenaId),
-    /// The reader is gone: a socket to its successor rides beside the reply.
-    Reader,
 }
 
-impl AssistKind {
-    /// Whether the broker replies to the worker. To the others it answers the notification itself, and the worker is
-    /// free for the next one at once.
+impl RequestKind {
+    /// Whether the broker replies to the worker. For the others it answers the notification itself, and the worker is free
+    /// for the next one at once.
     #[must_use]
     pub fn wants_reply(&self) -> bool {
         match self {
-            AssistKind::Open { .. } | AssistKind::Mmap { .. } | AssistKind::Exec => false,
-            AssistKind::Opened { .. } | AssistKind::Inject { .. } => false,
-            AssistKind::Reason { .. } | AssistKind::Silence { .. } | AssistKind::Collision { .. } => false,
-            AssistKind::File { .. } => true,
+            RequestKind::Mmap(_) | RequestKind::Exec => false,
+            RequestKind::Opened { .. } | RequestKind::Inject { .. } => false,
+            RequestKind::Reason { .. } | RequestKind::Silence { .. } | RequestKind::Collision { .. } => false,
             // It races with the records of another thread's call, as the kernel's does: a worker stores the count.
-            AssistKind::Ioctl { request, .. } => *request == abi::RESET_TRACE,
-            AssistKind::Ready { .. } | AssistKind::Settle | AssistKind::Arena(_) | AssistKind::Reader => true,
+            RequestKind::Ioctl(ioctl) => ioctl.request == abi::RESET_TRACE,
+            RequestKind::File { .. } => true,
+            RequestKind::Ready { .. } | RequestKind::Settle | RequestKind::Arena(_) | RequestKind::Reader => {
+                true
+            }
         }
     }
 }
 
-/// What the broker answers to an [`Assist`] that wants a reply.
+/// The broker's reply to a [`Request`] that wants one.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct AssistReply {
-    /// Repeats the request's.
+pub struct Reply {
+    /// The request's id.
     pub id: NotificationId,
-    /// What the worker does with its notification.
-    pub verdict: Verdict,
-    /// Present when a descriptor of an arena rides along: map it.
+    /// How the worker answers its notification; `None` if the broker sees to that.
+    pub response: Option<Response>,
+    /// An arena to map, with its words. Its descriptor comes beside.
     pub arena: Option<(ArenaId, u64)>,
-    /// To [`AssistKind::File`]: the file and the number of its device, if it is one of a handler's.
+    /// To [`RequestKind::File`]: the file and the number of its device, if it is one of a handler's.
     pub file: Option<(ArenaId, u16)>,
-    /// `RESET_TRACE` was granted: set this arena's count to 0.
+    /// `RESET_TRACE` is granted: set this arena's count to 0.
     pub reset: Option<ArenaId>,
     /// Arenas that are gone: unmap them.
     pub drops: Vec<ArenaId>,
 }
 
+/// A call that a reader passes on to the broker, with what it has read of the caller for it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Forward {
+    /// The notification.
+    pub id: NotificationId,
+    /// Caller, a thread id.
+    pub tid: u32,
+    /// The call.
+    pub call: ForwardedCall,
+}
+
+/// The kinds of [`Forward`].
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum ForwardedCall {
+    /// An open of a handler's device.
+    OpenDevice {
+        /// Number of the device in [`Claims::devices`].
+        device: u16,
+        /// Open flags of the caller.
+        flags: u32,
+    },
+    /// An open whose path led to a memfd: a file of a handler's device that is opened again through procfs, or another one.
+    Reopen {
+        /// The file.
+        file: FileId,
+        /// Open flags of the caller.
+        flags: u32,
+    },
+    /// `ioctl` with a KCOV request.
+    Ioctl {
+        /// The request.
+        ioctl: KcovIoctl,
+        /// For `REMOTE_ENABLE`: the structure, or the errno of reading it.
+        remote: Option<Result<RemoteArg, Errno>>,
+        /// The descriptor, if it is one of a blank file.
+        blank: Option<Blank>,
+    },
+    /// `mmap` with a descriptor.
+    Mmap {
+        /// The arguments.
+        mapping: Mapping,
+        /// The descriptor, if it is one of a blank file.
+        blank: Option<Blank>,
+    },
+}
+
+/// A descriptor of a *blank*: a file that an open of the device leads to and that is not an instance yet. That is the
+/// placeholder, or an arena that was opened again through procfs.
+///
+/// All descriptors of one open are one instance, once one of them is initialised. They share an open file description, and
+/// so its locks: a reader marks the description with an OFD lock on one byte, whose position tells opens apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Blank {
+    /// The file.
+    pub file: FileId,
+    /// Position of the lock, if the open is marked.
+    pub mark: Option<u64>,
+    /// Flags of the descriptor, as `/proc/PID/fdinfo` shows them: access mode, status flags, `O_CLOEXEC`.
+    pub flags: i32,
+}
+
 /// What the broker has a worker do beside its tenant's notifications. There is no reply on the same socket.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Order {
-    /// A caller opens a handler's device: ask the handler, and say what it said by [`AssistKind::Opened`].
+    /// A caller opens a handler's device: ask the handler, and report its answer by [`RequestKind::Opened`].
     Open {
         /// The notification of the open.
         id: NotificationId,
@@ -206,10 +267,11 @@ pub enum Order {
         /// Identity of the new file, numbered as arenas are.
         file: ArenaId,
     },
-    /// Nobody has these files any more (at most [`MAX_CLOSED`]): let go of their state.
+    /// No process has these files open any more (at most [`MAX_CLOSED`]): release their state.
     Closed(Vec<ArenaId>),
-    /// Handle and answer this call as a notification: the broker took it while there was no worker; or a worker died with
-    /// it in flight, and its handlers may have it once more. What the call is, is the dead worker's word then.
+    /// Handle and answer this call as a notification. Either the broker received it while there was no worker, or a worker
+    /// died with it in flight and its handlers may see it once more. In the second case the dead worker alleged what the
+    /// call is.
     Call {
         /// The notification.
         id: NotificationId,
@@ -224,18 +286,18 @@ pub enum Order {
     },
 }
 
-/// What becomes of a notification.
+/// How a notification is answered: what `struct seccomp_notif_resp` can say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub enum Verdict {
-    /// Answer with this value.
+pub enum Response {
+    /// The call returns this value.
     Value(i64),
-    /// Answer with this error.
+    /// The call fails with this error.
     Fail(Errno),
-    /// Not the broker's business: let the kernel run the call.
+    /// The kernel runs the call.
     Continue,
 }
 
-/// What a worker asks of its tenant's reader.
+/// A request to a tenant's reader: of the worker, or of the broker in its place.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ReaderRequest {
     /// The notification that it is for.
@@ -264,8 +326,8 @@ pub enum ReaderKind {
         #[serde(with = "serde_bytes")]
         bytes: Vec<u8>,
     },
-    /// Read the path at `address`, and see that the notification is answered: by the broker if it leads to the
-    /// device, else by the kernel. There is no reply.
+    /// Read the path at `address` and answer the call, or pass it on: to the broker if the path leads to a handler's device,
+    /// else to the kernel. There is no reply.
     Open {
         /// Open flags of the caller.
         flags: i32,
@@ -284,19 +346,16 @@ pub enum ReaderKind {
         address: u64,
         /// Address of the structure in the caller.
         how: u64,
-        /// Bytes that the caller says it has.
+        /// Size of the structure, as the caller gives it, bytes.
         size: u64,
     },
-    /// Read `struct kcov_remote_arg` at `address` in the kernel's order (`num_handles`, its bound, then the whole) and
-    /// pass the `REMOTE_ENABLE` on to the broker, which answers it. There is no reply.
-    RemoteEnable {
-        /// Descriptor number in the caller.
-        fd: i32,
-        /// Address in the caller.
-        address: u64,
-    },
-    /// Read the six words of i386's `mmap` at `address` and pass the call on to the broker, which answers it. There is
-    /// no reply.
+    /// Pass a KCOV request on to the broker, which answers it. For `REMOTE_ENABLE` read `struct kcov_remote_arg` first, in
+    /// the kernel's order: `num_handles`, its bound, then the whole. Look whether the descriptor is of a blank file, and
+    /// mark its open for `INIT_TRACE`. There is no reply.
+    Ioctl(KcovIoctl),
+    /// Pass an `mmap` on to the broker, which answers it. Look whether the descriptor is of a blank file. There is no reply.
+    Mmap(Mapping),
+    /// As [`Mmap`](Self::Mmap), with the six words of i386's `mmap` at `address`.
     OldMmap {
         /// Address in the caller.
         address: u64,
@@ -304,8 +363,8 @@ pub enum ReaderKind {
 }
 
 impl ReaderKind {
-    /// Whether the reader replies to the worker. The other calls it passes on, or lets go on itself, and the worker is
-    /// free for the next one at once.
+    /// Whether the reader replies to the worker. It passes the other calls on, or lets the kernel run them, and the worker
+    /// is free for the next one at once.
     #[must_use]
     pub fn wants_reply(&self) -> bool {
         matches!(self, ReaderKind::Memory { .. } | ReaderKind::Write { .. })
@@ -319,17 +378,17 @@ pub enum ReaderReply {
     Memory(#[serde(with = "serde_bytes")] Vec<u8>),
     /// The bytes were written.
     Written,
-    /// The call cannot have what it asks for: unreadable memory (`EFAULT`), no such file, ...
+    /// The call fails: unreadable memory (`EFAULT`), ...
     Fail(Errno),
     /// The notification is no longer valid: the caller is gone.
     Gone,
 }
 
-/// What the broker asks of a zygote.
+/// A request of the broker to a zygote.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum ZygoteRequest {
     /// Fork a worker. Descriptors, in this order: listener, broker socket, orders socket, reader socket, slot, roster,
-    /// journal, what standard output and error become.
+    /// journal, standard output and error.
     Fork {
         /// Index of the worker among its tenant's.
         index: u32,
@@ -345,30 +404,30 @@ pub struct LoadedModule {
     pub start: u64,
     /// End of it.
     pub end: u64,
-    /// What is to be subtracted from an address to get that of the file.
+    /// Subtracted from an address, this gives the address in the file.
     pub bias: u64,
-    /// Where its instrumented code has its PCs.
+    /// The PCs of its instrumented code.
     pub pcs: ModulePcs,
 }
 
-/// Where the instrumented code of a module has its PCs, see [`region`](crate::region).
+/// The PCs of the instrumented code of a module, see [`region`](crate::region).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum ModulePcs {
     /// It is not instrumented.
     #[default]
     None,
-    /// From this PC on, as follows from the module alone.
+    /// From this PC on, which follows from the module itself.
     Home(u64),
-    /// From this PC on, as another module has its place.
+    /// From this PC on, because another module has its own range.
     Moved(u64),
-    /// There is no room for it: its points are not recorded.
+    /// No range is left: its points are not recorded.
     NoRoom,
 }
 
 /// What a zygote answers.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum ZygoteReply {
-    /// About to load this handler: if nothing follows, it is the one to blame.
+    /// About to load this handler. If nothing follows, the handler is at fault.
     Loading {
         /// Its name or file, at most [`MAX_TEXT`] bytes.
         handler: String,
@@ -383,17 +442,17 @@ pub enum ZygoteReply {
         /// The message, at most [`MAX_TEXT`] bytes.
         message: String,
     },
-    /// What is loaded, for whoever has to make sense of an address; at most [`MAX_MODULES`].
+    /// What is loaded, at most [`MAX_MODULES`]: addresses are symbolized with it.
     Loaded {
         /// The program and its libraries.
         modules: Vec<LoadedModule>,
     },
     /// Loaded and jailed; `Fork` may come.
     Ready {
-        /// What the handlers want.
+        /// What the handlers claim.
         claims: Claims,
     },
-    /// The worker's process id, a claim.
+    /// A worker was forked.
     Forked {
         /// Process id.
         pid: u32,
@@ -411,7 +470,7 @@ pub enum ZygoteReply {
     Failed(Errno),
 }
 
-/// Why bytes are no message.
+/// Why bytes are not a message.
 #[derive(Debug, thiserror::Error)]
 pub enum MessageError {
     /// More than [`MAX_BYTES`].
@@ -420,13 +479,13 @@ pub enum MessageError {
         /// Its length.
         bytes: usize,
     },
-    /// Does not decode.
+    /// The bytes do not decode.
     #[error("message does not decode: {0}")]
     Decode(#[from] bincode::error::DecodeError),
-    /// Does not encode into the bound.
+    /// The message does not encode, or is over the bound.
     #[error("message does not encode: {0}")]
     Encode(#[from] bincode::error::EncodeError),
-    /// Decodes, with bytes left over.
+    /// A message decodes, and bytes are left over.
     #[error("message has {0} bytes left over")]
     Trailing(usize),
 }
@@ -448,7 +507,7 @@ pub fn encode<T: Serialize>(message: &T, buffer: &mut Vec<u8>) -> Result<(), Mes
 /// Decodes a whole message.
 ///
 /// # Errors
-/// If the bytes are too many, no message, or a message with something behind it.
+/// If there are too many bytes, or the bytes are not exactly one message.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, MessageError> {
     if bytes.len() > MAX_BYTES {
         return Err(MessageError::TooLong { bytes: bytes.len() });

@@ -2,7 +2,7 @@
 //! test of its program, because it measures the allocations of the whole process.
 #![cfg(not(loom))]
 
-use kcov_proto::message::{Assist, AssistReply, MAX_BYTES, ReaderReply, decode};
+use kcov_proto::message::{MAX_BYTES, ReaderReply, Reply, Request, decode};
 use peak_alloc::PeakAlloc;
 use serde::de::DeserializeOwned;
 
@@ -38,8 +38,8 @@ fn a_length_prefix_alone_allocates_little() {
     for length in lengths {
         let bomb = |head: &[u8]| [head, &announced(length)].concat();
         for cost in [
-            cost_of_refusing::<Assist>(&bomb(&handles)),
-            cost_of_refusing::<AssistReply>(&bomb(&drops)),
+            cost_of_refusing::<Request>(&bomb(&handles)),
+            cost_of_refusing::<Reply>(&bomb(&drops)),
             cost_of_refusing::<ReaderReply>(&bomb(&memory)),
         ] {
             assert!(cost <= SET_ASIDE, "{cost} bytes allocated for a length prefix of {length:#x}");

@@ -14,8 +14,8 @@ use kcov_proto::claims::{
     CallClaim, Claims, Condition, DeviceClaim, HandlerClaims, MAX_CALLS, MAX_DEVICES, MAX_HANDLERS, MAX_NAME,
 };
 use kcov_proto::message::{
-    Assist, AssistReply, MAX_BYTES, MAX_READ, MAX_WRITE, MessageError, Order, ReaderKind, ReaderReply,
-    ReaderRequest, ZygoteReply, ZygoteRequest, decode, encode,
+    Forward, MAX_BYTES, MAX_READ, MAX_WRITE, MessageError, Order, ReaderKind, ReaderReply, ReaderRequest,
+    Reply, Request, ZygoteReply, ZygoteRequest, decode, encode,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -64,8 +64,9 @@ where
 }
 
 fn check_noise_as_all(bytes: &[u8]) -> Result<(), TestCaseError> {
-    check_noise::<Assist>(bytes)?;
-    check_noise::<AssistReply>(bytes)?;
+    check_noise::<Request>(bytes)?;
+    check_noise::<Reply>(bytes)?;
+    check_noise::<Forward>(bytes)?;
     check_noise::<Order>(bytes)?;
     check_noise::<ReaderRequest>(bytes)?;
     check_noise::<ReaderReply>(bytes)?;
@@ -76,8 +77,8 @@ fn check_noise_as_all(bytes: &[u8]) -> Result<(), TestCaseError> {
 /// An encoded message of any type.
 fn encoded() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
-        messages::assist().prop_map(|message| bytes_of(&message)),
-        messages::assist_reply().prop_map(|message| bytes_of(&message)),
+        messages::request().prop_map(|message| bytes_of(&message)),
+        messages::reply().prop_map(|message| bytes_of(&message)),
         messages::order().prop_map(|message| bytes_of(&message)),
         messages::reader_request().prop_map(|message| bytes_of(&message)),
         messages::reader_reply().prop_map(|message| bytes_of(&message)),
@@ -110,8 +111,9 @@ macro_rules! every_message {
 }
 
 every_message! {
-    an_assist_is_itself: assist;
-    an_assist_reply_is_itself: assist_reply;
+    a_request_is_itself: request;
+    a_reply_is_itself: reply;
+    a_forwarded_call_is_itself: forward;
     an_order_is_itself: order;
     a_reader_request_is_itself: reader_request;
     a_reader_reply_is_itself: reader_reply;

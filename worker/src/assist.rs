@@ -1,4 +1,4 @@
-//! Asking for what a worker may not do itself: the broker opens, enables and maps; the reader reads and resolves.
+//! Requests for what a worker may not do itself: the broker owns the KCOV device, the reader reads the caller.
 
 use crate::arenas::Arenas;
 use crate::call::Call;
@@ -6,7 +6,7 @@ use crate::service::Outcome;
 use crate::sys::socket::{Channel, ChannelError};
 use kcov_proto::Errno;
 use kcov_proto::message::{
-    Assist, AssistKind, AssistReply, Heartbeat, ReaderKind, ReaderReply, ReaderRequest, Verdict,
+    Heartbeat, ReaderKind, ReaderReply, ReaderRequest, Reply, Request, RequestKind, Response,
 };
 use kcov_proto::slot::{self, Phase};
 use kcov_proto::sync::Ordering;
@@ -14,17 +14,17 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use crate::sys::shared::SharedWords;
 
-/// Readers that are asked the same: the second one has nothing before it.
+/// Readers that one request goes to: the second one has no request before it.
 const READERS: usize = 2;
 
-/// Why a request has no answer.
+/// Why a request has no reply.
 #[derive(Debug, thiserror::Error)]
 pub enum AssistError {
-    /// The socket to the broker failed: without its broker a worker ends.
+    /// The socket to the broker failed. A worker without its broker ends.
     #[error("the broker does not answer: {0}")]
     Broker(#[source] ChannelError),
-    /// The broker answered something else.
-    #[error("the broker answered out of turn")]
+    /// The broker replied to another request.
+    #[error("the broker replied out of turn")]
     OutOfTurn,
 }
 
@@ -36,50 +36,50 @@ pub struct Assistants {
 }
 
 impl Assistants {
-    /// Over these sockets.
+    /// Uses these sockets.
     #[must_use]
     pub fn new(broker: Channel, reader: Channel) -> Self {
         Assistants { broker, reader }
     }
 
-    /// Tells the broker that this worker serves from here on.
+    /// Reports that this worker serves from now on.
     ///
     /// # Errors
     /// If the broker is gone.
     pub fn ready(&mut self, heartbeat: Heartbeat) -> Result<(), AssistError> {
-        let what = AssistKind::Ready { heartbeat };
-        self.broker.send(&Assist { id: 0, tid: 0, what }, &[]).map_err(AssistError::Broker)?;
-        // Not before the broker watches this process: a call that it took earlier would be lost with it.
-        self.broker.receive::<AssistReply>().map(drop).map_err(AssistError::Broker)
+        let what = RequestKind::Ready { heartbeat };
+        self.broker.send(&Request { id: 0, tid: 0, what }, &[]).map_err(AssistError::Broker)?;
+        // Wait until the broker watches this process: a call received earlier would be lost if this process died.
+        self.broker.receive::<Reply>().map(drop).map_err(AssistError::Broker)
     }
 
     /// Leaves the call to the broker, which answers it.
     ///
     /// # Errors
     /// If the broker is gone.
-    pub fn leave(&mut self, call: &Call, what: AssistKind) -> Result<Outcome, AssistError> {
+    pub fn leave(&mut self, call: &Call, what: RequestKind) -> Result<Outcome, AssistError> {
         debug_assert!(!what.wants_reply());
-        self.broker.send(&Assist { id: call.id, tid: call.tid, what }, &[]).map_err(AssistError::Broker)?;
+        self.broker.send(&Request { id: call.id, tid: call.tid, what }, &[]).map_err(AssistError::Broker)?;
         Ok(Outcome::Answered)
     }
 
-    /// Asks the broker, maps the arena that comes with the answer, and unmaps those that are gone.
+    /// Asks the broker, maps the arena that comes with the reply, and unmaps those that are gone.
     ///
     /// # Errors
-    /// If the broker is gone or answers out of turn.
+    /// If the broker is gone or replies out of turn.
     pub fn ask(
         &mut self,
         call: &Call,
-        what: AssistKind,
+        what: RequestKind,
         arenas: &mut Arenas,
         slot: &SharedWords,
-    ) -> Result<AssistReply, AssistError> {
+    ) -> Result<Reply, AssistError> {
         let (reply, fds) = self.exchange(call, what, slot)?;
         for id in &reply.drops {
             arenas.unmap(*id);
         }
         if let (Some((id, words)), Some(file)) = (reply.arena, fds.first()) {
-            // An arena that cannot be mapped stays unrecorded: the caller's call goes on.
+            // Nothing is recorded into an arena that cannot be mapped; the call goes on.
             let _ = arenas.map(id, words, file);
         }
         Ok(reply)
@@ -88,17 +88,17 @@ impl Assistants {
     fn exchange(
         &mut self,
         call: &Call,
-        what: AssistKind,
+        what: RequestKind,
         slot: &SharedWords,
-    ) -> Result<(AssistReply, Vec<OwnedFd>), AssistError> {
+    ) -> Result<(Reply, Vec<OwnedFd>), AssistError> {
         slot[slot::PHASE].store(Phase::Asking as u64, Ordering::Relaxed);
-        self.broker.send(&Assist { id: call.id, tid: call.tid, what }, &[]).map_err(AssistError::Broker)?;
-        let (reply, fds) = self.broker.receive::<AssistReply>().map_err(AssistError::Broker)?;
+        self.broker.send(&Request { id: call.id, tid: call.tid, what }, &[]).map_err(AssistError::Broker)?;
+        let (reply, fds) = self.broker.receive::<Reply>().map_err(AssistError::Broker)?;
         slot[slot::PHASE].store(Phase::Handling as u64, Ordering::Relaxed);
         if reply.id == call.id { Ok((reply, fds)) } else { Err(AssistError::OutOfTurn) }
     }
 
-    /// Leaves a call whose arguments are in memory to the reader, which sees that it is answered.
+    /// Leaves a call to the reader, which passes it on to the broker or the kernel.
     ///
     /// # Errors
     /// If the broker is gone.
@@ -119,16 +119,16 @@ impl Assistants {
     }
 
     fn take_new_reader(&mut self, call: &Call, slot: &SharedWords) -> Result<(), AssistError> {
-        let (_, mut fds) = self.exchange(call, AssistKind::Reader, slot)?;
+        let (_, mut fds) = self.exchange(call, RequestKind::Reader, slot)?;
         self.reader = fds.pop().ok_or(AssistError::OutOfTurn)?.into();
         Ok(())
     }
 
-    /// Asks the reader; if it hangs up, the next one. Either it was slow over another call and the request was not begun,
-    /// or it was stuck past its deadline: then the call is answered already, and the next one refuses.
+    /// Asks the reader, and the next one if it hangs up. Either the reader was slow over another call and this request was
+    /// not begun. Or it was stuck past its deadline: then the call has its answer, and the next reader refuses.
     ///
     /// # Errors
-    /// If the broker, which sends the replacement, is gone.
+    /// If the broker is gone.
     fn read(
         &mut self,
         call: &Call,
@@ -156,7 +156,7 @@ impl Assistants {
         answer.map(|(reply, _)| reply)
     }
 
-    /// Gives the caller a descriptor of `file`, whose number is what the call returns.
+    /// Gives the caller a descriptor of `file`. Its number is the value of the call.
     ///
     /// # Errors
     /// If the broker is gone.
@@ -166,9 +166,9 @@ impl Assistants {
         file: BorrowedFd<'_>,
         close_on_exec: bool,
     ) -> Result<Outcome, AssistError> {
-        let what = AssistKind::Inject { close_on_exec };
-        let assist = Assist { id: call.id, tid: call.tid, what };
-        self.broker.send(&assist, &[&file]).map_err(AssistError::Broker)?;
+        let what = RequestKind::Inject { close_on_exec };
+        let request = Request { id: call.id, tid: call.tid, what };
+        self.broker.send(&request, &[&file]).map_err(AssistError::Broker)?;
         Ok(Outcome::Answered)
     }
 
@@ -193,7 +193,7 @@ impl Assistants {
     /// Bytes of the caller's memory, all or nothing.
     ///
     /// # Errors
-    /// If the broker is gone; the inner error is the caller's: `EFAULT`, ...
+    /// If the broker is gone. The inner error is the caller's: `EFAULT`, ...
     pub fn memory(
         &mut self,
         call: &Call,
@@ -208,7 +208,7 @@ impl Assistants {
     }
 }
 
-/// The caller's error in an answer that is not the one asked for.
+/// The caller's error in a reply of another kind than expected.
 fn failure(reply: &ReaderReply) -> Errno {
     match reply {
         ReaderReply::Fail(errno) => *errno,
@@ -216,12 +216,12 @@ fn failure(reply: &ReaderReply) -> Errno {
     }
 }
 
-impl From<Verdict> for Outcome {
-    fn from(verdict: Verdict) -> Self {
-        match verdict {
-            Verdict::Value(value) => Outcome::Value(value),
-            Verdict::Fail(errno) => Outcome::Fail(errno),
-            Verdict::Continue => Outcome::Continue,
+impl From<Response> for Outcome {
+    fn from(response: Response) -> Self {
+        match response {
+            Response::Value(value) => Outcome::Value(value),
+            Response::Fail(errno) => Outcome::Fail(errno),
+            Response::Continue => Outcome::Continue,
         }
     }
 }

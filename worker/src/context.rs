@@ -9,7 +9,7 @@ use crate::sys::shared::SharedWords;
 use kcov_proto::area::Area;
 use kcov_proto::device::ArenaId;
 use kcov_proto::journal::{Event, JournalWriter};
-use kcov_proto::message::{AssistKind, AssistReply, ReaderKind};
+use kcov_proto::message::{ReaderKind, Reply, RequestKind};
 use kcov_proto::roster::{Roster, RosterEntry};
 use kcov_proto::slot::{self, Kind};
 use kcov_proto::sync::Ordering;
@@ -84,7 +84,7 @@ impl Context {
         if !entry.settle {
             return Ok(entry);
         }
-        self.ask(call, AssistKind::Settle)?;
+        self.ask(call, RequestKind::Settle)?;
         Ok(self.find(call.tid))
     }
 
@@ -100,7 +100,7 @@ impl Context {
         if let Some(area) = self.arenas.get(id) {
             return Ok(Some(area));
         }
-        self.ask(call, AssistKind::Arena(id))?;
+        self.ask(call, RequestKind::Arena(id))?;
         Ok(self.arenas.get(id))
     }
 
@@ -153,7 +153,7 @@ impl Context {
     ///
     /// # Errors
     /// If the broker is gone.
-    pub fn leave(&mut self, call: &Call, what: AssistKind) -> Result<Outcome, AssistError> {
+    pub fn leave(&mut self, call: &Call, what: RequestKind) -> Result<Outcome, AssistError> {
         self.assistants.leave(call, what)
     }
 
@@ -161,7 +161,7 @@ impl Context {
     ///
     /// # Errors
     /// If the broker is gone.
-    pub fn ask(&mut self, call: &Call, what: AssistKind) -> Result<AssistReply, AssistError> {
+    pub fn ask(&mut self, call: &Call, what: RequestKind) -> Result<Reply, AssistError> {
         self.assistants.ask(call, what, &mut self.arenas, &self.slot)
     }
 

@@ -1,7 +1,8 @@
-//! The service of the KCOV device: open, ioctl, mmap, and the `execve` that hands an instance on.
+//! The service of the KCOV device: ioctl, mmap, the `execve` that hands an instance on, and opens of handlers' devices.
 //!
-//! It decides what a call is about and fetches what the broker needs to know; the broker, which owns the instances,
-//! decides. A call that turns out not to concern the device goes on to the kernel.
+//! It recognises the call and leaves it to the broker, which owns the instances, or to the reader, if its arguments are in
+//! memory or its descriptor may be of a file that is not an instance yet. Calls that do not concern a device continue in
+//! the kernel.
 
 use crate::assist::AssistError;
 use crate::call::{Abi, Call};
@@ -10,7 +11,7 @@ use crate::context::Context;
 use crate::service::{Outcome, Service};
 use crate::trace::Tracer;
 use kcov_proto::abi;
-use kcov_proto::message::{AssistKind, ReaderKind};
+use kcov_proto::message::{KcovIoctl, Mapping, ReaderKind, RequestKind};
 use kcov_proto::slot::Kind;
 use libseccomp::ScmpSyscall;
 use std::rc::Rc;
@@ -36,6 +37,8 @@ enum DeviceCall {
 pub struct Device {
     calls: CallTable<DeviceCall>,
     tracer: Rc<Tracer>,
+    /// Whether handlers have devices, whose opens are left to the reader.
+    has_devices: bool,
 }
 
 fn numbers() -> CallTable<DeviceCall> {
@@ -70,14 +73,16 @@ fn numbers() -> CallTable<DeviceCall> {
 }
 
 impl Device {
-    /// The service, with the tracer that leaves the edges of its calls.
+    /// The service. `tracer` records the edges of its calls; `has_devices`: handlers have devices, which callers open.
     #[must_use]
-    pub fn new(tracer: Rc<Tracer>) -> Self {
-        Device { calls: numbers(), tracer }
+    pub fn new(tracer: Rc<Tracer>, has_devices: bool) -> Self {
+        Device { calls: numbers(), tracer, has_devices }
     }
 
     fn what(&self, call: &Call) -> Option<DeviceCall> {
-        self.calls.get(call.abi, call.number).copied()
+        use DeviceCall::{Creat, Open, Openat, Openat2};
+        let what = self.calls.get(call.abi, call.number).copied()?;
+        (self.has_devices || !matches!(what, Creat | Open | Openat | Openat2)).then_some(what)
     }
 
     fn serve(&self, call: &Call, context: &mut Context) -> Result<Outcome, AssistError> {
@@ -97,11 +102,11 @@ impl Device {
             Some(DeviceCall::Mmap2) => {
                 Self::mmap(call, context, [a0, a1, a2, a3, a4, (a5 & 0xffff_ffff) << 12])
             }
-            Some(DeviceCall::OldMmap) if has_instances(context) => {
+            Some(DeviceCall::OldMmap) => {
                 context.leave_to_reader(call, ReaderKind::OldMmap { address: a0 & 0xffff_ffff })
             }
             Some(DeviceCall::Exec) => Self::exec(call, context),
-            Some(DeviceCall::OldMmap) | None => Ok(Outcome::Continue),
+            None => Ok(Outcome::Continue),
         }
     }
 
@@ -109,13 +114,15 @@ impl Device {
         let [fd, request, arg, ..] = call.args;
         // The kernel looks at the low 32 bits of both.
         let (fd, request) = (fd as i32, request as u32);
-        if !abi::is_kcov_request(request) || !has_instances(context) {
+        if !abi::is_kcov_request(request) {
             return Ok(Outcome::Continue);
         }
-        if request == abi::REMOTE_ENABLE {
-            return context.leave_to_reader(call, ReaderKind::RemoteEnable { fd, address: arg });
+        let ioctl = KcovIoctl { fd, request, arg };
+        // The first request on a descriptor, and the one whose argument is in memory.
+        if matches!(request, abi::INIT_TRACE | abi::REMOTE_ENABLE) {
+            return context.leave_to_reader(call, ReaderKind::Ioctl(ioctl));
         }
-        let what = AssistKind::Ioctl { fd, request, arg, remote: None };
+        let what = RequestKind::Ioctl(ioctl);
         if !what.wants_reply() {
             return context.leave(call, what);
         }
@@ -123,29 +130,25 @@ impl Device {
         if let Some(id) = reply.reset {
             context.reset(call, id)?;
         }
-        Ok(reply.verdict.into())
+        Ok(reply.response.map_or(Outcome::Answered, Outcome::from))
     }
 
     /// `[address, length, prot, flags, fd, offset]`, the offset in bytes.
     fn mmap(call: &Call, context: &mut Context, args: [u64; 6]) -> Result<Outcome, AssistError> {
         let [address, length, prot, flags, fd, offset] = args;
         let (prot, flags, fd) = (prot as u32, flags as u32, fd as i32);
-        if flags & libc::MAP_ANONYMOUS as u32 != 0 || fd < 0 || !has_instances(context) {
+        if flags & libc::MAP_ANONYMOUS as u32 != 0 || fd < 0 {
             return Ok(Outcome::Continue);
         }
-        context.leave(call, AssistKind::Mmap { fd, address, length, offset, prot, flags })
+        context.leave(call, RequestKind::Mmap(Mapping { fd, address, length, offset, prot, flags }))
     }
 
     fn exec(call: &Call, context: &mut Context) -> Result<Outcome, AssistError> {
         if !context.roster().is_some_and(|roster| roster.has_owners()) {
             return Ok(Outcome::Continue);
         }
-        context.leave(call, AssistKind::Exec)
+        context.leave(call, RequestKind::Exec)
     }
-}
-
-fn has_instances(context: &Context) -> bool {
-    context.roster().is_some_and(|roster| roster.has_instances())
 }
 
 impl Service for Device {
@@ -164,14 +167,13 @@ impl Service for Device {
         }
     }
 
-    /// A `DISABLE` leaves nothing: clients have read their trace by then, and the area would have to be mapped only to
-    /// write of its own end.
+    /// A `DISABLE` leaves no record: clients have read their trace by then, and the area might have to be mapped for it.
     fn is_recorded(&self, call: &Call) -> bool {
         self.what(call) != Some(DeviceCall::Ioctl) || call.args[1] as u32 != abi::DISABLE
     }
 
     fn handle(&mut self, call: &Call, context: &mut Context) -> Result<Outcome, AssistError> {
-        // The edge of the call comes first: a DISABLE ends the recording, an open may enter another area's life.
+        // First: a DISABLE ends the recording.
         self.tracer.record(call);
         self.serve(call, context)
     }

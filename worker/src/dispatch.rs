@@ -9,7 +9,7 @@ use crate::trace::{self, Tracer};
 use kcov_proto::Errno;
 use kcov_proto::area::Area;
 use kcov_proto::device::ArenaId;
-use kcov_proto::message::AssistKind;
+use kcov_proto::message::RequestKind;
 use kcov_proto::slot::Kind;
 use std::rc::Rc;
 
@@ -58,7 +58,7 @@ impl Dispatch {
         let result =
             self.with_area(call, context, |dispatch, context, _| dispatch.open_device(opening, context))?;
         // Reported last: it lets the caller continue, and all records must be in its area by then.
-        context.leave(call, AssistKind::Opened { result }).map(drop)
+        context.leave(call, RequestKind::Opened { result }).map(drop)
     }
 
     fn open_device(

@@ -6,9 +6,9 @@ use crate::context::Context;
 use crate::dispatch::Dispatch;
 use crate::service::{DeviceOpen, Outcome};
 use crate::stopwatch::Stopwatch;
-use crate::sys::listener::{self, Answer};
+use crate::sys::listener;
 use crate::sys::socket::Channel;
-use kcov_proto::message::Order;
+use kcov_proto::message::{Order, Response};
 use kcov_proto::slot::{self, Phase};
 use kcov_proto::sync::Ordering;
 use nix::errno::Errno;
@@ -23,7 +23,7 @@ pub enum ServeError {
     NoProcess,
     /// The broker is gone.
     #[error(transparent)]
-    Assist(#[from] AssistError),
+    Request(#[from] AssistError),
     /// A system call on the listener failed.
     #[error("{call} on the listener: {errno}")]
     Listener {
@@ -189,13 +189,13 @@ fn pending(fd: BorrowedFd<'_>) -> Result<PollFlags, ServeError> {
 
 /// Sends the answer. It is not an error if the caller has died meanwhile.
 fn answer(listener: BorrowedFd<'_>, call: &Call, outcome: Outcome) -> Result<(), ServeError> {
-    let answer = match outcome {
-        Outcome::Value(value) => Answer::Value(value),
-        Outcome::Fail(errno) => Answer::Fail(errno),
-        Outcome::Continue | Outcome::Pass => Answer::Continue,
+    let response = match outcome {
+        Outcome::Value(value) => Response::Value(value),
+        Outcome::Fail(errno) => Response::Fail(errno),
+        Outcome::Continue | Outcome::Pass => Response::Continue,
         Outcome::Answered => return Ok(()),
     };
-    listener::send(listener, call.id, answer)
+    listener::send(listener, call.id, response)
         .map(drop)
         .map_err(|errno| ServeError::Listener { call: "SECCOMP_IOCTL_NOTIF_SEND", errno })
 }

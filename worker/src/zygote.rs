@@ -244,12 +244,13 @@ impl Zygote {
     }
 
     fn services(&mut self) -> Vec<Box<dyn Service>> {
+        let has_devices = self.handlers.as_ref().is_some_and(Handlers::has_devices);
         let mut services: Vec<Box<dyn Service>> = Vec::new();
         // Without claims, no call should pay for asking the handlers.
         if let Some(handlers) = self.handlers.take().filter(|handlers| !handlers.claims().is_empty()) {
             services.push(Box::new(handlers));
         }
-        services.push(Box::new(Device::new(self.tracer.clone())));
+        services.push(Box::new(Device::new(self.tracer.clone(), has_devices)));
         services.push(Box::new(TraceService(self.tracer.clone())));
         services
     }

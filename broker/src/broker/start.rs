@@ -153,8 +153,8 @@ impl Broker {
         let tender = spawner.start(&order, &[&theirs]).map_err(TenantError::from)?;
         drop(theirs);
         let mut tender_channel = Channel::from(ours);
-        let (placed, _) = tender_event(&mut tender_channel)?;
-        let TenderEvent::Placed { placeholders, devices, notes } = placed else {
+        let (placed, mut descriptions) = tender_event(&mut tender_channel)?;
+        let TenderEvent::Placed { placeholder, devices, notes } = placed else {
             return Err(StartError::Tender);
         };
         for note in notes {
@@ -173,7 +173,17 @@ impl Broker {
         poller.add(&tender_channel, Token::Tender).map_err(system("epoll_ctl"))?;
         let clock = Clock::new().map_err(system("timerfd_create"))?;
         poller.add(&clock, Token::Clock).map_err(system("epoll_ctl"))?;
-        let started = Started { launch, claims, spawner, tender, zygote, listener, placeholders, devices };
+        let started = Started {
+            launch,
+            claims,
+            spawner,
+            tender,
+            zygote,
+            listener,
+            placeholder,
+            description: descriptions.pop(),
+            devices,
+        };
         Ok(Broker {
             tenant: Tenant::new(started, poller.clone())?,
             poller,

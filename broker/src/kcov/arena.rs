@@ -1,8 +1,8 @@
 //! One arena: the memfd behind an instance.
 //!
-//! The broker holds the description that `memfd_create` made; workers map that one. Every open of the tenant gets a
-//! description of its own, made by re-opening the file, so that the kernel can be asked whether any of them is left: by
-//! the lease that it grants or refuses ([`memfd`]).
+//! The broker holds the description that `memfd_create` made, and workers map that one. The tenant gets descriptions of
+//! its own, made by opening the file again. So the kernel can be asked whether any of them is left: it grants or refuses a
+//! lease ([`memfd`]).
 
 use crate::sys::memfd::{self, Reopener};
 use kcov_proto::abi::{self, TraceMode};
@@ -15,10 +15,8 @@ use nix::sys::uio::{pread, pwrite};
 use nix::unistd::ftruncate;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// What an initialised area is sealed with: a truncated one would raise SIGBUS in the worker.
+/// Seals of an area. A truncated area would raise SIGBUS in the worker.
 const SEALS: SealFlag = SealFlag::F_SEAL_SHRINK.union(SealFlag::F_SEAL_GROW).union(SealFlag::F_SEAL_SEAL);
-/// `F_SEAL_EXEC` (Linux 6.3), which comes with `MFD_NOEXEC_SEAL`.
-const SEAL_EXEC: i32 = 0x20;
 /// Open flags that a description keeps.
 const KEPT: i32 =
     libc::O_ACCMODE | libc::O_APPEND | libc::O_NONBLOCK | libc::O_SYNC | libc::O_ASYNC | libc::O_NOATIME;
@@ -32,29 +30,56 @@ pub struct Arena {
     handed_out: HandedOut,
 }
 
-/// What kind of description the tenant has, by which the question is put.
+/// How descriptions of the tenant are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum HandedOut {
-    /// One that counts as a writer, or none.
+    /// As writers.
     Writer,
-    /// One that counts as a reader; `file` is a counted writer then.
+    /// As readers and writers; `file` is a counted writer itself.
     Reader,
-    /// One with access mode 3, which counts as neither, and is not closed yet.
+    /// Not at all: the description has access mode 3, and was not closed yet.
     Uncounted,
 }
 
 impl Arena {
-    /// A new, empty arena: mode 0600, owned by the broker's user, as the kernel's file is.
+    /// An arena of `words` zero words that no process can resize: mode 0600, owned by the broker's user, as the kernel's file
+    /// is. `flags`: the open flags of the description that the tenant will have.
     ///
     /// # Errors
-    /// As `memfd_create(2)` and `open(2)`.
-    pub fn create() -> Result<Self, Errno> {
-        let file = memfd::create(c"kcov")?;
+    /// `ENOMEM` if the size cannot be had; else as `memfd_create(2)` and `open(2)`.
+    pub fn create(words: u64, flags: i32, reopener: &Reopener) -> Result<Self, Errno> {
+        Self::create_sealed(words, flags, SEALS, reopener)
+    }
+
+    /// A file of a handler's device: it has an identity, and nothing can be stored in it.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    pub fn create_empty(flags: i32, reopener: &Reopener) -> Result<Self, Errno> {
+        Self::create_sealed(0, flags, SEALS | SealFlag::F_SEAL_WRITE, reopener)
+    }
+
+    fn create_sealed(words: u64, flags: i32, seals: SealFlag, reopener: &Reopener) -> Result<Self, Errno> {
+        let mut file = memfd::create(c"kcov")?;
         fchmod(&file, Mode::S_IRUSR | Mode::S_IWUSR)?;
         let facts = fstat(&file)?;
         let device = major(facts.st_dev) << 32 | minor(facts.st_dev);
         let identity = FileId { device, inode: facts.st_ino };
-        Ok(Arena { file, identity, bytes: 0, handed_out: HandedOut::Writer })
+        let bytes = words * abi::WORD;
+        match ftruncate(&file, bytes as libc::off_t) {
+            Err(Errno::EFBIG | Errno::EINVAL | Errno::ENOSPC) => return Err(Errno::ENOMEM),
+            other => other?,
+        }
+        fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;
+        let handed_out = match flags & libc::O_ACCMODE {
+            libc::O_RDWR | libc::O_WRONLY => HandedOut::Writer,
+            libc::O_RDONLY => {
+                file = reopener.reopen(file.as_fd(), OFlag::O_RDWR)?;
+                HandedOut::Reader
+            }
+            _ => HandedOut::Uncounted,
+        };
+        Ok(Arena { file, identity, bytes, handed_out })
     }
 
     /// Which file it is.
@@ -63,7 +88,7 @@ impl Arena {
         self.identity
     }
 
-    /// Bytes of the area, 0 before it is sized.
+    /// Bytes of the area.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes
@@ -75,58 +100,28 @@ impl Arena {
         self.file.as_fd()
     }
 
-    /// A description for a caller that opened the device with `flags`.
+    /// A description for a caller whose descriptor has `flags`. It carries a lock that tells it from a description that the
+    /// tenant makes by opening the file again.
     ///
     /// # Errors
-    /// `EINVAL` for `O_DIRECT`, which the kernel's device does not have either; else as `open(2)`.
-    pub fn open(&mut self, flags: i32, reopener: &Reopener) -> Result<OwnedFd, Errno> {
-        if flags & libc::O_DIRECT != 0 {
-            return Err(Errno::EINVAL);
-        }
-        self.handed_out = match flags & libc::O_ACCMODE {
-            libc::O_RDWR | libc::O_WRONLY => HandedOut::Writer,
-            libc::O_RDONLY => {
-                self.file = reopener.reopen(self.file.as_fd(), OFlag::O_RDWR)?;
-                HandedOut::Reader
-            }
-            _ => HandedOut::Uncounted,
-        };
-        reopener.reopen(self.file.as_fd(), OFlag::from_bits_retain(flags & KEPT))
+    /// As `open(2)`.
+    pub fn describe(&mut self, flags: i32, reopener: &Reopener) -> Result<OwnedFd, Errno> {
+        let description = reopener.reopen(self.file.as_fd(), OFlag::from_bits_retain(flags & KEPT))?;
+        // Without it, if the tenant has locked the file: then the description counts as one that was opened again.
+        let _ = memfd::lock_shared(description.as_fd());
+        Ok(description)
     }
 
-    /// Makes the area: `words` zero words that nobody can resize.
-    ///
-    /// Until here the tenant may have written to the file, resized or sealed it; afterwards size and seals are
-    /// verified, whatever it does meanwhile.
+    /// From now on every description of the file counts, also one that the tenant made by opening the file again.
     ///
     /// # Errors
-    /// `EPERM` if seals of the tenant's stand in the way; `ENOMEM` if the size cannot be had.
-    pub fn size(&mut self, words: u64) -> Result<(), Errno> {
-        let bytes = words * abi::WORD;
-        match ftruncate(&self.file, bytes as libc::off_t) {
-            Err(Errno::EFBIG | Errno::EINVAL | Errno::ENOSPC) => return Err(Errno::ENOMEM),
-            other => other?,
-        }
-        fcntl(&self.file, FcntlArg::F_ADD_SEALS(SEALS))?;
-        let seals = fcntl(&self.file, FcntlArg::F_GET_SEALS)?;
-        let facts = fstat(&self.file)?;
-        if seals & !SEAL_EXEC != SEALS.bits() || u64::try_from(facts.st_size) != Ok(bytes) {
-            return Err(Errno::EPERM);
-        }
-        self.bytes = bytes;
-        if facts.st_blocks != 0 {
-            // The tenant wrote before the size was set: a hole is zero again, and seals do not stop it.
-            self.empty();
+    /// As `open(2)`.
+    pub fn count_all(&mut self, reopener: &Reopener) -> Result<(), Errno> {
+        if self.handed_out == HandedOut::Writer {
+            self.file = reopener.reopen(self.file.as_fd(), OFlag::O_RDWR)?;
+            self.handed_out = HandedOut::Reader;
         }
         Ok(())
-    }
-
-    /// Lets nobody store anything in it: a file of a handler's device, which is no memory.
-    ///
-    /// # Errors
-    /// As `fcntl(2)`.
-    pub fn shut(&self) -> Result<(), Errno> {
-        fcntl(&self.file, FcntlArg::F_ADD_SEALS(SEALS | SealFlag::F_SEAL_WRITE)).map(drop)
     }
 
     /// Whether a description with access mode 3 is out.
@@ -135,15 +130,12 @@ impl Arena {
         self.handed_out == HandedOut::Uncounted
     }
 
-    /// A description that cannot write was closed.
+    /// A description of access mode 3 was closed.
     pub fn uncounted_closed(&mut self) {
-        // Re-opens of an arena are instances of their own, so this was the only description of this file, unless the
-        // tenant raced or went round the filter, which is its own loss.
         self.handed_out = HandedOut::Writer;
     }
 
-    /// Whether the tenant has no description and no mapping left. After a yes the arena is to be dropped, or
-    /// [kept](Self::keep).
+    /// Whether the tenant has no description and no mapping left. If so, the arena must be dropped, or [kept](Self::keep).
     ///
     /// # Errors
     /// As `fcntl(2)`.
@@ -155,14 +147,14 @@ impl Arena {
         }
     }
 
-    /// The arena is to stay although the tenant has no description left: a thread owns the instance.
+    /// Keeps the arena although the tenant has no description left.
     pub fn keep(&self) {
-        // A lease that stays would hold up who opens the file through procfs, as the tenant itself can.
+        // The tenant may open the file through procfs, and would wait for a lease.
         let _ = memfd::give_back(self.file.as_fd());
     }
 
-    /// Appends the record that an `ENABLE` leaves, where the count stands, by the rules of [`kcov_proto::area`]. The
-    /// thread that was just enabled is in this very call, so nobody else appends. Says whether there was room.
+    /// Appends the record that an `ENABLE` leaves, by the rules of [`kcov_proto::area`]. The thread that was just enabled is
+    /// in this call, so nothing else is appended. Returns whether there was room.
     pub fn beat(&self, mode: TraceMode, heartbeat: &Heartbeat) -> bool {
         let words = self.bytes / abi::WORD;
         let mut count = [0; 8];
@@ -187,10 +179,16 @@ impl Arena {
         pwrite(&self.file, &bytes, (at * abi::WORD) as libc::off_t) == Ok(bytes.len())
     }
 
+    /// Sets the count to 0.
+    pub fn reset(&self) {
+        // The area is initialised, so there is room for it.
+        self.store(0, &[0]);
+    }
+
     /// Gives the memory back although workers may still have it mapped.
     pub fn empty(&self) {
         let hole = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
-        // A file that cannot be punched is freed when the last worker unmaps it.
+        // If this fails, the memory is freed when the last worker unmaps it.
         let _ = fallocate(&self.file, hole, 0, self.bytes as libc::off_t);
     }
 }

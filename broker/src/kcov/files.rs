@@ -1,8 +1,7 @@
 //! Open files of handlers' devices.
 //!
-//! A file is a memfd, as an arena is, but one that nothing can be stored in: it has an identity, and its last close is
-//! seen as that of an arena. What it means is known to the worker whose handler opened it; a worker that dies takes that
-//! with it.
+//! A file is a memfd, as an arena is, but nothing can be stored in it: it has an identity, and its last close is noticed as
+//! that of an arena. Its state is in the worker whose handler opened it, and is lost with that worker.
 
 use crate::kcov::arena::Arena;
 use crate::kcov::arena_table::ArenaTable;
@@ -15,10 +14,10 @@ use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-/// An open that a handler has yet to decide.
+/// An open that a handler has not decided yet.
 #[derive(Debug)]
 pub struct Opening {
-    /// The worker that it was ordered from; `None` while there is none.
+    /// The worker that has the order; `None` while no worker has it.
     worker: Option<u32>,
     order: Order,
     device: u16,
@@ -75,7 +74,7 @@ impl Files {
         })
     }
 
-    /// Files that exist, those on their way included.
+    /// Files that exist, including those that are being opened.
     #[must_use]
     pub fn live(&self) -> usize {
         self.devices.len() + self.opening.len()
@@ -87,7 +86,7 @@ impl Files {
         self.opened
     }
 
-    /// The file behind an identity, with its device.
+    /// The file with this identity, and the number of its device.
     #[must_use]
     pub fn find(&self, file: FileId) -> Option<(ArenaId, u16)> {
         let id = self.table.find(file)?;
@@ -97,11 +96,14 @@ impl Files {
     /// Begins an open. The order goes to a worker by [`take_orders`](Self::take_orders).
     ///
     /// # Errors
-    /// As the system calls.
+    /// `EINVAL` for `O_DIRECT`, which devices do not have; else as the system calls.
     pub fn begin(&mut self, id: NotificationId, tid: u32, device: u16, flags: u32) -> Result<(), Errno> {
-        let mut arena = Arena::create().map_err(from_system)?;
-        let description = arena.open(flags.cast_signed(), &self.reopener).map_err(from_system)?;
-        arena.shut().map_err(from_system)?;
+        let open = flags.cast_signed();
+        if open & libc::O_DIRECT != 0 {
+            return Err(Errno::EINVAL);
+        }
+        let mut arena = Arena::create_empty(open, &self.reopener).map_err(from_system)?;
+        let description = arena.describe(open, &self.reopener).map_err(from_system)?;
         self.opened += 1;
         let file = ArenaId { index: self.opened as u32, generation: (self.opened >> 32) as u32 };
         let opening = Opening {
@@ -118,7 +120,7 @@ impl Files {
         Ok(())
     }
 
-    /// Orders that no worker has; they are `worker`'s now.
+    /// Takes the orders that no worker has. They are `worker`'s afterwards.
     pub fn take_orders(&mut self, worker: u32) -> Vec<Order> {
         let unordered = self.opening.values_mut().filter(|opening| opening.worker.is_none());
         unordered
@@ -129,7 +131,7 @@ impl Files {
             .collect()
     }
 
-    /// `worker` says what came of an open: `None` if it was not ordered from it.
+    /// Takes the open that `worker` has decided; `None` if it does not have the order.
     pub fn decided(&mut self, id: NotificationId, worker: u32) -> Option<Opening> {
         match self.opening.get(&id) {
             Some(opening) if opening.worker == Some(worker) => self.opening.remove(&id),
@@ -140,13 +142,14 @@ impl Files {
     /// The caller has its descriptor.
     pub fn insert(&mut self, opening: Opening) {
         let Opening { device, file, arena, .. } = opening;
-        // It fails only for an access mode that has to be watched and cannot be; then it is never found.
+        // This fails only for access mode 3 without a watch. The file is never found then.
         if self.table.insert(file, arena).is_ok() {
             self.devices.insert(file, device);
         }
     }
 
-    /// `worker` is dead. What it had at hand is lost: `true`; all else is for the next one.
+    /// `worker` is dead. Returns whether the call that it had in flight was an open, which is lost. Its other orders are for
+    /// the next worker.
     pub fn worker_died(&mut self, worker: u32, in_flight: NotificationId) -> bool {
         let lost = self.opening.remove(&in_flight).is_some();
         for opening in self.opening.values_mut().filter(|opening| opening.worker == Some(worker)) {
@@ -165,7 +168,7 @@ impl Files {
             .collect()
     }
 
-    /// Files that nobody has any more, of the next in turn or of `all`.
+    /// Takes the files that no process has open any more, of the next in turn or of `all`.
     pub fn sweep(&mut self, all: bool) -> Vec<ArenaId> {
         let looks = if all { usize::MAX } else { self.table.turn() };
         let released = self.table.released(looks);

@@ -1,12 +1,16 @@
 //! The KCOV registry of one tenant: the pure [`Device`] with its arenas, its threads and the roster.
 //!
-//! Every change goes through here, so that the four never disagree: an owner has a pidfd, an armed thread has a line
-//! in the roster, an instance has an arena.
+//! Every change goes through here, so that the four always agree: an owner has a pidfd, an armed thread has a line in the
+//! roster, an instance has an arena.
+//!
+//! An instance is made by `INIT_TRACE`. Until then an open of the device is a *blank* ([`Blank`]), for which the registry
+//! answers as for an instance that is not initialised.
 
 mod exec;
 
 use crate::kcov::arena::Arena;
 use crate::kcov::arena_table::ArenaTable;
+use crate::kcov::mark::Mark;
 use crate::kcov::threads::{ExecOutcome, Threads};
 use crate::launch::Extensions;
 use crate::launch::quotas::Quotas;
@@ -15,11 +19,13 @@ use crate::sys::shared::SharedWords;
 use kcov_proto::Errno;
 use kcov_proto::abi::{self, RemoteArg, TraceMode};
 use kcov_proto::device::{ArenaId, Device, Refusal, Tid};
-use kcov_proto::message::{FileId, NotificationId};
+use kcov_proto::message::{Blank, FileId, NotificationId};
 use kcov_proto::quota::{Quota, Refusals};
 use kcov_proto::roster::{self, RosterEntry, RosterWriter};
 use nix::errno::Errno as SysErrno;
+use std::collections::HashMap;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::rc::Rc;
 use std::time::Instant;
 use tracing::info;
 
@@ -33,9 +39,14 @@ pub struct Registry {
     quotas: Quotas,
     extensions: Extensions,
     reopener: Reopener,
+    /// The file of the placeholder.
+    placeholder: Option<Rc<OwnedFd>>,
+    /// The marked opens of blank files that have an instance. Other descriptors of the open get it.
+    by_mark: HashMap<(FileId, u64), ArenaId>,
+    marks: HashMap<ArenaId, (FileId, Mark)>,
     opened: u64,
     refusals: Refusals,
-    /// When a caller that is over a quota may have all arenas, or all owners, looked at again.
+    /// When all arenas, or all owners, may be looked at again for a caller that is over a quota.
     next_room: Option<Instant>,
     gone: Vec<(ArenaId, Arena)>,
     released_execs: Vec<NotificationId>,
@@ -47,11 +58,16 @@ fn from_system(errno: SysErrno) -> Errno {
 }
 
 impl Registry {
-    /// An empty registry, with the roster's read-only descriptor for workers.
+    /// An empty registry, with the roster's read-only descriptor for workers. `placeholder`: a description of the
+    /// placeholder.
     ///
     /// # Errors
     /// As `memfd_create(2)`.
-    pub fn new(quotas: Quotas, extensions: Extensions) -> Result<(Self, OwnedFd), SysErrno> {
+    pub fn new(
+        quotas: Quotas,
+        extensions: Extensions,
+        placeholder: Option<OwnedFd>,
+    ) -> Result<(Self, OwnedFd), SysErrno> {
         let words = SharedWords::new(c"kcov-roster", roster::WORDS)?;
         let read_only = words.read_only()?;
         let registry = Registry {
@@ -62,6 +78,9 @@ impl Registry {
             quotas,
             extensions,
             reopener: Reopener::new()?,
+            placeholder: placeholder.map(Rc::new),
+            by_mark: HashMap::new(),
+            marks: HashMap::new(),
             opened: 0,
             refusals: Refusals::default(),
             next_room: None,
@@ -78,19 +97,19 @@ impl Registry {
         self.device.live()
     }
 
-    /// Instances ever opened.
+    /// Instances ever made.
     #[must_use]
     pub fn opened(&self) -> u64 {
         self.opened
     }
 
-    /// What was refused, as it was over a quota.
+    /// What was refused over a quota.
     #[must_use]
     pub fn refusals(&self) -> Refusals {
         self.refusals
     }
 
-    /// Remote handles taken.
+    /// Remote handles that are taken.
     #[must_use]
     pub fn handles(&self) -> usize {
         self.device.handles()
@@ -108,29 +127,29 @@ impl Registry {
         self.arenas.bytes()
     }
 
-    /// The arenas themselves.
+    /// The arenas.
     #[must_use]
     pub fn arenas(&self) -> &ArenaTable {
         &self.arenas
     }
 
-    /// Instances that ended since this was last asked, with their arenas: workers must unmap them.
+    /// Takes the instances that ended, with their arenas: workers must unmap them.
     pub fn take_gone(&mut self) -> Vec<(ArenaId, Arena)> {
         std::mem::take(&mut self.gone)
     }
 
-    /// Notifications of `execve`s that waited for another one and may go on.
+    /// Takes the notifications of `execve`s that waited for another one and may continue.
     pub fn take_released_execs(&mut self) -> Vec<NotificationId> {
         std::mem::take(&mut self.released_execs)
     }
 
-    /// Owners whose end is to be watched from now on.
+    /// Takes the owners whose end is to be watched from now on.
     #[must_use]
     pub fn take_unwatched(&mut self) -> Vec<Tid> {
         std::mem::take(&mut self.unwatched)
     }
 
-    /// Lets go of former owners.
+    /// Forgets former owners, which are kept for speed only.
     pub fn forget_idle(&mut self) {
         self.threads.forget_idle();
     }
@@ -141,55 +160,116 @@ impl Registry {
         self.arenas.find(file)
     }
 
-    /// Opens the device: an instance and a description of its arena for the caller.
+    /// Whether the tenant may have opened the arena of an instance again: a descriptor of it may be a blank.
+    pub fn is_reopened(&mut self, id: ArenaId) -> bool {
+        let is_reopened = self.arenas.is_reopened(id);
+        if is_reopened && let Some(arena) = self.arenas.get_mut(id) {
+            // If this fails, a read-only description of the tenant's own does not keep the arena.
+            let _ = arena.count_all(&self.reopener);
+        }
+        is_reopened
+    }
+
+    /// The instance of the open that a blank descriptor is of, if it has one.
+    #[must_use]
+    pub fn instance_of(&self, blank: &Blank) -> Option<ArenaId> {
+        self.by_mark.get(&(blank.file, blank.mark?)).copied()
+    }
+
+    /// `KCOV_INIT_TRACE` on a blank descriptor whose open has no instance: makes it. Returns the instance, and a description
+    /// for the descriptor.
     ///
     /// # Errors
-    /// `ENFILE` over the quota of instances; else as the system calls.
-    pub fn open(&mut self, flags: i32) -> Result<(ArenaId, OwnedFd), Errno> {
-        if self.device.live() >= self.quotas.instances {
-            self.make_room();
-            if self.device.live() >= self.quotas.instances {
-                self.refusals.count(Quota::Instances);
-                return Err(Errno::ENFILE);
-            }
-        }
-        let mut arena = Arena::create().map_err(from_system)?;
-        let description = arena.open(flags, &self.reopener).map_err(from_system)?;
+    /// As [`Device::check_init`]; `ENOMEM` over a quota, before anything is allocated.
+    pub fn init_trace(&mut self, blank: &Blank, words: u64) -> Result<(ArenaId, OwnedFd), Errno> {
+        self.fresh(|device, id| device.check_init(id, words))?;
+        let bytes = words * abi::WORD;
+        self.check_quotas(bytes)?;
+        let mut arena = Arena::create(words, blank.flags, &self.reopener).map_err(from_system)?;
+        let description = arena.describe(blank.flags, &self.reopener).map_err(from_system)?;
         let id = self.device.open();
-        if let Err(errno) = self.arenas.insert(id, arena) {
+        let made = self.device.commit_init(id, words).map_err(|refusal| refusal.errno);
+        if let Err(errno) = made.and_then(|()| self.arenas.insert(id, arena).map_err(from_system)) {
             self.device.release(id);
-            return Err(from_system(errno));
+            return Err(errno);
+        }
+        if let Some(mark) = self.mark_of(blank) {
+            self.by_mark.insert((blank.file, mark.position()), id);
+            self.marks.insert(id, (blank.file, mark));
         }
         self.opened += 1;
         self.show_counts();
         Ok((id, description))
     }
 
-    /// Nobody has a description of the instance: forgets it, unless a thread owns it.
+    /// The mark of a blank's open, with a description of the broker's own by which it can be watched.
+    fn mark_of(&self, blank: &Blank) -> Option<Mark> {
+        let position = blank.mark?;
+        let file = match self.arenas.find(blank.file).and_then(|id| self.arenas.get(id)) {
+            // The blank is an arena that was opened again.
+            Some(arena) => Rc::new(arena.file().try_clone_to_owned().ok()?),
+            None => self.placeholder.clone()?,
+        };
+        Some(Mark::new(file, position))
+    }
+
+    /// Another description of an instance, for one more descriptor of its open, which has `flags`.
+    ///
+    /// # Errors
+    /// As `open(2)`.
+    pub fn describe(&mut self, id: ArenaId, flags: i32) -> Result<OwnedFd, Errno> {
+        let arena = self.arenas.get_mut(id).ok_or(Errno::EBADF)?;
+        arena.describe(flags, &self.reopener).map_err(from_system)
+    }
+
+    /// The tenant has no description of the instance: forgets it, unless a thread owns it.
     pub fn abandon(&mut self, id: ArenaId) {
         if self.device.release(id) {
             self.forget(id);
         }
     }
 
-    /// `KCOV_INIT_TRACE`.
+    /// `KCOV_INIT_TRACE` on a descriptor of an instance: refuses it.
     ///
     /// # Errors
-    /// As [`Device::check_init`]; `ENOMEM` over a quota, before anything is allocated; `EPERM` if seals of the
-    /// tenant's stand in the way.
-    pub fn init_trace(&mut self, id: ArenaId, words: u64) -> Result<(), Errno> {
-        self.device.check_init(id, words).map_err(|refusal| refusal.errno)?;
-        let bytes = words * abi::WORD;
-        if bytes > self.quotas.area {
-            self.refusals.count(Quota::Area);
-            return Err(Errno::ENOMEM);
+    /// Always; as [`Device::check_init`].
+    pub fn init_again(&self, id: ArenaId, words: u64) -> Result<(), Errno> {
+        self.device.check_init(id, words).map_err(|refusal| refusal.errno)
+    }
+
+    /// What the device answers to a request on an instance that is not initialised.
+    ///
+    /// # Errors
+    /// Those of the request.
+    pub fn on_fresh<T>(
+        &mut self,
+        ask: impl FnOnce(&mut Self, ArenaId) -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        let id = self.device.open();
+        let answer = ask(self, id);
+        self.device.release(id);
+        answer
+    }
+
+    fn fresh(&mut self, ask: impl FnOnce(&Device, ArenaId) -> Result<(), Refusal>) -> Result<(), Errno> {
+        self.on_fresh(|registry, id| ask(&registry.device, id).map_err(|refusal| refusal.errno))
+    }
+
+    fn check_quotas(&mut self, bytes: u64) -> Result<(), Errno> {
+        if self.device.live() >= self.quotas.instances {
+            self.make_room();
         }
-        if !self.has_room(bytes) {
-            self.refusals.count(Quota::Total);
-            return Err(Errno::ENOMEM);
-        }
-        self.arenas.size(id, words).map_err(from_system)?;
-        self.device.commit_init(id, words).map_err(|refusal| refusal.errno)
+        let over = if self.device.live() >= self.quotas.instances {
+            Quota::Instances
+        } else if bytes > self.quotas.area {
+            Quota::Area
+        } else if !self.has_room(bytes) {
+            Quota::Total
+        } else {
+            return Ok(());
+        };
+        self.refusals.count(over);
+        Err(Errno::ENOMEM)
     }
 
     /// Whether `bytes` more fit under the quota of all areas.
@@ -200,7 +280,7 @@ impl Registry {
         self.arenas.bytes().saturating_add(bytes) <= self.quotas.total
     }
 
-    /// `KCOV_ENABLE`. The caller is then to be held on to: [`own`](Self::own).
+    /// `KCOV_ENABLE`. The caller must then be [`own`](Self::own)ed.
     ///
     /// # Errors
     /// As [`Device::enable`]; `ENOMEM` if the roster is full.
@@ -232,7 +312,7 @@ impl Registry {
         enabled
     }
 
-    /// Holds on to a new owner; on failure the owner gives the instance up.
+    /// Holds on to a new owner. If that fails, the owner gives the instance up.
     ///
     /// # Errors
     /// As `pidfd_open(2)`.
@@ -295,7 +375,7 @@ impl Registry {
     /// The pidfd of `tid` says that it is dead: an exit, or an `execve` that gave it another number.
     pub fn owner_died(&mut self, tid: Tid) {
         if self.is_in_exec(tid) {
-            // Dead under this number only: the outcome tells who has the instance.
+            // Dead under this number only: the outcome of the exec decides who has the instance.
             return;
         }
         if self.threads.is_dead(tid) {
@@ -306,7 +386,7 @@ impl Registry {
         }
     }
 
-    /// Asks the device, and again for as long as the thread that it blames turns out to be exiting.
+    /// Asks the device, and again as long as the thread that it blames is exiting.
     fn retry<T>(&mut self, ask: impl Fn(&mut Device) -> Result<T, Refusal>) -> Result<T, Errno> {
         loop {
             let refusal = match ask(&mut self.device) {
@@ -320,7 +400,7 @@ impl Registry {
             match self.device.owned_by(blamed) {
                 Some(_) if self.threads.is_exiting(blamed) => self.owner_exit(blamed),
                 Some(_) => return Err(refusal.errno),
-                // Settled: it is another thread's now, or nobody's.
+                // Settled: another thread has it now, or none.
                 None => {}
             }
         }
@@ -338,7 +418,7 @@ impl Registry {
         }
     }
 
-    /// After the device let `tid` go: the rest does too.
+    /// The device has disowned `tid`: so do threads and roster.
     fn let_go(&mut self, tid: Tid) {
         self.threads.disown(tid);
         let settle = self.roster.find(tid).settle;
@@ -346,16 +426,16 @@ impl Registry {
         self.show_counts();
     }
 
-    /// Lets go of arenas that nobody has any more, for a caller that is over a quota.
+    /// Releases arenas that no process has open, for a caller that is over a quota.
     fn make_room(&mut self) {
-        /// A caller that has no more than these is never refused for what it has just closed.
+        /// A caller with no more arenas than these is never refused because of arenas that it has just closed.
         const LOOKS: usize = 256;
         self.ration(LOOKS, Self::look_at);
     }
 
-    /// Lets go of handles whose owners are exiting, for a caller that is over their quota.
+    /// Releases handles whose owners are exiting, for a caller that is over their quota.
     fn make_room_for_handles(&mut self) {
-        /// As above; but each of these looks costs ten times as much.
+        /// As above. Each of these looks costs ten times as much.
         const LOOKS: usize = 16;
         self.ration(LOOKS, |registry, looks| {
             let owners: Vec<Tid> = registry.device.handle_owners().take(looks).collect();
@@ -367,9 +447,8 @@ impl Registry {
         });
     }
 
-    /// Has `look` look at all that may be let go of, but never for more than a tenth of the time, or a caller that asks
-    /// again and again would have the broker do nothing else; between, at no more than `looks`, which cost little more
-    /// than the call itself.
+    /// Has `look` look at everything, but for at most a tenth of the time: a caller that asks again and again must not keep
+    /// the broker busy. In between it looks at no more than `looks`, which cost little more than the call itself.
     fn ration(&mut self, looks: usize, look: impl FnOnce(&mut Self, usize)) {
         let start = Instant::now();
         if self.next_room.is_none_or(|next| start >= next) {
@@ -380,15 +459,18 @@ impl Registry {
         }
     }
 
-    /// Lets go of arenas that nobody has any more: of the next in turn, or of `all`.
+    /// Releases arenas that no process has open: of the next in turn, or of `all`.
     pub fn sweep(&mut self, all: bool) {
         self.look_at(if all { usize::MAX } else { self.arenas.turn() });
     }
 
-    /// Lets go of those among the next `looks` arenas that nobody has any more.
+    /// Lets go of those among the next `looks` arenas that the tenant has no descriptor of: neither of the arena, nor one of
+    /// its open that was not replaced.
     fn look_at(&mut self, looks: usize) {
         for id in self.arenas.released(looks) {
-            self.abandon(id);
+            if !self.marks.get(&id).is_some_and(|(_, mark)| mark.is_held()) {
+                self.abandon(id);
+            }
             // An instance that a thread owns stays until that thread lets go.
             if let Some(arena) = self.arenas.get(id) {
                 arena.keep();
@@ -396,7 +478,7 @@ impl Registry {
         }
     }
 
-    /// Whether there is anything to sweep.
+    /// Whether there is nothing to sweep.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.arenas.is_empty()
@@ -405,6 +487,9 @@ impl Registry {
     fn forget(&mut self, id: ArenaId) {
         if let Some(arena) = self.arenas.remove(id) {
             self.gone.push((id, arena));
+        }
+        if let Some((file, mark)) = self.marks.remove(&id) {
+            self.by_mark.remove(&(file, mark.position()));
         }
         self.show_counts();
     }

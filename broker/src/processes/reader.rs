@@ -15,6 +15,7 @@
 
 mod access;
 pub mod allowance;
+mod blank;
 mod caller_memory;
 mod members;
 mod open_how;
@@ -27,12 +28,13 @@ mod walk;
 
 use crate::processes::reader::allowance::Allowance;
 use crate::sys::fork;
-use crate::sys::listener::{self, Answer};
+use crate::sys::listener;
 use crate::sys::shared::SharedWords;
+use blank::BlankFiles;
 use kcov_proto::abi::{self, REMOTE_ARG_BYTES, REMOTE_MAX_HANDLES, REMOTE_NUM_HANDLES_OFFSET, RemoteArg};
 use kcov_proto::message::{
-    self, Assist, AssistKind, FileId, MAX_BYTES, MAX_PATH, MAX_READ, MAX_WRITE, ReaderKind, ReaderReply,
-    ReaderRequest,
+    self, FileId, Forward, ForwardedCall, KcovIoctl, MAX_BYTES, MAX_PATH, MAX_READ, MAX_WRITE, Mapping,
+    NotificationId, ReaderKind, ReaderReply, ReaderRequest, Response,
 };
 use kcov_proto::sync::Ordering;
 use members::Members;
@@ -89,9 +91,9 @@ pub struct Sockets {
 /// The files that represent the KCOV device and the handlers' devices.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceFiles {
-    /// Placeholders of the KCOV device, at all of its paths.
-    pub placeholders: Vec<FileId>,
-    /// Placeholders of the handlers' devices, by device number.
+    /// The device itself, wherever it is mounted.
+    pub placeholder: Option<FileId>,
+    /// Devices of handlers, by their number.
     pub devices: Vec<FileId>,
     /// `st_dev` of memfds. A file with it may be an arena that is reopened through procfs.
     pub memfd_device: u64,
@@ -161,22 +163,22 @@ impl Reader {
     /// Forwards a call that concerns a device to the broker; lets the kernel execute any other call.
     fn forward(&mut self, request: &ReaderRequest, sockets: &Sockets) -> Result<(), Stop> {
         let tid = request.tid;
-        let what = match self.work_for(tid, |reader| Ok(reader.translate(tid, &request.what))) {
-            Ok(Some(what)) => what,
+        let call = match self.work_for(tid, |reader| Ok(reader.translate(request.id, tid, &request.what))) {
+            Ok(Some(call)) => call,
             Err(Errno::ESRCH) => return Ok(()),
             // Another file, no file, an unreadable path: the kernel executes the call or gives the right error.
             Ok(None) | Err(_) => {
-                let sent = listener::send(sockets.listener.as_fd(), request.id, Answer::Continue);
+                let sent = listener::send(sockets.listener.as_fd(), request.id, Response::Continue);
                 return sent.map(drop).map_err(|_| Stop::Broken);
             }
         };
-        let assist = Assist { id: request.id, tid, what };
-        message::encode(&assist, &mut self.bytes).map_err(|_| Stop::Broken)?;
+        let forward = Forward { id: request.id, tid, call };
+        message::encode(&forward, &mut self.bytes).map_err(|_| Stop::Broken)?;
         transmit(sockets.broker.as_fd(), &self.bytes)
     }
 
-    /// Translates a call into a request to the broker; `None` if the call does not concern a device.
-    fn translate(&mut self, tid: u32, what: &ReaderKind) -> Option<AssistKind> {
+    /// What the broker is to answer; `None` if the call does not concern a device.
+    fn translate(&mut self, id: NotificationId, tid: u32, what: &ReaderKind) -> Option<ForwardedCall> {
         match *what {
             ReaderKind::Memory { .. } | ReaderKind::Write { .. } => None,
             ReaderKind::Open { flags, dirfd, address, resolve } => {
@@ -186,45 +188,50 @@ impl Reader {
                 let how = open_how::read(tid, how, size)?;
                 self.open(tid, how.flags, dirfd, address, how.resolve)
             }
-            ReaderKind::RemoteEnable { fd, address } => {
-                let remote = remote_arg(tid, address).map_err(|errno| kcov_proto::Errno(errno as i32));
-                Some(AssistKind::Ioctl {
-                    fd,
-                    request: abi::REMOTE_ENABLE,
-                    arg: address,
-                    remote: Some(remote),
-                })
+            ReaderKind::Ioctl(ioctl) => {
+                let KcovIoctl { fd, request, arg } = ioctl;
+                let remote = (request == abi::REMOTE_ENABLE)
+                    .then(|| remote_arg(tid, arg).map_err(|errno| kcov_proto::Errno(errno as i32)));
+                let initialise = (request == abi::INIT_TRACE).then_some(id);
+                Some(ForwardedCall::Ioctl { ioctl, remote, blank: self.blank(tid, fd, initialise) })
+            }
+            ReaderKind::Mmap(mapping) => {
+                Some(ForwardedCall::Mmap { mapping, blank: self.blank(tid, mapping.fd, None) })
             }
             ReaderKind::OldMmap { address } => {
-                // Six 32-bit words: address, length, prot, flags, fd, offset.
-                let [first, second, third] = words(tid, address).ok()?;
-                let high = |word: u64| word >> 32;
-                let low = |word: u64| word & 0xffff_ffff;
-                let (address, length) = (low(first), high(first));
-                let (prot, flags) = (low(second) as u32, high(second) as u32);
-                let (fd, offset) = (low(third) as u32 as i32, high(third));
-                let has_file = flags & libc::MAP_ANONYMOUS as u32 == 0 && fd >= 0;
-                has_file.then_some(AssistKind::Mmap { fd, address, length, offset, prot, flags })
+                let mapping = old_mapping(tid, address)?;
+                let of_a_file = mapping.flags & libc::MAP_ANONYMOUS as u32 == 0 && mapping.fd >= 0;
+                let blank = of_a_file.then(|| self.blank(tid, mapping.fd, None))?;
+                Some(ForwardedCall::Mmap { mapping, blank })
             }
         }
     }
 
-    fn open(&mut self, tid: u32, flags: i32, dirfd: i32, address: u64, resolve: u64) -> Option<AssistKind> {
+    fn blank(&self, tid: u32, fd: i32, initialise: Option<NotificationId>) -> Option<message::Blank> {
+        let DeviceFiles { placeholder, memfd_device, .. } = self.device;
+        BlankFiles { placeholder, memfd_device }.look(&self.procfs, (tid, fd), initialise)
+    }
+
+    /// An open for a tenant whose handlers have devices.
+    fn open(
+        &mut self,
+        tid: u32,
+        flags: i32,
+        dirfd: i32,
+        address: u64,
+        resolve: u64,
+    ) -> Option<ForwardedCall> {
         if never_the_device(flags) {
             return None;
         }
         let file = self.find(tid, flags, dirfd, address, resolve).ok()?;
         let flags = flags.cast_unsigned();
         let device = self.device.devices.iter().position(|&device| device == file);
-        if let Some(device) = device.and_then(|device| u16::try_from(device).ok()) {
-            return Some(AssistKind::Open { flags, reopened: None, device: Some(device) });
+        match device.and_then(|device| u16::try_from(device).ok()) {
+            Some(device) => Some(ForwardedCall::OpenDevice { device, flags }),
+            None if file.device == self.device.memfd_device => Some(ForwardedCall::Reopen { file, flags }),
+            None => None,
         }
-        let reopened = match self.device.placeholders.contains(&file) {
-            true => None,
-            false if file.device == self.device.memfd_device => Some(file),
-            false => return None,
-        };
-        Some(AssistKind::Open { flags, reopened, device: None })
     }
 
     /// Resolves a path of the caller to a file.
@@ -238,7 +245,7 @@ impl Reader {
     ) -> Result<FileId, Errno> {
         let path = caller_memory::read_string(tid, address, &mut self.text[..])?;
         let lookup = Lookup { dirfd, path, follow: flags & libc::O_NOFOLLOW == 0, resolve };
-        resolve_for(&self.procfs, &self.device, tid, flags, &lookup)
+        resolve_for(&self.procfs, &self.device, tid, &lookup)
     }
 
     /// Executes one request. The caller of this function checks that the notification is pending.
@@ -295,7 +302,17 @@ fn never_the_device(flags: i32) -> bool {
     flags & (libc::O_PATH | libc::O_TMPFILE) != 0 || flags & EXCLUSIVE == EXCLUSIVE
 }
 
-/// Reads three words of the caller's memory.
+/// The arguments of i386's `mmap`: six 32-bit words.
+fn old_mapping(tid: u32, address: u64) -> Option<Mapping> {
+    let [first, second, third] = words(tid, address).ok()?;
+    let (high, low) = (|word: u64| word >> 32, |word: u64| word & 0xffff_ffff);
+    let (address, length) = (low(first), high(first));
+    let (prot, flags) = (low(second) as u32, high(second) as u32);
+    let (fd, offset) = (low(third) as u32 as i32, high(third));
+    Some(Mapping { fd, address, length, offset, prot, flags })
+}
+
+/// Three words of the caller's memory.
 fn words(tid: u32, address: u64) -> Result<[u64; 3], Errno> {
     let mut bytes = [0; 24];
     caller_memory::read(tid, address, &mut bytes)?;
@@ -303,25 +320,18 @@ fn words(tid: u32, address: u64) -> Result<[u64; 3], Errno> {
     Ok([0, 1, 2].map(|i| u64::from_ne_bytes(word(i))))
 }
 
-/// Resolves the path of an open with `flags`. For placeholders and arenas, which represent files of mode 0600, applies
-/// the kernel's checks: `EACCES` without permission, `EROFS` for writing through a read-only mount. For all other files
-/// the kernel itself checks when it executes the call.
+/// The file that an open leads to. A file of a handler's device that is opened again is a memfd of mode 0600: a caller that
+/// may not open it gets `EACCES`. The kernel judges every other file itself when the call continues.
 fn resolve_for(
     procfs: &Procfs,
     device: &DeviceFiles,
     tid: u32,
-    flags: i32,
     lookup: &Lookup<'_>,
 ) -> Result<FileId, Errno> {
     let found = path::resolve(procfs, tid, lookup)?;
     let id = found.facts.id;
-    let is_placeholder = device.placeholders.contains(&id);
-    let may_be_the_device = is_placeholder || id.device == device.memfd_device;
-    if may_be_the_device && !access::may_open(procfs, tid, found.facts.uid)? {
+    if id.device == device.memfd_device && !access::may_open(procfs, tid, found.facts.uid)? {
         return Err(Errno::EACCES);
-    }
-    if is_placeholder && flags & libc::O_ACCMODE != libc::O_RDONLY && path::is_read_only(found.file.as_fd()) {
-        return Err(Errno::EROFS);
     }
     Ok(id)
 }

@@ -159,9 +159,9 @@ fn start(
         Start::Zygote => zygote::exec(&descriptors, launch, group.as_ref()),
         Start::Artifact(facts) => artifact::write::serve(descriptors, &facts, launch),
         Start::Sightings(seen) => artifact::write::count(&seen, launch),
-        Start::Reader { tender, placeholders, devices } => {
+        Start::Reader { tender, placeholder, devices } => {
             launch.name_process(c"kcov-reader");
-            reader::serve(descriptors, &launch.quotas, tender, placeholders, devices, readers_filter)
+            reader::serve(descriptors, &launch.quotas, tender, placeholder, devices, readers_filter)
         }
     });
     let started = forked.and_then(|pid| Ok((pid, pidfd_open(pid.as_raw() as u32, false)?)));

@@ -1,35 +1,36 @@
-//! Placeholders: files at the paths where a KCOV device would be.
+//! The file that stands where a KCOV device would be.
 //!
-//! A file must exist there. Without it `stat`, `access`, directory listings and every unusual spelling of the
-//! path would show a tenant that there is no device. [`install`] runs in the process that is about to become
-//! the tenant. It gives the process its own mount namespace with an empty file at each of the device's paths.
-//! Later mounts of the host appear in it; its mounts never appear on the host, and no file is created in the
-//! host's devtmpfs.
+//! A path that leads to the device must lead to *something*, or `stat`, `access`, directory listings and every unusual
+//! spelling of the path would show a tenant that there is no device. [`install`] runs in the process that is about to
+//! become the tenant. It makes a mount namespace with one empty file, which is bound at both places of the device. Mounts of
+//! the host still arrive there; nothing that is mounted here reaches the host, and no file is made in the host's devtmpfs.
 //!
-//! The broker recognises the open of a placeholder by its [`FileId`] and answers it; the file itself is never
-//! opened.
+//! An open of the file succeeds, as that of the device does. Its descriptors are recognised by the file's [`FileId`] at
+//! their first KCOV request.
 //!
-//! [`install_kallsyms`] adds a file of another kind, for tenants that ask for it: tenants do read that one.
+//! [`install_kallsyms`] adds a file of another kind, which is read.
 
 mod device_directory;
 mod kallsyms;
+mod store;
 #[cfg(test)]
 mod tests;
 
-use crate::sys::file::{self, FileFacts, file_facts, file_facts_at};
+use crate::sys::file::{self, file_facts, file_facts_at};
 use crate::sys::mount;
 use kcov_proto::claims::{Claims, DeviceClaim};
 use kcov_proto::message::FileId;
 use kcov_sys::{StepError, step};
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, open, openat};
+use nix::fcntl::{OFlag, open, openat};
 use nix::mount::{MntFlags, MsFlags, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::{Mode, fchmod};
-use nix::unistd::{Gid, Uid, fchownat};
+use nix::unistd::{Gid, Uid};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use store::Store;
 
 pub use kallsyms::install_kallsyms;
 
@@ -41,15 +42,19 @@ const DEVICE_DIRECTORY: &str = "/dev";
 const NAME: &CStr = c"kcov";
 /// Mode of the device: `kernel/kcov.c` registers it as 0600.
 const MODE: Mode = Mode::from_bits_truncate(0o600);
-/// Options of a file system that has only a placeholder.
+/// Options of a file system for one file.
 const SMALL: &str = "mode=0755,size=64k,nr_inodes=16";
 
 /// Result of [`install`].
 #[derive(Debug, Default)]
 pub struct Placeholders {
-    /// The placeholders. If there is none, the notes say why.
-    pub files: Vec<FileId>,
-    /// Files of the handlers' devices, in the order of the claims.
+    /// Places of the device where the placeholder is: 2, or fewer if the notes say why.
+    pub places: usize,
+    /// The placeholder.
+    pub file: Option<FileId>,
+    /// A description of it, to look for its locks.
+    pub description: Option<OwnedFd>,
+    /// Files of the handlers' devices, by their number.
     pub devices: Vec<FileId>,
     /// What was left out, and why, for the operator.
     pub notes: Vec<String>,
@@ -87,21 +92,20 @@ pub fn install_for(claims: &Claims, owner: Option<(Uid, Gid)>) -> Result<Placeho
         .map_err(failed("mount(MS_SLAVE)"))?;
 
     let mut done = Placeholders::default();
-    let debug = in_debug_directory();
-    done.record("/sys/kernel/debug/kcov", debug);
+    let store =
+        Store::new(owner).map_err(|StepError { step, errno }| PlaceholderError { call: step, errno })?;
     let devices: Vec<_> = claims.devices().collect();
-    if devices.is_empty() {
-        let device = in_device_directory(&mut done.notes);
-        done.record("/dev/kcov", device);
-    } else {
-        let (device, placed) = beside_devices(&devices, &mut done.notes)
-            .map_err(|StepError { step, errno }| PlaceholderError { call: step, errno })?;
-        done.files.push(device);
-        done.devices = placed;
+    done.note("/sys/kernel/debug/kcov", in_debug_directory(&store));
+    match in_device_directory(&store, &devices, &mut done.notes) {
+        Ok(placed) => {
+            done.places += 1;
+            done.devices = placed;
+        }
+        Err(error) if devices.is_empty() => done.note("/dev/kcov", Err(error)),
+        Err(StepError { step, errno }) => return Err(PlaceholderError { call: step, errno }),
     }
-    if let Some((uid, gid)) = owner {
-        done.give_to(uid, gid);
-    }
+    done.file = Some(store.id);
+    done.description = Some(store.description);
     if let Some(directory) = directory {
         done.enter_again(directory);
     }
@@ -109,30 +113,14 @@ pub fn install_for(claims: &Claims, owner: Option<(Uid, Gid)>) -> Result<Placeho
 }
 
 impl Placeholders {
-    fn record(&mut self, place: &str, result: Result<FileId, StepError>) {
+    fn note(&mut self, place: &str, result: Result<(), StepError>) {
         match result {
-            Ok(id) => self.files.push(id),
+            Ok(()) => self.places += 1,
             Err(error) => self.notes.push(format!("no placeholder at {place}: {error}")),
         }
     }
 
-    /// Gives the placeholders to a user. Leaves other files at their paths as they are.
-    fn give_to(&mut self, uid: Uid, gid: Gid) {
-        for directory in [DEBUG_DIRECTORY, DEVICE_DIRECTORY] {
-            let Ok(directory) = open_directory(directory) else { continue };
-            let is_ours = |facts: FileFacts| self.files.contains(&facts.id);
-            if !file_facts_at(directory.as_fd(), NAME).is_ok_and(is_ours) {
-                continue;
-            }
-            if let Err(errno) = fchownat(&directory, NAME, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW)
-            {
-                self.notes.push(format!("a placeholder keeps its owner root: {errno}"));
-            }
-        }
-    }
-
-    /// Enters the working directory again by its path if it is below a covered directory: until then it is
-    /// the covered one.
+    /// Enters a working directory again that is below a covered place: until then it is the covered directory.
     fn enter_again(&mut self, directory: PathBuf) {
         if ![DEBUG_DIRECTORY, DEVICE_DIRECTORY].iter().any(|covered| directory.starts_with(covered)) {
             return;
@@ -144,49 +132,42 @@ impl Placeholders {
     }
 }
 
-/// Mounts a small file system with a placeholder on the debug directory, or covers the real device if there
-/// is one.
-fn in_debug_directory() -> Result<FileId, StepError> {
+/// The placeholder's directory on the debug directory; or its file over a real device there.
+fn in_debug_directory(store: &Store) -> Result<(), StepError> {
     let directory = open_directory(DEBUG_DIRECTORY)?;
     if file_facts_at(directory.as_fd(), NAME).is_ok() {
-        return cover(DEBUG_DIRECTORY, directory.as_fd());
+        return mount::attach(store.file.as_fd(), directory.as_fd(), NAME).map_err(step("move_mount"));
     }
-    mount_small(DEBUG_DIRECTORY)?;
-    let directory = open_directory(DEBUG_DIRECTORY)?;
-    let made = create(directory.as_fd())?;
-    make_immutable(directory.as_fd());
-    Ok(made)
+    mount::attach(store.directory.as_fd(), directory.as_fd(), c"").map_err(step("move_mount"))?;
+    keep_names(open_directory(DEBUG_DIRECTORY)?.as_fd());
+    Ok(())
 }
 
-/// Makes removing the placeholder fail with `EPERM`, also for root, as debugfs does.
-fn make_immutable(directory: BorrowedFd<'_>) {
-    // Fails for ordinary users and before Linux 6.6: then a tenant can remove its placeholder.
+/// A program that removes what it finds, as root, must not lose the device by that: debugfs answers `EPERM` too.
+fn keep_names(directory: BorrowedFd<'_>) {
+    // Without effect for an ordinary user's tenant, and before Linux 6.6.
     let _ = openat(directory, c".", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
         .and_then(|directory| file::make_immutable(directory.as_fd()));
 }
 
-/// Covers an existing node, or mounts a new `/dev` with one more file.
-fn in_device_directory(notes: &mut Vec<String>) -> Result<FileId, StepError> {
-    let directory = open_directory(DEVICE_DIRECTORY)?;
-    match file_facts_at(directory.as_fd(), NAME) {
-        Ok(facts) if facts.is_symlink() => Err(step("it is a symbolic link, left as it is")(Errno::EEXIST)),
-        Ok(_) => cover(DEVICE_DIRECTORY, directory.as_fd()),
-        Err(_) => device_directory::replace(directory.as_fd(), &[], notes).map(|(device, _)| device),
-    }
-}
-
-/// Mounts a new `/dev` with the placeholder and the files of the handlers' devices.
-fn beside_devices(
+/// The placeholder over a node that is there, or in a new `/dev`; with the handlers' devices always the second.
+fn in_device_directory(
+    store: &Store,
     devices: &[&DeviceClaim],
     notes: &mut Vec<String>,
-) -> Result<(FileId, Vec<FileId>), StepError> {
+) -> Result<Vec<FileId>, StepError> {
     let directory = open_directory(DEVICE_DIRECTORY)?;
-    device_directory::replace(directory.as_fd(), devices, notes)
-}
-
-/// Binds a placeholder over the existing `NAME` in `directory`, whose path is `path`.
-fn cover(path: &str, directory: BorrowedFd<'_>) -> Result<FileId, StepError> {
-    cover_by(path, directory, NAME, create)
+    let file = store.device.as_fd();
+    if devices.is_empty()
+        && let Ok(facts) = file_facts_at(directory.as_fd(), NAME)
+    {
+        if facts.is_symlink() {
+            return Err(step("it is a symbolic link, left as it is")(Errno::EEXIST));
+        }
+        mount::attach(file, directory.as_fd(), NAME).map_err(step("move_mount"))?;
+        return Ok(Vec::new());
+    }
+    device_directory::replace(directory.as_fd(), file, devices, notes)
 }
 
 /// Has `create` make a file `name` in a new file system, and binds it over the existing `name` in
@@ -215,11 +196,6 @@ fn cover_by<T>(
 fn mount_small(path: &str) -> Result<(), StepError> {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     nix::mount::mount(Some("kcov"), path, Some("tmpfs"), flags, Some(SMALL)).map_err(step("mount(tmpfs)"))
-}
-
-/// Creates the placeholder in `directory`. The caller owns it: root, or the user of a rootless broker.
-fn create(directory: BorrowedFd<'_>) -> Result<FileId, StepError> {
-    create_named(directory, NAME, MODE)
 }
 
 fn create_named(directory: BorrowedFd<'_>, name: &CStr, mode: Mode) -> Result<FileId, StepError> {

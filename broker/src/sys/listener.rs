@@ -5,7 +5,7 @@ use nix::errno::Errno;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-pub use kcov_sys::listener::{Answer, add_fd_send, id_valid, send};
+pub use kcov_sys::listener::{add_fd_send, id_valid, send, set_fd};
 
 /// Takes the notification that has waited longest; `None` if there is none. For a listener that shows
 /// `POLLIN`: if another process takes the notification first, this waits for some milliseconds.

@@ -89,7 +89,16 @@ pub fn give_back(fd: BorrowedFd<'_>) -> Result<(), Errno> {
     Errno::result(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETLEASE, libc::F_UNLCK) }).map(drop)
 }
 
-/// Requests a lease. A granted one stays until it is released or the file is closed.
+/// Gives the description a shared `flock(2)`, which shows in its fdinfo. It conflicts with no lock of `fcntl(2)`.
+///
+/// # Errors
+/// As `flock(2)`.
+pub fn lock_shared(fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    // SAFETY: flock takes two integers.
+    Errno::result(unsafe { libc::flock(fd.as_raw_fd(), libc::LOCK_SH | libc::LOCK_NB) }).map(drop)
+}
+
+/// Asks for a lease. One that is granted stays until it is given back, or the file is closed.
 fn is_granted(fd: BorrowedFd<'_>, lease: libc::c_int) -> Result<bool, Errno> {
     // SAFETY: a plain fcntl with an integer argument.
     match Errno::result(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETLEASE, lease) }) {

@@ -10,6 +10,8 @@ const OPEN_TREE_CLONE: libc::c_uint = 1;
 const OPEN_TREE_CLOEXEC: libc::c_uint = libc::O_CLOEXEC as libc::c_uint;
 /// `MOVE_MOUNT_F_EMPTY_PATH`: moves the mount that the descriptor refers to.
 const MOVE_MOUNT_F_EMPTY_PATH: libc::c_uint = 4;
+/// `MOVE_MOUNT_T_EMPTY_PATH`: the place is the directory itself.
+const MOVE_MOUNT_T_EMPTY_PATH: libc::c_uint = 0x40;
 
 /// Makes a detached copy of the mount at `name` in `directory` (of the directory itself if `name` is empty),
 /// with the mounts below it if `recursive`. Does not follow a symbolic link or trigger an automount.
@@ -27,16 +29,18 @@ pub fn clone_tree(directory: BorrowedFd<'_>, name: &CStr, recursive: bool) -> Re
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
-/// Attaches the detached `tree` over `name` in `directory`.
+/// Attaches the detached `tree` over `name` in `directory`, or over the directory itself if the name is empty.
 ///
 /// # Errors
 /// As `move_mount(2)`.
 pub fn attach(tree: BorrowedFd<'_>, directory: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
     let (from, to) = (tree.as_raw_fd(), directory.as_raw_fd());
+    let place = if name.is_empty() { MOVE_MOUNT_T_EMPTY_PATH } else { 0 };
+    let flags = MOVE_MOUNT_F_EMPTY_PATH | place;
     // SAFETY: both names are NUL-terminated strings that outlive the call; the rest are integers.
     let result = unsafe {
         let empty = c"".as_ptr();
-        libc::syscall(libc::SYS_move_mount, from, empty, to, name.as_ptr(), MOVE_MOUNT_F_EMPTY_PATH)
+        libc::syscall(libc::SYS_move_mount, from, empty, to, name.as_ptr(), flags)
     };
     Errno::result(result).map(drop)
 }

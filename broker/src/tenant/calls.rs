@@ -14,9 +14,9 @@ pub mod overdue;
 pub mod queue;
 pub mod reassigned;
 
-use crate::sys::listener::{self, Answer};
+use crate::sys::listener;
 use kcov_proto::Errno;
-use kcov_proto::message::{NotificationId, Order};
+use kcov_proto::message::{NotificationId, Order, Response};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use overdue::Overdue;
 use queue::QueueWatch;
@@ -101,7 +101,7 @@ impl PendingCalls {
     }
 
     /// Answers a call in place of a worker. Returns whether its caller was still waiting.
-    pub fn answer(&self, id: NotificationId, answer: Answer) -> bool {
+    pub fn answer(&self, id: NotificationId, answer: Response) -> bool {
         listener::send(self.listener.as_fd(), id, answer).unwrap_or_else(|errno| {
             error!(%errno, "cannot answer a call");
             false
@@ -126,6 +126,21 @@ impl PendingCalls {
     pub fn forget_answered(&mut self) {
         let listener = self.listener.as_fd();
         self.reassigned.forget_answered(|id| listener::id_valid(listener, id) == Ok(true));
+    }
+
+    /// Puts a descriptor of `file` at the number `fd` of the caller, in the place of the descriptor there.
+    ///
+    /// # Errors
+    /// `ENOENT` if the caller is gone; `EBADF` if the number is above the caller's limit.
+    pub fn replace_descriptor(
+        &self,
+        id: NotificationId,
+        file: BorrowedFd<'_>,
+        fd: i32,
+        close_on_exec: bool,
+    ) -> Result<(), Errno> {
+        listener::set_fd(self.listener.as_fd(), id, file, fd, close_on_exec)
+            .map_err(|errno| Errno(errno as i32))
     }
 
     /// Looks at the listener and notes what it shows. `shown`: the ids in the workers' slots.

@@ -3,11 +3,11 @@
 use super::Tenant;
 use super::requests::Outcome;
 use super::workers::process::AllegedCall;
-use crate::sys::listener::Answer;
-use crate::sys::{file, memfd};
+use crate::sys::file::file_facts;
+use crate::sys::memfd;
 use kcov_proto::Errno;
 use kcov_proto::device::ArenaId;
-use kcov_proto::message::{FileId, MAX_CLOSED, NotificationId, Order};
+use kcov_proto::message::{FileId, MAX_CLOSED, NotificationId, Order, Response};
 use kcov_proto::quota::Quota;
 use nix::libc;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -103,7 +103,7 @@ impl Tenant {
 
     /// Whether a worker can have made the file, and it is neither one that the worker shares with the broker nor an arena.
     fn may_inject(&self, fd: BorrowedFd<'_>) -> bool {
-        let Ok(facts) = file::file_facts(fd) else { return false };
+        let Ok(facts) = file_facts(fd) else { return false };
         match facts.mode & libc::S_IFMT {
             libc::S_IFIFO => !self.is_shared_with_a_worker(facts.id),
             libc::S_IFREG => {
@@ -121,7 +121,7 @@ impl Tenant {
     /// Whether it is memory or a pipe that a worker shares with the broker.
     fn is_shared_with_a_worker(&self, file: FileId) -> bool {
         let mut shared = self.workers.shared().chain([self.roster.as_fd()]);
-        shared.any(|page| file::file_facts(page).is_ok_and(|facts| facts.id == file))
+        shared.any(|page| file_facts(page).is_ok_and(|facts| facts.id == file))
     }
 
     /// A handler recorded nothing of a call whose caller collects PCs.
@@ -150,7 +150,7 @@ impl Tenant {
     /// A worker is dead: the open that it handled fails, the others are for the next worker.
     pub(super) fn give_up_opening(&mut self, index: u32, call: &AllegedCall) {
         if self.files.as_mut().is_some_and(|files| files.worker_died(index, call.id)) {
-            self.calls.answer(call.id, Answer::Fail(Errno::EIO));
+            self.calls.answer(call.id, Response::Fail(Errno::EIO));
         }
         self.send_orders();
     }

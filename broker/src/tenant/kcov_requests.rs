@@ -1,81 +1,202 @@
-//! Requests of the KCOV device: open, ioctl, mmap, and the `execve` that hands an instance on.
+//! Requests of the KCOV device: ioctl, mmap, and the `execve` that hands an instance on.
+//!
+//! An open of the device is not trapped: it leads to a placeholder, whose descriptors are *blank*
+//! ([`Blank`](kcov_proto::message::Blank)). `INIT_TRACE` makes the instance and puts a descriptor of its arena at the same
+//! number. Other descriptors of the same open are replaced at their next request. What a blank descriptor is, only a reader
+//! can find out; so requests on blank descriptors go through the reader, and all others straight from the worker.
 
 use super::Tenant;
 use super::requests::Outcome;
 use crate::kcov::arena::Arena;
 use crate::sys::descriptor::Access;
-use crate::sys::listener::Answer;
 use kcov_proto::Errno;
-use kcov_proto::abi::{self, RemoteArg};
+use kcov_proto::abi::{self, RemoteArg, TraceMode};
 use kcov_proto::device::ArenaId;
-use kcov_proto::message::{FileId, Heartbeat, NotificationId};
-use std::os::fd::AsFd;
+use kcov_proto::message::{Blank, KcovIoctl, Mapping, NotificationId, ReaderKind, ReaderRequest, Response};
+use std::os::fd::{AsFd, OwnedFd};
 use tracing::{info, warn};
 
+/// A descriptor of a caller.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Descriptor {
+    pub(super) tid: u32,
+    pub(super) fd: i32,
+}
+
+/// What a descriptor is, as far as the broker can tell.
+enum Target {
+    /// An instance.
+    Instance(ArenaId),
+    /// Blank, or perhaps blank: the reader finds out.
+    Blank,
+    /// Not a descriptor of the device.
+    Other,
+}
+
 impl Tenant {
-    /// `open` of the device: an instance, and a descriptor for the caller in the same step as the answer.
-    pub(super) fn open(
+    /// `ioctl` with a KCOV request, from worker `index`.
+    pub(super) fn ioctl(&mut self, index: u32, id: NotificationId, tid: u32, ioctl: KcovIoctl) -> Outcome {
+        let descriptor = Descriptor { tid, fd: ioctl.fd };
+        match self.target(id, descriptor) {
+            Target::Instance(arena) => self.ioctl_on(arena, descriptor, ioctl, None),
+            Target::Blank => self.ask_reader(index, id, tid, ReaderKind::Ioctl(ioctl)),
+            Target::Other => Outcome::Answer(Response::Continue),
+        }
+    }
+
+    /// The same, after a reader has looked at the descriptor. `remote`: the argument of `REMOTE_ENABLE`.
+    pub(super) fn ioctl_seen(
         &mut self,
         id: NotificationId,
-        tid: u32,
-        flags: i32,
-        reopened: Option<FileId>,
+        descriptor: Descriptor,
+        ioctl: KcovIoctl,
+        remote: Option<Result<RemoteArg, Errno>>,
+        blank: Option<Blank>,
     ) -> Outcome {
-        if let Some(file) = reopened
-            && self.registry.find(file).is_none()
-        {
-            return match self.device_of(file) {
-                Some(device) => self.open_device(id, tid, device, flags.cast_unsigned()),
-                None => Outcome::Answer(Answer::Continue),
+        let Some(blank) = blank else {
+            return match self.target(id, descriptor) {
+                Target::Instance(arena) => self.ioctl_on(arena, descriptor, ioctl, remote),
+                // The reader found a descriptor of an instance: the same file was opened again.
+                Target::Blank => match self.instance(descriptor) {
+                    Some(arena) => self.ioctl_on(arena, descriptor, ioctl, remote),
+                    None => Outcome::Answer(Response::Continue),
+                },
+                Target::Other => Outcome::Answer(Response::Continue),
+            };
+        };
+        if blank.flags & libc::O_PATH != 0 {
+            // The kernel answers EBADF.
+            return Outcome::Answer(Response::Continue);
+        }
+        if let Some(arena) = self.registry.instance_of(&blank) {
+            return match self.hand_out(id, descriptor, arena, &blank) {
+                Ok(()) => self.ioctl_on(arena, descriptor, ioctl, remote),
+                Err(errno) => errno.into(),
             };
         }
-        let errno = match self.registry.open(flags) {
-            Err(errno) => errno,
-            Ok((arena, description)) => {
-                let close_on_exec = flags & libc::O_CLOEXEC != 0;
-                match self.calls.answer_with_descriptor(id, description.as_fd(), close_on_exec) {
-                    Ok(fd) => {
-                        info!(event = "open", id = arena.number(), tid, command = "open", fd, "opened");
-                        return Outcome::Done;
-                    }
-                    Err(errno) => {
-                        drop(description);
-                        self.registry.abandon(arena);
-                        errno
-                    }
-                }
-            }
+        if ioctl.request == abi::INIT_TRACE {
+            return self.init_trace(id, descriptor, &blank, ioctl.arg);
+        }
+        let tid = descriptor.tid;
+        let answer: Result<(), Errno> = match ioctl.request {
+            abi::ENABLE => self.registry.on_fresh(|it, arena| it.enable(arena, tid, ioctl.arg).map(drop)),
+            abi::DISABLE => self.registry.on_fresh(|it, arena| it.disable(arena, tid, ioctl.arg)),
+            abi::REMOTE_ENABLE => remote.unwrap_or(Err(Errno::EFAULT)).and_then(|arg| {
+                self.registry.on_fresh(|it, arena| it.remote_enable(arena, tid, &arg).map(drop))
+            }),
+            abi::RESET_TRACE => self.registry.on_fresh(|it, arena| it.reset_trace(arena, tid, ioctl.arg)),
+            _ => Err(Errno::ENOTTY),
         };
-        info!(event = "open", tid, command = "open", %errno, "refused");
-        errno.into()
+        answer.into()
     }
 
-    /// The instance behind a descriptor of the caller; `None` if there is none, or if the caller is gone.
-    fn instance(&mut self, id: NotificationId, tid: u32, fd: i32) -> Option<ArenaId> {
-        let arena = self.registry.find(self.tables.identity(tid, fd).ok()?)?;
+    /// `INIT_TRACE` on a blank descriptor: makes the instance, and puts a descriptor of its arena at the same number.
+    fn init_trace(
+        &mut self,
+        id: NotificationId,
+        descriptor: Descriptor,
+        blank: &Blank,
+        words: u64,
+    ) -> Outcome {
+        let Descriptor { tid, fd } = descriptor;
+        let (command, number) = ("INIT_TRACE", fd);
+        let made = self.registry.init_trace(blank, words);
+        let placed = made.and_then(|(arena, description)| {
+            let placed = self.place(id, descriptor, &description, blank);
+            drop(description);
+            placed.inspect_err(|_| self.registry.abandon(arena)).map(|()| arena)
+        });
+        match placed {
+            Ok(arena) => {
+                info!(event = "open", id = arena.number(), tid, command, fd = number, "initialised");
+                Outcome::Answer(Response::Value(0))
+            }
+            Err(errno) => {
+                info!(event = "open", tid, command, %errno, "refused");
+                errno.into()
+            }
+        }
+    }
+
+    /// Puts a descriptor of an instance in the place of a blank one of the same open.
+    fn hand_out(
+        &mut self,
+        id: NotificationId,
+        descriptor: Descriptor,
+        arena: ArenaId,
+        blank: &Blank,
+    ) -> Result<(), Errno> {
+        let description = self.registry.describe(arena, blank.flags)?;
+        self.place(id, descriptor, &description, blank)
+    }
+
+    /// Puts `description` at a blank descriptor's number. A descriptor that another thread has replaced meanwhile is left
+    /// alone, but for the moment between the look and the system call.
+    fn place(
+        &mut self,
+        id: NotificationId,
+        Descriptor { tid, fd }: Descriptor,
+        description: &OwnedFd,
+        blank: &Blank,
+    ) -> Result<(), Errno> {
+        if self.tables.identity(tid, fd) != Ok(blank.file) {
+            return Ok(());
+        }
+        let close_on_exec = blank.flags & libc::O_CLOEXEC != 0;
+        self.calls.replace_descriptor(id, description.as_fd(), fd, close_on_exec)
+    }
+
+    fn target(&mut self, id: NotificationId, descriptor: Descriptor) -> Target {
+        let Descriptor { tid, fd } = descriptor;
+        let Ok(file) = self.tables.identity(tid, fd) else { return Target::Other };
         // Checked after the look: the thread of that number was the caller all the time.
-        self.calls.is_in_flight(id).then_some(arena)
+        if !self.calls.is_in_flight(id) {
+            return Target::Other;
+        }
+        match self.registry.find(file) {
+            Some(arena) if self.registry.is_reopened(arena) => Target::Blank,
+            Some(arena) => Target::Instance(arena),
+            None if self.placeholder == Some(file) => Target::Blank,
+            None => Target::Other,
+        }
     }
 
-    /// Whether a descriptor of an instance was opened with `O_PATH`. An instance that was opened with access mode 3 looks
-    /// the same, and counts as that.
-    fn is_path_only(&self, arena: ArenaId, tid: u32, fd: i32) -> bool {
+    fn instance(&mut self, Descriptor { tid, fd }: Descriptor) -> Option<ArenaId> {
+        self.registry.find(self.tables.identity(tid, fd).ok()?)
+    }
+
+    /// Has the reader of worker `index` look at a descriptor and pass the call on.
+    fn ask_reader(&mut self, index: u32, id: NotificationId, tid: u32, what: ReaderKind) -> Outcome {
+        match self.readers.request(index, &ReaderRequest { id, tid, what }) {
+            true => Outcome::Done,
+            false => Errno::EIO.into(),
+        }
+    }
+
+    /// Whether a descriptor of an instance was opened with `O_PATH`. A descriptor of access mode 3 looks the same, and
+    /// counts as that.
+    fn is_path_only(&self, arena: ArenaId, Descriptor { tid, fd }: Descriptor) -> bool {
         let is_uncounted = self.registry.arenas().get(arena).is_some_and(Arena::is_uncounted);
         let neither = Access { readable: false, writable: false };
         !is_uncounted && self.tables.access(tid, fd) == Ok(neither)
     }
 
-    /// `ioctl` with a KCOV request.
-    pub(super) fn ioctl(&mut self, id: NotificationId, tid: u32, fd: i32, request: Request) -> Outcome {
-        let Some(arena) = self.instance(id, tid, fd) else { return Outcome::Answer(Answer::Continue) };
-        if self.is_path_only(arena, tid, fd) {
+    /// A KCOV request on a descriptor of an instance.
+    fn ioctl_on(
+        &mut self,
+        arena: ArenaId,
+        descriptor: Descriptor,
+        ioctl: KcovIoctl,
+        remote: Option<Result<RemoteArg, Errno>>,
+    ) -> Outcome {
+        if self.is_path_only(arena, descriptor) {
             // The kernel answers EBADF, as for every file.
-            return Outcome::Answer(Answer::Continue);
+            return Outcome::Answer(Response::Continue);
         }
-        let Request { request, arg, remote, heartbeat } = request;
+        let (tid, KcovIoctl { request, arg, .. }) = (descriptor.tid, ioctl);
         let outcome = match request {
-            abi::INIT_TRACE => self.registry.init_trace(arena, arg).into(),
-            abi::ENABLE => self.enable(arena, tid, arg, &heartbeat),
+            abi::INIT_TRACE => self.registry.init_again(arena, arg).into(),
+            abi::ENABLE => self.enable(arena, tid, arg),
             abi::DISABLE => self.disable(arena, tid, arg),
             abi::REMOTE_ENABLE => self.remote_enable(arena, tid, remote),
             abi::RESET_TRACE => match self.registry.reset_trace(arena, tid, arg) {
@@ -84,35 +205,47 @@ impl Tenant {
             },
             _ => Errno::ENOTTY.into(),
         };
-        let command = abi::request_name(request);
+        let (id, command) = (arena.number(), abi::request_name(request));
         match outcome {
-            Outcome::Answer(Answer::Fail(errno)) => {
-                info!(event = "ioctl", id = arena.number(), tid, command, %errno, "refused")
+            Outcome::Answer(Response::Fail(errno)) => {
+                info!(event = "ioctl", id, tid, command, %errno, "refused")
             }
-            _ => info!(event = "ioctl", id = arena.number(), tid, command, "done"),
+            _ => info!(event = "ioctl", id, tid, command, "done"),
         }
         outcome
     }
 
-    fn enable(&mut self, arena: ArenaId, tid: u32, arg: u64, heartbeat: &Heartbeat) -> Outcome {
-        let enabled = self.registry.enable(arena, tid, arg).and_then(|mode| {
-            self.registry.own(tid)?;
-            Ok(mode)
-        });
-        match enabled {
+    fn enable(&mut self, arena: ArenaId, tid: u32, arg: u64) -> Outcome {
+        let enabled = self.registry.enable(arena, tid, arg);
+        self.enabled(arena, tid, "ENABLE", enabled, |tenant, mode| {
+            let heartbeat = tenant.heartbeat;
+            if !tenant.registry.arenas().get(arena).is_some_and(|arena| arena.beat(mode, &heartbeat)) {
+                tenant.workers.count_lost_record();
+            }
+        })
+    }
+
+    fn remote_enable(&mut self, arena: ArenaId, tid: u32, arg: Option<Result<RemoteArg, Errno>>) -> Outcome {
+        let arg = arg.unwrap_or(Err(Errno::EFAULT));
+        let enabled = arg.and_then(|arg| self.registry.remote_enable(arena, tid, &arg));
+        self.enabled(arena, tid, "REMOTE_ENABLE", enabled, |_, _| {})
+    }
+
+    /// Holds on to the new owner of an instance.
+    fn enabled(
+        &mut self,
+        arena: ArenaId,
+        tid: u32,
+        command: &str,
+        enabled: Result<TraceMode, Errno>,
+        then: impl FnOnce(&mut Self, TraceMode),
+    ) -> Outcome {
+        let owned = enabled.and_then(|mode| self.registry.own(tid).map(|()| mode));
+        match owned {
             Ok(mode) => {
-                info!(
-                    event = "enable",
-                    id = arena.number(),
-                    tid,
-                    command = "ENABLE",
-                    mode = mode.name(),
-                    "enabled"
-                );
-                if !self.registry.arenas().get(arena).is_some_and(|arena| arena.beat(mode, heartbeat)) {
-                    self.workers.count_lost_record();
-                }
-                Outcome::Answer(Answer::Value(0))
+                info!(event = "enable", id = arena.number(), tid, command, mode = mode.name(), "enabled");
+                then(self, mode);
+                Outcome::Answer(Response::Value(0))
             }
             Err(errno) => errno.into(),
         }
@@ -126,33 +259,48 @@ impl Tenant {
         result.into()
     }
 
-    fn remote_enable(&mut self, arena: ArenaId, tid: u32, arg: Option<Result<RemoteArg, Errno>>) -> Outcome {
-        let enabled = arg.unwrap_or(Err(Errno::EFAULT)).and_then(|arg| {
-            let mode = self.registry.remote_enable(arena, tid, &arg)?;
-            self.registry.own(tid)?;
-            Ok(mode)
-        });
-        match enabled {
-            Ok(mode) => {
-                let command = "REMOTE_ENABLE";
-                info!(event = "enable", id = arena.number(), tid, command, mode = mode.name(), "enabled");
-                Outcome::Answer(Answer::Value(0))
-            }
-            Err(errno) => errno.into(),
+    /// `mmap` with a descriptor, from worker `index`: the kernel maps, unless the device refuses.
+    pub(super) fn mmap(&mut self, index: u32, id: NotificationId, tid: u32, mapping: Mapping) -> Outcome {
+        match self.target(id, Descriptor { tid, fd: mapping.fd }) {
+            Target::Instance(arena) => self.mmap_on(Some(arena), tid, &mapping),
+            Target::Blank => self.ask_reader(index, id, tid, ReaderKind::Mmap(mapping)),
+            Target::Other => Outcome::Answer(Response::Continue),
         }
     }
 
-    /// `mmap` of a descriptor: the kernel maps, unless the device refuses.
-    pub(super) fn mmap(&mut self, id: NotificationId, tid: u32, fd: i32, mapping: &Mapping) -> Outcome {
-        let Some(arena) = self.instance(id, tid, fd) else { return Outcome::Answer(Answer::Continue) };
-        match self.registry.check_mmap(arena, mapping.length, mapping.offset) {
-            Err(errno)
-                if self.tables.access(tid, fd).is_ok_and(|access| !kernel_refuses_first(access, mapping)) =>
-            {
-                errno.into()
-            }
+    /// The same, after a reader has looked at the descriptor.
+    pub(super) fn mmap_seen(
+        &mut self,
+        id: NotificationId,
+        tid: u32,
+        mapping: &Mapping,
+        blank: Option<Blank>,
+    ) -> Outcome {
+        let descriptor = Descriptor { tid, fd: mapping.fd };
+        let Some(blank) = blank else {
+            return match self.instance(descriptor).filter(|_| self.calls.is_in_flight(id)) {
+                Some(arena) => self.mmap_on(Some(arena), tid, mapping),
+                None => Outcome::Answer(Response::Continue),
+            };
+        };
+        let arena = self.registry.instance_of(&blank);
+        if let Some(Err(errno)) = arena.map(|arena| self.hand_out(id, descriptor, arena, &blank)) {
+            return errno.into();
+        }
+        self.mmap_on(arena, tid, mapping)
+    }
+
+    /// `mmap` of an instance, or of a descriptor without one.
+    fn mmap_on(&mut self, arena: Option<ArenaId>, tid: u32, mapping: &Mapping) -> Outcome {
+        let checked = match arena {
+            Some(arena) => self.registry.check_mmap(arena, mapping.length, mapping.offset),
+            None => Err(Errno::EINVAL),
+        };
+        let access = self.tables.access(tid, mapping.fd);
+        match checked {
+            Err(errno) if access.is_ok_and(|access| !kernel_refuses_first(access, mapping)) => errno.into(),
             // The kernel refuses it itself: an offset that is not a multiple of the page size, a length of 0, ...
-            Ok(()) | Err(_) => Outcome::Answer(Answer::Continue),
+            Ok(()) | Err(_) => Outcome::Answer(Response::Continue),
         }
     }
 
@@ -163,29 +311,8 @@ impl Tenant {
             true
         });
         // If another execve of the group is under way, this one is answered once that has ended.
-        if first { Outcome::Answer(Answer::Continue) } else { Outcome::Done }
+        if first { Outcome::Answer(Response::Continue) } else { Outcome::Done }
     }
-}
-
-/// A KCOV request.
-pub(super) struct Request {
-    /// Low 32 bits of the request.
-    pub(super) request: u32,
-    /// The argument register.
-    pub(super) arg: u64,
-    /// For `REMOTE_ENABLE`: its argument, as the reader has read it.
-    pub(super) remote: Option<Result<RemoteArg, Errno>>,
-    /// The record that an `ENABLE` leaves.
-    pub(super) heartbeat: Heartbeat,
-}
-
-/// The arguments of an `mmap`.
-pub(super) struct Mapping {
-    pub(super) address: u64,
-    pub(super) length: u64,
-    pub(super) offset: u64,
-    pub(super) prot: u32,
-    pub(super) flags: u32,
 }
 
 /// Whether `do_mmap` (`mm/mmap.c`, Linux 6.12) refuses before it asks the device: for impossible addresses and offsets,
@@ -246,7 +373,7 @@ mod tests {
     const BOTH: Access = Access { readable: true, writable: true };
 
     fn mapping(address: u64, length: u64, offset: u64, flags: i32) -> Mapping {
-        Mapping { address, length, offset, prot: libc::PROT_READ as u32, flags: flags as u32 }
+        Mapping { fd: 3, address, length, offset, prot: libc::PROT_READ as u32, flags: flags as u32 }
     }
 
     #[test]

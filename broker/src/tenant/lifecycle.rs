@@ -9,10 +9,9 @@ use super::workers::process::{AllegedCall, Sockets, Worker};
 use super::workers::restarts::Next;
 use super::workers::supervision::PAST_DEADLINE;
 use crate::processes::spawner::message::Start;
-use crate::sys::listener::Answer;
 use crate::sys::shared::SharedWords;
 use crate::sys::socket::{self, Channel, ChannelError};
-use kcov_proto::message::ZygoteReply;
+use kcov_proto::message::{Response, ZygoteReply};
 use kcov_proto::sync::Ordering;
 use kcov_proto::{Errno, journal, slot};
 use nix::errno::Errno as SysErrno;
@@ -44,9 +43,8 @@ impl Tenant {
         self.zygote.fork(index, &descriptors)?;
         let sockets = Sockets { channel: ours.into(), orders: our_orders.into(), output, journal, slot };
         self.workers.expect(index, sockets, Instant::now());
-        drop(workers_end);
         // Last: the zygote forks meanwhile, and callers need the worker before they need its reader.
-        self.readers.start(index, requests, &mut self.spawner, self.calls.listener())
+        self.readers.start(index, (requests, workers_end), &mut self.spawner, self.calls.listener())
     }
 
     fn start_next(&mut self, next: Next) -> Result<(), TenantError> {
@@ -228,11 +226,11 @@ impl Tenant {
         if let Some((id, answer)) = worker.promised() {
             self.calls.answer(id, answer);
         }
-        if call.id != 0 && self.calls.answer(call.id, Answer::Fail(Errno::EIO)) {
+        if call.id != 0 && self.calls.answer(call.id, Response::Fail(Errno::EIO)) {
             return;
         }
         for id in self.calls.hidden(&self.workers.alleged_ids()) {
-            self.calls.answer(id, Answer::Fail(Errno::EIO));
+            self.calls.answer(id, Response::Fail(Errno::EIO));
         }
     }
 

@@ -5,9 +5,8 @@ use super::error::TenantError;
 use super::workers::process::Worker;
 use super::workers::supervision::{self, KEEPS_A_CALL, PAST_DEADLINE, Surroundings, TAKES_NO_CALL};
 use crate::kcov::files::Files;
-use crate::sys::listener::Answer;
 use kcov_proto::Errno;
-use kcov_proto::message::NotificationId;
+use kcov_proto::message::{NotificationId, Response};
 use std::time::{Duration, Instant};
 use tracing::warn;
 
@@ -84,7 +83,7 @@ impl Tenant {
         let workers = &self.workers;
         let is_begun = |id, index| workers.get(index).is_some_and(|worker| worker.alleged_id() == id);
         for (id, worker) in self.calls.reassigned.take_due(now, is_begun) {
-            let was_waiting = self.calls.answer(id, Answer::Fail(Errno::EIO));
+            let was_waiting = self.calls.answer(id, Response::Fail(Errno::EIO));
             let worker = worker.and_then(|index| self.workers.get_mut(index));
             if let Some(worker) = worker.filter(|worker| was_waiting && worker.alleged_id() == id) {
                 worker.interrupt(PAST_DEADLINE);
@@ -96,7 +95,7 @@ impl Tenant {
     fn look_at_openings(&mut self, now: Instant) {
         let overdue = self.files.as_mut().map(|files| files.take_overdue(now)).unwrap_or_default();
         for (id, worker) in overdue {
-            self.calls.answer(id, Answer::Fail(Errno::EIO));
+            self.calls.answer(id, Response::Fail(Errno::EIO));
             if let Some(worker) = worker.and_then(|index| self.workers.get_mut(index)) {
                 worker.interrupt(PAST_DEADLINE);
             }
@@ -110,7 +109,7 @@ impl Tenant {
         for id in overdue {
             warn!(event = "overdue", id, "a call was not answered within two deadlines");
             self.workers.kill_all(KEEPS_A_CALL);
-            self.calls.answer(id, Answer::Fail(Errno::EIO));
+            self.calls.answer(id, Response::Fail(Errno::EIO));
         }
     }
 
@@ -128,7 +127,7 @@ impl Tenant {
     /// watched, arenas that ended are unmapped.
     pub(super) fn settle(&mut self) {
         for id in self.registry.take_released_execs() {
-            self.calls.answer(id, Answer::Continue);
+            self.calls.answer(id, Response::Continue);
         }
         for tid in self.registry.take_unwatched() {
             self.watch_owner(tid);

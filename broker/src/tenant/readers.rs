@@ -11,7 +11,7 @@ use crate::sys::poller::Poller;
 use crate::sys::shared::SharedWords;
 use crate::sys::socket::{self, Channel, ChannelError};
 use crate::tenant::error::{TenantError, system};
-use kcov_proto::message::{Assist, NotificationId};
+use kcov_proto::message::{Forward, NotificationId, ReaderRequest, encode};
 use kcov_proto::quota::Refusals;
 use kcov_proto::slot;
 use nix::errno::Errno;
@@ -33,6 +33,8 @@ pub struct Readers {
     next: u32,
     /// By worker: its end of the socket to the reader that follows the last one.
     fresh: BTreeMap<u32, OwnedFd>,
+    /// By worker: a duplicate of its end of the socket to its current reader, for requests of the broker.
+    senders: BTreeMap<u32, OwnedFd>,
     /// What readers may do for handlers.
     allowance: Allowance,
     start: Start,
@@ -72,8 +74,8 @@ impl Readers {
         poller: Rc<Poller<Token>>,
     ) -> Result<Self, Errno> {
         let allowance = Allowance::new(quotas)?;
-        let (table, fresh) = (BTreeMap::new(), BTreeMap::new());
-        Ok(Readers { table, next: 0, fresh, allowance, start, deadline, poller })
+        let (table, fresh, senders) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Ok(Readers { table, next: 0, fresh, senders, allowance, start, deadline, poller })
     }
 
     /// What was refused to handlers.
@@ -88,14 +90,14 @@ impl Readers {
         self.table.get(&index).map(Reader::worker)
     }
 
-    /// Starts a reader for `worker`, which takes requests from `requests`.
+    /// Starts a reader for `worker`, which takes requests from `requests`. `sender`: a duplicate of the other end.
     ///
     /// # Errors
     /// If the spawner is gone, or a system call fails.
     pub fn start(
         &mut self,
         worker: u32,
-        requests: OwnedFd,
+        (requests, sender): (OwnedFd, OwnedFd),
         spawner: &mut SpawnerClient,
         listener: BorrowedFd<'_>,
     ) -> Result<(), TenantError> {
@@ -111,14 +113,25 @@ impl Readers {
         self.poller.add_once(&spawned.pidfd, Token::ReaderEnd(index)).map_err(system("epoll_ctl"))?;
         let reader = Reader::new(spawned.pidfd, channel, requests, busy, worker, Instant::now());
         self.table.insert(index, reader);
+        self.senders.insert(worker, sender);
         Ok(())
     }
 
+    /// Sends a request to the current reader of `worker`, in its place. Returns whether it was sent.
+    pub fn request(&self, worker: u32, request: &ReaderRequest) -> bool {
+        let Some(sender) = self.senders.get(&worker) else { return false };
+        let mut bytes = Vec::new();
+        let sent = encode(request, &mut bytes)
+            .is_ok()
+            .then(|| send(sender.as_raw_fd(), &bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL));
+        matches!(sent, Some(Ok(_)))
+    }
+
     /// Takes one call that reader `index` passes on.
-    pub fn receive(&mut self, index: u32) -> Option<Assist> {
+    pub fn receive(&mut self, index: u32) -> Option<Forward> {
         let reader = self.table.get_mut(&index)?;
-        match reader.channel.try_receive_bare::<Assist>() {
-            Ok(assist) => Some(assist),
+        match reader.channel.try_receive_bare::<Forward>() {
+            Ok(call) => Some(call),
             Err(ChannelError::WouldBlock) => None,
             Err(_) => {
                 // Its end follows; until then the socket would stay readable.
@@ -194,7 +207,8 @@ impl Readers {
         listener: BorrowedFd<'_>,
     ) -> Result<OwnedFd, TenantError> {
         let (requests, workers_end) = socket::pair()?;
-        self.start(worker, requests, spawner, listener)?;
+        let sender = duplicate(&workers_end)?;
+        self.start(worker, (requests, sender), spawner, listener)?;
         Ok(workers_end)
     }
 
@@ -217,13 +231,23 @@ impl Readers {
         self.fresh.remove(&worker)
     }
 
-    /// `worker` is dead: its next socket is not needed.
+    /// `worker` is dead: its readers end, as their sockets close.
     pub fn forget_worker(&mut self, worker: u32) {
         self.fresh.remove(&worker);
+        self.senders.remove(&worker);
     }
 
     /// The run is over: ends all readers.
     pub fn finish(&mut self) {
         self.table.clear();
     }
+}
+
+/// A duplicate of a descriptor.
+///
+/// # Errors
+/// As `fcntl(2)`.
+pub fn duplicate(fd: &OwnedFd) -> Result<OwnedFd, TenantError> {
+    fd.try_clone()
+        .map_err(|error| system("fcntl(F_DUPFD)")(Errno::from_raw(error.raw_os_error().unwrap_or(0))))
 }

@@ -3,10 +3,8 @@
 use super::Tenant;
 use super::readers::Ended;
 use super::readers::reader::Waiting;
-use super::workers::process::Fault;
-use crate::sys::listener::Answer;
 use kcov_proto::Errno;
-use kcov_proto::message::NotificationId;
+use kcov_proto::message::{Forward, NotificationId, Response};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -14,13 +12,14 @@ impl Tenant {
     /// Takes one call that a reader passes on. Returns whether there was one.
     pub fn reader_readable(&mut self, index: u32) -> bool {
         let Some(call) = self.readers.receive(index) else { return false };
-        self.calls.note(call.id);
+        let Forward { id, .. } = call;
+        self.calls.note(id);
         let latest = self.calls.latest();
         let worker = self.readers.worker_of(index).and_then(|worker| self.workers.get_mut(worker));
         if let Some(worker) = worker
-            && let Err(Fault(fault)) = worker.spend(&call, latest)
+            && let Err(fault) = worker.spend(None, id, latest)
         {
-            worker.kill_for(Fault(fault));
+            worker.kill_for(fault);
             return true;
         }
         self.counters.assists += 1;
@@ -79,7 +78,7 @@ impl Tenant {
     /// A reader did not finish a call of `worker`: it fails, unless another worker handles it again.
     fn fail_reading(&mut self, worker: u32, id: NotificationId) {
         if !self.calls.reassigned.is_for_another(id, worker) {
-            self.calls.answer(id, Answer::Fail(Errno::EIO));
+            self.calls.answer(id, Response::Fail(Errno::EIO));
         }
     }
 }

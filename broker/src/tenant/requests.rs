@@ -5,14 +5,13 @@
 //! takes effect.
 
 use super::Tenant;
-use super::kcov_requests::{Mapping, Request};
+use super::kcov_requests::Descriptor;
 use super::log::TenantLog;
 use super::workers::process::{Fault, Received};
 use crate::kcov::arena::Arena;
-use crate::sys::listener::Answer;
 use kcov_proto::Errno;
 use kcov_proto::device::ArenaId;
-use kcov_proto::message::{Assist, AssistKind, AssistReply, Heartbeat, NotificationId, Verdict};
+use kcov_proto::message::{Forward, ForwardedCall, NotificationId, Reply, Request, RequestKind, Response};
 use std::os::fd::{AsFd, OwnedFd};
 use tracing::info;
 
@@ -22,7 +21,7 @@ pub(super) enum Outcome {
     /// Nothing more: the call was answered, or will be.
     Done,
     /// The call has this answer.
-    Answer(Answer),
+    Answer(Response),
     /// The worker is to map this arena again, which it says it has not.
     Map(ArenaId),
     /// The worker is to set the count of this arena to 0, and the call returns 0.
@@ -36,23 +35,15 @@ pub(super) enum Outcome {
 impl From<Result<(), Errno>> for Outcome {
     fn from(result: Result<(), Errno>) -> Self {
         Outcome::Answer(match result {
-            Ok(()) => Answer::Value(0),
-            Err(errno) => Answer::Fail(errno),
+            Ok(()) => Response::Value(0),
+            Err(errno) => Response::Fail(errno),
         })
     }
 }
 
 impl From<Errno> for Outcome {
     fn from(errno: Errno) -> Self {
-        Outcome::Answer(Answer::Fail(errno))
-    }
-}
-
-fn verdict(answer: Answer) -> Verdict {
-    match answer {
-        Answer::Value(value) => Verdict::Value(value),
-        Answer::Fail(errno) => Verdict::Fail(errno),
-        Answer::Continue => Verdict::Continue,
+        Outcome::Answer(Response::Fail(errno))
     }
 }
 
@@ -62,15 +53,15 @@ impl Tenant {
         let has_handlers = !self.claims.is_empty();
         let Some(worker) = self.workers.get_mut(index) else { return false };
         // Only handlers send descriptors.
-        let (assist, descriptors) = match worker.receive(has_handlers) {
-            Received::Request(assist, descriptors) => (assist, descriptors),
+        let (request, descriptors) = match worker.receive(has_handlers) {
+            Received::Request(request, descriptors) => (request, descriptors),
             Received::Nothing => return false,
             Received::Closed => {
                 self.poller.remove(worker.channel());
                 return false;
             }
         };
-        if let Err(fault) = self.handle(index, assist, &descriptors)
+        if let Err(fault) = self.handle(index, request, &descriptors)
             && let Some(worker) = self.workers.get_mut(index)
         {
             worker.kill_for(fault);
@@ -78,50 +69,45 @@ impl Tenant {
         true
     }
 
-    fn handle(&mut self, index: u32, assist: Assist, descriptors: &[OwnedFd]) -> Result<(), Fault> {
+    fn handle(&mut self, index: u32, request: Request, descriptors: &[OwnedFd]) -> Result<(), Fault> {
         // The others answer an order, which may be older than the latest call.
-        if !matches!(assist.what, AssistKind::Ready { .. } | AssistKind::Opened { .. }) {
-            self.calls.note(assist.id);
+        if !matches!(request.what, RequestKind::Ready { .. } | RequestKind::Opened { .. }) {
+            self.calls.note(request.id);
         }
         let worker = self.workers.get_mut(index).ok_or(Fault("a request of an unknown worker"))?;
-        worker.admit(&assist, self.calls.latest())?;
+        worker.admit(&request, self.calls.latest())?;
         self.counters.assists += 1;
-        let heartbeat = worker.heartbeat();
-        let Assist { id, tid, what } = assist;
+        let Request { id, tid, what } = request;
         let wants_reply = what.wants_reply();
         let outcome = match what {
-            AssistKind::Ready { heartbeat } => {
-                worker.serves(heartbeat);
+            RequestKind::Ready { heartbeat } => {
+                worker.serves();
+                self.heartbeat = heartbeat;
                 self.workers.restarts.served();
                 self.send_orders();
-                Outcome::Answer(Answer::Continue)
+                Outcome::Answer(Response::Continue)
             }
-            AssistKind::Ioctl { fd, request, arg, remote } => {
-                self.ioctl(id, tid, fd, Request { request, arg, remote, heartbeat })
-            }
-            AssistKind::Mmap { fd, address, length, offset, prot, flags } => {
-                self.mmap(id, tid, fd, &Mapping { address, length, offset, prot, flags })
-            }
-            AssistKind::Exec => self.exec(id, tid),
-            AssistKind::Settle => {
+            RequestKind::Ioctl(ioctl) => self.ioctl(index, id, tid, ioctl),
+            RequestKind::Mmap(mapping) => self.mmap(index, id, tid, mapping),
+            RequestKind::Exec => self.exec(id, tid),
+            RequestKind::Settle => {
                 self.registry.settle_caller(tid);
-                Outcome::Answer(Answer::Continue)
+                Outcome::Answer(Response::Continue)
             }
-            AssistKind::Arena(arena) => Outcome::Map(arena),
-            AssistKind::Reader => Outcome::Reader(self.next_reader(index)),
-            AssistKind::Open { .. } => return Err(Fault("an open that no reader has seen")),
-            AssistKind::Opened { result } => self.opened(index, id, tid, result),
-            AssistKind::File { fd } => Outcome::File(self.file(id, tid, fd)),
-            AssistKind::Inject { close_on_exec } => self.inject(id, descriptors.first(), close_on_exec),
-            AssistKind::Reason { handler, reason } => {
+            RequestKind::Arena(arena) => Outcome::Map(arena),
+            RequestKind::Reader => Outcome::Reader(self.next_reader(index)),
+            RequestKind::Opened { result } => self.opened(index, id, tid, result),
+            RequestKind::File { fd } => Outcome::File(self.file(id, tid, fd)),
+            RequestKind::Inject { close_on_exec } => self.inject(id, descriptors.first(), close_on_exec),
+            RequestKind::Reason { handler, reason } => {
                 TenantLog::reason(&handler, &reason);
                 Outcome::Done
             }
-            AssistKind::Silence { handler } => {
+            RequestKind::Silence { handler } => {
                 self.note_silent(handler);
                 Outcome::Done
             }
-            AssistKind::Collision { ids, pc } => {
+            RequestKind::Collision { ids, pc } => {
                 self.log.collision(ids, pc);
                 Outcome::Done
             }
@@ -135,38 +121,43 @@ impl Tenant {
         Ok(())
     }
 
-    /// Handles a call that a reader passes on, whose arguments it has read from the caller's memory.
-    pub(super) fn passed_on(&mut self, Assist { id, tid, what }: Assist) {
-        let outcome = match what {
-            AssistKind::Open { flags, device: Some(device), .. } => self.open_device(id, tid, device, flags),
-            AssistKind::Open { flags, reopened, device: None } => {
-                self.open(id, tid, flags.cast_signed(), reopened)
+    /// Handles a call that a reader passes on, with what it has read of the caller.
+    pub(super) fn passed_on(&mut self, Forward { id, tid, call }: Forward) {
+        let outcome = match call {
+            ForwardedCall::OpenDevice { device, flags } => self.open_device(id, tid, device, flags),
+            ForwardedCall::Reopen { file, flags } => match self.device_of(file) {
+                Some(device) => self.open_device(id, tid, device, flags),
+                None => Outcome::Answer(Response::Continue),
+            },
+            ForwardedCall::Ioctl { ioctl, remote, blank } => {
+                let descriptor = Descriptor { tid, fd: ioctl.fd };
+                self.ioctl_seen(id, descriptor, ioctl, remote, blank)
             }
-            AssistKind::Ioctl { fd, request, arg, remote } => {
-                self.ioctl(id, tid, fd, Request { request, arg, remote, heartbeat: Heartbeat::default() })
-            }
-            AssistKind::Mmap { fd, address, length, offset, prot, flags } => {
-                self.mmap(id, tid, fd, &Mapping { address, length, offset, prot, flags })
-            }
-            // Readers pass on nothing else.
-            _ => Errno::EIO.into(),
+            ForwardedCall::Mmap { mapping, blank } => self.mmap_seen(id, tid, &mapping, blank),
         };
-        if let Outcome::Answer(answer) = outcome {
-            self.calls.answer(id, answer);
+        match outcome {
+            Outcome::Answer(answer) => drop(self.calls.answer(id, answer)),
+            // No worker waits for a reply, so the broker sets the count itself.
+            Outcome::Reset(arena) => {
+                if let Some(arena) = self.registry.arenas().get(arena) {
+                    arena.reset();
+                }
+                self.calls.answer(id, Response::Value(0));
+            }
+            Outcome::Done | Outcome::Map(_) | Outcome::File(_) | Outcome::Reader(_) => {}
         }
     }
 
     /// Replies to a worker that waits for it.
     fn reply(&mut self, index: u32, id: NotificationId, outcome: Outcome) {
         let Some(worker) = self.workers.get_mut(index) else { return };
-        let (mut answer, mut map, mut file, mut reset, mut socket) =
-            (Answer::Continue, None, None, None, None);
+        let (mut response, mut map, mut file, mut reset, mut socket) = (None, None, None, None, None);
         match outcome {
-            Outcome::Done => return,
-            Outcome::Answer(given) => answer = given,
+            Outcome::Done => {}
+            Outcome::Answer(answer) => response = Some(answer),
             Outcome::Map(arena) => map = Some(arena),
             Outcome::Reset(arena) => {
-                (answer, reset) = (Answer::Value(0), Some(arena));
+                (response, reset) = (Some(Response::Value(0)), Some(arena));
                 map = Some(arena).filter(|arena| !worker.has(*arena));
             }
             Outcome::File(found) => file = found,
@@ -181,7 +172,6 @@ impl Tenant {
         let mapped = arena.and_then(|(arena, _)| self.registry.arenas().get(arena)).map(Arena::file);
         let beside = mapped.or(socket.as_ref().map(AsFd::as_fd));
         let drops = worker.take_drops();
-        let reply = AssistReply { id, verdict: verdict(answer), arena, file, reset, drops };
-        worker.reply(&reply, beside, answer);
+        worker.reply(&Reply { id, response, arena, file, reset, drops }, beside);
     }
 }

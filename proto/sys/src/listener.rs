@@ -1,7 +1,6 @@
 //! The ioctls of a seccomp listener (`seccomp_unotify(2)`).
 
-use kcov_proto::Errno;
-use kcov_proto::message::NotificationId;
+use kcov_proto::message::{NotificationId, Response};
 use kcov_proto::slot;
 use kcov_proto::sync::{AtomicU64, Ordering};
 use nix::errno::Errno as SysErrno;
@@ -17,19 +16,10 @@ mod raw {
 
 const _: () = assert!(size_of::<libc::seccomp_notif>() == slot::NOTIFICATION_WORDS * 8);
 
+/// `SECCOMP_ADDFD_FLAG_SETFD`: adds the descriptor at a given number, in place of the one there.
+const ADDFD_FLAG_SETFD: u32 = 1 << 0;
 /// `SECCOMP_ADDFD_FLAG_SEND`: adds the descriptor and answers with its number in one step.
 const ADDFD_FLAG_SEND: u32 = 1 << 1;
-
-/// The answer to a notification.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// The call returns this value.
-    Value(i64),
-    /// The call fails with this error.
-    Fail(Errno),
-    /// The kernel runs the call.
-    Continue,
-}
 
 /// Waits for a notification.
 ///
@@ -89,11 +79,11 @@ pub fn id_valid(listener: BorrowedFd<'_>, id: NotificationId) -> Result<bool, Sy
 /// # Errors
 /// All of the ioctl except `ENOENT` and `EINPROGRESS`.
 #[inline]
-pub fn send(listener: BorrowedFd<'_>, id: NotificationId, answer: Answer) -> Result<bool, SysErrno> {
+pub fn send(listener: BorrowedFd<'_>, id: NotificationId, answer: Response) -> Result<bool, SysErrno> {
     let (val, error, flags) = match answer {
-        Answer::Value(value) => (value, 0, 0),
-        Answer::Fail(errno) => (0, -errno.0, 0),
-        Answer::Continue => (0, 0, libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32),
+        Response::Value(value) => (value, 0, 0),
+        Response::Fail(errno) => (0, -errno.0, 0),
+        Response::Continue => (0, 0, libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32),
     };
     let mut response = libc::seccomp_notif_resp { id, val, error, flags };
     // SAFETY: the kernel reads and writes a `seccomp_notif_resp`, which is a live one of this frame.
@@ -114,9 +104,34 @@ pub fn add_fd_send(
     file: BorrowedFd<'_>,
     close_on_exec: bool,
 ) -> Result<i32, SysErrno> {
+    add_fd(listener, id, file, (ADDFD_FLAG_SEND, 0), close_on_exec)
+}
+
+/// Adds a descriptor of `file` to the caller at the number `fd`, in place of the one there. The notification keeps
+/// waiting.
+///
+/// # Errors
+/// `ENOENT` if the caller is gone; `EBADF` if the number is above its limit.
+pub fn set_fd(
+    listener: BorrowedFd<'_>,
+    id: NotificationId,
+    file: BorrowedFd<'_>,
+    fd: i32,
+    close_on_exec: bool,
+) -> Result<(), SysErrno> {
+    add_fd(listener, id, file, (ADDFD_FLAG_SETFD, fd.cast_unsigned()), close_on_exec).map(drop)
+}
+
+fn add_fd(
+    listener: BorrowedFd<'_>,
+    id: NotificationId,
+    file: BorrowedFd<'_>,
+    (flags, newfd): (u32, u32),
+    close_on_exec: bool,
+) -> Result<i32, SysErrno> {
     let newfd_flags = if close_on_exec { libc::O_CLOEXEC as u32 } else { 0 };
     let srcfd = file.as_raw_fd() as u32;
-    let request = libc::seccomp_notif_addfd { id, flags: ADDFD_FLAG_SEND, srcfd, newfd: 0, newfd_flags };
+    let request = libc::seccomp_notif_addfd { id, flags, srcfd, newfd, newfd_flags };
     // SAFETY: the kernel reads a `seccomp_notif_addfd`, which is a live one of this frame; `file` outlives
     // the call.
     unsafe { raw::addfd(listener.as_raw_fd(), &raw const request) }

@@ -6,8 +6,9 @@ use kcov_proto::abi::{REMOTE_MAX_HANDLES, RemoteArg};
 use kcov_proto::claims::{CallClaim, Claims, Condition, DeviceClaim, HandlerClaims};
 use kcov_proto::device::ArenaId;
 use kcov_proto::message::{
-    Assist, AssistKind, AssistReply, FileId, Heartbeat, LoadedModule, MAX_CLOSED, MAX_DROPS, MAX_READ,
-    ModulePcs, Order, ReaderKind, ReaderReply, ReaderRequest, Verdict, ZygoteReply, ZygoteRequest,
+    Blank, FileId, Forward, ForwardedCall, Heartbeat, KcovIoctl, LoadedModule, MAX_CLOSED, MAX_DROPS,
+    MAX_READ, Mapping, ModulePcs, Order, ReaderKind, ReaderReply, ReaderRequest, Reply, Request, RequestKind,
+    Response, ZygoteReply, ZygoteRequest,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -37,53 +38,69 @@ pub fn remote_arg() -> impl Strategy<Value = RemoteArg> {
     )
 }
 
-fn assist_kind() -> impl Strategy<Value = AssistKind> {
-    let remote = option::of(prop_oneof![remote_arg().prop_map(Ok), errno().prop_map(Err)]);
+fn ioctl() -> impl Strategy<Value = KcovIoctl> {
+    (any::<i32>(), any::<u32>(), any::<u64>()).prop_map(|(fd, request, arg)| KcovIoctl { fd, request, arg })
+}
+
+fn mapping() -> impl Strategy<Value = Mapping> {
+    (any::<i32>(), any::<u64>(), any::<u64>(), any::<u64>(), any::<u32>(), any::<u32>()).prop_map(
+        |(fd, address, length, offset, prot, flags)| Mapping { fd, address, length, offset, prot, flags },
+    )
+}
+
+fn request_kind() -> impl Strategy<Value = RequestKind> {
     prop_oneof![
         (any::<u64>(), any::<[u64; 4]>())
-            .prop_map(|(pc, cmp)| AssistKind::Ready { heartbeat: Heartbeat { pc, cmp } }),
-        (any::<u32>(), option::of(file()), option::of(any::<u16>()))
-            .prop_map(|(flags, reopened, device)| AssistKind::Open { flags, reopened, device }),
-        prop_oneof![Just(Ok(())), errno().prop_map(Err)].prop_map(|result| AssistKind::Opened { result }),
-        any::<i32>().prop_map(|fd| AssistKind::File { fd }),
-        any::<bool>().prop_map(|close_on_exec| AssistKind::Inject { close_on_exec }),
-        (".{0,60}", ".{0,300}").prop_map(|(handler, reason)| AssistKind::Reason { handler, reason }),
-        ".{0,60}".prop_map(|handler| AssistKind::Silence { handler }),
-        (any::<[u64; 2]>(), any::<u64>()).prop_map(|(ids, pc)| AssistKind::Collision { ids, pc }),
-        (any::<i32>(), any::<u32>(), any::<u64>(), remote)
-            .prop_map(|(fd, request, arg, remote)| AssistKind::Ioctl { fd, request, arg, remote }),
-        (any::<i32>(), any::<u64>(), any::<u64>(), any::<u64>(), any::<u32>(), any::<u32>()).prop_map(
-            |(fd, address, length, offset, prot, flags)| AssistKind::Mmap {
-                fd,
-                address,
-                length,
-                offset,
-                prot,
-                flags
-            }
-        ),
-        Just(AssistKind::Exec),
-        Just(AssistKind::Settle),
-        arena().prop_map(AssistKind::Arena),
-        Just(AssistKind::Reader),
+            .prop_map(|(pc, cmp)| RequestKind::Ready { heartbeat: Heartbeat { pc, cmp } }),
+        prop_oneof![Just(Ok(())), errno().prop_map(Err)].prop_map(|result| RequestKind::Opened { result }),
+        any::<i32>().prop_map(|fd| RequestKind::File { fd }),
+        any::<bool>().prop_map(|close_on_exec| RequestKind::Inject { close_on_exec }),
+        (".{0,60}", ".{0,300}").prop_map(|(handler, reason)| RequestKind::Reason { handler, reason }),
+        ".{0,60}".prop_map(|handler| RequestKind::Silence { handler }),
+        (any::<[u64; 2]>(), any::<u64>()).prop_map(|(ids, pc)| RequestKind::Collision { ids, pc }),
+        ioctl().prop_map(RequestKind::Ioctl),
+        mapping().prop_map(RequestKind::Mmap),
+        Just(RequestKind::Exec),
+        Just(RequestKind::Settle),
+        arena().prop_map(RequestKind::Arena),
+        Just(RequestKind::Reader),
     ]
 }
 
-pub fn assist() -> impl Strategy<Value = Assist> {
-    (any::<u64>(), any::<u32>(), assist_kind()).prop_map(|(id, tid, what)| Assist { id, tid, what })
+pub fn request() -> impl Strategy<Value = Request> {
+    (any::<u64>(), any::<u32>(), request_kind()).prop_map(|(id, tid, what)| Request { id, tid, what })
 }
 
-pub fn assist_reply() -> impl Strategy<Value = AssistReply> {
-    let verdict = prop_oneof![
-        any::<i64>().prop_map(Verdict::Value),
-        errno().prop_map(Verdict::Fail),
-        Just(Verdict::Continue)
-    ];
+pub fn reply() -> impl Strategy<Value = Reply> {
+    let response = option::of(prop_oneof![
+        any::<i64>().prop_map(Response::Value),
+        errno().prop_map(Response::Fail),
+        Just(Response::Continue)
+    ]);
     let given = option::of((arena(), any::<u64>()));
     let file = option::of((arena(), any::<u16>()));
-    (any::<u64>(), verdict, given, file, option::of(arena()), vec(arena(), 0..=MAX_DROPS)).prop_map(
-        |(id, verdict, arena, file, reset, drops)| AssistReply { id, verdict, arena, file, reset, drops },
+    (any::<u64>(), response, given, file, option::of(arena()), vec(arena(), 0..=MAX_DROPS)).prop_map(
+        |(id, response, arena, file, reset, drops)| Reply { id, response, arena, file, reset, drops },
     )
+}
+
+pub fn forward() -> impl Strategy<Value = Forward> {
+    let remote = option::of(prop_oneof![remote_arg().prop_map(Ok), errno().prop_map(Err)]);
+    let blank = || {
+        option::of((file(), option::of(any::<u64>()), any::<i32>()))
+            .prop_map(|blank| blank.map(|(file, mark, flags)| Blank { file, mark, flags }))
+    };
+    let call = prop_oneof![
+        (any::<u16>(), any::<u32>()).prop_map(|(device, flags)| ForwardedCall::OpenDevice { device, flags }),
+        (file(), any::<u32>()).prop_map(|(file, flags)| ForwardedCall::Reopen { file, flags }),
+        (ioctl(), remote, blank()).prop_map(|(ioctl, remote, blank)| ForwardedCall::Ioctl {
+            ioctl,
+            remote,
+            blank
+        }),
+        (mapping(), blank()).prop_map(|(mapping, blank)| ForwardedCall::Mmap { mapping, blank }),
+    ];
+    (any::<u64>(), any::<u32>(), call).prop_map(|(id, tid, call)| Forward { id, tid, call })
 }
 
 pub fn order() -> impl Strategy<Value = Order> {
@@ -119,7 +136,8 @@ fn reader_kind() -> impl Strategy<Value = ReaderKind> {
             .prop_map(|(flags, dirfd, address, resolve)| ReaderKind::Open { flags, dirfd, address, resolve }),
         (any::<i32>(), any::<u64>(), any::<u64>(), any::<u64>())
             .prop_map(|(dirfd, address, how, size)| ReaderKind::Openat2 { dirfd, address, how, size }),
-        (any::<i32>(), any::<u64>()).prop_map(|(fd, address)| ReaderKind::RemoteEnable { fd, address }),
+        ioctl().prop_map(ReaderKind::Ioctl),
+        mapping().prop_map(ReaderKind::Mmap),
         any::<u64>().prop_map(|address| ReaderKind::OldMmap { address }),
     ]
 }
@@ -172,46 +190,59 @@ pub fn zygote_reply() -> impl Strategy<Value = ZygoteReply> {
 }
 
 /// Has one arm for each kind that a strategy above generates.
-const _: fn(AssistKind, Verdict, ReaderKind, ReaderReply, ZygoteRequest, ZygoteReply, Order) =
-    |assist, verdict, reader, reply, fork, zygote, order| {
-        match assist {
-            AssistKind::Ready { heartbeat: Heartbeat { pc: _, cmp: _ } } => {}
-            AssistKind::Exec | AssistKind::Settle | AssistKind::Reader => {}
-            AssistKind::Open { flags: _, reopened: _, device: _ } => {}
-            AssistKind::Opened { result: _ } | AssistKind::File { fd: _ } => {}
-            AssistKind::Inject { close_on_exec: _ } => {}
-            AssistKind::Silence { handler: _ } => {}
-            AssistKind::Reason { handler: _, reason: _ } | AssistKind::Collision { ids: _, pc: _ } => {}
-            AssistKind::Ioctl { fd: _, request: _, arg: _, remote: _ } => {}
-            AssistKind::Mmap { fd: _, address: _, length: _, offset: _, prot: _, flags: _ } => {}
-            AssistKind::Arena(_) => {}
-        }
-        match order {
-            Order::Open { id: _, tid: _, device: _, flags: _, file: _ } | Order::Closed(_) => {}
-            Order::Call { id: _, tid: _, arch: _, number: _, args: _ } => {}
-        }
-        match verdict {
-            Verdict::Value(_) | Verdict::Fail(_) | Verdict::Continue => {}
-        }
-        match reader {
-            ReaderKind::Memory { address: _, length: _ } => {}
-            ReaderKind::Write { address: _, bytes: _ } => {}
-            ReaderKind::Open { flags: _, dirfd: _, address: _, resolve: _ } => {}
-            ReaderKind::Openat2 { dirfd: _, address: _, how: _, size: _ } => {}
-            ReaderKind::RemoteEnable { fd: _, address: _ } | ReaderKind::OldMmap { address: _ } => {}
-        }
-        match reply {
-            ReaderReply::Memory(_) | ReaderReply::Fail(_) | ReaderReply::Gone | ReaderReply::Written => {}
-        }
-        match fork {
-            ZygoteRequest::Fork { index: _ } => {}
-        }
-        match zygote {
-            ZygoteReply::Ready { claims: _ } | ZygoteReply::Forked { pid: _ } | ZygoteReply::Failed(_) => {}
-            ZygoteReply::Exited { pid: _, signal: _, status: _ } => {}
-            ZygoteReply::Loaded { modules: _ } => {}
-            ZygoteReply::Loading { handler: _ }
-            | ZygoteReply::Refused { message: _ }
-            | ZygoteReply::Unjailed { message: _ } => {}
-        }
-    };
+const _: fn(
+    RequestKind,
+    Response,
+    ForwardedCall,
+    ReaderKind,
+    ReaderReply,
+    ZygoteRequest,
+    ZygoteReply,
+    Order,
+) = |request, response, forwarded, reader, reply, fork, zygote, order| {
+    match request {
+        RequestKind::Ready { heartbeat: Heartbeat { pc: _, cmp: _ } } => {}
+        RequestKind::Exec | RequestKind::Settle | RequestKind::Reader => {}
+        RequestKind::Opened { result: _ } | RequestKind::File { fd: _ } => {}
+        RequestKind::Inject { close_on_exec: _ } => {}
+        RequestKind::Silence { handler: _ } => {}
+        RequestKind::Reason { handler: _, reason: _ } | RequestKind::Collision { ids: _, pc: _ } => {}
+        RequestKind::Ioctl(KcovIoctl { fd: _, request: _, arg: _ }) => {}
+        RequestKind::Mmap(Mapping { fd: _, address: _, length: _, offset: _, prot: _, flags: _ }) => {}
+        RequestKind::Arena(_) => {}
+    }
+    match forwarded {
+        ForwardedCall::OpenDevice { device: _, flags: _ } | ForwardedCall::Reopen { file: _, flags: _ } => {}
+        ForwardedCall::Ioctl { ioctl: _, remote: _, blank: None } => {}
+        ForwardedCall::Ioctl { ioctl: _, remote: _, blank: Some(Blank { file: _, mark: _, flags: _ }) } => {}
+        ForwardedCall::Mmap { mapping: _, blank: _ } => {}
+    }
+    match order {
+        Order::Open { id: _, tid: _, device: _, flags: _, file: _ } | Order::Closed(_) => {}
+        Order::Call { id: _, tid: _, arch: _, number: _, args: _ } => {}
+    }
+    match response {
+        Response::Value(_) | Response::Fail(_) | Response::Continue => {}
+    }
+    match reader {
+        ReaderKind::Memory { address: _, length: _ } => {}
+        ReaderKind::Write { address: _, bytes: _ } => {}
+        ReaderKind::Open { flags: _, dirfd: _, address: _, resolve: _ } => {}
+        ReaderKind::Openat2 { dirfd: _, address: _, how: _, size: _ } => {}
+        ReaderKind::Ioctl(_) | ReaderKind::Mmap(_) | ReaderKind::OldMmap { address: _ } => {}
+    }
+    match reply {
+        ReaderReply::Memory(_) | ReaderReply::Fail(_) | ReaderReply::Gone | ReaderReply::Written => {}
+    }
+    match fork {
+        ZygoteRequest::Fork { index: _ } => {}
+    }
+    match zygote {
+        ZygoteReply::Ready { claims: _ } | ZygoteReply::Forked { pid: _ } | ZygoteReply::Failed(_) => {}
+        ZygoteReply::Exited { pid: _, signal: _, status: _ } => {}
+        ZygoteReply::Loaded { modules: _ } => {}
+        ZygoteReply::Loading { handler: _ }
+        | ZygoteReply::Refused { message: _ }
+        | ZygoteReply::Unjailed { message: _ } => {}
+    }
+};

@@ -11,7 +11,7 @@ use crate::service::{DeviceOpen, Outcome, Service};
 use crate::text;
 use kcov_proto::device::ArenaId;
 use kcov_proto::journal::Event;
-use kcov_proto::message::AssistKind;
+use kcov_proto::message::RequestKind;
 use kcov_proto::slot::Kind;
 use kcov_proto::{Errno, abi};
 
@@ -58,7 +58,7 @@ impl Handlers {
             return Ok(());
         }
         let handler = self.claims.handlers[handler].name.clone();
-        context.leave(call, AssistKind::Silence { handler }).map(drop)
+        context.leave(call, RequestKind::Silence { handler }).map(drop)
     }
 
     /// Logs why a handler let a call continue, once for each reason.
@@ -74,7 +74,7 @@ impl Handlers {
         }
         let handler = self.claims.handlers.get(handler).map(|claims| claims.name.clone()).unwrap_or_default();
         let reason = text::truncate(reason);
-        context.leave(call, AssistKind::Reason { handler, reason }).map(drop)
+        context.leave(call, RequestKind::Reason { handler, reason }).map(drop)
     }
 }
 
@@ -125,7 +125,7 @@ fn with_memory<T>(
     let ReaderMemory { context, error } = memory;
     context.note_end();
     for Collision { ids, pc } in record::new_collisions() {
-        context.leave(call, AssistKind::Collision { ids, pc }).map(drop)?;
+        context.leave(call, RequestKind::Collision { ids, pc }).map(drop)?;
     }
     error.map_or(Ok(done), Err)
 }
@@ -143,7 +143,7 @@ impl Service for Handlers {
 
     fn handle(&mut self, call: &Call, context: &mut Context) -> Result<Outcome, AssistError> {
         if self.is_device_request(call)
-            && let Some(file) = context.ask(call, AssistKind::File { fd: call.args[0] as i32 })?.file
+            && let Some(file) = context.ask(call, RequestKind::File { fd: call.args[0] as i32 })?.file
             && let Some(answer) = {
                 let (request, arg) = (call.args[1] as u32, call.args[2]);
                 context.note(|| Event::Ioctl { file: file.0, request, arg });

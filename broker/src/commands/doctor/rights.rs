@@ -44,7 +44,7 @@ fn placeholders(standing: Standing) -> Finding {
             rootless::enter(Shown::Own).map_err(|error| error.what())?;
         }
         let placed = placeholder::install().map_err(|error| error.to_string())?;
-        Ok((placed.files.len(), placed.notes))
+        Ok((placed.places, placed.notes))
     });
     let way_out = "mount sysfs, debugfs and a /dev where the command runs; in a container, permit mounts";
     match placed {

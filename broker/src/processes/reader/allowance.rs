@@ -103,7 +103,7 @@ fn bytes(what: &ReaderKind) -> Option<u64> {
         ReaderKind::Memory { length, .. } => Some(u64::from(*length)),
         ReaderKind::Write { bytes, .. } => Some(bytes.len() as u64),
         ReaderKind::Open { .. } | ReaderKind::Openat2 { .. } => None,
-        ReaderKind::RemoteEnable { .. } | ReaderKind::OldMmap { .. } => None,
+        ReaderKind::Ioctl(_) | ReaderKind::Mmap(_) | ReaderKind::OldMmap { .. } => None,
     }
 }
 
@@ -117,6 +117,8 @@ fn now() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kcov_proto::abi;
+    use kcov_proto::message::KcovIoctl;
 
     const SECOND: u64 = 1_000_000_000;
 
@@ -150,7 +152,7 @@ mod tests {
         for what in [
             ReaderKind::Open { flags: 0, dirfd: 0, address: 0, resolve: 0 },
             ReaderKind::Openat2 { dirfd: 0, address: 0, how: 0, size: 0 },
-            ReaderKind::RemoteEnable { fd: 0, address: 0 },
+            ReaderKind::Ioctl(KcovIoctl { fd: 0, request: abi::REMOTE_ENABLE, arg: 0 }),
             ReaderKind::OldMmap { address: 0 },
         ] {
             assert!(allowance.admit_at(&what, SECOND));

@@ -13,7 +13,6 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::libc;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
-use nix::sys::statvfs::{FsFlags, fstatvfs};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
@@ -157,9 +156,4 @@ fn decided(result: Result<OwnedFd, Errno>) -> Option<Result<OwnedFd, Errno>> {
 /// Returns whether `file` is in a procfs of any PID namespace.
 pub(super) fn is_procfs(file: BorrowedFd<'_>) -> bool {
     fstatfs(file).is_ok_and(|found| found.filesystem_type() == PROC_SUPER_MAGIC)
-}
-
-/// Returns whether the mount of `file` is read-only.
-pub(super) fn is_read_only(file: BorrowedFd<'_>) -> bool {
-    fstatvfs(file).is_ok_and(|found| found.flags().contains(FsFlags::ST_RDONLY))
 }

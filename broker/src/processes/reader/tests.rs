@@ -19,14 +19,14 @@ enum Found {
     Gone,
 }
 
-/// Device files with these placeholders, without handlers' devices and memfds.
-fn files(placeholders: Vec<FileId>) -> DeviceFiles {
-    DeviceFiles { placeholders, devices: Vec::new(), memfd_device: u64::MAX }
+/// No file is a device.
+fn files() -> DeviceFiles {
+    DeviceFiles { placeholder: None, devices: Vec::new(), memfd_device: u64::MAX }
 }
 
 /// A reader for a tenant whose root is this test process.
 fn reader() -> Reader {
-    Reader::new(TenantRoot { pid: std::process::id() }, files(Vec::new())).expect("reader")
+    Reader::new(TenantRoot { pid: std::process::id() }, files()).expect("reader")
 }
 
 fn ask(reader: &mut Reader, tid: u32, what: ReaderKind) -> Found {
@@ -34,8 +34,8 @@ fn ask(reader: &mut Reader, tid: u32, what: ReaderKind) -> Found {
         ReaderKind::Open { flags, dirfd, address, resolve } => {
             reader.work_for(tid, |reader| reader.find(tid, flags, dirfd, address, resolve).map(Found::File))
         }
-        ReaderKind::RemoteEnable { address, .. } => {
-            reader.work_for(tid, |_| remote_arg(tid, address).map(Found::RemoteArg))
+        ReaderKind::Ioctl(KcovIoctl { arg, .. }) => {
+            reader.work_for(tid, |_| remote_arg(tid, arg).map(Found::RemoteArg))
         }
         what => match reader.answer(&ReaderRequest { id: 0, tid, what }) {
             ReaderReply::Memory(bytes) => Ok(Found::Memory(bytes)),

@@ -25,9 +25,9 @@ pub enum Start {
     Reader {
         /// Pid of the tender, the ancestor of all processes of the tenant.
         tender: u32,
-        /// Placeholders of the KCOV device.
-        placeholders: Vec<FileId>,
-        /// Placeholders of the handlers' devices, by device number.
+        /// The file that stands for the KCOV device.
+        placeholder: Option<FileId>,
+        /// Files that stand for the handlers' devices, by their number.
         devices: Vec<FileId>,
     },
 }
@@ -48,9 +48,9 @@ pub enum Started {
 pub enum TenderEvent {
     /// The tenant's mount namespace is ready.
     Placed {
-        /// Placeholders of the KCOV device.
-        placeholders: Vec<FileId>,
-        /// Placeholders of the handlers' devices, by device number.
+        /// The file that stands for the KCOV device. A description of it comes beside.
+        placeholder: Option<FileId>,
+        /// Files that stand for the handlers' devices, by their number.
         devices: Vec<FileId>,
         /// Warnings about parts that failed.
         notes: Vec<String>,

@@ -16,7 +16,7 @@ pub fn serve(
     descriptors: Vec<OwnedFd>,
     quotas: &Quotas,
     tender: u32,
-    placeholders: Vec<FileId>,
+    placeholder: Option<FileId>,
     devices: Vec<FileId>,
     filter: &Bpf,
 ) -> i32 {
@@ -32,5 +32,5 @@ pub fn serve(
     if confine::keep_only(&keep).and_then(|()| confine::reader(filter)).is_err() {
         return 1;
     }
-    reader::serve(sockets, TenantRoot { pid: tender }, DeviceFiles { placeholders, devices, memfd_device })
+    reader::serve(sockets, TenantRoot { pid: tender }, DeviceFiles { placeholder, devices, memfd_device })
 }

@@ -9,7 +9,7 @@ use crate::launch::rootless;
 use crate::launch::{Launch, OnBrokerDeath};
 use crate::sandbox::confine;
 use crate::sandbox::filter;
-use crate::sandbox::placeholder;
+use crate::sandbox::placeholder::{self, Placeholders};
 use crate::sys::fork::{self, Pointers};
 use crate::sys::pidfd;
 use crate::sys::process::pidfd_open;
@@ -87,8 +87,9 @@ impl Tender {
         confine::keep_only(&[broker.as_fd(), ours.as_fd(), words.file()])
             .map_err(|error| StartError::Step { step: error.to_string(), errno: Errno::EIO })?;
         let mut child = Channel::from(ours);
-        let (placed, _) = child.receive::<TenderEvent>()?;
-        broker.send(&placed, &[])?;
+        let (placed, description) = child.receive::<TenderEvent>()?;
+        let description: Vec<&dyn AsFd> = description.iter().map(|fd| fd as &dyn AsFd).collect();
+        broker.send(&placed, &description)?;
         if let TenderEvent::Failed { .. } = placed {
             return Err(StartError::Channel);
         }
@@ -274,9 +275,10 @@ impl Command<'_> {
                 .and_then(|()| service.take_identity())
                 .map_err(|(step, errno)| StartError::Step { step, errno })?;
         }
-        let placed =
-            TenderEvent::Placed { placeholders: placed.files, devices: placed.devices, notes: placed.notes };
-        self.tender.send(&placed, &[])?;
+        let Placeholders { file, description, devices, notes, places: _ } = placed;
+        let description: Vec<&dyn AsFd> = description.iter().map(|fd| fd as &dyn AsFd).collect();
+        self.tender.send(&TenderEvent::Placed { placeholder: file, devices, notes }, &description)?;
+        drop(description);
         self.tender.receive::<TenderOrder>()?;
         for signal in [Signal::SIGPIPE, Signal::SIGCHLD] {
             fork::default_action(signal);

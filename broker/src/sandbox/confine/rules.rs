@@ -8,9 +8,9 @@
 
 use kcov_sys::rules::{ANY, Argument, RUNTIME, Rule};
 use libc::{
-    AF_UNIX, F_GETFD, O_ACCMODE, O_CREAT, O_TRUNC, SECCOMP_IOCTL_NOTIF_ADDFD, SECCOMP_IOCTL_NOTIF_ID_VALID,
-    SECCOMP_IOCTL_NOTIF_RECV, SECCOMP_IOCTL_NOTIF_SEND, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SIGABRT,
-    STDERR_FILENO,
+    AF_UNIX, F_GETFD, F_OFD_SETLK, O_ACCMODE, O_CREAT, O_TRUNC, SECCOMP_IOCTL_NOTIF_ADDFD,
+    SECCOMP_IOCTL_NOTIF_ID_VALID, SECCOMP_IOCTL_NOTIF_RECV, SECCOMP_IOCTL_NOTIF_SEND,
+    SECCOMP_IOCTL_NOTIF_SET_FLAGS, SIGABRT, STDERR_FILENO,
 };
 
 /// The tables of the broker.
@@ -60,7 +60,7 @@ const BOTH: &[Rule] = &[
 
 const BROKER_ONLY: &[Rule] = &[
     // Listeners and tasks.
-    allow("ioctl", &[int(1, SECCOMP_IOCTL_NOTIF_ADDFD as i32)], "listener::add_fd_send"),
+    allow("ioctl", &[int(1, SECCOMP_IOCTL_NOTIF_ADDFD as i32)], "listener::add_fd_send, listener::set_fd"),
     allow("ioctl", &[int(1, SECCOMP_IOCTL_NOTIF_RECV as i32)], "listener::receive"),
     allow("ioctl", &[int(1, SECCOMP_IOCTL_NOTIF_SET_FLAGS as i32)], "filter::set_sync_wake_up"),
     allow("pidfd_send_signal", ANY, "killing workers and readers; waking the front"),
@@ -74,6 +74,7 @@ const BROKER_ONLY: &[Rule] = &[
     allow("writev", ANY, "the same; malloc, reporting a corrupted heap"),
     allow("pwrite64", ANY, "the first word of an area"),
     allow("fcntl", ANY, "seals, leases, OwnedFd::try_clone"),
+    allow("flock", ANY, "memfd::lock_shared"),
     allow("memfd_create", ANY, "areas, slots"),
     allow("pipe2", ANY, "a worker's output"),
     allow("ftruncate", ANY, "the size of areas and slots"),
@@ -99,6 +100,8 @@ const BROKER_ONLY: &[Rule] = &[
 
 const READER_ONLY: &[Rule] = &[
     allow("pidfd_send_signal", &[int(1, 0)], "process::holds_number"),
+    allow("pidfd_getfd", ANY, "marking the open of a caller's descriptor"),
+    allow("fcntl", &[int(1, F_OFD_SETLK)], "mark::place"),
     allow("process_vm_readv", ANY, "reading a caller's memory"),
     allow("process_vm_writev", ANY, "writing a caller's memory"),
     allow("openat", &[Argument::masked(2, CHANGES, 0)], "procfs; one step of a path"),

@@ -4,7 +4,8 @@ use super::build;
 use super::machine::{I386, X86_64};
 use crate::sys::filter::{check_kernel, install, set_sync_wake_up};
 use crate::sys::{pidfd, process};
-use kcov_sys::listener::{Answer, receive, send};
+use kcov_proto::message::Response;
+use kcov_sys::listener::{receive, send};
 use kcov_sys::probe::{call, call_i386, child, end_of};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
@@ -77,7 +78,7 @@ fn supervise(listener: &OwnedFd) -> (Option<libc::seccomp_data>, i64) {
     let mut seen = None;
     loop {
         let notification = receive(listener.as_fd()).expect("a notification");
-        send(listener.as_fd(), notification.id, Answer::Value(ANSWER)).expect("an answer");
+        send(listener.as_fd(), notification.id, Response::Value(ANSWER)).expect("an answer");
         let data = notification.data;
         if data.nr == libc::SYS_ioctl as i32 && data.args[..2] == [u64::MAX, REPORT] {
             return (seen, data.args[2].cast_signed());

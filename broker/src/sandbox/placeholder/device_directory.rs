@@ -5,7 +5,7 @@
 //! kernel looks for `pts` in its parent directory, which a bind mount of a single file lacks
 //! (`devpts_acquire` in `fs/devpts/inode.c`).
 
-use super::{DEVICE_DIRECTORY, NAME, StepError, create, create_named, open_directory, step};
+use super::{DEVICE_DIRECTORY, NAME, StepError, create_named, open_directory, step};
 use crate::sys::mount;
 use kcov_proto::claims::DeviceClaim;
 use kcov_proto::message::FileId;
@@ -27,15 +27,16 @@ const PTMX: &CStr = c"ptmx";
 /// Mode of a handler's device: every process of the tenant may open it.
 const OPEN_TO_ALL: Mode = Mode::from_bits_truncate(0o666);
 
-/// Mounts a new `/dev` over the old one, which `old` refers to, with a placeholder for the KCOV device and a
-/// file for each of `devices`, which replace old entries of the same name. Returns the placeholder, and the
-/// files in their order. Entries that cannot be bound are noted. On an error the old `/dev` is restored.
+/// Mounts a new `/dev` over the old one, which `old` is a descriptor of. Binds the placeholder `file` in it, and makes a file
+/// for each of `devices`, which replace old entries of that name. Returns the files, in the order of the devices. Entries
+/// that cannot be had are noted; if the whole fails, the old `/dev` is back.
 pub(super) fn replace(
     old: BorrowedFd<'_>,
+    file: BorrowedFd<'_>,
     devices: &[&DeviceClaim],
     notes: &mut Vec<String>,
-) -> Result<(FileId, Vec<FileId>), StepError> {
-    // Before the mount: it hides the names, and a later clone would include it.
+) -> Result<Vec<FileId>, StepError> {
+    // Read and cloned before the new file system hides them: a later clone would have it on top.
     let names = names()?;
     let whole = mount::clone_tree(old, c"", true).map_err(step("open_tree"))?;
     let mode = fstatat(old, c"", AtFlags::AT_EMPTY_PATH).map_err(step("fstat"))?.st_mode & 0o7777;
@@ -54,9 +55,9 @@ pub(super) fn replace(
                 notes.push(format!("/dev/{} is left out: {error}", name.to_string_lossy()));
             }
         }
-        let placeholder = create(new.new.as_fd())?;
-        let placed = devices.iter().map(|device| new.device(device)).collect::<Result<_, _>>()?;
-        Ok((placeholder, placed))
+        new.mount_point(NAME)?;
+        mount::attach(file, new.new.as_fd(), NAME).map_err(step("move_mount"))?;
+        devices.iter().map(|device| new.device(device)).collect::<Result<_, _>>()
     });
     if filled.is_err() {
         umount2(DEVICE_DIRECTORY, MntFlags::MNT_DETACH).map_err(step("umount"))?;
@@ -133,9 +134,14 @@ impl Populate<'_> {
         self.bind(name, name, true).inspect_err(|_| self.remove(name, UnlinkatFlags::RemoveDir))
     }
 
-    /// Binds a node, socket, fifo or file.
+    /// An empty file, to mount on.
+    fn mount_point(&self, name: &CStr) -> Result<(), StepError> {
+        mknodat(&self.new, name, SFlag::S_IFREG, Mode::empty(), 0).map_err(step("mknod"))
+    }
+
+    /// A node, socket, fifo or file.
     fn file(&self, name: &CStr) -> Result<(), StepError> {
-        mknodat(&self.new, name, SFlag::S_IFREG, Mode::empty(), 0).map_err(step("mknod"))?;
+        self.mount_point(name)?;
         self.bind(name, name, false).inspect_err(|_| self.remove(name, UnlinkatFlags::NoRemoveDir))
     }
 

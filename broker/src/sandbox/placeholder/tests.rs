@@ -41,6 +41,23 @@ fn the_device_cannot_be_removed() {
     });
 }
 
+#[test]
+fn the_placeholder_stores_nothing() {
+    in_child(|| {
+        install().expect("install");
+        let mut file = fs::OpenOptions::new().read(true).write(true).open(DEBUG).expect("open");
+        let full = |result: Result<(), Errno>| assert_eq!(result, Err(Errno::ENOSPC));
+        full(file.write_all(b"x").map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0))));
+        full(nix::fcntl::fallocate(&file, nix::fcntl::FallocateFlags::empty(), 0, 4096));
+        let set = std::process::Command::new("python3")
+            .args(["-c", "import os, sys; os.setxattr(sys.argv[1], 'trusted.x', b'y' * 100)", DEBUG])
+            .output()
+            .expect("python3");
+        assert!(!set.status.success(), "an extended attribute was stored");
+        assert_eq!(fs::read_dir("/sys/kernel/debug").expect("readdir").count(), 1);
+    });
+}
+
 fn names_in_dev() -> BTreeSet<std::ffi::OsString> {
     fs::read_dir("/dev").expect("readdir").map(|entry| entry.expect("entry").file_name()).collect()
 }
@@ -63,7 +80,7 @@ fn both_paths_look_like_the_device_and_the_host_has_neither() {
         let done = install().expect("install");
         println!("install took {:?}", started.elapsed());
         assert_eq!(done.notes, Vec::<String>::new());
-        assert_eq!(done.files, [id_of(DEBUG), id_of(DEVICE)]);
+        assert_eq!([done.file; 2], [DEBUG, DEVICE].map(|path| Some(id_of(path))));
         for path in [DEBUG, DEVICE] {
             let found = stat(path).expect("stat");
             assert_eq!((found.st_mode, found.st_uid, found.st_gid), (libc::S_IFREG | 0o600, 0, 0));
@@ -107,15 +124,15 @@ fn the_last_placeholders_cover_earlier_and_outer_ones() {
         let first = install().expect("install");
         let second = install().expect("install");
         assert_eq!(second.notes, Vec::<String>::new());
-        assert_eq!(second.files, [id_of(DEBUG), id_of(DEVICE)]);
-        assert!(second.files.iter().all(|id| !first.files.contains(id)));
-        let kept = second.files.clone();
+        assert_eq!([second.file; 2], [DEBUG, DEVICE].map(|path| Some(id_of(path))));
+        assert_ne!(second.file, first.file);
+        let kept = second.file;
         in_child(|| {
             let inner = install().expect("install");
-            assert_eq!(inner.files, [id_of(DEBUG), id_of(DEVICE)]);
+            assert_eq!([inner.file; 2], [DEBUG, DEVICE].map(|path| Some(id_of(path))));
             assert_terminals_work();
         });
-        assert_eq!(kept, [id_of(DEBUG), id_of(DEVICE)]);
+        assert_eq!([kept; 2], [DEBUG, DEVICE].map(|path| Some(id_of(path))));
     });
 }
 
@@ -124,7 +141,7 @@ fn a_working_directory_below_dev_is_entered_again() {
     in_child(|| {
         nix::unistd::chdir("/dev").expect("chdir");
         let done = install().expect("install");
-        assert_eq!(done.files[1], id_of("kcov"));
+        assert_eq!(done.file, Some(id_of("kcov")));
         assert_eq!(std::env::current_dir().expect("getcwd"), Path::new("/dev"));
     });
 }
@@ -138,7 +155,7 @@ fn a_user_namespace_is_enough() {
         fs::write("/proc/self/gid_map", "0 0 1").expect("gid_map");
         let done = install().expect("install");
         assert_eq!(done.notes, Vec::<String>::new());
-        assert_eq!(done.files, [id_of(DEBUG), id_of(DEVICE)]);
+        assert_eq!([done.file; 2], [DEBUG, DEVICE].map(|path| Some(id_of(path))));
         fs::write("/dev/null", "x").expect("null");
         assert_terminals_work();
     });
@@ -183,7 +200,7 @@ fn a_missing_debug_directory_is_noted() {
         nix::mount::mount(Some("x"), "/sys/kernel", Some("tmpfs"), MsFlags::empty(), None::<&str>)
             .expect("tmpfs");
         let done = install().expect("install");
-        assert_eq!(done.files, [id_of(DEVICE)]);
+        assert_eq!(done.file, Some(id_of(DEVICE)));
         assert_eq!(
             done.notes,
             [

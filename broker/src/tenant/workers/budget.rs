@@ -7,7 +7,7 @@
 //! Reads and writes of callers' memory go to a reader and have a quota of their own
 //! ([`allowance`](crate::processes::reader::allowance)).
 
-use kcov_proto::message::{AssistKind, NotificationId};
+use kcov_proto::message::{NotificationId, RequestKind};
 
 /// Budget for one call. Most calls need one and none needs ten. The others are for log messages of handlers, and, for
 /// the first call, for budget before it.
@@ -35,15 +35,20 @@ impl Budget {
         self.left = self.left.saturating_add(PER_CALL);
     }
 
-    /// Spends one request `what` for the call `id`. Returns whether there was budget for it. `latest` is the latest call
+    /// Spends one request for the call `id`: `what`, or a call that a reader passes on. Returns whether there was budget for it. `latest` is the latest call
     /// known to be in flight; no worker can make that an earlier one.
     #[must_use]
-    pub fn take(&mut self, what: &AssistKind, id: NotificationId, latest: Option<NotificationId>) -> bool {
+    pub fn take(
+        &mut self,
+        what: Option<&RequestKind>,
+        id: NotificationId,
+        latest: Option<NotificationId>,
+    ) -> bool {
         if latest == Some(id) && self.granted != id {
             self.granted = id;
             self.left = self.left.max(PER_CALL);
         }
-        let left = self.left.checked_sub(if *what == AssistKind::Reader { READER } else { 1 });
+        let left = self.left.checked_sub(if what == Some(&RequestKind::Reader) { READER } else { 1 });
         self.left = left.unwrap_or(0);
         left.is_some()
     }
@@ -53,11 +58,11 @@ impl Budget {
 mod tests {
     use super::*;
 
-    const SETTLE: AssistKind = AssistKind::Settle;
+    const SETTLE: RequestKind = RequestKind::Settle;
 
     /// How often a request is granted.
-    fn times(budget: &mut Budget, what: &AssistKind, id: NotificationId, latest: NotificationId) -> u32 {
-        (0..).find(|_| !budget.take(what, id, Some(latest))).unwrap_or(u32::MAX)
+    fn times(budget: &mut Budget, what: &RequestKind, id: NotificationId, latest: NotificationId) -> u32 {
+        (0..).find(|_| !budget.take(Some(what), id, Some(latest))).unwrap_or(u32::MAX)
     }
 
     #[test]
@@ -66,22 +71,22 @@ mod tests {
         assert_eq!(times(&mut budget, &SETTLE, 7, 7), PER_CALL);
         assert_eq!(times(&mut budget, &SETTLE, 7, 7), 0);
         assert_eq!(times(&mut budget, &SETTLE, 8, 8), PER_CALL);
-        assert_eq!(times(&mut budget, &AssistKind::Reader, 9, 9), PER_CALL / READER);
+        assert_eq!(times(&mut budget, &RequestKind::Reader, 9, 9), PER_CALL / READER);
     }
 
     #[test]
     fn budget_does_not_add_up_over_calls() {
         let mut budget = Budget::default();
-        assert!((1..1000).all(|id| budget.take(&SETTLE, id, Some(id))));
+        assert!((1..1000).all(|id| budget.take(Some(&SETTLE), id, Some(id))));
         assert_eq!(times(&mut budget, &SETTLE, 1000, 1000), PER_CALL);
     }
 
     #[test]
     fn old_and_invented_calls_add_nothing() {
         let mut budget = Budget::default();
-        assert!(budget.take(&SETTLE, 7, Some(7)));
+        assert!(budget.take(Some(&SETTLE), 7, Some(7)));
         let other = |id: u32| NotificationId::from(id % 5);
-        let granted = (0..).find(|&id| !budget.take(&SETTLE, other(id), Some(7)));
+        let granted = (0..).find(|&id| !budget.take(Some(&SETTLE), other(id), Some(7)));
         assert_eq!(granted, Some(PER_CALL - 1));
     }
 

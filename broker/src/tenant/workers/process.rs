@@ -6,13 +6,12 @@ use super::permit::{Permit, Standing, permit};
 use super::supervision::{Decision, Observation};
 use super::watch::{SlotView, Watch};
 use crate::launch::call_name;
-use crate::sys::listener::Answer;
 use crate::sys::pidfd;
 use crate::sys::procfs;
 use crate::sys::shared::SharedWords;
 use crate::sys::socket::{Channel, ChannelError};
 use kcov_proto::device::ArenaId;
-use kcov_proto::message::{Assist, AssistReply, Heartbeat, MAX_DROPS, NotificationId, Order};
+use kcov_proto::message::{MAX_DROPS, NotificationId, Order, Reply, Request, RequestKind, Response};
 use kcov_proto::sync::Ordering;
 use kcov_proto::tally::Tally;
 use kcov_proto::{journal, slot};
@@ -59,9 +58,8 @@ pub struct Worker {
     /// Orders that the socket had no room for.
     waiting: VecDeque<Order>,
     standing: Standing,
-    heartbeat: Heartbeat,
     /// The last answer that the broker sent this worker: its caller gets it if the worker dies before it passes it on.
-    promised: Option<(NotificationId, Answer)>,
+    promised: Option<(NotificationId, Response)>,
     hung_up: bool,
     killed: Option<&'static str>,
     /// How often it was looked at since it was asked where it is, with that time.
@@ -82,7 +80,7 @@ pub struct Fault(pub &'static str);
 #[derive(Debug)]
 pub enum Received {
     /// A request, with the descriptors beside it.
-    Request(Assist, Vec<OwnedFd>),
+    Request(Request, Vec<OwnedFd>),
     /// Nothing now.
     Nothing,
     /// Nothing any more: the socket is closed, or the worker is being killed.
@@ -99,7 +97,6 @@ impl Worker {
             sockets,
             waiting: VecDeque::new(),
             standing: Standing::Starting,
-            heartbeat: Heartbeat::default(),
             promised: None,
             hung_up: false,
             killed: None,
@@ -151,21 +148,15 @@ impl Worker {
         matches!(self.standing, Standing::Serving { .. })
     }
 
-    /// What it says an `ENABLE` leaves in the area.
-    #[must_use]
-    pub fn heartbeat(&self) -> Heartbeat {
-        self.heartbeat
-    }
-
     /// Takes one message from its socket. `with_descriptors`: descriptors may come along.
     pub fn receive(&mut self, with_descriptors: bool) -> Received {
         let channel = &mut self.sockets.channel;
         let received = match with_descriptors {
-            true => channel.try_receive::<Assist>(),
-            false => channel.try_receive_bare::<Assist>().map(|assist| (assist, Vec::new())),
+            true => channel.try_receive::<Request>(),
+            false => channel.try_receive_bare::<Request>().map(|request| (request, Vec::new())),
         };
         match received {
-            Ok((assist, descriptors)) => Received::Request(assist, descriptors),
+            Ok((request, descriptors)) => Received::Request(request, descriptors),
             Err(ChannelError::WouldBlock) => Received::Nothing,
             Err(ChannelError::Closed) => {
                 // Its death follows and is handled then. If it lives on, the next look ends it.
@@ -184,38 +175,41 @@ impl Worker {
     ///
     /// # Errors
     /// [`Fault`] if it may not.
-    pub fn admit(&mut self, assist: &Assist, latest: Option<NotificationId>) -> Result<(), Fault> {
-        self.spend(assist, latest)?;
-        match permit(self.standing, assist.id, &assist.what) {
+    pub fn admit(&mut self, request: &Request, latest: Option<NotificationId>) -> Result<(), Fault> {
+        self.spend(Some(&request.what), request.id, latest)?;
+        match permit(self.standing, request.id, &request.what) {
             Permit::Fatal => return Err(Fault("a request out of turn")),
-            Permit::Once => self.standing = Standing::Serving { decided: Some(assist.id) },
+            Permit::Once => self.standing = Standing::Serving { decided: Some(request.id) },
             Permit::Allowed => {}
         }
         Ok(())
     }
 
-    /// Counts a request against the worker's budget: its own, or one that its reader makes for it.
+    /// Counts a request against the worker's budget: its own, or a call that its reader passes on (`None`).
     ///
     /// # Errors
     /// [`Fault`] if there were too many for one call.
-    pub fn spend(&mut self, assist: &Assist, latest: Option<NotificationId>) -> Result<(), Fault> {
-        match self.budget.take(&assist.what, assist.id, latest) {
+    pub fn spend(
+        &mut self,
+        what: Option<&RequestKind>,
+        id: NotificationId,
+        latest: Option<NotificationId>,
+    ) -> Result<(), Fault> {
+        match self.budget.take(what, id, latest) {
             true => Ok(()),
             false => Err(Fault("too many requests for one call")),
         }
     }
 
     /// It reports that it serves.
-    pub fn serves(&mut self, heartbeat: Heartbeat) {
-        self.heartbeat = heartbeat;
+    pub fn serves(&mut self) {
         self.standing = Standing::Serving { decided: None };
     }
 
-    /// Sends a reply, with a descriptor beside it. `answer`: what the call gets if the worker dies before it passes that
-    /// on.
-    pub fn reply(&mut self, reply: &AssistReply, file: Option<BorrowedFd<'_>>, answer: Answer) {
+    /// Sends a reply, with a descriptor beside it.
+    pub fn reply(&mut self, reply: &Reply, file: Option<BorrowedFd<'_>>) {
         if self.standing == (Standing::Serving { decided: Some(reply.id) }) {
-            self.promised = Some((reply.id, answer));
+            self.promised = reply.response.map(|response| (reply.id, response));
         }
         let channel = &mut self.sockets.channel;
         let sent = match &file {
@@ -291,7 +285,7 @@ impl Worker {
 
     /// The last answer that it was to pass on.
     #[must_use]
-    pub fn promised(&self) -> Option<(NotificationId, Answer)> {
+    pub fn promised(&self) -> Option<(NotificationId, Response)> {
         self.promised
     }
 

@@ -2,24 +2,25 @@
 //! The first byte selects the kind.
 #![no_main]
 
-use kcov_broker::service::control::message::{Reply, Request};
+use kcov_broker::service::control::message as control;
 use kcov_fuzz::message;
 use kcov_proto::message::{
-    Assist, AssistReply, Heartbeat, Order, ReaderReply, ReaderRequest, ZygoteReply, ZygoteRequest,
+    Forward, Heartbeat, Order, ReaderReply, ReaderRequest, Reply, Request, ZygoteReply, ZygoteRequest,
 };
 use libfuzzer_sys::fuzz_target;
 
-const KINDS: [fn(&[u8]); 10] = [
-    message::<Assist>,
-    message::<AssistReply>,
+const KINDS: [fn(&[u8]); 11] = [
+    message::<Request>,
+    message::<Reply>,
     message::<Heartbeat>,
     message::<Order>,
     message::<ReaderRequest>,
     message::<ReaderReply>,
     message::<ZygoteRequest>,
     message::<ZygoteReply>,
-    message::<Request>,
-    message::<Reply>,
+    message::<Forward>,
+    message::<control::Request>,
+    message::<control::Reply>,
 ];
 
 fuzz_target!(|data: &[u8]| {

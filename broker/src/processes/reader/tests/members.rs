@@ -43,7 +43,7 @@ fn only_descendants_are_members() {
 #[test]
 fn processes_of_another_tenant_are_not_members() {
     let (first, second) = (subject(None), subject(None));
-    let mut reader = Reader::new(TenantRoot { pid: first.tid }, files(Vec::new())).expect("reader");
+    let mut reader = Reader::new(TenantRoot { pid: first.tid }, files()).expect("reader");
     assert_eq!(ask(&mut reader, first.tid, NOTHING), failed(Errno::EPERM));
     assert_eq!(ask(&mut reader, second.tid, NOTHING), failed(Errno::EPERM));
 }
@@ -87,7 +87,7 @@ fn end_after(bytes: Option<&[u8]>) -> WaitStatus {
         let busy = SharedWords::new(c"busy", 512).expect("page");
         let allowance = Allowance::new(&Quotas::default()).expect("an allowance");
         let sockets = Sockets { requests: copy(), broker: copy(), listener: copy(), busy, allowance };
-        super::super::serve(sockets, tenant, files(Vec::new()))
+        super::super::serve(sockets, tenant, files())
     })
     .expect("fork");
     drop(theirs);

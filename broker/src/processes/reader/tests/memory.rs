@@ -4,8 +4,8 @@
 
 use super::subject::{Setting, Subject};
 use super::{Found, ask, failed, reader};
-use kcov_proto::abi::RemoteArg;
-use kcov_proto::message::{MAX_READ, ReaderKind};
+use kcov_proto::abi::{self, RemoteArg};
+use kcov_proto::message::{KcovIoctl, MAX_READ, ReaderKind};
 use nix::errno::Errno;
 use std::path::Path;
 
@@ -78,7 +78,9 @@ fn remote_arguments_are_checked_in_the_order_of_the_kernel() {
     };
     let (good, many) = (argument(2, &[5, 6]), argument(257, &[]));
     let (subject, mut reader) = (subject(), reader());
-    let mut read = |address| ask(&mut reader, subject.tid, ReaderKind::RemoteEnable { fd: 0, address });
+    let request = abi::REMOTE_ENABLE;
+    let ioctl = |arg| ReaderKind::Ioctl(KcovIoctl { fd: 0, request, arg });
+    let mut read = |address| ask(&mut reader, subject.tid, ioctl(address));
     let expected = RemoteArg { trace_mode: 1, area_size: 64, common_handle: 7, handles: vec![5, 6] };
     assert_eq!(read(good.as_ptr() as u64), Found::RemoteArg(expected));
     assert_eq!(read(many.as_ptr() as u64), failed(Errno::EINVAL));

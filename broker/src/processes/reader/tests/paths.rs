@@ -288,8 +288,8 @@ fn in_a_pid_namespace_with_its_own_procfs() {
     std::thread::spawn(case).join().expect("thread");
 }
 
-/// The result of opening a placeholder of `owner` with the credentials of `enter`.
-fn placeholder_for(owner: u32, enter: &dyn Fn()) -> Found {
+/// What a subject with the credentials of `enter` gets for a handler's file of `owner`.
+fn file_for(owner: u32, enter: &dyn Fn()) -> Found {
     let tree = tree();
     fs::set_permissions(tree.path(), fs::Permissions::from_mode(0o755)).expect("chmod");
     let path = tree.path().join("file");
@@ -302,7 +302,11 @@ fn placeholder_for(owner: u32, enter: &dyn Fn()) -> Found {
         file: Path::new("/dev/null"),
         thread: None,
     });
-    let mut reader = Reader::new(TenantRoot { pid: std::process::id() }, files(vec![id])).expect("reader");
+    let mut reader = Reader::new(
+        TenantRoot { pid: std::process::id() },
+        super::super::DeviceFiles { memfd_device: id.device, ..files() },
+    )
+    .expect("reader");
     let path = path.into_os_string().into_vec();
     let own = subject.look_up(&Spelling { start: Start::Cwd, path, follow: true, resolve: 0 });
     assert_eq!(own.result, Ok(id));
@@ -314,31 +318,31 @@ fn placeholder_for(owner: u32, enter: &dyn Fn()) -> Found {
 }
 
 #[test]
-fn placeholders_need_permission_to_open_the_device() {
+fn a_reopened_file_is_for_users_that_may_open_it() {
     let granted = Found::Memory(Vec::new());
     let become_user =
         || setresuid(Uid::from_raw(1), Uid::from_raw(65534), Uid::from_raw(1)).expect("setresuid");
-    assert_eq!(placeholder_for(0, &|| {}), granted);
-    assert_eq!(placeholder_for(0, &|| become_user()), failed(Errno::EACCES));
-    // Capabilities in a user namespace without the owner do not apply.
+    assert_eq!(file_for(0, &|| {}), granted);
+    assert_eq!(file_for(0, &|| become_user()), failed(Errno::EACCES));
+    // All capabilities in a namespace that does not know the owner are worth nothing.
     let in_namespace = || {
         become_user();
         unshare(CloneFlags::CLONE_NEWUSER).expect("unshare");
     };
-    assert_eq!(placeholder_for(0, &in_namespace), failed(Errno::EACCES));
-    // Effective uid of the owner, another file system uid, which can be set back at any time.
+    assert_eq!(file_for(0, &in_namespace), failed(Errno::EACCES));
+    // Effective uid of the owner, another file uid: it can take it back at any time.
     let other_file_uid = || {
         setfsuid(Uid::from_raw(1));
     };
-    assert_eq!(placeholder_for(0, &other_file_uid), granted);
+    assert_eq!(file_for(0, &other_file_uid), granted);
     // Another effective uid, the file uid of the owner.
     let owners_file_uid = || {
         setresuid(Uid::from_raw(0), Uid::from_raw(1), Uid::from_raw(0)).expect("setresuid");
         setfsuid(Uid::from_raw(0));
     };
-    assert_eq!(placeholder_for(0, &owners_file_uid), granted);
+    assert_eq!(file_for(0, &owners_file_uid), granted);
     // Neither, but CAP_DAC_OVERRIDE over the owner.
-    assert_eq!(placeholder_for(1, &|| {}), granted);
+    assert_eq!(file_for(1, &|| {}), granted);
 }
 
 #[test]
