@@ -24,7 +24,7 @@ fn recorded(name: &str) -> Result<String> {
 fn conformance(arguments: &[&str]) -> Result<Outcome> {
     let program = client("kcov_conformance")?;
     let command = [program.to_str().unwrap_or_default()].into_iter().chain(arguments.iter().copied());
-    Run::new(command).trace("all").within(WITHIN).output()
+    Run::new(command).trace("every").within(WITHIN).output()
 }
 
 fn stress(seed: &str, workload: &str) -> Result<Outcome> {

@@ -12,7 +12,7 @@ const TEXT: std::ops::Range<u64> = 0xffff_ffff_8000_0000..0xffff_ffff_ff00_0000;
 const FILTERED: u64 = 7;
 
 fn example() -> Result<Vec<String>> {
-    let outcome = Run::new([client("kcov_example")?]).trace("all").output()?;
+    let outcome = Run::new([client("kcov_example")?]).trace("every").output()?;
     outcome.assert_sound()?;
     Ok(outcome.stdout.lines().map(str::to_owned).collect())
 }
@@ -64,7 +64,7 @@ fn pcs_are_the_same_in_every_run() -> Result<()> {
 #[test]
 fn comparisons_are_the_same_in_every_run() -> Result<()> {
     let trace = || -> Result<String> {
-        let outcome = Run::new([client("cmp_trace")?]).trace("all").output()?;
+        let outcome = Run::new([client("cmp_trace")?]).trace("every").output()?;
         outcome.assert_sound()?;
         Ok(outcome.stdout)
     };

@@ -55,7 +55,7 @@ fn clients(script: &str) -> Result<Run> {
     }
     let parts = script.split('|').map(|words| format!("{} {words} & P=\"$P $!\"\n", program.display()));
     let commands: String = parts.collect();
-    Ok(Run::bash(&format!("{commands} for p in $P; do wait $p || exit 1; done")).trace("all"))
+    Ok(Run::bash(&format!("{commands} for p in $P; do wait $p || exit 1; done")).trace("every"))
 }
 
 #[test]

@@ -217,7 +217,7 @@ fn background_processes_are_served_after_the_command_ends() -> Result<()> {
         "(exec >/dev/null 2>&1; sleep 1; exec 7<{device} && cat /proc/self/stat >{}) & exit 3",
         file.display()
     );
-    let mut running = Run::bash(&script).trace("all").start_in(session)?;
+    let mut running = Run::bash(&script).trace("every").start_in(session)?;
     assert_eq!(running.wait()?.code(), Some(3));
     assert!(!file.exists(), "the front waited for the background process");
     until("the file of the background process", WITHIN, || {

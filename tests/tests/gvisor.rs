@@ -36,5 +36,5 @@ fn gvisor_cases_pass_with_one_call_traced() -> Result<()> {
 /// Every call is traced, also those of the thread library.
 #[test]
 fn gvisor_cases_pass_with_every_call_traced() -> Result<()> {
-    assert_facts("all")
+    assert_facts("every")
 }

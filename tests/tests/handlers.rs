@@ -45,7 +45,7 @@ fn errno(number: i32) -> i64 {
 
 #[test]
 fn a_file_has_state_until_its_last_close() -> Result<()> {
-    for trace in ["kcov", "syzkaller", "all"] {
+    for trace in ["kcov", "syzkaller", "every"] {
         let outcome = probe("state", &["--trace", trace])?;
         outcome.assert_sound()?;
         let notty = errno(libc::ENOTTY);

@@ -60,7 +60,7 @@ fn the_exit_of_an_owner_is_logged() -> Result<()> {
 #[test]
 fn an_exec_that_changes_the_owners_tid_is_logged() -> Result<()> {
     let words = [client("kcov_conformance")?.into_os_string(), "-g".into(), "exec".into()];
-    let outcome = Run::new(words).trace("all").logged().option("-vv").output()?;
+    let outcome = Run::new(words).trace("every").logged().option("-vv").output()?;
     assert_names(&outcome, &["exec_rebind"]);
     Ok(())
 }

@@ -14,7 +14,7 @@ const FACTS: u64 = 2;
 /// Runs the command with every call traced, and asserts that it prints the same as without the broker.
 #[track_caller]
 fn assert_same_output(run: Run) -> Result<String> {
-    let traced = run.clone().trace("all").output()?;
+    let traced = run.clone().trace("every").output()?;
     traced.assert_sound()?;
     let bare = run.bare().output()?;
     assert_eq!(traced.stdout, bare.stdout, "{}", traced.stderr);
@@ -88,7 +88,7 @@ fn a_compiler_and_its_program_run_unchanged() -> Result<()> {
 /// Threads of one process, each with its own device, that synchronise by futexes.
 #[test]
 fn threads_with_devices_of_their_own_synchronise() -> Result<()> {
-    let outcome = Run::new([client("threads")?]).trace("all").output()?;
+    let outcome = Run::new([client("threads")?]).trace("every").output()?;
     outcome.assert_sound()?;
     assert_eq!(outcome.stdout, "400\n");
     Ok(())
@@ -110,7 +110,7 @@ fn calls_survive_signal_handlers_and_stops() -> Result<()> {
     let session = Session::new()?;
     let control = Control::new(session.path("control"))?;
     let program = client("signals")?;
-    let run = Run::new([program.as_os_str(), control.path().as_os_str()]).trace("all");
+    let run = Run::new([program.as_os_str(), control.path().as_os_str()]).trace("every");
     let mut running = run.start_in(session)?;
     running.reach(&control, READY, 1)?;
     let client =

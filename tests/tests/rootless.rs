@@ -61,7 +61,7 @@ fn recorded(name: &str) -> Result<String> {
 fn assert_points(options: &[&str], besides: &[&str]) -> Result<Outcome> {
     let program = client("kcov_conformance")?;
     let command = [program.as_os_str(), "-x".as_ref(), "rt,vhost,usb".as_ref()];
-    let outcome = output(&[&["--trace", "all"], options].concat(), &command)?;
+    let outcome = output(&[&["--trace", "every"], options].concat(), &command)?;
     let kernel = kernel(&recorded("kernel-transcript.txt")?)?;
     let mut may_differ = deviations(&recorded("deviations.txt")?)?;
     may_differ.extend(besides.iter().map(|&name| name.to_owned()));
@@ -93,7 +93,7 @@ fn random_operations_equal_the_kernels() -> Result<()> {
     let program = client("kcov_conformance")?.into_os_string();
     let command: Vec<_> =
         [program].into_iter().chain(words(&["-w", "1", "--stress", "3000", "--seed", "1"])).collect();
-    let outcome = output(&["--trace", "all"], &command)?;
+    let outcome = output(&["--trace", "every"], &command)?;
     assert_eq!(first_difference(&recorded("kernel-stress-1.txt")?, &outcome.stdout), None);
     outcome.assert_sound()?;
     Ok(())
@@ -113,7 +113,7 @@ fn whole_lives_leave_nothing() -> Result<()> {
 #[test]
 fn a_client_that_is_not_dumpable_is_served() -> Result<()> {
     let program = client("undumpable")?;
-    for options in [&["--trace", "all"][..], &["--trace", "all", "--map-root"]] {
+    for options in [&["--trace", "every"][..], &["--trace", "every", "--map-root"]] {
         let outcome = output(options, &[&program])?;
         assert_eq!((outcome.stdout.trim(), outcome.stderr.as_str()), ("ok", ""), "{options:?}");
         outcome.assert_sound()?;
@@ -126,7 +126,7 @@ fn a_client_that_is_not_dumpable_is_served() -> Result<()> {
 fn a_nested_user_namespace_is_served() -> Result<()> {
     let program = client("undumpable")?;
     let command = ["unshare".as_ref(), "-Urm".as_ref(), program.as_os_str()];
-    let outcome = output(&["--trace", "all"], &command)?;
+    let outcome = output(&["--trace", "every"], &command)?;
     assert_eq!(outcome.stdout.trim(), "ok", "{}", outcome.stderr);
     outcome.assert_sound()?;
     Ok(())
@@ -135,7 +135,7 @@ fn a_nested_user_namespace_is_served() -> Result<()> {
 /// Asserts that a script prints the same with every call traced as without the broker, for the same user.
 #[track_caller]
 fn assert_same_output(command: &[&str], telling: &str) -> Result<()> {
-    let traced = output(&["--trace", "all"], command)?;
+    let traced = output(&["--trace", "every"], command)?;
     traced.assert_sound()?;
     assert_eq!(traced.stdout, bare(command)?.stdout, "{}", traced.stderr);
     assert!(traced.stdout.contains(telling), "{}", traced.stdout);
@@ -326,7 +326,7 @@ fn a_missing_part_of_the_jail_is_reported() -> Result<()> {
 fn no_process_is_left_after_the_front() -> Result<()> {
     let session = session()?;
     let mut running =
-        run(&session, &["--trace", "all"], &["sh", "-c", "sleep 0.2 & exit 3"])?.start_in(session)?;
+        run(&session, &["--trace", "every"], &["sh", "-c", "sleep 0.2 & exit 3"])?.start_in(session)?;
     assert_eq!(running.wait()?.code(), Some(3));
     let session = &running.session;
     until("every process to end", WITHIN, || session.processes().is_empty().then_some(()))

@@ -5,7 +5,7 @@ use anyhow::Result;
 use kcov_tests::{Run, client, long};
 use std::ffi::OsString;
 
-const PROFILES: [&str; 2] = ["kcov,getppid", "all"];
+const PROFILES: [&str; 2] = ["kcov,getppid", "every"];
 
 /// Runs a client that checks itself, under each profile.
 #[track_caller]

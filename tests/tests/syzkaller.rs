@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The first profile is the one for executors; the second must serve them as well.
-const PROFILES: [&str; 2] = ["syzkaller", "all"];
+const PROFILES: [&str; 2] = ["syzkaller", "every"];
 /// Instances of an executor, including the remote one.
 const INSTANCES: u64 = 9;
 /// A PC outside makes the executor drop the signal of the whole call.

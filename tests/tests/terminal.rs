@@ -49,7 +49,7 @@ fn assert_last_status(terminal: &mut Terminal, status: i32) -> Result<()> {
 #[test]
 fn the_command_has_the_terminal() -> Result<()> {
     let (mut terminal, line) =
-        shell(&["bash", "-c", "'tty; test -t 0 -a -t 1 -a -t 2 && stty size </dev/tty'"], "all")?;
+        shell(&["bash", "-c", "'tty; test -t 0 -a -t 1 -a -t 2 && stty size </dev/tty'"], "every")?;
     terminal.press("stty rows 33 cols 77; echo \"here=\"$(tty)\n")?;
     let shown = terminal.expect(PROMPT)?;
     let here = shown.lines().find_map(|line| line.strip_prefix("here=")).unwrap_or("no terminal").to_owned();
@@ -62,7 +62,7 @@ fn the_command_has_the_terminal() -> Result<()> {
 /// Ctrl-C ends the command but not the shell.
 #[test]
 fn control_c_ends_the_command() -> Result<()> {
-    let (mut terminal, line) = shell(&["sleep", "1000"], "all")?;
+    let (mut terminal, line) = shell(&["sleep", "1000"], "every")?;
     terminal.press(&format!("{line}\n"))?;
     wait_for(&terminal, "sleep")?;
     terminal.press("\x03")?;
@@ -76,7 +76,7 @@ fn control_c_ends_the_command() -> Result<()> {
 /// Ctrl-Z stops the job, `fg` continues it, and it reads from the terminal again.
 #[test]
 fn control_z_stops_and_fg_continues() -> Result<()> {
-    let (mut terminal, line) = shell(&["cat"], "all")?;
+    let (mut terminal, line) = shell(&["cat"], "every")?;
     terminal.press(&format!("{line}\n"))?;
     wait_for(&terminal, "cat")?;
     terminal.press("before\n")?;

@@ -131,7 +131,7 @@ fn a_tenant_overrides_the_defaults_key_by_key() {
     let quotas = tenants.iter().map(|tenant| (tenant.options.quotas.area, tenant.options.quotas.instances));
     assert_eq!(quotas.collect::<Vec<_>>(), [(1 << 20, 6), (1 << 20, 5)]);
     assert_eq!(tenants.iter().map(|tenant| tenant.options.deadline.as_secs()).collect::<Vec<_>>(), [2, 1]);
-    assert!(tenants.iter().all(|tenant| tenant.options.trace.to_string() == "all"));
+    assert!(tenants.iter().all(|tenant| tenant.options.trace.to_string() == "kcov,all"));
 }
 
 #[test]

@@ -19,35 +19,40 @@ pub const NEVER_TRACED: &[&str] = &["rt_sigreturn", "sigreturn"];
 
 /// Help text: the sets and what each costs.
 const EXPLANATION: &str = "\
-kcov       Only the calls that the KCOV device needs: open, KCOV's
-           ioctls, mmap of files, execve. All other calls run at
+kcov       Only the calls that the KCOV device needs: KCOV's ioctls,
+           shared mappings of files, execve. All other calls run at
            full speed.
-syzkaller  The calls that syzkaller's executor expects to be covered:
-           all but those that its own loop makes around each test
-           call (futex, sleeping, the clock, signal masks, exit).
-           Each traced call costs one round trip to a worker, some
+all        Also the calls that signal(7) lists as interruptible: read,
+           write, wait, poll, the socket calls, futex waits, ... Each
+           traced call costs one round trip to a worker, some
            microseconds.
-all        Every call except the return from a signal handler.
-           Waiting and locking cost a round trip too.
-LIST       The calls of kcov and those with these names, separated
-           by commas: read,write. The list may contain another set:
-           syzkaller,futex. 32-bit programs have some names of their
-           own: stat64, socketcall. Each listed call costs a round
-           trip, others cost nothing.";
+syzkaller  Those of all that a test program makes, and mmap with
+           MAP_FIXED. Not traced are the calls that syzkaller's
+           executor makes around each test call: futex, sleeping.
+every      Every call except the return from a signal handler. Calls
+           that never return EINTR otherwise may do so here, if a
+           signal handler without SA_RESTART runs: many programs,
+           shells among them, then fail.
+LIST       Names separated by commas: profiles, and calls besides.
+           read,write traces these and those of kcov. every,-close
+           leaves close out. 32-bit programs have some names of
+           their own: stat64, socketcall.";
 
-/// The profiles, each of which contains the ones before.
+/// A set of calls with a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Profile {
-    /// Calls that the device needs.
+    /// Calls that the device needs. Part of every set.
     Kcov,
-    /// All calls except those of the executor's own loop.
+    /// What syzkaller's probes need and its test programs make.
     Syzkaller,
-    /// All calls except [`NEVER_TRACED`].
+    /// Calls that are interruptible without a broker, too.
     All,
+    /// All calls except [`NEVER_TRACED`].
+    Every,
 }
 
 impl Profile {
-    const EVERY: [Profile; 3] = [Profile::Kcov, Profile::Syzkaller, Profile::All];
+    const ALL: [Profile; 4] = [Profile::Kcov, Profile::Syzkaller, Profile::All, Profile::Every];
 
     /// Name on the command line.
     #[must_use]
@@ -56,26 +61,29 @@ impl Profile {
             Profile::Kcov => "kcov",
             Profile::Syzkaller => "syzkaller",
             Profile::All => "all",
+            Profile::Every => "every",
         }
     }
 }
 
 /// A checked set: every name in it is a call of some architecture of this machine.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct TraceSet {
-    profile: Profile,
+    /// Without [`Profile::Kcov`], which is always meant.
+    profiles: BTreeSet<Profile>,
     calls: BTreeSet<String>,
+    removed: BTreeSet<String>,
 }
 
 /// Why a text is not a [`TraceSet`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TraceSetError {
     /// The list is empty.
-    #[error("the list is empty; use `kcov`, `syzkaller`, `all`, or calls separated by commas")]
+    #[error("the list is empty; use `kcov`, `syzkaller`, `all`, `every`, or calls separated by commas")]
     Empty,
     /// No call has this name.
     #[error(
-        "there is no system call `{name}`{}; names are those in syscalls(2), and `all` also traces unknown calls",
+        "there is no system call `{name}`{}; names are those in syscalls(2), and `every` also traces unknown calls",
         suggestion(.nearest)
     )]
     Unknown {
@@ -102,27 +110,32 @@ fn suggestion(nearest: &[String]) -> String {
 }
 
 impl TraceSet {
-    /// A profile without additional calls.
+    /// Whether the set contains a profile.
     #[must_use]
-    pub fn of(profile: Profile) -> Self {
-        TraceSet { profile, calls: BTreeSet::new() }
+    pub fn has(&self, profile: Profile) -> bool {
+        profile == Profile::Kcov || self.profiles.contains(&profile)
     }
 
-    /// The profile: the largest one in the list, or [`Profile::Kcov`].
-    #[must_use]
-    pub fn profile(&self) -> Profile {
-        self.profile
-    }
-
-    /// The additional calls, in alphabetical order.
+    /// The calls that are named besides the profiles, in alphabetical order.
     pub fn calls(&self) -> impl Iterator<Item = &str> {
         self.calls.iter().map(String::as_str)
     }
 
-    /// Whether `call` is one of the additional calls.
+    /// The calls that are left out of the profiles, in alphabetical order.
+    pub fn removed(&self) -> impl Iterator<Item = &str> {
+        self.removed.iter().map(String::as_str)
+    }
+
+    /// Whether `call` is named besides the profiles.
     #[must_use]
     pub fn names(&self, call: &str) -> bool {
         self.calls.contains(call)
+    }
+
+    /// Whether `call` is left out of the profiles. `mmap` means the 32-bit `mmap2` as well.
+    #[must_use]
+    pub fn removes(&self, call: &str) -> bool {
+        self.removed.contains(call) || call == "mmap2" && self.removed.contains("mmap")
     }
 }
 
@@ -132,15 +145,19 @@ pub fn explain() -> &'static str {
     EXPLANATION
 }
 
-impl Default for TraceSet {
-    fn default() -> Self {
-        TraceSet::of(Profile::Kcov)
+impl From<Profile> for TraceSet {
+    fn from(profile: Profile) -> Self {
+        let mut set = TraceSet::default();
+        set.add(profile);
+        set
     }
 }
 
-impl From<Profile> for TraceSet {
-    fn from(profile: Profile) -> Self {
-        TraceSet::of(profile)
+impl TraceSet {
+    fn add(&mut self, profile: Profile) {
+        if profile != Profile::Kcov {
+            self.profiles.insert(profile);
+        }
     }
 }
 
@@ -152,9 +169,11 @@ impl FromStr for TraceSet {
         words.peek().ok_or(TraceSetError::Empty)?;
         let mut set = TraceSet::default();
         for word in words {
-            match Profile::EVERY.into_iter().find(|profile| profile.name() == word) {
-                Some(profile) => set.profile = set.profile.max(profile),
-                None => drop(set.calls.insert(checked(word)?)),
+            let profile = Profile::ALL.into_iter().find(|profile| profile.name() == word);
+            match (profile, word.strip_prefix('-')) {
+                (Some(profile), _) => set.add(profile),
+                (None, Some(name)) => drop(set.removed.insert(checked(name)?)),
+                (None, None) => drop(set.calls.insert(checked(word)?)),
             }
         }
         Ok(set)
@@ -173,8 +192,10 @@ fn checked(name: &str) -> Result<String, TraceSetError> {
 
 impl fmt::Display for TraceSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.profile.name())?;
-        self.calls.iter().try_for_each(|call| write!(f, ",{call}"))
+        f.write_str(Profile::Kcov.name())?;
+        self.profiles.iter().try_for_each(|profile| write!(f, ",{}", profile.name()))?;
+        self.calls.iter().try_for_each(|call| write!(f, ",{call}"))?;
+        self.removed.iter().try_for_each(|call| write!(f, ",-{call}"))
     }
 }
 
@@ -190,11 +211,12 @@ mod tests {
     fn profiles_and_lists_parse_and_print() {
         for (text, printed) in [
             ("kcov", "kcov"),
-            ("syzkaller", "syzkaller"),
-            ("all", "all"),
+            ("syzkaller", "kcov,syzkaller"),
+            ("all", "kcov,all"),
+            ("every,-close,-mmap", "kcov,every,-close,-mmap"),
             ("write, read", "kcov,read,write"),
-            ("futex,syzkaller,read", "syzkaller,futex,read"),
-            ("kcov,all,syzkaller", "all"),
+            ("futex,syzkaller,read", "kcov,syzkaller,futex,read"),
+            ("kcov,all,syzkaller", "kcov,syzkaller,all"),
             ("mmap2,waitpid", "kcov,mmap2,waitpid"),
             ("cachestat,mseal", "kcov,cachestat,mseal"),
         ] {
@@ -208,7 +230,7 @@ mod tests {
     fn the_error_for_an_unknown_name_suggests_similar_ones() {
         let message = parse("read,opennat").expect_err("no such call").to_string();
         assert!(
-            message.contains("`opennat`") && message.contains("`openat`") && message.contains("`all`"),
+            message.contains("`opennat`") && message.contains("`openat`") && message.contains("`every`"),
             "{message}"
         );
         let far = parse("zzzzzzzzzzzz").expect_err("no such call").to_string();
@@ -226,7 +248,7 @@ mod tests {
 
     #[test]
     fn the_explanation_names_every_profile() {
-        for profile in Profile::EVERY {
+        for profile in Profile::ALL {
             assert!(explain().contains(profile.name()));
         }
         assert!(explain().lines().all(|line| line.len() <= 70));

@@ -9,6 +9,8 @@
 //! - x32 numbers and other architectures are allowed, so that the kernel answers them (`ENOSYS` where x32 is
 //!   not built). A tenant gains nothing by them: the placeholder that it opens is not a device.
 
+mod profiles;
+
 #[cfg(all(test, target_arch = "x86_64"))]
 mod live;
 #[cfg(test)]
@@ -23,48 +25,24 @@ use kcov_proto::abi;
 use kcov_proto::claims::{CallClaim, Claims, RequestBlock};
 use kcov_sys::filter::{BuildError, sort_by_number};
 use libseccomp::{ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall};
-use std::collections::BTreeSet;
+use profiles::{EXECUTOR_LOOP, INTERRUPTIBLE, PROBED, ProfileCall};
+use std::collections::BTreeMap;
 
 /// The table of calls of this machine's native programs.
 const NATIVE: ScmpArch = if cfg!(target_arch = "aarch64") { ScmpArch::Aarch64 } else { ScmpArch::X8664 };
 /// The table of calls of its 32-bit programs.
 const COMPAT: ScmpArch = if cfg!(target_arch = "aarch64") { ScmpArch::Arm } else { ScmpArch::X86 };
 
-/// Calls that concern the device, whatever their arguments: those that open a path, and `execve`, which
-/// changes the caller's thread id.
-const DEVICE_CALLS: &[&str] = &["open", "openat", "openat2", "creat", "execve", "execveat"];
+/// Calls of the device whatever their arguments: they change the caller's thread id.
+const EXECS: &[&str] = &["execve", "execveat"];
+/// Calls that open a path. Only for tenants whose handlers have devices.
+const OPENS: &[&str] = &["open", "openat", "openat2", "creat"];
+/// Calls that map memory.
+const MAPS: &[&str] = &["mmap", "mmap2"];
 
 /// `ioctl` requests of the KCOV device.
 const DEVICE_REQUESTS: [u32; 6] =
     [abi::INIT_TRACE, abi::ENABLE, abi::DISABLE, abi::REMOTE_ENABLE, abi::UNIQUE_ENABLE, abi::RESET_TRACE];
-
-/// Calls that map memory.
-const MAPS: &[&str] = &["mmap", "mmap2"];
-
-/// Calls that `all` traces and `syzkaller` does not: syz-executor makes them for itself around every call of
-/// a test program. Its threads synchronise by futex, its loops sleep and read the clock with deadlines of 50
-/// ms, its signal handling changes masks. A round trip for each would be paid several times a call, and would
-/// cover nothing of the test program. A test program's own calls of these names have no coverage;
-/// `syzkaller,futex` adds one again.
-const EXECUTOR_LOOP: &[&str] = &[
-    "clock_gettime",
-    "clock_gettime64",
-    "clock_nanosleep",
-    "clock_nanosleep_time64",
-    "exit",
-    "exit_group",
-    "futex",
-    "futex_time64",
-    "gettimeofday",
-    "nanosleep",
-    "restart_syscall",
-    "rt_sigaction",
-    "rt_sigprocmask",
-    "sched_yield",
-    "sigaction",
-    "sigprocmask",
-    "time",
-];
 
 /// Why a filter could not be built.
 #[derive(Debug, thiserror::Error)]
@@ -96,10 +74,25 @@ pub fn build(set: &TraceSet) -> Result<Bpf, FilterError> {
 /// As [`build`]; also [`FilterError::Unknown`] and [`FilterError::Never`] for a call that a handler claims.
 pub fn build_for(set: &TraceSet, claims: &Claims) -> Result<Bpf, FilterError> {
     check(claims)?;
-    let wanted = Wanted { set, claims };
-    let mut whole = table(&wanted, NATIVE)?;
-    whole.merge(table(&wanted, COMPAT)?).map_err(BuildError::library("merge"))?;
-    Ok(Bpf::export(&whole)?.with_notified(&numbers(set)))
+    let listed = Traced::of(set, claims);
+    let program = both_tables(|arch| listed_table(&listed, arch))?.with_notified(&listed.numbers());
+    if !set.has(Profile::Every) {
+        return Ok(program);
+    }
+    let every = both_tables(every_table)?;
+    Ok(match set.removed().next() {
+        None => every,
+        // Calls that are left out are judged by the other program, which knows those that the device and handlers need.
+        Some(_) => every.except(&left_out(set), &program),
+    })
+}
+
+fn both_tables(
+    table: impl Fn(ScmpArch) -> Result<ScmpFilterContext, FilterError>,
+) -> Result<Bpf, FilterError> {
+    let mut whole = table(NATIVE)?;
+    whole.merge(table(COMPAT)?).map_err(BuildError::library("merge"))?;
+    Ok(Bpf::export(&whole)?)
 }
 
 /// Checks that a filter can notify the calls that handlers claim.
@@ -114,96 +107,120 @@ pub fn check(claims: &Claims) -> Result<(), FilterError> {
     })
 }
 
-/// The calls of a run that become notifications.
-struct Wanted<'a> {
-    set: &'a TraceSet,
-    claims: &'a Claims,
+/// When a call is traced.
+#[derive(Clone, Debug)]
+enum When {
+    /// Whatever its arguments.
+    Always,
+    /// If all conditions of one of these hold.
+    Any(Vec<Vec<ScmpArgCompare>>),
 }
 
-impl Wanted<'_> {
-    /// Returns whether the set or a handler wants a call whatever its arguments.
-    fn names(&self, call: &str) -> bool {
-        self.set.names(call) || self.claims.calls().any(|claim| claim.call == call && claim.when.is_empty())
-    }
+/// The calls that are traced, by name.
+#[derive(Debug, Default)]
+struct Traced(BTreeMap<String, When>);
 
-    /// Returns whether the set or a handler wants a call, at least under conditions.
-    fn mentions(&self, call: &str) -> bool {
-        self.set.names(call) || self.claims.calls().any(|claim| claim.call == call)
-    }
-
-    /// Returns all calls for which [`names`](Self::names) is true, each once.
-    fn named(&self) -> BTreeSet<&str> {
-        let claimed = self.claims.calls().filter(|claim| claim.when.is_empty());
-        self.set.calls().chain(claimed.map(|claim| claim.call.as_str())).collect()
-    }
-}
-
-/// Returns the numbers of calls of the set that libseccomp does not know. They are the same in every table.
-fn numbers(set: &TraceSet) -> Vec<u32> {
-    let number = |call| match by_name(call) {
-        Some(Known::Number(number)) => Some(number),
-        Some(Known::Library(_)) | None => None,
-    };
-    match set.profile() {
-        Profile::Kcov => set.calls().filter_map(number).collect(),
-        Profile::Syzkaller | Profile::All => Vec::new(),
-    }
-}
-
-/// Builds the rules for one table of calls. Each table has its own context: i386 passes the arguments of
-/// `mmap` in another way.
-fn table(wanted: &Wanted<'_>, arch: ScmpArch) -> Result<ScmpFilterContext, FilterError> {
-    let mut rules = Rules::new(wanted.set.profile(), arch)?;
-    match wanted.set.profile() {
-        Profile::Kcov => add_device(&mut rules, wanted)?,
-        Profile::Syzkaller => {
-            let left_alone = EXECUTOR_LOOP.iter().copied().filter(|call| !wanted.mentions(call));
-            left_alone.chain(NEVER_TRACED.iter().copied()).try_for_each(|call| rules.add(call, &[]))?;
+impl Traced {
+    /// The calls of a set, of the device and of handlers; of [`Profile::Every`] only what the device needs.
+    fn of(set: &TraceSet, claims: &Claims) -> Self {
+        let mut traced = Traced::default();
+        traced.add_device(claims);
+        let mut profiles: Vec<&ProfileCall> = Vec::new();
+        if set.has(Profile::All) {
+            profiles.extend(INTERRUPTIBLE);
         }
-        Profile::All => NEVER_TRACED.iter().try_for_each(|call| rules.add(call, &[]))?,
+        if set.has(Profile::Syzkaller) {
+            profiles.extend(INTERRUPTIBLE.iter().filter(|call| !EXECUTOR_LOOP.contains(&call.name)));
+            profiles.extend(PROBED);
+        }
+        for call in profiles.into_iter().filter(|call| !set.removes(call.name)) {
+            traced.add(call.name, call.when.iter().map(|&(at, mask, value)| bits(at, mask, value)).collect());
+        }
+        for call in set.calls() {
+            traced.add(call, Vec::new());
+        }
+        for CallClaim { call, when } in claims.calls() {
+            traced.add(call, when.iter().map(|c| bits(u32::from(c.argument), c.mask, c.value)).collect());
+        }
+        // `mmap` in a set means the 32-bit `mmap2` as well: 32-bit C libraries call only that.
+        if matches!(traced.0.get("mmap"), Some(When::Always)) {
+            traced.add("mmap2", Vec::new());
+        }
+        traced
+    }
+
+    /// Adds what the device needs.
+    fn add_device(&mut self, claims: &Claims) {
+        EXECS.iter().for_each(|call| self.add(call, Vec::new()));
+        let blocks = claims.devices().flat_map(|device| device.blocks());
+        let device = DEVICE_REQUESTS.map(|request| RequestBlock { mask: u32::MAX, value: request });
+        for RequestBlock { mask, value } in blocks.chain(device) {
+            self.add("ioctl", vec![bits(1, u64::from(mask), u64::from(value))]);
+        }
+        if claims.devices().next().is_some() {
+            OPENS.iter().for_each(|call| self.add(call, Vec::new()));
+        }
+        // Shared mappings of a file. The kernel reads the descriptor only without `MAP_ANONYMOUS` (`ksys_mmap_pgoff`,
+        // Linux 6.12), and returns `EBADF` if it is negative. `MAP_SHARED` and `MAP_SHARED_VALIDATE` have the lowest bit.
+        let shared = (libc::MAP_ANONYMOUS | libc::MAP_SHARED) as u64;
+        let of_a_file = [bits(3, shared, libc::MAP_SHARED as u64), bits(4, 1 << 31, 0)];
+        MAPS.iter().for_each(|call| self.add(call, of_a_file.to_vec()));
+    }
+
+    fn add(&mut self, call: &str, conditions: Vec<ScmpArgCompare>) {
+        let when = self.0.entry(call.to_owned()).or_insert(When::Any(Vec::new()));
+        match when {
+            _ if conditions.is_empty() => *when = When::Always,
+            When::Always => {}
+            When::Any(all) => all.push(conditions),
+        }
+    }
+
+    /// The numbers of calls that libseccomp does not know. They are the same in every table.
+    fn numbers(&self) -> Vec<u32> {
+        let number = |call: &String| match by_name(call) {
+            Some(Known::Number(number)) => Some(number),
+            Some(Known::Library(_)) | None => None,
+        };
+        self.0.keys().filter_map(number).collect()
+    }
+}
+
+/// The numbers of the calls that are left out, in the native table and in the 32-bit one.
+fn left_out(set: &TraceSet) -> [Vec<u32>; 2] {
+    let calls = || set.removed().chain(MAPS.iter().copied().filter(|call| set.removes(call)));
+    [NATIVE, COMPAT].map(|arch| {
+        let number = |call| match by_name(call)? {
+            Known::Number(number) => Some(number),
+            Known::Library(_) => {
+                let number = ScmpSyscall::from_name_by_arch(call, arch).ok()?;
+                u32::try_from(number.as_raw_syscall()).ok()
+            }
+        };
+        calls().filter_map(number).collect()
+    })
+}
+
+/// The rules for one table of calls, of which only `traced` are notified. Each table has its own context: i386 passes the
+/// arguments of `mmap` in another way.
+fn listed_table(traced: &Traced, arch: ScmpArch) -> Result<ScmpFilterContext, FilterError> {
+    let mut rules = Rules::new(ScmpAction::Allow, ScmpAction::Notify, arch)?;
+    for (call, when) in &traced.0 {
+        // i386's `mmap` (90) has its arguments in memory, which a filter cannot read.
+        let in_memory = call == "mmap" && arch != NATIVE;
+        match when {
+            When::Any(all) if !in_memory => all.iter().try_for_each(|one| rules.add(call, one))?,
+            When::Any(_) | When::Always => rules.add(call, &[])?,
+        }
     }
     Ok(rules.context)
 }
 
-/// Adds the device's calls, and the others that the set and the handlers want.
-fn add_device(rules: &mut Rules, wanted: &Wanted<'_>) -> Result<(), FilterError> {
-    let device = DEVICE_CALLS.iter().copied().filter(|call| !wanted.names(call));
-    let named = wanted.named().into_iter().filter(|call| !MAPS.contains(call));
-    device.chain(named).try_for_each(|call| rules.add(call, &[]))?;
-    if !wanted.names("ioctl") {
-        let blocks = wanted.claims.devices().flat_map(|device| device.blocks());
-        let device = DEVICE_REQUESTS.map(|request| RequestBlock { mask: u32::MAX, value: request });
-        for RequestBlock { mask, value } in blocks.chain(device) {
-            rules.add("ioctl", &[bits(1, u64::from(mask), u64::from(value))])?;
-        }
-    }
-    add_conditional(rules, wanted)?;
-    add_maps(rules, wanted)
-}
-
-/// Adds claims with conditions, except for calls that are always notified.
-fn add_conditional(rules: &mut Rules, wanted: &Wanted<'_>) -> Result<(), FilterError> {
-    let every = |call: &str| DEVICE_CALLS.contains(&call) || wanted.names(call);
-    let conditional = wanted.claims.calls().filter(|claim| !claim.when.is_empty() && !every(&claim.call));
-    for CallClaim { call, when } in conditional {
-        let conditions = when.iter().map(|c| bits(u32::from(c.argument), c.mask, c.value));
-        rules.add(call, &conditions.collect::<Vec<_>>())?;
-    }
-    Ok(())
-}
-
-/// Adds mappings of files: the kernel reads the descriptor only without `MAP_ANONYMOUS` (`ksys_mmap_pgoff`,
-/// Linux 6.12), and returns `EBADF` if it is negative. i386's `mmap` (90) has its arguments in memory, which
-/// a filter cannot read.
-fn add_maps(rules: &mut Rules, wanted: &Wanted<'_>) -> Result<(), FilterError> {
-    let of_a_file = [bits(3, libc::MAP_ANONYMOUS as u64, 0), bits(4, 1 << 31, 0)];
-    for &call in MAPS {
-        // `mmap` in a set means the 32-bit `mmap2` as well: 32-bit C libraries call only that.
-        let every = wanted.names(call) || wanted.names("mmap");
-        let in_memory = call == "mmap" && rules.arch != NATIVE;
-        rules.add(call, if every || in_memory { &[] } else { &of_a_file })?;
-    }
-    Ok(())
+/// The rules for one table of calls, all of which are notified but those that never can be.
+fn every_table(arch: ScmpArch) -> Result<ScmpFilterContext, FilterError> {
+    let mut rules = Rules::new(ScmpAction::Notify, ScmpAction::Allow, arch)?;
+    NEVER_TRACED.iter().try_for_each(|call| rules.add(call, &[]))?;
+    Ok(rules.context)
 }
 
 /// Returns the condition that the bits of argument `index` under `mask` are `value`.
@@ -220,11 +237,7 @@ struct Rules {
 }
 
 impl Rules {
-    fn new(profile: Profile, arch: ScmpArch) -> Result<Self, FilterError> {
-        let (others, action) = match profile {
-            Profile::Kcov => (ScmpAction::Allow, ScmpAction::Notify),
-            Profile::Syzkaller | Profile::All => (ScmpAction::Notify, ScmpAction::Allow),
-        };
+    fn new(others: ScmpAction, action: ScmpAction, arch: ScmpArch) -> Result<Self, FilterError> {
         let mut context = ScmpFilterContext::new(others).map_err(BuildError::library("new filter"))?;
         if arch != NATIVE {
             context.add_arch(arch).map_err(BuildError::library("add architecture"))?;
@@ -245,7 +258,7 @@ impl Rules {
                 .add_rule_conditional(self.action, number, conditions)
                 .map(drop)
                 .map_err(|source| BuildError::library(call)(source).into()),
-            // Added without libseccomp: see `numbers`.
+            // Added without libseccomp: see [`Traced::numbers`].
             Known::Library(_) | Known::Number(_) => Ok(()),
         }
     }

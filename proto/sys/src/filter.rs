@@ -20,6 +20,12 @@ const INSTRUCTION: usize = 8;
 const MOST: usize = 4096;
 /// Offset of the number in `struct seccomp_data`.
 const NUMBER: u32 = 0;
+/// Offset of the architecture in `struct seccomp_data`.
+const ARCHITECTURE: u32 = 4;
+/// `AUDIT_ARCH_*` of this machine's native programs (`include/uapi/linux/audit.h`).
+const AUDIT_ARCH_NATIVE: u32 = if cfg!(target_arch = "aarch64") { 0xc000_00b7 } else { 0xc000_003e };
+/// `AUDIT_ARCH_*` of its 32-bit programs.
+const AUDIT_ARCH_COMPAT: u32 = if cfg!(target_arch = "aarch64") { 0x4000_0028 } else { 0x4000_0003 };
 /// Opcode of "jump if equal to the operand".
 const JUMP_IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
 
@@ -100,6 +106,28 @@ impl Bpf {
             .iter()
             .flat_map(|&k| [libc::sock_filter { code: JUMP_IF_EQUAL, jt: 0, jf: 1, k }, notify]);
         Bpf(std::iter::once(load).chain(tests).chain(self.0).collect())
+    }
+
+    /// Has calls with these numbers, in the native table and in the 32-bit one, judged by `other` and all others by this
+    /// program.
+    #[must_use]
+    pub fn except(self, [native, compat]: &[Vec<u32>; 2], other: &Bpf) -> Self {
+        let load = |offset| statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, offset);
+        let equal = |k, jt, jf| libc::sock_filter { code: JUMP_IF_EQUAL, jt, jf, k };
+        let jump = |by: usize| statement(libc::BPF_JMP | libc::BPF_JA, by as u32);
+        let tables = [(AUDIT_ARCH_NATIVE, native), (AUDIT_ARCH_COMPAT, compat)];
+        // Behind the front comes this program, and behind it the other one.
+        let front_length: usize = tables.iter().map(|(_, numbers)| 4 + 2 * numbers.len()).sum();
+        let mut front = Vec::with_capacity(front_length);
+        for (arch, numbers) in tables {
+            // Another table: over the numbers of this one.
+            front.extend([load(ARCHITECTURE), equal(arch, 1, 0), jump(1 + 2 * numbers.len()), load(NUMBER)]);
+            for &number in numbers {
+                front.push(equal(number, 0, 1));
+                front.push(jump(front_length + self.0.len() - front.len() - 1));
+            }
+        }
+        Bpf(front.into_iter().chain(self.0).chain(other.0.iter().copied()).collect())
     }
 
     /// Puts the number of the calling process where a rule has [`OWN_PROCESS`]. Allocates nothing.

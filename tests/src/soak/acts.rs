@@ -27,7 +27,7 @@ impl Theme {
     pub fn trace(self) -> &'static str {
         match self {
             Theme::Hostile | Theme::Killed => "kcov,getppid,lseek",
-            Theme::Clients => "all",
+            Theme::Clients => "every",
         }
     }
 

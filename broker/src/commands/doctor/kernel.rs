@@ -69,7 +69,7 @@ fn listener() -> [Finding; 2] {
 
 fn filter() -> Finding {
     let finding = Finding::ok("filter", "trapping the command's calls", "built by libseccomp");
-    let built = "all".parse::<TraceSet>().map_err(|error| error.to_string());
+    let built = "every".parse::<TraceSet>().map_err(|error| error.to_string());
     match built.and_then(|set| filter::build(&set).map_err(|error| error.to_string())) {
         Ok(_) => finding,
         Err(error) => finding.but(Level::Missing, error, "use libseccomp 2.5 or newer"),

@@ -2,6 +2,7 @@
 
 use super::machine::{AARCH64, I386, X86_64, run};
 use super::*;
+use kcov_proto::claims::{DeviceClaim, HandlerClaims};
 use libc::{SECCOMP_RET_ALLOW, SECCOMP_RET_USER_NOTIF};
 use std::collections::BTreeSet;
 
@@ -34,11 +35,21 @@ fn named(arch: ScmpArch, names: &[&str]) -> BTreeSet<i32> {
 #[test]
 fn kcov_traces_the_device_and_nothing_else() {
     let program = filter("kcov");
-    assert_eq!(numbers(&program, X86_64), named(ScmpArch::X8664, DEVICE_CALLS));
-    let mut compat = named(ScmpArch::X86, DEVICE_CALLS);
+    assert_eq!(numbers(&program, X86_64), named(ScmpArch::X8664, EXECS));
+    let mut compat = named(ScmpArch::X86, EXECS);
     compat.insert(90);
     assert_eq!(numbers(&program, I386), compat);
     assert_eq!(numbers(&program, AARCH64), BTreeSet::new());
+}
+
+#[test]
+fn opens_are_traced_if_handlers_have_devices() {
+    let device = DeviceClaim { path: "/dev/x".into(), first: 1, last: 1 };
+    let handler =
+        HandlerClaims { name: "x".into(), calls: Vec::new(), devices: vec![device], idempotent: false };
+    let claims = Claims { handlers: vec![handler] };
+    let program = build_for(&TraceSet::default(), &claims).expect("a filter");
+    assert_eq!(numbers(&program, X86_64), named(ScmpArch::X8664, &[EXECS, OPENS].concat()));
 }
 
 #[test]
@@ -60,15 +71,19 @@ fn requests_are_compared_by_their_low_half() {
 }
 
 #[test]
-fn maps_of_files_are_traced_and_anonymous_ones_are_not() {
+fn shared_maps_of_files_are_traced_and_others_are_not() {
     let program = filter("kcov");
     let anonymous = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as u64;
     for (arch, mmap) in [(X86_64, 9), (I386, 192)] {
         let with = |flags: u64, fd: u64| traced(&program, arch, mmap, [0, 4096, 3, flags, fd, 0]);
         assert!(traced(&program, arch, mmap, FILE_MAP));
         for fd in [0, 5, 0x7fff_ffff, 0xffff_ffff_0000_0005] {
-            assert!(with(libc::MAP_SHARED as u64, fd) && with(libc::MAP_PRIVATE as u64, fd), "{fd:#x}");
-            assert!(!with(anonymous, fd), "{fd:#x}");
+            assert!(
+                with(libc::MAP_SHARED as u64, fd) && with(libc::MAP_SHARED_VALIDATE as u64, fd),
+                "{fd:#x}"
+            );
+            assert!(!with(libc::MAP_PRIVATE as u64, fd) && !with(anonymous, fd), "{fd:#x}");
+            assert!(!with((libc::MAP_SHARED | libc::MAP_ANONYMOUS) as u64, fd), "{fd:#x}");
         }
         for fd in [NO_FILE, u64::MAX, 0x8000_0000, 0xffff_fffe] {
             assert!(!with(libc::MAP_SHARED as u64, fd) && !with(anonymous, fd), "{fd:#x}");
@@ -82,7 +97,7 @@ fn a_list_adds_to_the_device() {
     let program = filter("read,mmap,ioctl,cachestat,file_setattr,socket");
     let list = ["read", "mmap", "mmap2", "ioctl", "socket"];
     for (arch, table) in [(X86_64, ScmpArch::X8664), (I386, ScmpArch::X86)] {
-        let mut expected = named(table, &[DEVICE_CALLS, &list].concat());
+        let mut expected = named(table, &[EXECS, &list].concat());
         expected.extend([451, 469]);
         if arch == I386 {
             // It has a number since Linux 4.3; libseccomp's table has it among those that share socketcall.
@@ -96,22 +111,113 @@ fn a_list_adds_to_the_device() {
 }
 
 #[test]
-fn all_and_syzkaller_trace_everything_except_their_lists() {
-    let never = |arch| named(arch, NEVER_TRACED);
-    let every: BTreeSet<i32> = (0..600).collect();
+fn every_traces_all_calls_but_returns_from_signal_handlers() {
+    let all_numbers: BTreeSet<i32> = (0..600).collect();
     for (arch, table) in [(X86_64, ScmpArch::X8664), (I386, ScmpArch::X86)] {
-        assert_eq!(numbers(&filter("all"), arch), &every - &never(table));
-        let quiet = &named(table, EXECUTOR_LOOP) | &never(table);
-        assert_eq!(numbers(&filter("syzkaller"), arch), &every - &quiet);
-        let futex = named(table, &["futex"]);
-        assert_eq!(numbers(&filter("syzkaller,futex"), arch), &(&every - &quiet) | &futex);
+        assert_eq!(numbers(&filter("every"), arch), &all_numbers - &named(table, NEVER_TRACED));
     }
-    assert_eq!(never(ScmpArch::X86), BTreeSet::from([119, 173]));
+    assert_eq!(named(ScmpArch::X86, NEVER_TRACED), BTreeSet::from([119, 173]));
+}
+
+#[test]
+fn calls_are_left_out_of_profiles() {
+    let program = filter("every,-close,-cachestat");
+    for (arch, table) in [(X86_64, ScmpArch::X8664), (I386, ScmpArch::X86)] {
+        let mut left_out = named(table, &[NEVER_TRACED, &["close"]].concat());
+        left_out.insert(451);
+        assert_eq!(numbers(&program, arch), &(0..600).collect::<BTreeSet<i32>>() - &left_out);
+    }
+    let poll = filter("all,-poll");
+    assert!(!traced(&poll, X86_64, 7, [0; 6]) && traced(&poll, X86_64, 0, [0; 6]));
+    // What the device needs stays.
+    let maps = filter("every,-mmap,-ioctl");
+    assert!(traced(&maps, X86_64, 9, FILE_MAP) && !traced(&maps, X86_64, 9, [0, 4096, 3, 0x22, NO_FILE, 0]));
+    assert!(traced(&maps, I386, 192, FILE_MAP) && !traced(&maps, I386, 192, [0, 4096, 3, 0x22, NO_FILE, 0]));
+    let enable = [3, u64::from(abi::ENABLE), 0, 0, 0, 0];
+    assert!(traced(&maps, X86_64, 16, enable) && !traced(&maps, X86_64, 16, [0, 0x5401, 0, 0, 0, 0]));
+    // The 32-bit number 16 is another call.
+    assert!(traced(&maps, I386, 16, [0; 6]) && traced(&maps, I386, 54, enable));
+}
+
+/// Calls that never return `EINTR` without a broker: a trapped one may, and programs do not expect it.
+const UNINTERRUPTIBLE: &[&str] = &[
+    "close",
+    "dup",
+    "dup2",
+    "dup3",
+    "fork",
+    "vfork",
+    "clone",
+    "clone3",
+    "pipe",
+    "pipe2",
+    "open",
+    "openat",
+    "openat2",
+    "creat",
+    "getpid",
+    "getppid",
+    "gettid",
+    "munmap",
+    "mprotect",
+    "brk",
+    "rt_sigaction",
+    "rt_sigprocmask",
+    "stat",
+    "fstat",
+    "newfstatat",
+    "statx",
+    "lseek",
+    "access",
+    "getcwd",
+    "chdir",
+    "unlink",
+    "rename",
+    "kill",
+    "exit",
+    "exit_group",
+    "set_robust_list",
+    "prctl",
+    "arch_prctl",
+    "uname",
+    "getdents64",
+    "pread64",
+    "pwrite64",
+];
+
+#[test]
+fn profiles_for_ordinary_programs_trace_interruptible_calls_only() {
+    for set in ["kcov", "syzkaller", "all"] {
+        let program = filter(set);
+        for (arch, table) in [(X86_64, ScmpArch::X8664), (I386, ScmpArch::X86)] {
+            let found = &numbers(&program, arch) & &named(table, UNINTERRUPTIBLE);
+            assert_eq!(found, BTreeSet::new(), "{set}");
+        }
+        let fcntl = |command| traced(&program, X86_64, 72, [3, command, 0, 0, 0, 0]);
+        assert!((0..64).all(|command| !fcntl(command) || [7, 38].contains(&command)), "{set}");
+        let futex = |operation| traced(&program, X86_64, 202, [0, operation, 0, 0, 0, 0]);
+        assert!([1, 129, 3, 131, 10].into_iter().all(|wake| !futex(wake)), "{set}");
+        assert_eq!([0, 128, 9, 137, 393].map(futex), [set == "all"; 5], "{set}");
+        assert!(!traced(&program, X86_64, 9, [0, 4096, 3, 0x22, NO_FILE, 0]), "{set}: malloc");
+    }
+}
+
+#[test]
+fn syzkaller_traces_what_its_probes_and_programs_need() {
+    let (all, syzkaller) = (filter("all"), filter("syzkaller"));
+    let fixed = [0, 4096, 3, 0x32, NO_FILE, 0];
+    assert!(traced(&syzkaller, X86_64, 9, fixed) && !traced(&all, X86_64, 9, fixed));
+    for (arch, table) in [(X86_64, ScmpArch::X8664), (I386, ScmpArch::X86)] {
+        let quiet = named(table, EXECUTOR_LOOP);
+        assert_eq!(numbers(&syzkaller, arch), &numbers(&all, arch) - &quiet);
+        let futex = named(table, &["futex"]);
+        assert_eq!(numbers(&filter("syzkaller,futex"), arch), &(&numbers(&all, arch) - &quiet) | &futex);
+    }
 }
 
 #[test]
 fn x32_and_other_architectures_are_not_traced() {
-    for set in ["kcov", "syzkaller", "all", "read,cachestat"] {
+    for set in ["kcov", "syzkaller", "all", "every", "every,-close", "read,cachestat"] {
         let program = filter(set);
         for number in 0..600 {
             assert!(!traced(&program, X86_64, 0x4000_0000 | number, FILE_MAP), "{set} {number}");
@@ -124,7 +230,9 @@ fn x32_and_other_architectures_are_not_traced() {
 
 #[test]
 fn filters_are_small() {
-    for (set, most_instructions, most_steps) in [("kcov", 90, 24), ("syzkaller", 80, 14), ("all", 30, 10)] {
+    for (set, most_instructions, most_steps) in
+        [("kcov", 90, 24), ("syzkaller", 350, 40), ("all", 350, 40), ("every", 30, 10)]
+    {
         let program = filter(set);
         let steps = (0..600).map(|n| run(&program, X86_64, n, FILE_MAP).1).max().expect("600 calls");
         let length = program.instructions().len();
