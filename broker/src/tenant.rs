@@ -3,6 +3,7 @@
 //! | part | owns |
 //! |---|---|
 //! | [`calls`] | the listener, and by when each call must be answered |
+//! | [`claimed`] | which calls may fail because of us |
 //! | [`workers`] | the workers, from the request to fork one until it is reaped |
 //! | [`readers`] | the readers, and what they may do for handlers |
 //! | [`zygote`] | the zygote |
@@ -21,6 +22,7 @@
 
 pub mod artifacts;
 pub mod calls;
+pub mod claimed;
 pub mod counters;
 pub mod error;
 mod handler_requests;
@@ -44,6 +46,7 @@ use crate::sys::descriptor::Tables;
 use crate::sys::poller::Poller;
 use artifacts::Artifacts;
 use calls::PendingCalls;
+use claimed::Claimed;
 use counters::Counters;
 use error::{TenantError, system};
 use kcov_proto::claims::Claims;
@@ -88,6 +91,7 @@ pub struct Started {
 pub struct Tenant {
     launch: Rc<Launch>,
     claims: Claims,
+    claimed: Claimed,
     deadline: Duration,
     poller: Rc<Poller<Token>>,
     spawner: SpawnerClient,
@@ -136,6 +140,7 @@ impl Tenant {
                 .map_err(system("memfd_create"))?,
             files: files.map_err(system("making the table of files"))?,
             artifacts: Artifacts::new(&launch, &claims),
+            claimed: Claimed::new(&claims),
             launch,
             claims,
             deadline,

@@ -363,6 +363,16 @@ pub enum ReaderKind {
 }
 
 impl ReaderKind {
+    /// Whether the call may be about any file: then the kernel runs it if no reader can look. The others are ours.
+    #[must_use]
+    pub fn concerns_any_file(&self) -> bool {
+        match self {
+            ReaderKind::Open { .. } | ReaderKind::Openat2 { .. } => true,
+            ReaderKind::Mmap(_) | ReaderKind::OldMmap { .. } => true,
+            ReaderKind::Memory { .. } | ReaderKind::Write { .. } | ReaderKind::Ioctl(_) => false,
+        }
+    }
+
     /// Whether the reader replies to the worker. It passes the other calls on, or lets the kernel run them, and the worker
     /// is free for the next one at once.
     #[must_use]

@@ -329,6 +329,12 @@ impl Registry {
         Ok(())
     }
 
+    /// Whether the thread's own calls are recorded.
+    #[must_use]
+    pub fn collects(&self, tid: Tid) -> bool {
+        self.device.armed(tid).is_some()
+    }
+
     /// The pidfd of an owner, to be watched.
     #[must_use]
     pub fn owner_pidfd(&self, tid: Tid) -> Option<BorrowedFd<'_>> {

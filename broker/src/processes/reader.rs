@@ -72,6 +72,8 @@ enum Stop {
 pub const BUSY: usize = 0;
 /// Word of that page: number of requests served.
 pub const SERVED: usize = 1;
+/// Word of that page: 1 if the kernel is to run the call in progress should this process fail.
+pub const RUNS: usize = 2;
 
 /// The descriptors and shared pages of a reader.
 #[derive(Debug)]
@@ -82,7 +84,7 @@ pub struct Sockets {
     pub broker: OwnedFd,
     /// The tenant's listener.
     pub listener: OwnedFd,
-    /// Page shared with the broker: [`BUSY`] and [`SERVED`].
+    /// Page shared with the broker: [`BUSY`], [`SERVED`] and [`RUNS`].
     pub busy: SharedWords,
     /// Rate limits, shared with the broker and the tenant's other readers.
     pub allowance: Allowance,
@@ -126,6 +128,7 @@ impl Reader {
             };
             // Publish the id before removing the request from the socket: if this process dies at any time, the broker
             // finds the request in one of the two places.
+            sockets.busy[RUNS].store(request.what.concerns_any_file().into(), Ordering::Relaxed);
             sockets.busy[BUSY].store(request.id, Ordering::Release);
             if let Err(end) = take(sockets.requests.as_fd()) {
                 return end;

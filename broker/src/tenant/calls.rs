@@ -38,7 +38,6 @@ pub struct PendingCalls {
     /// The highest id that was in flight when somebody named it.
     latest: Option<NotificationId>,
     waiting: QueueWatch,
-    unanswered: QueueWatch,
     overdue: Overdue,
     /// Calls that the broker gives to workers.
     pub reassigned: Reassigned,
@@ -62,7 +61,6 @@ impl PendingCalls {
             deadline,
             latest: None,
             waiting: QueueWatch::default(),
-            unanswered: QueueWatch::default(),
             overdue: Overdue::default(),
             reassigned: Reassigned::new(deadline),
         }
@@ -150,7 +148,6 @@ impl PendingCalls {
             self.note(id);
         }
         self.waiting.look(look.waiting, self.latest, now);
-        self.unanswered.look(look.unanswered, self.latest, now);
         if let Some(latest) = self.latest {
             self.overdue.look(latest, look.unanswered, now, self.deadline);
         }
@@ -163,14 +160,10 @@ impl PendingCalls {
         self.waiting.lasts(time, now)
     }
 
-    /// Whether calls have had no answer for `time` and none was received meanwhile.
-    #[must_use]
-    pub fn unanswered(&self, time: Duration, now: Instant) -> bool {
-        self.unanswered.lasts(time, now)
-    }
-
-    /// Receives the calls that wait, for the next worker. To be called only while no worker may receive them.
-    pub fn take_waiting(&mut self, now: Instant) {
+    /// Receives the calls that wait. To be called only while no worker may receive them. Those that `keep` wants are
+    /// reassigned; returns the others.
+    pub fn take_waiting(&mut self, now: Instant, keep: impl Fn(&Order) -> bool) -> Vec<Order> {
+        let mut others = Vec::new();
         let due = Due::of_waiting(self.waiting.made_after(now), now, self.deadline);
         let mut taken = 0;
         while taken < MAX_TAKEN && self.has_waiting() {
@@ -179,7 +172,10 @@ impl PendingCalls {
                     let libc::seccomp_notif { id, pid, data, .. } = notification;
                     let order =
                         Order::Call { id, tid: pid, arch: data.arch, number: data.nr, args: data.args };
-                    self.reassigned.add(id, order, due);
+                    match keep(&order) {
+                        true => self.reassigned.add(id, order, due),
+                        false => others.push(order),
+                    }
                     self.note(id);
                     taken += 1;
                 }
@@ -195,8 +191,9 @@ impl PendingCalls {
             self.waiting.look(false, self.latest, now);
         }
         if taken > 0 {
-            info!(event = "untaken", calls = taken, "queued calls are kept for the next worker");
+            info!(event = "untaken", calls = taken, "queued calls received while there is no worker");
         }
+        others
     }
 
     /// Calls that a dead worker may have hidden: in flight, and neither `shown` by another worker's slot nor reassigned.

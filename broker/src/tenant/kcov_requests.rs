@@ -8,11 +8,14 @@
 use super::Tenant;
 use super::requests::Outcome;
 use crate::kcov::arena::Arena;
+use crate::launch::call_name;
 use crate::sys::descriptor::Access;
 use kcov_proto::Errno;
 use kcov_proto::abi::{self, RemoteArg, TraceMode};
 use kcov_proto::device::ArenaId;
-use kcov_proto::message::{Blank, KcovIoctl, Mapping, NotificationId, ReaderKind, ReaderRequest, Response};
+use kcov_proto::message::{
+    Blank, KcovIoctl, Mapping, NotificationId, Order, ReaderKind, ReaderRequest, Response,
+};
 use std::os::fd::{AsFd, OwnedFd};
 use tracing::{info, warn};
 
@@ -304,6 +307,26 @@ impl Tenant {
         }
     }
 
+    /// What the device has to do with a call that the kernel is to run: it notes an `execve`, and refuses a mapping that the
+    /// device refuses.
+    pub(super) fn device_part(&mut self, id: NotificationId, tid: u32, call: &Order) -> Outcome {
+        let Order::Call { arch, number, args, .. } = call else { return Outcome::Answer(Response::Continue) };
+        match call_name(*arch, *number).as_str() {
+            "execve" | "execveat" => self.exec(id, tid),
+            "mmap" if !is_i386(*arch) => {
+                let [address, length, prot, flags, fd, offset] = *args;
+                let (prot, flags, fd) = (prot as u32, flags as u32, fd as i32);
+                match self.target(id, Descriptor { tid, fd }) {
+                    Target::Instance(arena) if flags & libc::MAP_ANONYMOUS as u32 == 0 => {
+                        self.mmap_on(Some(arena), tid, &Mapping { fd, address, length, offset, prot, flags })
+                    }
+                    _ => Outcome::Answer(Response::Continue),
+                }
+            }
+            _ => Outcome::Answer(Response::Continue),
+        }
+    }
+
     /// `execve` of a thread that may own an instance.
     pub(super) fn exec(&mut self, id: NotificationId, tid: u32) -> Outcome {
         let first = self.registry.exec(tid, id).unwrap_or_else(|errno| {
@@ -313,6 +336,18 @@ impl Tenant {
         // If another execve of the group is under way, this one is answered once that has ended.
         if first { Outcome::Answer(Response::Continue) } else { Outcome::Done }
     }
+}
+
+/// Whether a call opens a path.
+pub(super) fn is_open(call: &Order) -> bool {
+    let Order::Call { arch, number, .. } = call else { return false };
+    matches!(call_name(*arch, *number).as_str(), "open" | "openat" | "openat2" | "creat")
+}
+
+fn is_i386(arch: u32) -> bool {
+    /// `AUDIT_ARCH_I386` (`include/uapi/linux/audit.h`).
+    const I386: u32 = 0x4000_0003;
+    arch == I386
 }
 
 /// Whether `do_mmap` (`mm/mmap.c`, Linux 6.12) refuses before it asks the device: for impossible addresses and offsets,

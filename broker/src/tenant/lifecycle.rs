@@ -3,6 +3,8 @@
 use super::Tenant;
 use super::calls::reassigned::Lost;
 use super::error::{TenantError, system};
+use super::kcov_requests::is_open;
+use super::requests::Outcome;
 use super::token::Token;
 use super::workers::output::WorkerOutput;
 use super::workers::process::{AllegedCall, Sockets, Worker};
@@ -11,7 +13,7 @@ use super::workers::supervision::PAST_DEADLINE;
 use crate::processes::spawner::message::Start;
 use crate::sys::shared::SharedWords;
 use crate::sys::socket::{self, Channel, ChannelError};
-use kcov_proto::message::{Response, ZygoteReply};
+use kcov_proto::message::{NotificationId, Order, Response, ZygoteReply};
 use kcov_proto::sync::Ordering;
 use kcov_proto::{Errno, journal, slot};
 use nix::errno::Errno as SysErrno;
@@ -177,9 +179,7 @@ impl Tenant {
         if !self.handle_again(&worker, &call, lost, now) {
             self.answer_for_dead(&worker, &call);
         }
-        if self.workers.is_empty() {
-            self.calls.take_waiting(now);
-        }
+        self.take_waiting(now);
         self.log.crash(&worker, &call, now);
         self.counters.worker_crashes += 1;
         if !worker.is_serving() {
@@ -226,11 +226,51 @@ impl Tenant {
         if let Some((id, answer)) = worker.promised() {
             self.calls.answer(id, answer);
         }
-        if call.id != 0 && self.calls.answer(call.id, Response::Fail(Errno::EIO)) {
+        if call.id != 0 && self.finish_call(call) {
             return;
         }
         for id in self.calls.hidden(&self.workers.alleged_ids()) {
             self.calls.answer(id, Response::Fail(Errno::EIO));
+        }
+    }
+
+    /// Answers a call that its worker did not answer: one of ours fails, the kernel runs any other. Returns whether its
+    /// caller was still waiting.
+    fn finish_call(&mut self, call: &AllegedCall) -> bool {
+        let Order::Call { id, tid, .. } = call.order else { return false };
+        if self.claimed.has(&call.order) {
+            return self.calls.answer(id, Response::Fail(Errno::EIO));
+        }
+        self.run_unclaimed(id, tid, &call.order)
+    }
+
+    /// Has the kernel run a call that is not ours, after what the device needs of it. Returns whether its caller was still
+    /// waiting.
+    fn run_unclaimed(&mut self, id: NotificationId, tid: u32, call: &Order) -> bool {
+        let outcome = self.device_part(id, tid, call);
+        self.settle();
+        if self.registry.collects(tid) {
+            self.workers.count_lost_record();
+        }
+        match outcome {
+            Outcome::Answer(answer) => self.calls.answer(id, answer),
+            _ => true,
+        }
+    }
+
+    /// Takes the calls that wait, if there is no worker that may receive them. The kernel runs those that are not ours at
+    /// once, but for opens, which may be of a handler's device; the others are for the next worker.
+    pub(super) fn take_waiting(&mut self, now: Instant) {
+        if !self.workers.is_empty() {
+            return;
+        }
+        let claimed = &self.claimed;
+        let has_devices = self.files.is_some();
+        let keep = |call: &Order| claimed.has(call) || has_devices && is_open(call);
+        for call in self.calls.take_waiting(now, keep) {
+            if let Order::Call { id, tid, .. } = call {
+                self.run_unclaimed(id, tid, &call);
+            }
         }
     }
 

@@ -50,11 +50,9 @@ impl Tenant {
         let calls = self.calls.look(&self.workers.alleged_ids(), now);
         if self.calls.waited(2 * self.deadline, now) {
             self.workers.kill_all(TAKES_NO_CALL);
-        } else if self.calls.unanswered(2 * self.deadline, now) {
-            self.workers.kill_all(KEEPS_A_CALL);
         }
-        if self.workers.is_empty() && self.calls.waited(self.deadline / 4, now) {
-            self.calls.take_waiting(now);
+        if self.calls.waited(self.deadline / 4, now) {
+            self.take_waiting(now);
         }
         self.answer_overdue(now);
         let has_handlers = !self.claims.is_empty();
@@ -77,13 +75,18 @@ impl Tenant {
         }
     }
 
-    /// Gives up reassigned calls whose time is over.
+    /// Gives up reassigned calls whose time is over. An open may be of a handler's device, so it is run as any other call that
+    /// is not ours.
     fn look_at_reassigned(&mut self, now: Instant) {
         self.calls.forget_answered();
         let workers = &self.workers;
         let is_begun = |id, index| workers.get(index).is_some_and(|worker| worker.alleged_id() == id);
-        for (id, worker) in self.calls.reassigned.take_due(now, is_begun) {
-            let was_waiting = self.calls.answer(id, Response::Fail(Errno::EIO));
+        for (id, worker, call) in self.calls.reassigned.take_due(now, is_begun) {
+            let response = match self.claimed.has(&call) {
+                true => Response::Fail(Errno::EIO),
+                false => Response::Continue,
+            };
+            let was_waiting = self.calls.answer(id, response);
             let worker = worker.and_then(|index| self.workers.get_mut(index));
             if let Some(worker) = worker.filter(|worker| was_waiting && worker.alleged_id() == id) {
                 worker.interrupt(PAST_DEADLINE);

@@ -42,13 +42,16 @@ pub struct Readers {
     poller: Rc<Poller<Token>>,
 }
 
+/// A call that no reader looked at, and whether the kernel is to run it.
+pub type Unread = (NotificationId, bool);
+
 /// A reader that ended.
 #[derive(Debug)]
 pub struct Ended {
     /// The worker that it read for.
     pub worker: u32,
-    /// The call that it was at, which has no answer.
-    pub busy: Option<NotificationId>,
+    /// The call that it was at, which has no answer, and whether the kernel is to run it.
+    pub busy: Option<Unread>,
     /// What is left for the next reader; `None` if there is one already.
     pub waiting: Option<Vec<Waiting>>,
 }
@@ -150,7 +153,8 @@ impl Readers {
         let busy = Some(reader.busy()).filter(|busy| *busy != 0);
         // A request that is still in the socket was not begun.
         let in_socket = |id: &NotificationId| waiting.iter().flatten().any(|(request, _)| request.id == *id);
-        Some(Ended { worker: reader.worker(), busy: busy.filter(|id| !in_socket(id)), waiting })
+        let busy = busy.filter(|id| !in_socket(id)).map(|id| (id, reader.runs()));
+        Some(Ended { worker: reader.worker(), busy, waiting })
     }
 
     /// Looks at all readers. A reader that is slow over one call while others wait keeps that call, and another one takes
@@ -183,15 +187,15 @@ impl Readers {
         waiting: &[Waiting],
         spawner: &mut SpawnerClient,
         listener: BorrowedFd<'_>,
-    ) -> Vec<NotificationId> {
+    ) -> Vec<Unread> {
         let socket = self.start_next(worker, spawner, listener);
         let socket = socket.inspect_err(|error| error!(%error, "cannot start a reader")).ok();
         let passed_on = |bytes: &[u8]| {
             let sent = socket.as_ref().map(|socket| send(socket.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT));
             sent.is_some_and(|sent| sent.is_ok())
         };
-        let lost = waiting.iter().filter(|(_, bytes)| !passed_on(bytes)).map(|(request, _)| request.id);
-        let lost = lost.collect();
+        let lost = waiting.iter().filter(|(_, bytes)| !passed_on(bytes));
+        let lost = lost.map(|(request, _)| (request.id, request.what.concerns_any_file())).collect();
         match socket {
             Some(socket) => drop(self.fresh.insert(worker, socket)),
             None => drop(self.fresh.remove(&worker)),

@@ -1,10 +1,10 @@
 //! Readers that pass on calls, are slow, or end.
 
 use super::Tenant;
-use super::readers::Ended;
 use super::readers::reader::Waiting;
+use super::readers::{Ended, Unread};
 use kcov_proto::Errno;
-use kcov_proto::message::{Forward, NotificationId, Response};
+use kcov_proto::message::{Forward, Response};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -32,8 +32,8 @@ impl Tenant {
     pub fn reader_ended(&mut self, index: u32) {
         while self.reader_readable(index) {}
         let Some(Ended { worker, busy, waiting }) = self.readers.end(index) else { return };
-        if let Some(id) = busy {
-            self.fail_reading(worker, id);
+        if let Some(call) = busy {
+            self.fail_reading(worker, call);
         }
         if let Some(waiting) = waiting {
             self.replace_reader(worker, &waiting);
@@ -56,10 +56,12 @@ impl Tenant {
     fn replace_reader(&mut self, worker: u32, waiting: &[Waiting]) {
         let lost = match self.workers.get(worker) {
             Some(_) => self.readers.succeed(worker, waiting, &mut self.spawner, self.calls.listener()),
-            None => waiting.iter().map(|(request, _)| request.id).collect(),
+            None => {
+                waiting.iter().map(|(request, _)| (request.id, request.what.concerns_any_file())).collect()
+            }
         };
-        for id in lost {
-            self.fail_reading(worker, id);
+        for call in lost {
+            self.fail_reading(worker, call);
         }
     }
 
@@ -75,10 +77,12 @@ impl Tenant {
         self.readers.take_fresh(worker)
     }
 
-    /// A reader did not finish a call of `worker`: it fails, unless another worker handles it again.
-    fn fail_reading(&mut self, worker: u32, id: NotificationId) {
+    /// A reader did not finish a call of `worker`. It fails if it is ours, and the kernel runs any other; unless another
+    /// worker handles it again.
+    fn fail_reading(&mut self, worker: u32, (id, runs): Unread) {
         if !self.calls.reassigned.is_for_another(id, worker) {
-            self.calls.answer(id, Response::Fail(Errno::EIO));
+            let response = if runs { Response::Continue } else { Response::Fail(Errno::EIO) };
+            self.calls.answer(id, response);
         }
     }
 }

@@ -7,7 +7,7 @@
 use kcov_proto::message::NotificationId;
 use std::time::{Duration, Instant};
 
-/// What looks at one queue showed: of the calls that wait to be received, or of those that wait for their answers.
+/// What looks at the queue of calls that wait to be received showed.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct QueueWatch {
     /// Since when the queue has calls and none was received.

@@ -141,13 +141,13 @@ impl Reassigned {
         self.calls.retain(|id, _| is_in_flight(*id));
     }
 
-    /// Removes the calls whose time is over, with the worker that has the order. A call that its worker has not begun may
-    /// get more time instead.
+    /// Removes the calls whose time is over, with the worker that has the order, and the order. A call that its worker has
+    /// not begun may get more time instead.
     pub fn take_due(
         &mut self,
         now: Instant,
         is_begun: impl Fn(NotificationId, u32) -> bool,
-    ) -> Vec<(NotificationId, Option<u32>)> {
+    ) -> Vec<(NotificationId, Option<u32>, Order)> {
         let more = grace(self.deadline);
         let is_over = |id: &NotificationId, call: &mut Call| {
             let Call { worker, due, .. } = call;
@@ -158,7 +158,7 @@ impl Reassigned {
             }
             is_due
         };
-        self.calls.extract_if(is_over).map(|(id, call)| (id, call.worker)).collect()
+        self.calls.extract_if(is_over).map(|(id, call)| (id, call.worker, call.order)).collect()
     }
 }
 

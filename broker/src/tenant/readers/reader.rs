@@ -1,6 +1,6 @@
 //! A reader as the broker sees it: for which worker it reads, what it is at, and what waits for it.
 
-use crate::processes::reader::{BUSY, SERVED};
+use crate::processes::reader::{BUSY, RUNS, SERVED};
 use crate::sys::pidfd;
 use crate::sys::shared::SharedWords;
 use crate::sys::socket::Channel;
@@ -57,6 +57,12 @@ impl Reader {
     #[must_use]
     pub fn busy(&self) -> NotificationId {
         self.busy[BUSY].load(Ordering::Acquire)
+    }
+
+    /// Whether the kernel is to run the call that it is at, should it fail.
+    #[must_use]
+    pub fn runs(&self) -> bool {
+        self.busy[RUNS].load(Ordering::Relaxed) != 0
     }
 
     fn has_waiting(&self) -> bool {

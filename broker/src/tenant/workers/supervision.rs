@@ -1,7 +1,7 @@
 //! When a worker is ended: a pure function from what a look showed to what is to be done.
 //!
-//! The invariant: a worker that holds no call is never ended for being late. It is ended if it does not receive calls
-//! that wait, or if calls that nobody shows stay unanswered; both take longer than a call may.
+//! The invariant: a worker that holds no call is never ended for being late. It is ended only if it does not receive calls
+//! that wait, or if a call that no slot shows stays unanswered ([`overdue`](crate::tenant::calls::overdue)).
 
 use super::watch::SlotView;
 use crate::tenant::calls::Look;
@@ -66,12 +66,10 @@ pub fn decide(worker: &Observation, around: &Surroundings) -> Decision {
     }
     if slot.is_idle() {
         return match calls {
-            Look { waiting: false, unanswered: false } => Decision::Restart,
-            // The reader or the broker has the unanswered calls, and its own deadline for them.
-            Look { waiting: false, unanswered: true } if stalled < 2 * deadline => Decision::Leave,
-            Look { waiting: false, unanswered: true } => Decision::Kill(KEEPS_A_CALL),
-            Look { waiting: true, .. } if stalled < deadline => Decision::Leave,
-            Look { waiting: true, .. } => Decision::Kill(TAKES_NO_CALL),
+            Look { waiting: true, .. } if stalled >= deadline => Decision::Kill(TAKES_NO_CALL),
+            Look { waiting: true, .. } => Decision::Leave,
+            // Calls without an answer are with the reader or the broker, which have deadlines of their own.
+            Look { waiting: false, .. } => Decision::Restart,
         };
     }
     if slot.phase() == Some(Phase::Reading) && reader_ended {
@@ -135,7 +133,7 @@ mod tests {
     #[test]
     fn an_idle_worker_ends_if_it_receives_nothing() {
         assert_eq!(end(IDLE, &around(true, false)), Some((4, Decision::Kill(TAKES_NO_CALL))));
-        assert_eq!(end(IDLE, &around(false, true)), Some((8, Decision::Kill(KEEPS_A_CALL))));
+        assert_eq!(end(IDLE, &around(false, true)), None, "the reader's deadline counts");
     }
 
     #[test]
