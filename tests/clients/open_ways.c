@@ -6,6 +6,7 @@
  * open_ways cycles N  - opens, initialises and closes N times
  * open_ways opens N   - opens and closes N times
  * open_ways replace N - another thread replaces the descriptor N times during INIT_TRACE
+ * open_ways shrink N  - another thread truncates the file of the descriptor during N INIT_TRACEs
  */
 #include "ring.h"
 #include <linux/openat2.h>
@@ -163,6 +164,36 @@ static void replaced(unsigned long rounds)
 	printf("replaced after INIT_TRACE %lu, overwritten %lu, replaced before %lu\n", counts[0], counts[1], counts[2]);
 }
 
+static void *shrink(void *unused)
+{
+	while (!over) {
+		int ignored = ftruncate(__atomic_load_n(&slot, __ATOMIC_RELAXED), 0);
+
+		(void)ignored;
+	}
+	return unused;
+}
+
+static void shrunk(unsigned long rounds)
+{
+	pthread_t thread;
+
+	slot = -1;
+	need(!pthread_create(&thread, NULL, shrink, NULL), "pthread_create");
+	for (unsigned long i = 0; i < rounds; i++) {
+		int fd = open(KCOV_DEVICE, O_RDWR | O_TRUNC | O_CLOEXEC);
+
+		need(fd >= 0, "open");
+		__atomic_store_n(&slot, fd, __ATOMIC_RELAXED);
+		expect("INIT_TRACE against ftruncate", outcome(ioctl(fd, KCOV_INIT_TRACE, KIT_WORDS)), 0);
+		expect("ENABLE after ftruncate", outcome(ioctl(fd, KCOV_ENABLE, KCOV_TRACE_PC)), 0);
+		expect("DISABLE after ftruncate", outcome(ioctl(fd, KCOV_DISABLE, 0)), 0);
+		close(fd);
+	}
+	over = 1;
+	pthread_join(thread, NULL);
+}
+
 int main(int argc, char **argv)
 {
 	const char *what = argc > 1 ? argv[1] : "";
@@ -178,6 +209,8 @@ int main(int argc, char **argv)
 		cycles(rounds, 0);
 	else if (!strcmp(what, "replace"))
 		replaced(rounds);
+	else if (!strcmp(what, "shrink"))
+		shrunk(rounds);
 	else
 		need(0, "usage");
 	return verdict();

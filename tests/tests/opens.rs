@@ -75,6 +75,11 @@ fn a_descriptor_may_be_replaced_during_init() -> Result<()> {
 }
 
 #[test]
+fn init_succeeds_although_another_thread_truncates_the_file() -> Result<()> {
+    by_all(&["open_ways", "shrink", "5000"])
+}
+
+#[test]
 fn many_instances_leave_nothing() -> Result<()> {
     for outcome in
         [by_root(&["open_ways", "cycles", "20000"])?, by_user(&[], &["open_ways", "cycles", "20000"])?]
