@@ -174,10 +174,10 @@ quotas! {
             "Maximum size of one area; a larger KCOV_INIT_TRACE fails with ENOMEM";
         Total total: u64, Bytes = 16 << 30, Some(Errno::ENOMEM),
             "Maximum size of all areas together; a KCOV_INIT_TRACE beyond it fails with ENOMEM";
-        // `get_empty_filp` beyond `fs.file-max` returns ENFILE.
-        Instances instances: usize, Count = 65_536, Some(Errno::ENFILE),
-            "Maximum number of open KCOV devices and files of handlers' devices, and at most half of the hard limit of \
-             descriptors, which root raises; a further open fails with ENFILE";
+        // As `kzalloc` in `kcov_open`. An open of the KCOV device itself is not counted.
+        Instances instances: usize, Count = 65_536, Some(Errno::ENOMEM),
+            "Maximum number of initialised KCOV devices and open files of handlers' devices, and at most half of the hard \
+             limit of descriptors, which root raises; a further KCOV_INIT_TRACE or open fails with ENOMEM";
         // One for each instance. A call takes 257 at most.
         Handles handles: usize, Count = 65_536, Some(Errno::ENOMEM),
             "Maximum number of remote handles in use by all instances; a further KCOV_REMOTE_ENABLE fails with ENOMEM";

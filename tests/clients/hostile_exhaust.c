@@ -4,15 +4,16 @@
  * hostile_exhaust maps          - maps until no more mappings are possible
  * hostile_exhaust watches       - takes all inotify instances of its user
  * hostile_exhaust pids GROUP    - forks until the pids cgroup at GROUP gives EAGAIN
- * hostile_exhaust memory GROUP  - writes to files of the device until the memory cgroup at GROUP kills it
- * hostile_exhaust opens N MOST  - holds N opens at a time, of which MOST succeed and the others give
- * ENFILE
+ * hostile_exhaust memory GROUP  - writes to areas until the memory cgroup at GROUP kills it
+ * hostile_exhaust opens N MOST  - holds N opens at a time, of which MOST can be initialised and the others
+ * give ENOMEM
  * hostile_exhaust area          - asks for the largest area under a limit: ENOMEM, and nothing is
  * allocated
  * hostile_exhaust total WORDS N - asks for N areas of WORDS words: the last one fails until another is
  * gone
  * hostile_exhaust handles MOST  - takes remote handles, of which MOST are granted, from 8 on
- * hostile_exhaust broker [CONTROL] - opens in several processes until the broker has no more descriptors
+ * hostile_exhaust broker [CONTROL] - makes instances in several processes until the broker has no more
+ * descriptors
  *
  * Afterwards the device works.
  */
@@ -28,16 +29,20 @@ static int try_open(void)
 	return open(KCOV_DEVICE, O_RDWR | O_CLOEXEC);
 }
 
+static int try_init(int fd)
+{
+	return outcome(ioctl(fd, KCOV_INIT_TRACE, KIT_WORDS));
+}
+
 /* A closed instance makes room when the broker has noticed the close: soon, but not at once. */
-static int open_soon(void)
+static void init_soon(int fd)
 {
 	uint64_t end = milliseconds() + 10000;
-	int fd;
+	int got;
 
-	while ((fd = try_open()) < 0 && errno == ENFILE && milliseconds() < end)
+	while ((got = try_init(fd)) == ENOMEM && milliseconds() < end)
 		;
-	expect("open after a close made room", outcome(fd), 0);
-	return fd;
+	expect("INIT_TRACE after a close made room", got, 0);
 }
 
 static void limit_descriptors(rlim_t most)
@@ -88,7 +93,7 @@ static void exhaust_mappings(void)
 	close(fd);
 }
 
-/* A broker of the same user has no inotify instance left either. Only opens with access mode 3 need one. */
+/* A broker of the same user has no inotify instance left either. Only instances with access mode 3 need one. */
 static void exhaust_watches(void)
 {
 	int instances[4096], count = 0;
@@ -100,12 +105,13 @@ static void exhaust_watches(void)
 		cycle("without inotify");
 	/* Another process may have released one in the meantime. */
 	int odd = open(KCOV_DEVICE, O_ACCMODE | O_CLOEXEC);
-	expect_one_of("open with access mode 3", outcome(odd), 0, EMFILE);
+	expect("open with access mode 3", outcome(odd), 0);
+	expect_one_of("INIT_TRACE with access mode 3", try_init(odd), 0, EMFILE);
 	close(odd);
 	while (count)
 		close(instances[--count]);
 	odd = open(KCOV_DEVICE, O_ACCMODE | O_CLOEXEC);
-	expect("open with access mode 3 afterwards", outcome(odd), 0);
+	expect("INIT_TRACE with access mode 3 afterwards", try_init(odd), 0);
 	close(odd);
 }
 
@@ -162,7 +168,7 @@ static void exhaust_memory(const char *group)
 
 	enter_group(group);
 	int sparse = try_open(), fd = kcov_ready(MANY, &area);
-	need(sparse >= 0 && !ftruncate(sparse, MANY * 8ll), "a sparse file");
+	need(sparse >= 0 && !ioctl(sparse, KCOV_INIT_TRACE, (unsigned long)MANY), "an area that is not mapped");
 	expect("ENABLE", outcome(ioctl(fd, KCOV_ENABLE, KCOV_TRACE_PC)), 0);
 	for (size_t i = 0; i < MANY; i += 512) {
 		area[i] = 0;
@@ -176,30 +182,25 @@ static void exhaust_memory(const char *group)
 static void hold_opens(long wanted, long most)
 {
 	int *fds = calloc(wanted, sizeof(*fds));
-	long count = 0;
+	long granted = 0;
 
 	limit_descriptors(wanted + 64);
 	for (long i = 0; i < wanted; i++) {
-		int fd = try_open();
-
-		if (fd >= 0)
-			fds[count++] = fd;
-		else if (errno != ENFILE) {
-			wrong("open %ld: %m, expected ENFILE above %ld", i, most);
-			break;
-		}
+		fds[i] = try_open();
+		need(fds[i] >= 0, "open");
+		int got = try_init(fds[i]);
+		granted += got == 0;
+		expect(i < most ? "INIT_TRACE within the quota" : "INIT_TRACE above the quota", got, i < most ? 0 : ENOMEM);
 	}
-	printf("%ld of %ld opens granted\n", count, wanted);
-	if (count != most)
-		wrong("%ld opens granted, expected %ld", count, most);
-	/* After one close, another open soon succeeds. */
-	if (count) {
-		close(fds[--count]);
-		close(open_soon());
-	}
-	while (count)
-		close(fds[--count]);
-	close(open_soon());
+	printf("%ld of %ld opens initialised\n", granted, wanted);
+	/* After one close, the next INIT_TRACE soon succeeds. */
+	close(fds[0]);
+	init_soon(fds[wanted - 1]);
+	for (long i = 1; i < wanted; i++)
+		close(fds[i]);
+	int fd = try_open();
+	init_soon(fd);
+	close(fd);
 	free(fds);
 }
 
@@ -326,14 +327,14 @@ static void take_handles(uint32_t most)
 	close(fd);
 }
 
-/* Opens until an open fails, reports the number and the errno, and holds the instances until told to end. */
+/* Makes instances until that fails, reports the number and the errno, and holds them until told to end. */
 static void keep_opening(int report, int end)
 {
 	static int fds[1 << 20];
 	int count = 0;
 	char byte;
 
-	while (count < 1 << 20 && (fds[count] = try_open()) >= 0)
+	while (count < 1 << 20 && (fds[count] = try_open()) >= 0 && !ioctl(fds[count], KCOV_INIT_TRACE, KIT_WORDS))
 		count++;
 	int facts[2] = { count, errno };
 	need(write(report, facts, sizeof(facts)) == sizeof(facts), "write");
@@ -361,13 +362,13 @@ static void exhaust_broker(const char *control)
 			_exit(verdict());
 		}
 		need(read(report[0], facts, sizeof(facts)) == sizeof(facts), "a child's facts");
-		expect_one_of("open without a free descriptor in the broker", facts[1], EMFILE, ENFILE);
-		printf("%d opens, then %s\n", facts[0], strerrorname_np(facts[1]));
+		expect_one_of("INIT_TRACE without a free descriptor in the broker", facts[1], EMFILE, ENOMEM);
+		printf("%d instances, then %s\n", facts[0], strerrorname_np(facts[1]));
 	}
 	/* Existing instances keep working: the broker reserves descriptors for owners and helpers. */
-	expect("ENABLE while opens fail", outcome(ioctl(kept, KCOV_ENABLE, KCOV_TRACE_PC)), 0);
+	expect("ENABLE while INIT_TRACE fails", outcome(ioctl(kept, KCOV_ENABLE, KCOV_TRACE_PC)), 0);
 	syscall(SYS_getppid);
-	expect("DISABLE while opens fail", outcome(ioctl(kept, KCOV_DISABLE, 0)), 0);
+	expect("DISABLE while INIT_TRACE fails", outcome(ioctl(kept, KCOV_DISABLE, 0)), 0);
 	if (page) {
 		control_set(page, CONTROL_READY, 1);
 		control_wait(page, 1);

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * hostile_stuck WHAT - calls of the device whose path or structure cannot be read: on a page that
- * userfaultfd never resolves (path, remote, how), on a page of a file whose FUSE server never answers a
- * read (fuse-path, fuse-remote, fuse-how), or below a FUSE mount whose server answers nothing (fuse). Such
- * a call gets EIO at the deadline. Calls of other threads wait no longer than that, and the device works
+ * hostile_stuck WHAT - calls of the device whose structure cannot be read: on a page that userfaultfd never
+ * resolves (remote, mmap), or on a page of a file whose FUSE server never answers a read (fuse-remote,
+ * fuse-mmap). With a handler that has devices also opens whose path or structure cannot be read (path, how,
+ * fuse-path, fuse-how), or whose path is below a FUSE mount whose server answers nothing (fuse). Such a call
+ * gets EIO at the deadline. Calls of other threads wait no longer than that, and the device works
  * afterwards.
  */
 #include "hostile_kit.h"
@@ -16,6 +17,12 @@
 
 /* Milliseconds: many deadlines, of 500 ms, of a loaded machine. */
 enum { PATIENCE = 15000 };
+/* Pages have addresses that an i386 call can name. */
+#ifdef __x86_64__
+enum { LOW = MAP_32BIT };
+#else
+enum { LOW = 0 };
+#endif
 
 static const char *what;
 static void *page;
@@ -26,7 +33,7 @@ static void *unresolved_page(void)
 {
 	struct uffdio_api api = { .api = UFFD_API };
 	int fd = syscall(SYS_userfaultfd, O_CLOEXEC);
-	void *mapped = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *mapped = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | LOW, -1, 0);
 	struct uffdio_register range = { .range = { .start = (uintptr_t)mapped, .len = 4096 },
 					 .mode = UFFDIO_REGISTER_MODE_MISSING };
 
@@ -125,11 +132,25 @@ static void *unanswered_page(void)
 	mount_fuse();
 	fd = open("/mnt/file", O_RDONLY);
 	need(fd >= 0, "open of a file of the own file system");
-	mapped = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, fd, 0);
+	mapped = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | LOW, fd, 0);
 	need(mapped != MAP_FAILED, "mmap of it");
 	/* Now and not at exit, when its server would be gone. */
 	need(!close(fd), "close of it");
 	return mapped;
+}
+
+/* i386's mmap, whose arguments are in memory. */
+static long old_mmap(void)
+{
+#ifdef __x86_64__
+	long result = 90;
+
+	__asm__ volatile("int $0x80" : "+a"(result) : "b"(page) : "memory", "r8", "r9", "r10", "r11");
+	errno = -(int)result;
+	return (int)result < 0 && (int)result > -4096 ? -1 : 0;
+#else
+	exit(KIT_UNAVAILABLE);
+#endif
 }
 
 static long stuck_call(void)
@@ -140,6 +161,8 @@ static long stuck_call(void)
 		return syscall(SYS_openat, AT_FDCWD, page, O_RDWR);
 	if (!strcmp(part, "remote"))
 		return syscall(SYS_ioctl, device_fd, KCOV_REMOTE_ENABLE, page);
+	if (!strcmp(part, "mmap"))
+		return old_mmap();
 	if (!strcmp(part, "how"))
 		return syscall(SYS_openat2, AT_FDCWD, KCOV_DEVICE, page, sizeof(struct open_how));
 	return syscall(SYS_openat, AT_FDCWD, "/mnt/x/kcov", O_RDWR);
@@ -190,7 +213,7 @@ int main(int argc, char **argv)
 {
 	uint64_t *area;
 
-	what = argc > 1 ? argv[1] : "path";
+	what = argc > 1 ? argv[1] : "remote";
 	device_fd = kcov_ready(KIT_WORDS, &area);
 	if (!strcmp(what, "fuse"))
 		mount_fuse();

@@ -26,6 +26,7 @@ int main(int argc, char **argv)
 	for (int i = 0; i < UNTOLD; i++) {
 		objects[i] = open(KCOV_DEVICE, O_ACCMODE | O_CLOEXEC);
 		need(objects[i] >= 0, "open with access mode 3");
+		need(!ioctl(objects[i], KCOV_INIT_TRACE, KIT_WORDS), "INIT_TRACE with access mode 3");
 	}
 	control_set(page, CONTROL_READY, 1);
 	control_wait(page, 1);

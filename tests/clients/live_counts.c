@@ -4,7 +4,7 @@
  * goes on when the test sets go.
  *
  * It is a static program, so that nothing is added by a dynamic loader: traced as "kcov,getppid" it makes
- * 2 opens, 3 requests and 2 mappings of files.
+ * 3 requests and 2 mappings of files.
  */
 #include "control.h"
 #include "kcov_client.h"

@@ -192,9 +192,9 @@ static long await_an_answer(long sent)
 	return sent;
 }
 
-/* Variants of AssistKind and ReaderKind, by position. */
-enum { READY, OPEN, OPENED, FILE_OF, INJECT, REASON, SILENCE, COLLISION, IOCTL, MMAP, EXEC };
-enum { MEMORY, WRITE, OPEN_PATH, OPENAT2, REMOTE_ENABLE };
+/* Variants of RequestKind and ReaderKind, by position. */
+enum { READY, IOCTL, MMAP, EXEC, SETTLE, ARENA, NEXT_READER, OPENED, FILE_OF, INJECT, REASON, SILENCE, COLLISION };
+enum { MEMORY, WRITE, OPEN_PATH, OPENAT2, READER_IOCTL };
 /* Variants of ReaderReply. */
 enum { READ, WRITTEN, FAILED, GONE };
 
@@ -247,15 +247,6 @@ static long ready_again(void)
 	struct message message = ask(0, 0, READY);
 
 	for (int word = 0; word < 5; word++)
-		put(&message, 0);
-	return await_the_end(transmit(BROKER, message.bytes, message.length));
-}
-
-static long open_without_reader(void)
-{
-	struct message message = ask(in_flight(), request.tid, OPEN);
-
-	for (int word = 0; word < 3; word++)
 		put(&message, 0);
 	return await_the_end(transmit(BROKER, message.bytes, message.length));
 }
@@ -339,9 +330,10 @@ static long flood_of_decisions(void)
 /* The reader passes them on to the broker. */
 static long flood_by_the_reader(void)
 {
-	struct message message = ask(1, request.tid, REMOTE_ENABLE);
+	struct message message = ask(1, request.tid, READER_IOCTL);
 
 	put(&message, 2 * 3);
+	put(&message, 0x40186366);
 	put(&message, request.memory);
 	return flood_without_answers(READER, &message, &message);
 }
@@ -360,8 +352,9 @@ static long file_of(uint64_t id, uint64_t tid, int fd)
 		done = answer_of(BROKER, &answer);
 	if (done < 0)
 		return done;
-	/* id, verdict with its value, no arena, then the file; a large id takes nine bytes. */
-	return answer.length > 24;
+	/* After the id, of one or nine bytes: no response, no arena, then the file. */
+	const unsigned char *rest = answer.bytes + (answer.bytes[0] > 250 ? 9 : 1);
+	return rest[0] || rest[1] || rest[2];
 }
 
 static long descriptor_of_a_neighbour(void)
@@ -375,7 +368,6 @@ static long enable_of_a_neighbour(void)
 
 	put(&message, 2 * 3);
 	put(&message, 0x6364);
-	put(&message, 0);
 	put(&message, 0);
 	return await_an_answer(transmit(BROKER, message.bytes, message.length));
 }

@@ -171,9 +171,9 @@ impl Client {
     /// # Errors
     /// When that does not happen in time.
     pub fn tenant_after_calls(&self) -> Result<Tenant> {
-        // The other calls: an exec, two opens, three requests, two mappings.
+        // The other calls: an exec, three requests, two mappings.
         shown(&self.running.session, |tenant| {
-            tenant.notifications_by_kind["trace"] == CALLS && tenant.notifications >= CALLS + 8
+            tenant.notifications_by_kind["trace"] == CALLS && tenant.notifications >= CALLS + 6
         })
     }
 

@@ -1,8 +1,9 @@
 //! An instance lives as long as anything refers to it. Whoever holds it after its opener is gone can use it;
 //! with the last reference it is released while the tenant lives on.
 
-use anyhow::Result;
-use kcov_tests::{Control, Run, Running, Session, client, until};
+use anyhow::{Context, Result};
+use kcov_tests::live::shown;
+use kcov_tests::{Control, Run, Running, Session, client, ordinary, until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::time::{Duration, Instant};
@@ -62,6 +63,47 @@ fn assert_kept_by(how: &str) -> Result<()> {
     println!("{how}: released after {:?}", start.elapsed());
     control.set(GO, 2)?;
     running.finish()?.assert_sound()?;
+    Ok(())
+}
+
+/// The instance of an open that was copied before `INIT_TRACE` lives while this copy lives, as the area and
+/// `status --json` show.
+fn assert_kept_by_copy(how: &str, rootless: bool) -> Result<()> {
+    let session = if rootless { ordinary::session()? } else { Session::new()? };
+    let control = Control::new(session.path("control"))?;
+    ordinary::own(control.path())?;
+    let command = [client("life_copy")?.into_os_string(), how.into(), control.path().into()];
+    let run = match rootless {
+        true => ordinary::run(&session, &[], &command)?,
+        false => Run::new(command).trace("kcov"),
+    };
+    let mut running = run.start_in(session)?;
+    running.reach(&control, READY, 1)?;
+    std::thread::sleep(A_WHILE);
+    assert_eq!(areas(&running), 1, "areas while a copy is left");
+    shown(&running.session, |tenant| tenant.instances == 1 && tenant.arena_bytes > 0)?;
+    control.set(GO, 1)?;
+    running.reach(&control, READY, 2)?;
+    until("the release of the area", WITHIN, || (areas(&running) == 0).then_some(()))?;
+    shown(&running.session, |tenant| tenant.instances == 0 && tenant.arena_bytes == 0)?;
+    control.set(GO, 2)?;
+    assert_eq!(running.finish()?.assert_sound()?.instances_opened, 1);
+    Ok(())
+}
+
+#[test]
+fn any_copy_of_an_open_keeps_the_instance() -> Result<()> {
+    for how in ["duplicate", "used", "read-only", "child", "queue"] {
+        assert_kept_by_copy(how, false).context(how)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn any_copy_of_an_open_keeps_the_instance_of_an_ordinary_user() -> Result<()> {
+    for how in ["duplicate", "used", "read-only", "child", "queue"] {
+        assert_kept_by_copy(how, true).context(how)?;
+    }
     Ok(())
 }
 

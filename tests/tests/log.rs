@@ -38,7 +38,7 @@ fn the_life_of_an_instance_is_logged() -> Result<()> {
         let command = match event.name() {
             "enable" => "ENABLE",
             "disable" => "DISABLE",
-            _ => "open",
+            _ => "INIT_TRACE",
         };
         assert_eq!(event.field("command").as_deref(), Some(command), "{event:?}");
     }

@@ -19,6 +19,22 @@ fn assert_facts(name: &str, rounds: Option<u64>, facts: &str) -> Result<()> {
     Ok(())
 }
 
+/// A thread has one instance, also if one collects its own calls and the other remote ones.
+#[test]
+fn normal_and_remote_coverage_exclude_each_other() -> Result<()> {
+    assert_facts("two_instances", None, "REMOTE_ENABLE EBUSY\nENABLE EBUSY\n")
+}
+
+/// An instance with remote handles has no records of its owner's own calls, or of children's.
+#[test]
+fn remote_coverage_has_no_records_of_own_calls_or_children() -> Result<()> {
+    let traced = "getppid,unlink,unlinkat,openat,close";
+    let outcome = Run::new([client("remote_only")?]).trace(traced).output()?;
+    assert_eq!(outcome.stdout, "own 0\nchild 0\n", "{}", outcome.stderr);
+    outcome.assert_sound()?;
+    Ok(())
+}
+
 fn rounds() -> u64 {
     if long() { 10_000 } else { 200 }
 }

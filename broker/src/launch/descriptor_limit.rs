@@ -40,7 +40,7 @@ pub fn affordable(instances: usize) -> Result<usize, Errno> {
 
 /// Raises the limit of this process as far as possible and as `instances` need.
 pub fn raise(instances: usize) {
-    // If this fails, opens of the device fail earlier with ENFILE.
+    // If this fails, INIT_TRACE fails earlier with ENOMEM.
     if let Ok(limit) = reachable(instances) {
         let _ = setrlimit(Resource::RLIMIT_NOFILE, limit, limit);
     }

@@ -34,7 +34,8 @@ impl Tables {
     /// duplicating it.
     ///
     /// # Errors
-    /// `ENOENT` if there is no such descriptor or thread.
+    /// `ENOENT` if there is no such descriptor or thread. `EACCES` for a file other than a memfd if the table may not
+    /// be read.
     pub fn identity(&mut self, tid: u32, fd: i32) -> Result<FileId, Errno> {
         if let Some(table) = self.open.get(&tid) {
             match stat(table, fd) {
@@ -72,7 +73,8 @@ impl Tables {
         };
         match procfs::descriptor_place(tid, fd) {
             Some((place, inode)) if place == mount => Ok(FileId { device, inode }),
-            Some(_) | None => Err(Errno::ENOENT),
+            Some(_) => Err(Errno::EACCES),
+            None => Err(Errno::ENOENT),
         }
     }
 

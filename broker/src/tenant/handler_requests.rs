@@ -20,7 +20,7 @@ impl Tenant {
         let Some(files) = &mut self.files else { return Errno::ENODEV.into() };
         if live + files.live() >= self.launch.quotas.instances {
             self.counters.refusals.count(Quota::Instances);
-            return Errno::ENFILE.into();
+            return Errno::ENOMEM.into();
         }
         match files.begin(id, tid, device, flags) {
             Ok(()) => {

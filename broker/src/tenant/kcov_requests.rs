@@ -16,6 +16,7 @@ use kcov_proto::device::ArenaId;
 use kcov_proto::message::{
     Blank, KcovIoctl, Mapping, NotificationId, Order, ReaderKind, ReaderRequest, Response,
 };
+use nix::errno::Errno as SysErrno;
 use std::os::fd::{AsFd, OwnedFd};
 use tracing::{info, warn};
 
@@ -56,7 +57,7 @@ impl Tenant {
         remote: Option<Result<RemoteArg, Errno>>,
         blank: Option<Blank>,
     ) -> Outcome {
-        let Some(blank) = blank else {
+        let Some(blank) = blank.filter(|blank| self.is_of_device(blank)) else {
             return match self.target(id, descriptor) {
                 Target::Instance(arena) => self.ioctl_on(arena, descriptor, ioctl, remote),
                 // The reader found a descriptor of an instance: the same file was opened again.
@@ -133,8 +134,9 @@ impl Tenant {
         self.place(id, descriptor, &description, blank)
     }
 
-    /// Puts `description` at a blank descriptor's number. A descriptor that another thread has replaced meanwhile is left
-    /// alone, but for the moment between the look and the system call.
+    /// Puts `description` at a blank descriptor's number. A descriptor that another thread has replaced meanwhile is
+    /// left unchanged, except in the moment between the check and the system call, and where the broker may not read
+    /// the caller's table.
     fn place(
         &mut self,
         id: NotificationId,
@@ -142,8 +144,10 @@ impl Tenant {
         description: &OwnedFd,
         blank: &Blank,
     ) -> Result<(), Errno> {
-        if self.tables.identity(tid, fd) != Ok(blank.file) {
-            return Ok(());
+        match self.tables.identity(tid, fd) {
+            Ok(file) if file == blank.file => {}
+            Err(SysErrno::EACCES) => {}
+            Ok(_) | Err(_) => return Ok(()),
         }
         let close_on_exec = blank.flags & libc::O_CLOEXEC != 0;
         self.calls.replace_descriptor(id, description.as_fd(), fd, close_on_exec)
@@ -151,17 +155,29 @@ impl Tenant {
 
     fn target(&mut self, id: NotificationId, descriptor: Descriptor) -> Target {
         let Descriptor { tid, fd } = descriptor;
-        let Ok(file) = self.tables.identity(tid, fd) else { return Target::Other };
+        let found = self.tables.identity(tid, fd);
         // Checked after the look: the thread of that number was the caller all the time.
         if !self.calls.is_in_flight(id) {
             return Target::Other;
         }
+        let file = match found {
+            Ok(file) => file,
+            // The caller is not dumpable, and the broker is rootless.
+            Err(SysErrno::EACCES) => return Target::Blank,
+            Err(_) => return Target::Other,
+        };
         match self.registry.find(file) {
             Some(arena) if self.registry.is_reopened(arena) => Target::Blank,
             Some(arena) => Target::Instance(arena),
             None if self.placeholder == Some(file) => Target::Blank,
             None => Target::Other,
         }
+    }
+
+    /// Returns whether a descriptor that looks blank to a reader is of the placeholder or of an arena. The reader
+    /// cannot tell arenas from other memfds.
+    fn is_of_device(&self, blank: &Blank) -> bool {
+        self.placeholder == Some(blank.file) || self.registry.find(blank.file).is_some()
     }
 
     fn instance(&mut self, Descriptor { tid, fd }: Descriptor) -> Option<ArenaId> {
@@ -280,7 +296,7 @@ impl Tenant {
         blank: Option<Blank>,
     ) -> Outcome {
         let descriptor = Descriptor { tid, fd: mapping.fd };
-        let Some(blank) = blank else {
+        let Some(blank) = blank.filter(|blank| self.is_of_device(blank)) else {
             return match self.instance(descriptor).filter(|_| self.calls.is_in_flight(id)) {
                 Some(arena) => self.mmap_on(Some(arena), tid, mapping),
                 None => Outcome::Answer(Response::Continue),

@@ -159,7 +159,6 @@ pub const ATTEMPTS: &[(&str, Outcome)] = &[
     ("a message that is too long", Ended("sent a malformed request")),
     ("a message with trailing bytes", Ended("sent a malformed request")),
     ("a second ready message", Ended("a request out of turn")),
-    ("an open that no reader resolved", Ended("a request out of turn")),
     ("two decisions for one call", EndedLater(ENOTTY, "a request out of turn")),
     ("an answer without a request", Value(0)),
     ("a flood of requests", Ended("does not take its replies")),

@@ -4,8 +4,9 @@ use crate::beside::beside;
 use anyhow::Result;
 use kcov_tests::long;
 
-/// A memfd with the device's name or a file with its inode number is not the device. Seals, truncation,
-/// writes and holes are refused or affect only the tenant itself.
+/// A memfd with the device's name or a file with its inode number is not the device. Nothing can be stored in
+/// the device before `INIT_TRACE`. Seals, truncation, writes and holes are refused or affect only the tenant
+/// itself.
 #[test]
 fn files_that_imitate_the_device_are_not_the_device() -> Result<()> {
     beside(&["hostile_files"], &[])
@@ -30,9 +31,8 @@ fn garbage_in_the_count_stays_within_the_area() -> Result<()> {
     beside(&["hostile_headers", if long() { "30000" } else { "1000" }], &[])
 }
 
-/// Opens through io_uring pass no filter: the path leads to the placeholder, and a re-open gives the same
-/// instance.
+/// Opens through io_uring, which pass no filter, are opens of the device.
 #[test]
-fn opens_by_io_uring_reach_the_placeholder() -> Result<()> {
+fn opens_by_io_uring_are_opens_of_the_device() -> Result<()> {
     beside(&["hostile_uring"], &[])
 }

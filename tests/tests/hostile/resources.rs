@@ -45,19 +45,19 @@ fn a_tenant_may_exhaust_its_processes() -> Result<()> {
     in_group("pids", "pids", |group| group.limit("pids.max", "pids.max", "32"))
 }
 
-/// The memory of a cgroup, filled through the device's files: the out-of-memory killer hits the tenant.
+/// The memory of a cgroup, filled through areas: the out-of-memory killer hits the tenant.
 #[test]
 fn a_tenant_may_exhaust_the_memory_of_its_cgroup() -> Result<()> {
     in_group("memory", "memory", |group| group.limit("memory.max", "memory.limit_in_bytes", "33554432"))
 }
 
-/// One instance above the quota gives `ENFILE`, and all instances are released afterwards.
+/// `INIT_TRACE` above the quota of instances gives `ENOMEM`, and all instances are released afterwards.
 #[test]
-fn instances_above_the_quota_give_enfile() -> Result<()> {
+fn instances_above_the_quota_give_enomem() -> Result<()> {
     beside(&["hostile_exhaust", "opens", "2500", "2000"], &["--max-instances", "2000"])
 }
 
-/// 70,000 opens at once, of which the default quota grants 65,536; fewer if the descriptor limit is lower and
+/// 70,000 opens at once, of which 65,536 can be initialised under the default quota; fewer if the descriptor limit is lower and
 /// cannot be raised.
 #[test]
 fn the_default_quota_of_instances_can_be_used_up() -> Result<()> {

@@ -190,7 +190,7 @@ fn any_helper_of_a_tenant_may_be_killed() -> Result<()> {
         }
         if name == "kcov-tender" {
             let reason = service.tenant("one")?.message.unwrap_or_default();
-            assert!(reason.contains("its tender was killed"), "{reason}");
+            assert!(reason.contains("its tender (kcov-tender) was killed"), "{reason}");
             assert!(!service.log().contains("broker_crash"), "{}", service.log());
         }
         if name == "kcov-spawner" {

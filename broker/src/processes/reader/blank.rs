@@ -33,11 +33,13 @@ impl BlankFiles {
         if !is_placeholder && file.device != self.memfd_device {
             return None;
         }
-        let text = procfs.read(tid, &format!("fdinfo/{fd}")).ok()?;
-        let flags = flags(&text)?;
+        let text = procfs.own_fdinfo(description.as_fd()).ok()?;
         if !is_placeholder && is_description_of_the_broker(&text) {
             return None;
         }
+        // The only flag of the descriptor itself.
+        let theirs = flags(&procfs.read(tid, &format!("fdinfo/{fd}")).ok()?)?;
+        let flags = flags(&text)? & !libc::O_CLOEXEC | theirs & libc::O_CLOEXEC;
         let found = marks(&text).find(|position| *position >= mark::BLANK);
         let position = found.or_else(|| {
             let position = mark::BLANK | initialise? & (mark::BLANK - 1);

@@ -7,7 +7,7 @@ use nix::sys::stat::Mode;
 use std::ffi::CString;
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// Maximum size of a parsed procfs file, in bytes. `status` lists up to 65,536 groups of up to 11 bytes.
 const MAX_FILE: u64 = 1 << 20;
@@ -45,6 +45,11 @@ impl Procfs {
     pub(super) fn effective_uid(&self, tid: u32) -> Result<u32, Errno> {
         let name = CString::new(tid.to_string()).map_err(|_| Errno::EINVAL)?;
         file::file_facts_at(self.root.as_fd(), &name).map(|facts| facts.uid)
+    }
+
+    /// Reads the fdinfo of a descriptor of this process.
+    pub(super) fn own_fdinfo(&self, descriptor: BorrowedFd<'_>) -> Result<String, Errno> {
+        read_text(self.root.as_fd(), &format!("self/fdinfo/{}", descriptor.as_raw_fd()))
     }
 
     /// Reads the file `name` of task `tid`.
