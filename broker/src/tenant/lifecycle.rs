@@ -199,8 +199,8 @@ impl Tenant {
         self.calls.reassigned.worker_died(index, call.id)
     }
 
-    /// Has the next worker handle the call that killed this one, if its handlers allow that and nothing was done for it.
-    /// Returns whether it does.
+    /// Has the next worker handle the call that killed this one, if its handlers allow that and nothing was done for it,
+    /// or if it is an open, which has no effect until it is answered. Returns whether it does.
     fn handle_again(
         &mut self,
         worker: &Worker,
@@ -210,8 +210,9 @@ impl Tenant {
     ) -> bool {
         let declared = self.claims.handlers.iter().any(|handler| handler.idempotent);
         let elsewhere = self.calls.reassigned.has(call.id) || self.workers.alleged_ids().contains(&call.id);
-        let may =
-            declared && worker.left_repeatable(call.id) && !elsewhere && self.calls.is_in_flight(call.id);
+        let repeatable =
+            declared && worker.left_repeatable(call.id) || self.may_open_a_handlers_device(&call.order);
+        let may = repeatable && !elsewhere && self.calls.is_in_flight(call.id);
         let received = worker.received_after();
         if !may || !self.calls.reassigned.add_again(call.id, call.order.clone(), lost, received, now) {
             return false;
@@ -264,14 +265,17 @@ impl Tenant {
         if !self.workers.is_empty() {
             return;
         }
-        let claimed = &self.claimed;
-        let has_devices = self.files.is_some();
+        let (claimed, has_devices) = (&self.claimed, self.files.is_some());
         let keep = |call: &Order| claimed.has(call) || has_devices && is_open(call);
         for call in self.calls.take_waiting(now, keep) {
             if let Order::Call { id, tid, .. } = call {
                 self.run_unclaimed(id, tid, &call);
             }
         }
+    }
+
+    fn may_open_a_handlers_device(&self, call: &Order) -> bool {
+        self.files.is_some() && is_open(call)
     }
 
     /// Watches for the end of the owner of an instance.
