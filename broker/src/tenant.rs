@@ -8,6 +8,7 @@
 //! | [`readers`] | the readers, and what they may do for handlers |
 //! | [`zygote`] | the zygote |
 //! | [`artifacts`] | what is kept of crashes |
+//! | `interruptions` | the hint that tracing may break a program |
 //! | [`log`] | what the log has said |
 //! | [`kcov`](crate::kcov) | the KCOV device: instances, arenas, owners; open files of handlers |
 //!
@@ -26,6 +27,7 @@ pub mod claimed;
 pub mod counters;
 pub mod error;
 mod handler_requests;
+mod interruptions;
 mod kcov_requests;
 mod lifecycle;
 pub mod log;
@@ -49,6 +51,7 @@ use calls::PendingCalls;
 use claimed::Claimed;
 use counters::Counters;
 use error::{TenantError, system};
+use interruptions::Interruptions;
 use kcov_proto::claims::Claims;
 use kcov_proto::message::{FileId, Heartbeat};
 use kcov_proto::quota::Refusals;
@@ -114,6 +117,7 @@ pub struct Tenant {
     tables: Tables,
     artifacts: Artifacts,
     log: TenantLog,
+    interruptions: Interruptions,
     counters: Counters,
 }
 
@@ -133,6 +137,7 @@ impl Tenant {
         let files = claims.devices().next().map(|_| Files::new(deadline)).transpose();
         let reader = Start::Reader { tender: tender.pid, placeholder, devices };
         let back_off = BackOff::new(quotas.restart_delay, quotas.crash_rate, deadline);
+        let interruptions = Interruptions::new(&launch.trace);
         let mut tenant = Tenant {
             calls: PendingCalls::new(listener, deadline),
             workers: Workers::new(Restarts::new(back_off)),
@@ -155,6 +160,7 @@ impl Tenant {
             roster,
             tables: Tables::default(),
             log: TenantLog::default(),
+            interruptions,
             counters: Counters::default(),
         };
         tenant.start_worker()?;

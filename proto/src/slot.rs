@@ -25,6 +25,8 @@ pub const TIMED: usize = 4;
 /// Word: id of the notification that may be handled once more from its beginning, by another worker: idempotent
 /// handlers alone have it, and nothing was done for it that its caller can see. 0 if there is none.
 pub const REPEATABLE: usize = 5;
+/// Word: the thread whose notification was taken last; 0 before the first.
+pub const LAST_TID: usize = 6;
 /// First of the words that `NOTIF_RECV` fills: `struct seccomp_notif`, 80 bytes. All zero while nothing is in flight.
 pub const NOTIFICATION: usize = 8;
 /// Word within the slot: `seccomp_notif.id`.

@@ -148,6 +148,8 @@ fn mark_handling(context: &Context) {
     let slot = context.slot();
     let taken = slot[slot::TAKEN].load(Ordering::Relaxed);
     slot[slot::TAKEN].store(taken.wrapping_add(1), Ordering::Relaxed);
+    let tid = slot[slot::PID].load(Ordering::Relaxed) & u64::from(u32::MAX);
+    slot[slot::LAST_TID].store(tid, Ordering::Relaxed);
     slot[slot::PHASE].store(Phase::Handling as u64, Ordering::Relaxed);
 }
 

@@ -107,6 +107,15 @@ pub fn check(claims: &Claims) -> Result<(), FilterError> {
     })
 }
 
+/// Whether the set contains calls that never return `EINTR` without tracing, besides those of the device and of handlers.
+#[must_use]
+pub fn traces_uninterruptible(set: &TraceSet) -> bool {
+    let is_interruptible =
+        |name: &str| INTERRUPTIBLE.iter().any(|call| call.name == name && call.when.is_empty());
+    let of_device = |name: &str| EXECS.contains(&name);
+    set.has(Profile::Every) || set.calls().any(|name| !is_interruptible(name) && !of_device(name))
+}
+
 /// When a call is traced.
 #[derive(Clone, Debug)]
 enum When {

@@ -49,6 +49,14 @@ pub fn thread_group(tid: u32) -> Option<u32> {
     status.lines().find_map(|line| line.strip_prefix("Tgid:"))?.trim().parse().ok()
 }
 
+/// Returns the signals that the process of `tid` has handlers for, as a bit mask: signal 1 is bit 0.
+#[must_use]
+pub fn caught_signals(tid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{tid}/status")).ok()?;
+    let digits = status.lines().find_map(|line| line.strip_prefix("SigCgt:"))?;
+    u64::from_str_radix(digits.trim(), 16).ok()
+}
+
 /// Returns mount and inode of descriptor `fd` of `tid` (Linux 5.14).
 #[must_use]
 pub fn descriptor_place(tid: u32, fd: i32) -> Option<(u64, u64)> {

@@ -61,6 +61,7 @@ impl Tenant {
             let seen = worker.look(now);
             worker.apply(supervision::decide(&seen, &around), now);
         }
+        self.interruptions.look(&self.workers);
         self.registry.sweep_execs();
         self.settle();
         self.artifacts.update(now, &mut self.spawner);

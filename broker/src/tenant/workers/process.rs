@@ -258,6 +258,12 @@ impl Worker {
         self.word(slot::TAKEN)
     }
 
+    /// The thread that it says it served last.
+    #[must_use]
+    pub fn alleged_last_tid(&self) -> Option<u32> {
+        Some(self.word(slot::LAST_TID) as u32).filter(|&tid| tid != 0)
+    }
+
     /// The call that the slot shows.
     #[must_use]
     pub fn alleged_call(&self) -> AllegedCall {
