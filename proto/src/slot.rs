@@ -25,8 +25,8 @@ pub const TIMED: usize = 4;
 /// Word: id of the notification that may be handled once more from its beginning, by another worker: idempotent
 /// handlers alone have it, and nothing was done for it that its caller can see. 0 if there is none.
 pub const REPEATABLE: usize = 5;
-/// Word: the thread whose notification was taken last; 0 before the first.
-pub const LAST_TID: usize = 6;
+/// Word: how often a notification was of another thread than the one before.
+pub const CHANGES: usize = 6;
 /// First of the words that `NOTIF_RECV` fills: `struct seccomp_notif`, 80 bytes. All zero while nothing is in flight.
 pub const NOTIFICATION: usize = 8;
 /// Word within the slot: `seccomp_notif.id`.
@@ -39,6 +39,11 @@ pub const CALL: usize = NOTIFICATION + 2;
 pub const ARGUMENTS: usize = NOTIFICATION + 4;
 /// Words of `struct seccomp_notif`.
 pub const NOTIFICATION_WORDS: usize = 10;
+/// First of [`RECENT_WORDS`] words: the threads that were served, the one after change `n` at `n % RECENT_WORDS`. 0 if
+/// there was none.
+pub const RECENT: usize = 20;
+/// See [`RECENT`].
+pub const RECENT_WORDS: usize = 8;
 /// First of the words that count notifications by [`Kind`].
 pub const KINDS: usize = 32;
 /// Word: nanoseconds that all timed notifications took together.
@@ -46,6 +51,7 @@ pub const LATENCY_SUM: usize = 40;
 /// First of the words that count timed notifications by how long they took, see [`latency`].
 pub const LATENCY: usize = 64;
 
+const _: () = assert!(NOTIFICATION + NOTIFICATION_WORDS <= RECENT && RECENT + RECENT_WORDS <= KINDS);
 const _: () = assert!(KINDS + Kind::COUNT <= LATENCY_SUM && LATENCY + latency::BUCKETS <= WORDS);
 
 /// What a worker says it is doing.

@@ -84,3 +84,19 @@ fn the_text_format_is_not_json() -> Result<()> {
     assert!(outcome.stderr.lines().all(|line| Event::parse(line).is_none()), "{}", outcome.stderr);
     Ok(())
 }
+
+/// Programs that handle signals may break where calls are traced that never return `EINTR`: one line says so. None is
+/// due where only interruptible calls are traced.
+#[test]
+fn a_process_that_handles_signals_is_warned_of_once() -> Result<()> {
+    // The shell's own handlers; what runs in between is shorter than the broker's look at its workers.
+    let script = "trap : CHLD USR1; for i in 1 2 3 4 5 6 7 8; do sleep 0.1; done";
+    for (profile, lines) in [("every", 1), ("all", 0)] {
+        let outcome = Run::new(["bash", "-c", script]).trace(profile).logged().output()?;
+        assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
+        let events = outcome.events();
+        let count = events.iter().filter(|event| event.name() == "interruptible").count();
+        assert_eq!(count, lines, "under {profile}: {}", outcome.stderr);
+    }
+    Ok(())
+}

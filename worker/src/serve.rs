@@ -7,6 +7,7 @@ use crate::dispatch::Dispatch;
 use crate::service::{DeviceOpen, Outcome};
 use crate::stopwatch::Stopwatch;
 use crate::sys::listener;
+use crate::sys::shared::SharedWords;
 use crate::sys::socket::Channel;
 use kcov_proto::message::{Order, Response};
 use kcov_proto::slot::{self, Phase};
@@ -148,9 +149,19 @@ fn mark_handling(context: &Context) {
     let slot = context.slot();
     let taken = slot[slot::TAKEN].load(Ordering::Relaxed);
     slot[slot::TAKEN].store(taken.wrapping_add(1), Ordering::Relaxed);
-    let tid = slot[slot::PID].load(Ordering::Relaxed) & u64::from(u32::MAX);
-    slot[slot::LAST_TID].store(tid, Ordering::Relaxed);
     slot[slot::PHASE].store(Phase::Handling as u64, Ordering::Relaxed);
+    note_thread(slot);
+}
+
+/// Shows which thread is served, if it is another one than before.
+fn note_thread(slot: &SharedWords) {
+    let recent = |changes: u64| slot::RECENT + changes as usize % slot::RECENT_WORDS;
+    let changes = slot[slot::CHANGES].load(Ordering::Relaxed);
+    let tid = slot[slot::PID].load(Ordering::Relaxed) & u64::from(u32::MAX);
+    if slot[recent(changes)].load(Ordering::Relaxed) != tid {
+        slot[slot::CHANGES].store(changes.wrapping_add(1), Ordering::Relaxed);
+        slot[recent(changes.wrapping_add(1))].store(tid, Ordering::Relaxed);
+    }
 }
 
 /// Waits for the next notification and receives it into the slot.

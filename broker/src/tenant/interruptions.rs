@@ -5,6 +5,7 @@
 //! The others do not. procfs shows which signals a process handles, but not with which flags.
 
 use super::workers::Workers;
+use super::workers::process::Worker;
 use crate::launch::trace_set::TraceSet;
 use crate::sandbox::filter::traces_uninterruptible;
 use crate::sys::procfs;
@@ -38,12 +39,12 @@ impl Interruptions {
         Interruptions { is_due: traces_uninterruptible(trace) }
     }
 
-    /// Logs the hint, once, if one of the threads that were served last belongs to a process that handles signals.
+    /// Logs the hint, once, if one of the threads that were served lately belongs to a process that handles signals.
     pub fn look(&mut self, workers: &Workers) {
         if !self.is_due {
             return;
         }
-        let threads = workers.iter().filter_map(|worker| worker.alleged_last_tid());
+        let threads = workers.iter().flat_map(Worker::alleged_recent);
         let mut caught = threads.filter_map(|tid| Some((tid, asynchronous(procfs::caught_signals(tid)?))));
         if let Some((tid, signal)) = caught.find_map(|(tid, signal)| Some((tid, signal?))) {
             self.is_due = false;

@@ -258,10 +258,10 @@ impl Worker {
         self.word(slot::TAKEN)
     }
 
-    /// The thread that it says it served last.
-    #[must_use]
-    pub fn alleged_last_tid(&self) -> Option<u32> {
-        Some(self.word(slot::LAST_TID) as u32).filter(|&tid| tid != 0)
+    /// Some threads that it says it served.
+    pub fn alleged_recent(&self) -> impl Iterator<Item = u32> {
+        let words = (0..slot::RECENT_WORDS).map(|i| self.word(slot::RECENT + i) as u32);
+        words.filter(|&tid| tid != 0)
     }
 
     /// The call that the slot shows.
