@@ -22,6 +22,7 @@ const COUNT: &str = "44";
 #[test]
 fn calls_queued_behind_hanging_calls_wait_one_deadline() -> Result<()> {
     const DEADLINE_MS: i64 = 4000;
+    const SLACK_MS: i64 = 1500;
     let program = client("queue")?;
     let words = [HANG, COUNT, HANG, HANG, HANG, COUNT];
     let handler = format!("{}:once", library("retry")?.display());
@@ -34,8 +35,9 @@ fn calls_queued_behind_hanging_calls_wait_one_deadline() -> Result<()> {
         let (kind, rest) = line.split_once(": ").context("a kind")?;
         let (result, took) = rest.split_once(" in ").context("a time")?;
         results.push((kind, result.parse::<i64>()?));
-        // The worker is ended at the deadline, and the last of the calls a quarter of the deadline later.
-        assert!(took.parse::<i64>()? < 2 * DEADLINE_MS, "{line}\n{}", outcome.stderr);
+        // The worker is ended at the deadline, and the last of the calls a quarter of the deadline later: 1.25
+        // deadlines are the bound for every call. The rest is for a busy machine.
+        assert!(took.parse::<i64>()? < DEADLINE_MS * 5 / 4 + SLACK_MS, "{line}\n{}", outcome.stderr);
     }
     let (kinds, results): (Vec<_>, Vec<_>) = results.into_iter().unzip();
     assert_eq!(kinds, words);
