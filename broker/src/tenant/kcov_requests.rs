@@ -186,8 +186,11 @@ impl Tenant {
 
     /// Has the reader of worker `index` look at a descriptor and pass the call on.
     fn ask_reader(&mut self, index: u32, id: NotificationId, tid: u32, what: ReaderKind) -> Outcome {
+        let is_mmap = matches!(what, ReaderKind::Mmap(_));
         match self.readers.request(index, &ReaderRequest { id, tid, what }) {
             true => Outcome::Done,
+            // It may be of any file: see `target`.
+            false if is_mmap => Outcome::Answer(Response::Continue),
             false => Errno::EIO.into(),
         }
     }
