@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * open_flags - access mode, status flags and close-on-exec are the same before and after INIT_TRACE, of the
+ * open_flags [undumpable] - access mode, status flags and close-on-exec are the same before and after INIT_TRACE, of the
  * descriptor itself and of copies, whether they are set by open(2) or fcntl(2). An O_PATH descriptor is not
- * an instance.
+ * an instance. With `undumpable` only root may trace this process.
  */
 #include "hostile_kit.h"
+#include <sys/prctl.h>
 
 static void compare(const char *what, int flags, int status, int close_on_exec, int fd)
 {
@@ -61,7 +62,7 @@ static void is_not_an_instance(int fd)
 	close(fd);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	static const int modes[] = { O_RDWR, O_RDONLY, O_WRONLY, O_ACCMODE };
 	static const int status[] = { 0,
@@ -75,6 +76,8 @@ int main(void)
 				      O_SYNC | O_APPEND | O_CLOEXEC,
 				      O_SYNC | O_NONBLOCK | O_APPEND };
 
+	if (argc > 1 && !strcmp(argv[1], "undumpable"))
+		need(!prctl(PR_SET_DUMPABLE, 0), "PR_SET_DUMPABLE");
 	for (size_t i = 0; i < NUMBER_OF(modes); i++)
 		for (size_t j = 0; j < NUMBER_OF(status); j++) {
 			int flags = modes[i] | status[j];

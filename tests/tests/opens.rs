@@ -54,7 +54,8 @@ fn copies_made_before_init_are_the_same_instance() -> Result<()> {
 
 #[test]
 fn flags_of_a_descriptor_survive_init() -> Result<()> {
-    by_all(&["open_flags"])
+    by_all(&["open_flags"])?;
+    by_all(&["open_flags", "undumpable"])
 }
 
 /// `openat2`, io_uring, `open_by_handle_at`, links in procfs and others. Calls of i386 have a test of their

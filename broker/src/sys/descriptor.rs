@@ -117,6 +117,16 @@ pub struct Access {
     pub writable: bool,
 }
 
+impl Access {
+    /// That of a descriptor with these open flags.
+    #[must_use]
+    pub fn of_flags(flags: i32) -> Self {
+        let mode = flags & (libc::O_ACCMODE | libc::O_PATH);
+        let both = mode == libc::O_RDWR;
+        Access { readable: both || mode == libc::O_RDONLY, writable: both || mode == libc::O_WRONLY }
+    }
+}
+
 /// `AT_STATX_DONT_SYNC`: the server of a FUSE or network file system is not asked, so this never waits for a
 /// tenant.
 fn stat(table: &OwnedFd, fd: i32) -> Result<FileId, Errno> {
@@ -181,6 +191,7 @@ mod tests {
         {
             let file = open("/dev/null", flags, Mode::empty()).expect("open");
             assert_eq!(tables.access(own, file.as_raw_fd()), Ok(Access { readable, writable }), "{flags:?}");
+            assert_eq!(Access::of_flags(flags.bits()), Access { readable, writable }, "{flags:?}");
         }
     }
 }

@@ -186,8 +186,11 @@ impl Tenant {
 
     /// Has the reader of worker `index` look at a descriptor and pass the call on.
     fn ask_reader(&mut self, index: u32, id: NotificationId, tid: u32, what: ReaderKind) -> Outcome {
+        let is_mmap = matches!(what, ReaderKind::Mmap(_));
         match self.readers.request(index, &ReaderRequest { id, tid, what }) {
             true => Outcome::Done,
+            // It may be of any file: see `target`.
+            false if is_mmap => Outcome::Answer(Response::Continue),
             false => Errno::EIO.into(),
         }
     }
@@ -281,7 +284,7 @@ impl Tenant {
     /// `mmap` with a descriptor, from worker `index`: the kernel maps, unless the device refuses.
     pub(super) fn mmap(&mut self, index: u32, id: NotificationId, tid: u32, mapping: Mapping) -> Outcome {
         match self.target(id, Descriptor { tid, fd: mapping.fd }) {
-            Target::Instance(arena) => self.mmap_on(Some(arena), tid, &mapping),
+            Target::Instance(arena) => self.mmap_instance(arena, tid, &mapping),
             Target::Blank => self.ask_reader(index, id, tid, ReaderKind::Mmap(mapping)),
             Target::Other => Outcome::Answer(Response::Continue),
         }
@@ -298,7 +301,7 @@ impl Tenant {
         let descriptor = Descriptor { tid, fd: mapping.fd };
         let Some(blank) = blank.filter(|blank| self.is_of_device(blank)) else {
             return match self.instance(descriptor).filter(|_| self.calls.is_in_flight(id)) {
-                Some(arena) => self.mmap_on(Some(arena), tid, mapping),
+                Some(arena) => self.mmap_instance(arena, tid, mapping),
                 None => Outcome::Answer(Response::Continue),
             };
         };
@@ -306,18 +309,25 @@ impl Tenant {
         if let Some(Err(errno)) = arena.map(|arena| self.hand_out(id, descriptor, arena, &blank)) {
             return errno.into();
         }
-        self.mmap_on(arena, tid, mapping)
+        self.mmap_on(arena, Access::of_flags(blank.flags), mapping)
     }
 
-    /// `mmap` of an instance, or of a descriptor without one.
-    fn mmap_on(&mut self, arena: Option<ArenaId>, tid: u32, mapping: &Mapping) -> Outcome {
+    fn mmap_instance(&mut self, arena: ArenaId, tid: u32, mapping: &Mapping) -> Outcome {
+        match self.tables.access(tid, mapping.fd) {
+            Ok(access) => self.mmap_on(Some(arena), access, mapping),
+            // No such descriptor any more.
+            Err(_) => Outcome::Answer(Response::Continue),
+        }
+    }
+
+    /// `mmap` of an instance, or of a blank descriptor without one.
+    fn mmap_on(&mut self, arena: Option<ArenaId>, access: Access, mapping: &Mapping) -> Outcome {
         let checked = match arena {
             Some(arena) => self.registry.check_mmap(arena, mapping.length, mapping.offset),
             None => Err(Errno::EINVAL),
         };
-        let access = self.tables.access(tid, mapping.fd);
         match checked {
-            Err(errno) if access.is_ok_and(|access| !kernel_refuses_first(access, mapping)) => errno.into(),
+            Err(errno) if !kernel_refuses_first(access, mapping) => errno.into(),
             // The kernel refuses it itself: an offset that is not a multiple of the page size, a length of 0, ...
             Ok(()) | Err(_) => Outcome::Answer(Response::Continue),
         }
@@ -334,7 +344,7 @@ impl Tenant {
                 let (prot, flags, fd) = (prot as u32, flags as u32, fd as i32);
                 match self.target(id, Descriptor { tid, fd }) {
                     Target::Instance(arena) if flags & libc::MAP_ANONYMOUS as u32 == 0 => {
-                        self.mmap_on(Some(arena), tid, &Mapping { fd, address, length, offset, prot, flags })
+                        self.mmap_instance(arena, tid, &Mapping { fd, address, length, offset, prot, flags })
                     }
                     _ => Outcome::Answer(Response::Continue),
                 }

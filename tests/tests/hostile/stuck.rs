@@ -1,4 +1,5 @@
-//! Memory and paths that cannot be read: only the call that names them waits, until its deadline.
+//! Memory and paths that cannot be read: only the call that names them waits. `REMOTE_ENABLE` waits until its
+//! deadline, and the other calls as they do without the broker.
 
 use crate::beside::beside;
 use anyhow::Result;
