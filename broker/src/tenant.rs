@@ -210,6 +210,7 @@ impl Tenant {
 
     /// Ends the helpers, at the end of the run. The spawner goes last, with [`end`](Self::end).
     pub fn finish(&mut self) {
+        self.report_last_deaths();
         for worker in self.workers.finish() {
             self.poller.remove(worker.channel());
         }

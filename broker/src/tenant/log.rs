@@ -5,6 +5,7 @@
 //! disk.
 
 use super::workers::process::{AllegedCall, Worker};
+use crate::artifact::End;
 use kcov_proto::quota::{Quota, Quotas, Refusals, Row};
 use kcov_proto::site::ID_BITS;
 use nix::sys::signal::Signal;
@@ -180,22 +181,27 @@ fn report_refusals(quotas: &Quotas, quota: Quota, times: u64) {
 }
 
 fn report_crash(worker: &Worker, call: &AllegedCall) {
-    let signal = worker.end_signal();
-    let forbidden = worker.forbidden_call(signal);
+    let end = worker.end();
+    let forbidden = worker.forbidden_call(end);
     let forbidden = forbidden.as_deref();
-    let status = (signal == 0).then(|| worker.end_status());
+    let (signal, status) = match end {
+        End::Signal(signal) => (Some(signal), None),
+        End::Exit(status) => (None, Some(status)),
+        End::Hang | End::Unknown => (None, None),
+    };
     let in_call = if call.id == 0 { String::new() } else { format!(" in the call {}", call.name) };
-    let cause = match (worker.killed(), status) {
+    let cause = match (worker.killed(), end) {
         (Some(reason), _) => format!("killed: {reason}"),
-        (None, Some(status)) => format!("exited with status {status}"),
-        (None, None) => signal_cause(signal, forbidden),
+        (None, End::Exit(status)) => format!("exited with status {status}"),
+        (None, End::Signal(signal)) => signal_cause(signal, forbidden),
+        (None, End::Hang | End::Unknown) => "how is unknown".to_owned(),
     };
     warn!(
         event = "worker_crash",
         worker = worker.pid(),
         tid = call.tid,
         call = call.name,
-        signal = (signal != 0).then_some(signal),
+        signal,
         status,
         reason = worker.killed(),
         forbidden,
