@@ -40,6 +40,7 @@ pub mod zygote;
 use crate::kcov::files::Files;
 use crate::kcov::registry::Registry;
 use crate::launch::Launch;
+use crate::logs;
 use crate::processes::spawner::message::Start;
 use crate::processes::spawner_client::{Spawned, SpawnerClient, end};
 use crate::sys::descriptor::Tables;
@@ -241,5 +242,6 @@ impl Tenant {
     fn report_due(&mut self, all: bool) {
         let (crashes, refusals) = (self.counters.worker_crashes, self.refusals());
         self.log.report_due(crashes, &refusals, &self.launch.quotas, all);
+        logs::report_missing(all);
     }
 }

@@ -1,8 +1,9 @@
 //! Symbolizes the addresses of a dead worker.
 
-use super::build::regular;
 use super::place_of;
+use crate::printable;
 use crate::symbolize::{SourceFrame, frames_at};
+use crate::sys::plain_file;
 use addr2line::Loader;
 use kcov_proto::message::LoadedModule;
 use serde::{Deserialize, Serialize};
@@ -193,7 +194,8 @@ impl<'a> Symbols<'a> {
             printed += frames.len();
             let known =
                 frames.iter().filter(|frame| frame.function.is_some()).map(|frame| format!(" {frame}"));
-            let _ = writeln!(explained, "{line}{}", known.collect::<Vec<_>>().join(","));
+            let known = known.collect::<Vec<_>>().join(",");
+            let _ = writeln!(explained, "{line}{}", printable::line(&known));
         }
         explained
     }
@@ -204,7 +206,7 @@ impl<'a> Symbols<'a> {
         };
         let loader = self.loaders.entry(module.path.as_str()).or_insert_with(|| {
             // The list of modules comes from the zygote and is untrusted.
-            regular(Path::new(&module.path)).and_then(|_| Loader::new(&module.path).ok())
+            plain_file::open(Path::new(&module.path)).ok().and_then(|_| Loader::new(&module.path).ok())
         });
         let plain = Frame { address, module: Some(module.path.clone()), offset, ..Frame::default() };
         match loader {

@@ -1,5 +1,6 @@
 //! A worker program for the client of `tests/handlers/faults.c`. Request 0x7100 returns its argument, request
-//! 0x7101 panics on it in one place, request 0x7102 in another. Request 0x7103 hangs in a loop that records.
+//! 0x7101 panics on it in one place, request 0x7102 in another. Request 0x7103 hangs in a loop that records,
+//! 0x7104 panics with a message of several lines and escape sequences.
 #![forbid(unsafe_code)]
 
 use kcov_worker::Errno;
@@ -14,7 +15,7 @@ impl Handler for Panics {
     }
 
     fn claims(&self) -> Vec<Claim> {
-        vec![Claim::device("/dev/faults", 0x7100..=0x7103)]
+        vec![Claim::device("/dev/faults", 0x7100..=0x7104)]
     }
 
     fn open(&mut self, _: &OpenRequest<'_>, _: &mut Caller<'_>) -> Result<Box<dyn OpenFile>, Errno> {
@@ -34,7 +35,8 @@ impl OpenFile for File {
             0x7100 => Answer::Value(argument.cast_signed()),
             0x7101 => Answer::Value(look_up(argument)),
             0x7102 => Answer::Value(unwrap(argument)),
-            _ => spin(),
+            0x7103 => spin(),
+            _ => panic!("nasty\nkcov-broker: forged\u{1b}[2J\u{9b}2J\u{202e}"),
         }
     }
 }
