@@ -104,7 +104,8 @@ impl Artifact {
         let shown = path.display();
         let cannot_read = || format!("{} is not an artifact: cannot read its {FILE}", folder.display());
         let bytes = plain_file::read(&path, MAX_BYTES).with_context(cannot_read)?;
-        let text = String::from_utf8(bytes).with_context(|| format!("{shown} is not an artifact: it is not UTF-8"))?;
+        let text = String::from_utf8(bytes)
+            .with_context(|| format!("{shown} is not an artifact: it is not UTF-8"))?;
         // The message may quote the file.
         let parsed =
             Self::parse(&text).map_err(|error| anyhow::anyhow!("{}", printable::line(&error.to_string())));

@@ -131,7 +131,9 @@ fn user_name(live: Option<&TenantView>) -> String {
 
 /// The counters that its broker publishes, if this user may read them.
 fn live(tenant: &Status) -> Option<TenantView> {
-    let shows = |live: &TenantView| Some(live.pid) == tenant.broker && live.name.as_str() == tenant.name;
+    let shows = |live: &TenantView| {
+        live.is_here && Some(live.pid) == tenant.broker && live.name.as_str() == tenant.name
+    };
     catalogue::scan().ok()?.tenants.into_iter().find(shows)
 }
 
