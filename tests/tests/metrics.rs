@@ -188,7 +188,7 @@ fn metrics_report_what_the_tenant_did() -> Result<()> {
 #[test]
 fn the_file_is_complete_at_any_time() -> Result<()> {
     let client = Client::start(&["--name", "metrics-file"])?;
-    client.tenant_after_calls()?;
+    let segment = client.tenant_after_calls()?.segment;
     let session = &client.running.session;
     let file = session.path("kcov.prom");
     let path = file.to_string_lossy();
@@ -198,7 +198,7 @@ fn the_file_is_complete_at_any_time() -> Result<()> {
     until("many new files", WITHIN, || {
         let text = fs::read_to_string(&file).expect("the file always exists");
         let found = parse(&text).expect("a complete text");
-        assert_eq!(found.of("kcov_tenant_up", &[("tenant", "metrics-file")]), Some(1.0));
+        assert_eq!(found.of("kcov_tenant_up", &[("segment", &segment)]), Some(1.0));
         let age = fs::metadata(&file).ok()?.modified().ok()?.duration_since(first).ok()?;
         (age > Duration::from_millis(500)).then_some(())
     })?;
@@ -257,7 +257,7 @@ fn segments_of_other_pid_namespaces_do_not_repeat_a_series() -> Result<()> {
 #[test]
 fn the_socket_serves_http_requests() -> Result<()> {
     let client = Client::start(&["--name", "metrics-socket"])?;
-    client.tenant_after_calls()?;
+    let segment = client.tenant_after_calls()?.segment;
     let session = &client.running.session;
     let socket = session.path("socket");
     // A stale socket that no process listens on is replaced.
@@ -269,7 +269,7 @@ fn the_socket_serves_http_requests() -> Result<()> {
     let (head, body) = ask(&socket, "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
     assert!(head.starts_with("HTTP/1.0 200 OK\r\n") && head.contains("version=0.0.4"), "{head}");
     assert!(head.contains(&format!("Content-Length: {}", body.len())), "{head}");
-    assert_eq!(parse(&body)?.of("kcov_tenant_up", &[("tenant", "metrics-socket")]), Some(1.0));
+    assert_eq!(parse(&body)?.of("kcov_tenant_up", &[("segment", &segment)]), Some(1.0));
     assert!(ask(&socket, "GET /other HTTP/1.0\r\n\r\n")?.0.starts_with("HTTP/1.0 404 "));
     assert!(ask(&socket, "POST /metrics HTTP/1.0\r\n\r\n")?.0.starts_with("HTTP/1.0 405 "));
     assert_eq!(ask(&socket, "HEAD / HTTP/1.0\r\n\r\n")?.1, "");
