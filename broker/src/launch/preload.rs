@@ -10,7 +10,7 @@ use std::ffi::{CString, OsString};
 use std::path::Path;
 
 /// Maximum size of a library that is looked at, in bytes.
-const MAX_LIBRARY: u64 = 8 << 30;
+const MAX_LIBRARY: u64 = 4 << 30;
 /// How the names of runtimes begin, in the order in which they must be loaded.
 const RUNTIMES: [&str; 4] = ["libasan.so", "libclang_rt.asan", "libubsan.so", "libclang_rt.ubsan"];
 

@@ -12,8 +12,8 @@ use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// Maximum size of a binary, in bytes. A Chromium with debugging information has less.
-const MAX_BYTES: u64 = 8 << 30;
+/// Maximum size of a binary, in bytes.
+const MAX_BYTES: u64 = 4 << 30;
 
 /// Why a binary cannot be symbolized.
 #[derive(Debug, thiserror::Error)]

@@ -27,14 +27,16 @@ pub fn open(path: &Path) -> io::Result<File> {
 /// # Errors
 /// As [`open`] and `read(2)`; [`io::ErrorKind::FileTooLarge`] if it is larger.
 pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    open(path)?.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
-    match bytes.len() as u64 > most {
-        true => {
-            Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {most} bytes, the maximum")))
-        }
-        false => Ok(bytes),
+    let too_large =
+        || io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {most} bytes, the maximum"));
+    let file = open(path)?;
+    if file.metadata()?.len() > most {
+        return Err(too_large());
     }
+    let mut bytes = Vec::new();
+    // It may grow meanwhile.
+    file.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most { Err(too_large()) } else { Ok(bytes) }
 }
 
 #[cfg(test)]
