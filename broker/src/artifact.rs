@@ -40,6 +40,8 @@ pub enum End {
     Exit(i32),
     /// Killed because it missed the deadline.
     Hang,
+    /// Neither the kernel nor the zygote reported how.
+    Unknown,
 }
 
 impl End {
@@ -51,6 +53,7 @@ impl End {
                 .map_or_else(|_| format!("signal-{number}"), |signal| signal.to_string()),
             End::Exit(status) => format!("exit-{status}"),
             End::Hang => "hang".to_owned(),
+            End::Unknown => "unknown-end".to_owned(),
         }
     }
 }

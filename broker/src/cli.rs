@@ -13,6 +13,7 @@ use crate::commands::status::{self, StatusArgs};
 use crate::commands::symbolize::{self, SymbolizeArgs};
 use crate::commands::top::{self, TopArgs};
 use crate::config::check::{self, CheckArgs};
+use crate::logs::print_message;
 use crate::service::control::client::{self, TenantArgs};
 use crate::service::{self, ServeArgs};
 use clap::{CommandFactory, Parser, Subcommand};
@@ -120,7 +121,7 @@ pub fn main() -> ExitCode {
             // The reader of the output closed it, as head(1) does.
             return ExitCode::SUCCESS;
         }
-        eprintln!("kcov-broker: {error:#}");
+        print_message(format_args!("{error:#}"));
         ExitCode::from(crate::front::BROKER_FAILED)
     })
 }

@@ -6,6 +6,8 @@
 pub mod messages;
 
 use crate::launch::OnBrokerDeath;
+use crate::logs::print_message;
+use crate::printable;
 use crate::sys::process::pidfd_open;
 use crate::sys::socket::Channel;
 use crate::sys::{fork, pidfd};
@@ -93,7 +95,7 @@ pub fn wait(socket: OwnedFd, broker: Pid, held: &HeldSignals, on_broker_death: O
             let progress = progress.clone();
             std::thread::spawn(move || forward(signals, orders.into(), broker, &progress));
         }
-        (Err(error), _) | (_, Err(error)) => eprintln!("kcov-broker: cannot forward signals: {error}"),
+        (Err(error), _) | (_, Err(error)) => print_message(format_args!("cannot forward signals: {error}")),
     }
     let mut channel = Channel::from(socket);
     let mut spawner = None;
@@ -117,24 +119,20 @@ pub fn wait(socket: OwnedFd, broker: Pid, held: &HeldSignals, on_broker_death: O
                 return status;
             }
             Ok((FrontEvent::Failed { message, status }, _)) => {
-                eprintln!("kcov-broker: {message}");
+                print_message(printable::line(&message));
                 let _ = waitpid(broker, None);
                 return status;
             }
             Err(error) => {
                 let ended = progress.ended();
                 if ended.is_none() {
-                    eprintln!("kcov-broker: the broker exited before the command ({error})");
+                    print_message(format_args!("the broker exited before the command ({error})"));
                 }
                 if let Some(spawner) = spawner.filter(|_| on_broker_death == OnBrokerDeath::Enosys) {
                     match ended {
                         // The signal came too late: the command runs.
                         Some(_) => terminate(&spawner),
-                        None => {
-                            eprintln!(
-                                "kcov-broker: the command keeps running; its traced calls fail with ENOSYS"
-                            )
-                        }
+                        None => print_message("the command keeps running; its traced calls fail with ENOSYS"),
                     }
                     let _ = waitpid(broker, None);
                     wait_for_exit(progress.orphaned.get_or_init(|| spawner));

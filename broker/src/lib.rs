@@ -44,6 +44,7 @@ pub mod kcov;
 pub mod launch;
 pub mod live;
 pub mod logs;
+pub mod printable;
 pub mod processes;
 pub mod sandbox;
 pub mod service;

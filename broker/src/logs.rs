@@ -14,7 +14,7 @@
 //! | `worker_lost` | the zygote reported a worker that is dead, or not its child | pid, errno |
 //! | `silent` | a handler recorded nothing for a call whose caller collects PCs; once per handler | handler |
 //! | `retry` | the next worker repeats a call of an idempotent handler | tid, call |
-//! | `reader_stuck` | a reader missed its deadline | worker |
+//! | `reader_stuck` | readers missed their deadline; at once, then at most every 10 seconds, and at the end | times |
 //! | `back_off` | the next worker is delayed after repeated crashes | milliseconds, option |
 //! | `zygote_crash` | a zygote died | error |
 //! | `tender_crash` | a tender was killed; its tenant ends | |
@@ -22,6 +22,11 @@
 //! | `artifact_failed` | an artifact could not be written | name, directory, reason |
 //! | `artifact_refused` | an artifact was not written because of a quota | name, times |
 //! | `zygote_stuck` | a zygote did not fork a worker in time | pid |
+//! | `left_out` | events of one kind that were not logged because there were too many; every 10 seconds, and at the end | of, times |
+//! | `log_lost` | lines that could not be written to standard error | times |
+//!
+//! Each kind of event is bounded: of warnings and errors 512 at once, then one per second; of what `-v` and `-vv` add
+//! 65,536, then 1000 per second. Each event is one line, in which control characters are escaped.
 //!
 //! A service also logs these events, at any verbosity, with the tenant's name in `tenant`:
 //!
@@ -40,9 +45,17 @@
 //! `id` numbers the instances of a tenant, `tid` is the calling thread, `worker` a process id. `errno` is
 //! present if the call was refused.
 
+pub mod bound;
+mod filter;
+mod output;
+
+pub use output::{print_line, print_message};
+
 use clap::ValueEnum;
+use filter::Bounded;
+use output::Output;
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{FilterExt, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
@@ -74,25 +87,30 @@ fn level(verbosity: u8) -> LevelFilter {
 pub fn start_service(format: LogFormat, verbosity: u8) {
     let level = level(verbosity);
     let targets = Targets::new().with_default(level).with_target(SERVICE, level.max(LevelFilter::INFO));
-    let layer = fmt::layer().with_writer(std::io::stderr).with_target(false).with_ansi(false);
-    let registry = tracing_subscriber::registry();
-    // Fails if a test has started a log already.
-    let _ = match (format, std::env::var_os("JOURNAL_STREAM").is_some()) {
-        (LogFormat::Text, true) => registry.with(layer.without_time().with_filter(targets)).try_init(),
-        (LogFormat::Text, false) => registry.with(layer.with_filter(targets)).try_init(),
-        (LogFormat::Json, _) => {
-            registry.with(layer.json().flatten_event(true).with_filter(targets)).try_init()
-        }
-    };
+    install(format, targets, std::env::var_os("JOURNAL_STREAM").is_some());
 }
 
 /// Starts the log. `verbosity` counts the `-v`.
 pub fn start(format: LogFormat, verbosity: u8) {
-    let level = level(verbosity);
-    let builder = fmt().with_max_level(level).with_writer(std::io::stderr).with_target(false);
+    install(format, Targets::new().with_default(level(verbosity)), false);
+}
+
+fn install(format: LogFormat, targets: Targets, in_journal: bool) {
+    let layer = fmt::layer().with_writer(Output(format)).with_target(false).with_ansi(false);
+    let (filter, registry) = (targets.and(Bounded), tracing_subscriber::registry());
     // Fails if a test has started a log already.
-    let _ = match format {
-        LogFormat::Text => builder.with_ansi(false).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    let _ = match (format, in_journal) {
+        (LogFormat::Text, true) => registry.with(layer.without_time().with_filter(filter)).try_init(),
+        (LogFormat::Text, false) => registry.with(layer.with_filter(filter)).try_init(),
+        (LogFormat::Json, _) => {
+            registry.with(layer.json().flatten_event(true).with_filter(filter)).try_init()
+        }
     };
+}
+
+/// Logs what was not logged: events beyond their bound, and lines that could not be written. To be called now and
+/// then, and at the end with `all`.
+pub fn report_missing(all: bool) {
+    filter::report_left_out(all);
+    output::report_lost();
 }

@@ -98,7 +98,9 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let config = match args.config.as_deref().map_or_else(|| Ok(Config::default()), configuration) {
         Ok(config) => config,
         Err(errors) => {
-            eprintln!("{errors}\nkcov-broker: the configuration has errors; nothing was started");
+            logs::print_line(format_args!(
+                "{errors}\nkcov-broker: the configuration has errors; nothing was started"
+            ));
             return Ok(ExitCode::from(CONFIGURATION_ERROR));
         }
     };

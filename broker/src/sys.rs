@@ -12,11 +12,13 @@ pub mod memfd;
 pub mod mount;
 pub mod named_socket;
 pub mod pidfd;
+pub mod plain_file;
 pub mod poller;
 pub mod process;
 pub mod procfs;
 pub mod segment;
 pub mod shared;
+pub mod standard_error;
 pub mod title;
 
 pub use kcov_sys::{fork, privilege, socket};

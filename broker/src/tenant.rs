@@ -42,6 +42,7 @@ pub mod zygote;
 use crate::kcov::files::Files;
 use crate::kcov::registry::Registry;
 use crate::launch::Launch;
+use crate::logs;
 use crate::processes::spawner::message::Start;
 use crate::processes::spawner_client::{Spawned, SpawnerClient, end};
 use crate::sys::descriptor::Tables;
@@ -216,6 +217,7 @@ impl Tenant {
 
     /// Ends the helpers, at the end of the run. The spawner goes last, with [`end`](Self::end).
     pub fn finish(&mut self) {
+        self.report_last_deaths();
         for worker in self.workers.finish() {
             self.poller.remove(worker.channel());
         }
@@ -246,5 +248,6 @@ impl Tenant {
     fn report_due(&mut self, all: bool) {
         let (crashes, refusals) = (self.counters.worker_crashes, self.refusals());
         self.log.report_due(crashes, &refusals, &self.launch.quotas, all);
+        logs::report_missing(all);
     }
 }

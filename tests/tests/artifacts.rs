@@ -406,6 +406,21 @@ fn panics_at_different_places_leave_different_artifacts() -> Result<()> {
     Ok(())
 }
 
+/// A handler that hangs in a loop with coverage points is mostly interrupted inside kcov's recording, which is not
+/// the handler's place.
+#[test]
+fn the_place_of_a_hang_is_in_the_handler() -> Result<()> {
+    let worker = env!("CARGO_BIN_EXE_panicking-worker");
+    for _ in 0..5 {
+        let kept = Kept::of(&["--worker", worker], &["7103:0"], &["--deadline", "200ms"])?;
+        let listed = kept.broker(&["artifacts", "--json", &kept.artifacts().to_string_lossy()])?;
+        let line: Value = serde_json::from_slice(&listed.stdout)?;
+        let place = line["place"].as_str().context("a place")?;
+        assert!(place.starts_with("panicking_worker::spin at "), "{place}");
+    }
+    Ok(())
+}
+
 #[test]
 fn replay_opens_a_file_whose_open_left_the_journal() -> Result<()> {
     // More events than a journal holds, all on one open file.

@@ -1,17 +1,19 @@
 //! `kcov-broker metrics`: text in the Prometheus format, printed, kept in a file, and served on a socket.
 
 use anyhow::{Context, Result, bail, ensure};
-use kcov_tests::live::{CALLS, Client};
+use kcov_tests::live::{CALLS, Client, Planted, Status, path};
 use kcov_tests::{Session, until};
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::io::{Read, Write};
+use std::os::unix::fs::FileExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const WITHIN: Duration = Duration::from_secs(60);
 
@@ -186,7 +188,7 @@ fn metrics_report_what_the_tenant_did() -> Result<()> {
 #[test]
 fn the_file_is_complete_at_any_time() -> Result<()> {
     let client = Client::start(&["--name", "metrics-file"])?;
-    client.tenant_after_calls()?;
+    let segment = client.tenant_after_calls()?.segment;
     let session = &client.running.session;
     let file = session.path("kcov.prom");
     let path = file.to_string_lossy();
@@ -196,7 +198,7 @@ fn the_file_is_complete_at_any_time() -> Result<()> {
     until("many new files", WITHIN, || {
         let text = fs::read_to_string(&file).expect("the file always exists");
         let found = parse(&text).expect("a complete text");
-        assert_eq!(found.of("kcov_tenant_up", &[("tenant", "metrics-file")]), Some(1.0));
+        assert_eq!(found.of("kcov_tenant_up", &[("segment", &segment)]), Some(1.0));
         let age = fs::metadata(&file).ok()?.modified().ok()?.duration_since(first).ok()?;
         (age > Duration::from_millis(500)).then_some(())
     })?;
@@ -217,10 +219,45 @@ fn ask(socket: &Path, request: &str) -> Result<(String, String)> {
     Ok((head.to_owned(), body.to_owned()))
 }
 
+/// Segments that dead brokers of other PID namespaces left, with the same tenant, user and pid, are no second series,
+/// and are removed. One whose broker lives, as its lock shows, stays.
+#[test]
+fn segments_of_other_pid_namespaces_do_not_repeat_a_series() -> Result<()> {
+    let client = Client::start(&["--name", "metrics-namespaces"])?;
+    let tenant = client.tenant_after_calls()?;
+    let session = &client.running.session;
+    let plant = |what: &str| -> Result<Planted> {
+        let planted = Planted::name(0, what);
+        fs::copy(path(&tenant.segment), planted.path())?;
+        // The third word of the body; see `kcov_proto::view`.
+        let file = fs::File::options().write(true).open(planted.path())?;
+        file.write_all_at(&[7; 8], (8 + 2) * 8)?;
+        Ok(planted)
+    };
+    let (dead, other, live) = (plant("namespace-1")?, plant("namespace-2")?, plant("namespace-3")?);
+    let lock = fs::File::options().write(true).open(live.path())?;
+    let whole = libc::flock { l_type: libc::F_WRLCK as _, l_whence: 0, l_start: 0, l_len: 0, l_pid: 0 };
+    fcntl(&lock, FcntlArg::F_OFD_SETLK(&whole))?;
+    let status = Status::now(session)?;
+    let state = |planted: &Planted| status.of(&planted.segment).map(|tenant| tenant.state.clone());
+    // Another test may have removed them already.
+    assert!([&dead, &other].into_iter().filter_map(state).all(|state| state == "dead"));
+    assert_ne!(state(&live), Some("dead".to_owned()));
+
+    let output = metrics(session, &[]).output()?;
+    let found = parse(&String::from_utf8(output.stdout)?)?;
+    let of = |segment: &str| found.of("kcov_tenant_assists_total", &[("segment", segment)]);
+    assert!(of(&tenant.segment).is_some() && of(&live.segment).is_some());
+    assert!(of(&dead.segment).is_none() && of(&other.segment).is_none());
+    assert_eq!(found.of("kcov_tenant_up", &[("segment", &dead.segment)]), None);
+    assert!(!dead.path().exists() && !other.path().exists() && live.path().exists());
+    client.finish()
+}
+
 #[test]
 fn the_socket_serves_http_requests() -> Result<()> {
     let client = Client::start(&["--name", "metrics-socket"])?;
-    client.tenant_after_calls()?;
+    let segment = client.tenant_after_calls()?.segment;
     let session = &client.running.session;
     let socket = session.path("socket");
     // A stale socket that no process listens on is replaced.
@@ -232,18 +269,22 @@ fn the_socket_serves_http_requests() -> Result<()> {
     let (head, body) = ask(&socket, "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
     assert!(head.starts_with("HTTP/1.0 200 OK\r\n") && head.contains("version=0.0.4"), "{head}");
     assert!(head.contains(&format!("Content-Length: {}", body.len())), "{head}");
-    assert_eq!(parse(&body)?.of("kcov_tenant_up", &[("tenant", "metrics-socket")]), Some(1.0));
+    assert_eq!(parse(&body)?.of("kcov_tenant_up", &[("segment", &segment)]), Some(1.0));
     assert!(ask(&socket, "GET /other HTTP/1.0\r\n\r\n")?.0.starts_with("HTTP/1.0 404 "));
     assert!(ask(&socket, "POST /metrics HTTP/1.0\r\n\r\n")?.0.starts_with("HTTP/1.0 405 "));
     assert_eq!(ask(&socket, "HEAD / HTTP/1.0\r\n\r\n")?.1, "");
 
-    // A client that sends nothing, or sends without end, does not hold up other clients.
-    let silent = UnixStream::connect(&socket)?;
+    // Clients that send nothing, read nothing, or send without end do not hold up other clients.
+    let silent: Vec<_> = (0..50).map(|_| UnixStream::connect(&socket)).collect::<Result<_, _>>()?;
+    let deaf: Vec<_> = (0..50).map(|_| UnixStream::connect(&socket)).collect::<Result<_, _>>()?;
+    deaf.iter().try_for_each(|mut stream| stream.write_all(b"GET / HTTP/1.0\r\n\r\n"))?;
     let mut endless = UnixStream::connect(&socket)?;
     // The server closes its connection.
     let _ = endless.write_all(&[b'x'; 1 << 16]);
+    let asked = Instant::now();
     assert!(ask(&socket, "GET / HTTP/1.0\r\n\r\n")?.0.starts_with("HTTP/1.0 200 "));
-    drop((silent, endless));
+    assert!(asked.elapsed() < Duration::from_secs(4), "{:?}", asked.elapsed());
+    drop((silent, deaf, endless));
 
     // A socket with a live listener is not taken over.
     let second = metrics(session, &arguments).output()?;

@@ -5,9 +5,10 @@ use kcov_tests::binaries::workspace;
 use kcov_tests::ordinary::{as_user, own, run, session, user, words};
 use kcov_tests::process::Process;
 use kcov_tests::transcript::{deviations, differences, first_difference, kernel, parse};
-use kcov_tests::{Control, Outcome, Run, Running, Session, client, until};
+use kcov_tests::{Control, Outcome, Run, Running, Session, client, library, until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{AccessFlags, Pid};
+use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -318,6 +319,33 @@ fn a_missing_part_of_the_jail_is_reported() -> Result<()> {
         let message = format!("the workers cannot be jailed: {call}: ENOSPC");
         assert!(outcome.stderr.contains(&message), "{}", outcome.stderr);
     }
+    Ok(())
+}
+
+/// An ordinary user may not trace workers, and so does not see their exit status in procfs: the zygote reports it.
+#[test]
+fn the_signal_or_status_that_ended_a_worker_is_reported() -> Result<()> {
+    let session = session()?;
+    let (library, client) = (library("faults")?, client("faults")?);
+    let artifacts = session.path("artifacts");
+    let (library, folder) = (library.to_string_lossy(), artifacts.to_string_lossy());
+    let options = ["--log-format", "json", "--handler", &library, "--artifacts", &folder];
+    let asks = ["7101:8", "7102:0", "7105:3", "7109:0"].map(OsString::from);
+    let command: Vec<_> = [client.into_os_string()].into_iter().chain(asks).collect();
+    let mut running = run(&session, &options, &command)?.start_in(session)?;
+    running.wait()?;
+    let mut names: Vec<String> = fs::read_dir(&artifacts)?
+        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+        .collect::<Result<_>>()?;
+    names.sort();
+    let ends: Vec<_> = names.iter().filter_map(|name| name.rsplit_once('-')).map(|(end, _)| end).collect();
+    assert_eq!(ends, ["SIGABRT", "SIGILL", "SIGSEGV", "exit-3"]);
+    let events = running.finish()?.events();
+    let crashes = events.iter().filter(|event| event.name() == "worker_crash");
+    let ends: Vec<_> = crashes.map(|event| (event.field("signal"), event.field("status"))).collect();
+    let signal = |signal: Signal| (Some((signal as i32).to_string()), None);
+    let status = (None, Some("3".to_owned()));
+    assert_eq!(ends, [signal(Signal::SIGSEGV), signal(Signal::SIGABRT), status, signal(Signal::SIGILL)]);
     Ok(())
 }
 

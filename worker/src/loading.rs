@@ -7,7 +7,9 @@ use crate::sys::sancov;
 use kcov_proto::claims::ClaimError;
 use std::ffi::CString;
 use std::fs::File;
+use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// Why the handlers cannot be loaded.
@@ -81,7 +83,7 @@ impl Library {
     /// # Errors
     /// [`LoadError::Open`].
     pub fn open(&self) -> Result<OpenedLibrary, LoadError> {
-        let opened = File::open(&self.path);
+        let opened = open_plain(&self.path);
         let file = opened.map_err(|error| LoadError::Open { path: self.path.clone(), error })?;
         Ok(OpenedLibrary { library: self.clone(), file: file.into() })
     }
@@ -109,6 +111,15 @@ impl OpenedLibrary {
         }
         let loaded = library::load(if reachable { &path } else { &by_descriptor }, &config);
         loaded.map_err(|error| LoadError::Library { path, error })
+    }
+}
+
+/// Opens a regular file. Others could block here or while they are loaded.
+pub(crate) fn open_plain(path: &Path) -> io::Result<File> {
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
     }
 }
 

@@ -5,13 +5,18 @@ use crate::caller::CallerMemory;
 use crate::handler::{Answer, Handler};
 use crate::handlers::Handlers;
 use crate::jail::{enforce, rules};
-use crate::loading::{Library, finish};
+use crate::loading::{Library, finish, open_plain};
 use crate::sys::crash;
 use anyhow::{Context, bail};
 use kcov_proto::Errno;
 use kcov_proto::device::ArenaId;
 use kcov_proto::journal::{self, Event};
 use std::collections::{HashMap, VecDeque};
+use std::io::Read;
+use std::path::Path;
+
+/// Most bytes of events that are read.
+const MAX_EVENTS: u64 = 64 << 20;
 
 /// Replays the events in the file named by the first argument, with the program's handlers and those of
 /// `--handler` arguments. With `--jail`, installs a worker's seccomp filter first, to reproduce a death by
@@ -21,7 +26,9 @@ use std::collections::{HashMap, VecDeque};
 /// If the file has no valid events, or a library cannot be loaded.
 pub fn run(arguments: &[String], mut handlers: Vec<Box<dyn Handler>>) -> anyhow::Result<()> {
     let Some((path, rest)) = arguments.split_first() else { bail!("the file with the events is missing") };
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read {path}"))?;
+    let mut bytes = Vec::new();
+    let opened = open_plain(Path::new(path)).and_then(|file| file.take(MAX_EVENTS).read_to_end(&mut bytes));
+    opened.with_context(|| format!("cannot read {path}"))?;
     let events =
         journal::decode(&bytes).with_context(|| format!("{path} does not contain the events of a worker"))?;
     let jail = rest.first().is_some_and(|argument| argument == "--jail");
@@ -97,7 +104,7 @@ fn describe(answer: Option<(usize, Answer)>) -> String {
         Some(Answer::Value(value)) => format!("returns {value}"),
         Some(Answer::Fail(errno)) => format!("fails with {errno}"),
         Some(Answer::Descriptor { .. }) => "returns a new descriptor".to_owned(),
-        Some(Answer::Continue { reason }) => format!("continues: {reason}"),
+        Some(Answer::Continue { reason }) => format!("continues: {}", reason.escape_debug()),
     }
 }
 

@@ -1,8 +1,8 @@
 //! Identifies the build of a program or library.
 
+use crate::sys::plain_file;
 use kcov_proto::site::fnv1a;
 use object::{Object, ReadCache};
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
@@ -12,22 +12,17 @@ const MAX_HASHED: u64 = 256 * 1024 * 1024;
 /// Returns the build id from the linker, or else a hash of the file; `None` if the file cannot be read.
 #[must_use]
 pub fn of(path: &Path) -> Option<String> {
-    let file = regular(path)?;
+    let file = plain_file::open(path).ok()?;
     let cache = ReadCache::new(&file);
     let id = object::File::parse(&cache).ok().and_then(|file| Some(file.build_id().ok()??.to_vec()));
     match id {
         Some(id) => Some(id.iter().map(|byte| format!("{byte:02x}")).collect()),
         None => {
             let mut bytes = Vec::new();
-            regular(path)?.take(MAX_HASHED).read_to_end(&mut bytes).ok()?;
+            plain_file::open(path).ok()?.take(MAX_HASHED).read_to_end(&mut bytes).ok()?;
             Some(format!("fnv1a-{:016x}", fnv1a(&bytes)))
         }
     }
-}
-
-/// Opens a regular file. Other files are refused because opening or reading them could block.
-pub(super) fn regular(path: &Path) -> Option<File> {
-    path.metadata().ok()?.is_file().then(|| File::open(path).ok()).flatten()
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! Symbolizes the addresses of a dead worker.
 
-use super::build::regular;
 use super::place_of;
+use crate::printable;
 use crate::symbolize::{SourceFrame, frames_at};
+use crate::sys::plain_file;
 use addr2line::Loader;
 use kcov_proto::message::LoadedModule;
 use serde::{Deserialize, Serialize};
@@ -11,8 +12,17 @@ use std::fmt::{self, Write as _};
 use std::ops::Range;
 use std::path::Path;
 
-/// Prefix of the names of the worker's own functions.
-const WORKER: &str = "kcov_worker::";
+/// Prefixes of the names of functions of kcov's own crates.
+const CRATES: [&str; 3] = ["kcov_worker::", "kcov_proto::", "kcov_sys::"];
+/// Source files of the recording, which compilers inline into handlers.
+const RECORDING: [&str; 6] = [
+    "/worker/src/record.rs",
+    "/worker/src/record/ids.rs",
+    "/worker/src/sys/recording.rs",
+    "/proto/src/area.rs",
+    "/proto/src/cover_map.rs",
+    "/proto/src/site.rs",
+];
 /// Prefixes of the file names of runtime libraries: those of C, C++, compilers and sanitizers.
 const RUNTIMES: [&str; 9] = [
     "ld-linux",
@@ -64,40 +74,69 @@ impl fmt::Display for Frame {
     }
 }
 
-/// Finds the handler's frames in a stack: those between the functions that the handler called last (the worker's
-/// recording, the C library, a sanitizer) and the worker's frames that called the handler. `libraries` are the paths of
-/// handler libraries. A library that they load counts as part of the handler if it has line numbers. Returns `None` if
-/// there are no such frames, or no symbols to find them by.
+/// Finds the handler's frames in a stack: those between the functions that the handler called last (kcov's recording,
+/// the C library, Rust's standard library, a sanitizer) and the worker's frames that called the handler. `libraries`
+/// are the paths of handler libraries. A library that they load counts as part of the handler if it has line numbers.
+/// Returns `None` if there are no such frames, or no symbols to find them by.
 pub(super) fn of_the_handler(stack: &[Frame], libraries: &[&str]) -> Option<Range<usize>> {
-    let is_named = |frame: &&Frame| {
-        let function = frame.function.as_deref().unwrap_or_default();
-        function.trim_start_matches('<').starts_with(WORKER)
-    };
-    // Names of closures may have no path; they are recognized by their source file.
-    let files: HashSet<&str> =
-        stack.iter().filter(is_named).filter_map(|frame| frame.file.as_deref()).collect();
-    let is_of_the_worker =
-        |frame: &Frame| is_named(&frame) || frame.file.as_deref().is_some_and(|file| files.contains(file));
-    let program = stack.iter().find(is_named).and_then(|frame| frame.module.as_deref());
-    let is_of_the_program = |frame: &Frame| {
-        let is_there = frame.module.is_some() && frame.module.as_deref() == program;
-        is_there
-            && !is_of_the_worker(frame)
-            && frame.file.as_deref().is_some_and(|file| !file.starts_with(STANDARD_LIBRARY))
-    };
+    let own = OwnCode::of(stack);
     let is_dependency = |frame: &Frame, module: &str| {
         let name = module.rsplit('/').next().unwrap_or_default();
         frame.file.is_some()
-            && Some(module) != program
+            && Some(module) != own.program
             && !RUNTIMES.iter().any(|runtime| name.starts_with(runtime))
     };
     let is_of_a_library = |frame: &Frame| {
         frame.module.as_deref().is_some_and(|file| libraries.contains(&file) || is_dependency(frame, file))
     };
-    let start =
-        stack.iter().position(is_of_a_library).or_else(|| stack.iter().position(is_of_the_program))?;
-    let length = stack[start..].iter().position(is_of_the_worker);
+    let is_of_the_program = |frame: &Frame| {
+        frame.file.is_some() && frame.module.is_some() && frame.module.as_deref() == own.program
+    };
+    let find = |is_part: &dyn Fn(&Frame) -> bool| {
+        stack.iter().position(|frame| is_part(frame) && !own.has(frame) && !is_of_the_standard_library(frame))
+    };
+    let start = find(&is_of_a_library).or_else(|| find(&is_of_the_program))?;
+    let length = stack[start..].iter().position(|frame| own.has(frame));
     Some(start..length.map_or(stack.len(), |length| start + length))
+}
+
+fn is_of_the_standard_library(frame: &Frame) -> bool {
+    frame.file.as_deref().is_some_and(|file| file.starts_with(STANDARD_LIBRARY))
+}
+
+/// How to recognize the frames of kcov's own crates. Their names start with a crate's name, but debugging information
+/// has the bare names of inlined functions and closures: those are recognized by their source files.
+struct OwnCode<'a> {
+    /// The worker program.
+    program: Option<&'a str>,
+    /// Source folders of the crates on this stack.
+    folders: HashSet<String>,
+}
+
+impl<'a> OwnCode<'a> {
+    fn of(stack: &'a [Frame]) -> Self {
+        let named = || stack.iter().filter(|frame| is_named(frame));
+        let folders = named().filter(|frame| !is_of_the_standard_library(frame)).filter_map(|frame| {
+            let file = frame.file.as_deref()?;
+            Some(file[..file.rfind("src/")? + "src/".len()].to_owned())
+        });
+        // The outermost one: a library in Rust contains a copy of the worker's crate.
+        let program = named().next_back().and_then(|frame| frame.module.as_deref());
+        OwnCode { program, folders: folders.collect() }
+    }
+
+    fn has(&self, frame: &Frame) -> bool {
+        let is_own = |file: &str| {
+            self.folders.iter().any(|folder| file.starts_with(folder.as_str()))
+                || RECORDING.iter().any(|source| file.ends_with(source))
+        };
+        is_named(frame) || frame.file.as_deref().is_some_and(is_own)
+    }
+}
+
+fn is_named(frame: &Frame) -> bool {
+    let function = frame.function.as_deref().unwrap_or_default().trim_start_matches('<');
+    CRATES.iter().any(|name| function.starts_with(name))
 }
 
 /// The symbols of the loaded modules, read on first use.
@@ -155,7 +194,8 @@ impl<'a> Symbols<'a> {
             printed += frames.len();
             let known =
                 frames.iter().filter(|frame| frame.function.is_some()).map(|frame| format!(" {frame}"));
-            let _ = writeln!(explained, "{line}{}", known.collect::<Vec<_>>().join(","));
+            let known = known.collect::<Vec<_>>().join(",");
+            let _ = writeln!(explained, "{line}{}", printable::line(&known));
         }
         explained
     }
@@ -166,7 +206,7 @@ impl<'a> Symbols<'a> {
         };
         let loader = self.loaders.entry(module.path.as_str()).or_insert_with(|| {
             // The list of modules comes from the zygote and is untrusted.
-            regular(Path::new(&module.path)).and_then(|_| Loader::new(&module.path).ok())
+            plain_file::open(Path::new(&module.path)).ok().and_then(|_| Loader::new(&module.path).ok())
         });
         let plain = Frame { address, module: Some(module.path.clone()), offset, ..Frame::default() };
         match loader {
@@ -254,15 +294,40 @@ mod tests {
     fn a_programs_own_frames_are_between_the_panic_and_the_worker() {
         let stack = [
             frame("/libc.so", "abort", ""),
-            frame("/program", "kcov_worker::sys::crash::abort_on_panic::{{closure}}", "/worker/crash.rs"),
-            frame("/program", "{closure#0}", "/worker/crash.rs"),
+            frame("/program", "kcov_worker::sys::crash::abort_on_panic::{{closure}}", "/worker/src/crash.rs"),
+            frame("/program", "{closure#0}", "/worker/src/crash.rs"),
             frame("/program", "core::panicking::panic_fmt", "/rustc/0/core/panicking.rs"),
             frame("/program", "door::open", "src/main.rs"),
             frame("/program", "<door::File as kcov_worker::handler::OpenFile>::ioctl", "src/main.rs"),
-            frame("/program", "kcov_worker::handlers::Handlers::ioctl", "/worker/handlers.rs"),
+            frame("/program", "kcov_worker::handlers::Handlers::ioctl", "/worker/src/handlers.rs"),
             frame("/program", "door::main", "src/main.rs"),
         ];
         assert_eq!(of_the_handler(&stack, &[]), Some(4..6));
+    }
+
+    /// The stack of a handler that hangs in a loop with a coverage point.
+    #[test]
+    fn recording_is_not_the_handlers_place() {
+        let recording = |module: &str| {
+            [
+                frame(module, "kcov_proto::area::Area::append_pc", "/kcov/proto/src/area.rs"),
+                frame(module, "append_pc", "/kcov/worker/src/sys/recording.rs"),
+                frame(module, "record_edge_at", "/kcov/worker/src/record.rs"),
+            ]
+        };
+        let worker =
+            frame("/worker", "kcov_worker::handlers::Handlers::ioctl", "/kcov/worker/src/handlers.rs");
+        let program =
+            [&recording("/worker")[..], &[frame("/worker", "spin", "own.rs"), worker.clone()]].concat();
+        assert_eq!(of_the_handler(&program, &[]), Some(3..4));
+        let glue = frame("/lib.so", "kcov_worker::sys::export::ioctl", "/git/worker/src/sys/export.rs");
+        let sleep = frame("/lib.so", "std::thread::sleep", "/rustc/0/library/std/src/thread.rs");
+        let own = frame("/lib.so", "spin", "src/lib.rs");
+        let library = [&recording("/lib.so")[1..], &[sleep, own, glue, worker.clone()]].concat();
+        assert_eq!(of_the_handler(&library, &["/lib.so"]), Some(3..4));
+        let bare = [frame("/lib.so", "append_pc", "/git/worker/src/sys/recording.rs")];
+        let inlined = [&bare[..], &[frame("/lib.so", "spin", "src/lib.rs"), worker]].concat();
+        assert_eq!(of_the_handler(&inlined, &["/lib.so"]), Some(1..2));
     }
 
     #[test]

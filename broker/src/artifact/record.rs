@@ -2,11 +2,11 @@
 
 use super::End;
 use super::frames::{Frame, of_the_handler};
+use crate::printable;
+use crate::sys::plain_file;
 use anyhow::Context;
 use kcov_proto::journal::Event;
 use serde::{Deserialize, Serialize};
-use std::fs::File;
-use std::io::Read;
 use std::ops::Range;
 use std::path::Path;
 
@@ -103,14 +103,13 @@ impl Artifact {
         let path = folder.join(FILE);
         let shown = path.display();
         let cannot_read = || format!("{} is not an artifact: cannot read its {FILE}", folder.display());
-        let mut text = String::new();
-        let file = File::open(&path).with_context(cannot_read)?;
-        file.take(MAX_BYTES + 1).read_to_string(&mut text).with_context(cannot_read)?;
-        anyhow::ensure!(
-            text.len() as u64 <= MAX_BYTES,
-            "{shown} is not an artifact: it has more than {MAX_BYTES} bytes"
-        );
-        Self::parse(&text).with_context(|| format!("{shown} is not a valid artifact"))
+        let bytes = plain_file::read(&path, MAX_BYTES).with_context(cannot_read)?;
+        let text = String::from_utf8(bytes)
+            .with_context(|| format!("{shown} is not an artifact: it is not UTF-8"))?;
+        // The message may quote the file.
+        let parsed =
+            Self::parse(&text).map_err(|error| anyhow::anyhow!("{}", printable::line(&error.to_string())));
+        parsed.with_context(|| format!("{shown} is not a valid artifact"))
     }
 
     /// Parses the text of `artifact.json`.

@@ -3,6 +3,7 @@
 
 use super::frames::Frame;
 use super::record::{Artifact, hex};
+use crate::printable;
 use kcov_proto::device::ArenaId;
 use kcov_proto::journal::Event;
 use std::fmt::Write as _;
@@ -13,12 +14,12 @@ const MAX_PERIOD: usize = 8;
 impl Artifact {
     /// Formats the report; `output` is the symbolized output of the worker.
     pub(super) fn report(&self, output: &str) -> String {
-        let mut text = format!("{} in {}\n\n", self.end.name(), self.call);
+        let mut text = format!("{} in {}\n\n", self.end.name(), printable::line(&self.call));
         if let Some(address) = self.fault {
             let _ = writeln!(text, "fault at {address:#x}");
         }
         if let Some(call) = &self.forbidden {
-            let _ = writeln!(text, "system call not allowed by the jail: {call}");
+            let _ = writeln!(text, "system call not allowed by the jail: {}", printable::line(call));
         }
         text += &self.stack_of_the_handler();
         text += "\nEvents of the handler, oldest first:\n";
@@ -30,7 +31,7 @@ impl Artifact {
             text += "  (some memory reads are missing)\n";
         }
         if !output.is_empty() {
-            let _ = writeln!(text, "\nOutput of the worker:\n{output}");
+            let _ = writeln!(text, "\nOutput of the worker:\n{}", printable::lines(output));
         }
         text
     }
@@ -40,10 +41,12 @@ impl Artifact {
         let (start, end) = (frames.start, frames.end);
         let mut text = String::new();
         if let Some(called) = self.stack[..start].last() {
-            let _ = writeln!(text, "{:<5} in {}, called by", numbers(0, start), name(called));
+            let _ =
+                writeln!(text, "{:<5} in {}, called by", numbers(0, start), printable::line(&name(called)));
         }
         for (depth, frame) in (start..).zip(&self.stack[frames]) {
-            let _ = writeln!(text, "{:<5} {frame}", numbers(depth, depth + 1));
+            let _ =
+                writeln!(text, "{:<5} {}", numbers(depth, depth + 1), printable::line(&frame.to_string()));
         }
         if end < self.stack.len() {
             let _ = writeln!(text, "{} in the worker itself", numbers(end, self.stack.len()));

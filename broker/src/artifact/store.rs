@@ -1,6 +1,7 @@
 //! The directory with all artifacts. Several runs may use it, also at the same time.
 
 use super::record::Sightings;
+use crate::sys::plain_file;
 use anyhow::Context;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::Write;
@@ -11,6 +12,8 @@ use std::path::{Path, PathBuf};
 const UNFINISHED: &str = ".unfinished";
 /// File with the [`Sightings`] of an artifact.
 const SIGHTINGS: &str = "sightings.json";
+/// Maximum size of that file, in bytes.
+const MAX_SIGHTINGS: u64 = 4096;
 /// Maximum length of an artifact's name, in bytes.
 const MAX_NAME: usize = 64;
 /// Maximum number of entries of a directory that are examined.
@@ -134,7 +137,7 @@ pub fn names(directory: &Path) -> anyhow::Result<Vec<String>> {
 /// Reads the sightings of the artifact in `folder`; `None` if they are missing or malformed.
 #[must_use]
 pub fn sightings(folder: &Path) -> Option<Sightings> {
-    serde_json::from_slice(&fs::read(folder.join(SIGHTINGS)).ok()?).ok()
+    serde_json::from_slice(&plain_file::read(&folder.join(SIGHTINGS), MAX_SIGHTINGS).ok()?).ok()
 }
 
 /// Total size of the files in a folder, in bytes.

@@ -11,6 +11,7 @@ use crate::sandbox::confine;
 use crate::sys::fork;
 use crate::sys::process::pidfd_open;
 use crate::sys::socket::{self, Channel};
+use crate::sys::standard_error;
 use anyhow::Context;
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getppid};
@@ -37,6 +38,8 @@ pub fn run(launch: Launch, front: OwnedFd, report: Option<File>) -> i32 {
 fn serve(launch: Launch, front: &OwnedFd, report: Option<File>) -> anyhow::Result<()> {
     let launch = Rc::new(launch);
     let (spawner, spawner_pid) = start_spawner(&launch, front)?;
+    // After the fork of the spawner: the command must have standard error as it is.
+    standard_error::detach();
     // The command holds the terminal and the pipes of the job now. A reader of its output must see the end of
     // it, so the broker keeps none of them.
     let report_file = report.as_ref().map(AsFd::as_fd);

@@ -2,6 +2,8 @@
 
 use crate::artifact::record::{Artifact, FILE, Sightings};
 use crate::artifact::store;
+use crate::logs::print_message;
+use crate::printable;
 use serde::Serialize;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -51,8 +53,12 @@ impl Line {
             (Some(call), _) => call.clone(),
             (None, error) => error.clone().unwrap_or_default(),
         };
-        let place = self.place.as_deref().map(|place| format!("\n    {place}")).unwrap_or_default();
-        format!("{}  {times} x  {what}{place}", self.name)
+        let place = self
+            .place
+            .as_deref()
+            .map(|place| format!("\n    {}", printable::line(place)))
+            .unwrap_or_default();
+        format!("{}  {times} x  {}{place}", self.name, printable::line(&what))
     }
 }
 
@@ -68,15 +74,15 @@ pub fn run(args: &ArtifactsArgs) -> anyhow::Result<ExitCode> {
     lines.sort_by_key(|line| std::cmp::Reverse(line.sightings.map(|sightings| sightings.last)));
     let mut out = std::io::stdout().lock();
     for line in &lines {
-        let text = if args.json { serde_json::to_string(line)? } else { line.text() };
+        let text = if args.json { printable::to_json(line)? } else { line.text() };
         writeln!(out, "{text}")?;
     }
     let (shown, skipped) = (args.directory.display(), others.len());
     if skipped > 0 {
-        eprintln!("kcov-broker: skipped {skipped} folders without an artifact in {shown}");
+        print_message(format_args!("skipped {skipped} folders without an artifact in {shown}"));
     }
     if lines.is_empty() && !args.json {
-        writeln!(out, "no artifacts in {shown}")?;
+        writeln!(out, "no artifacts in {}", printable::line(&shown.to_string()))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -27,11 +27,12 @@ pub mod workload;
 pub use client::{BenchClientArgs, client};
 pub use placement::Placement;
 
+use crate::logs::print_line;
 use anyhow::{Context, Result};
 use placement::Cpus;
 use plan::{COMPARISONS, Comparison, RECORDINGS};
 use side::Side;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use table::{Results, Row, Unit, median};
 use workload::Workload;
@@ -90,10 +91,11 @@ pub fn run(args: &BenchArgs) -> Result<ExitCode> {
     }
     let kernel = nix::sys::utsname::uname().context("uname")?.release().to_string_lossy().into_owned();
     let results = Results { kernel, cpus: cpus.count(), rounds: args.rounds(), rows };
+    let mut out = std::io::stdout().lock();
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&results)?);
+        writeln!(out, "{}", serde_json::to_string_pretty(&results)?)?;
     } else {
-        print!("{results}");
+        write!(out, "{results}")?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -175,6 +177,6 @@ fn recordings(placement: Placement) -> Result<Vec<Row>> {
 /// Shows what is being measured.
 fn progress(what: &str) {
     if std::io::stderr().is_terminal() {
-        eprintln!("measuring: {what}");
+        print_line(format_args!("measuring: {what}"));
     }
 }

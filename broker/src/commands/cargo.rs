@@ -11,6 +11,7 @@
 
 mod stubs;
 
+use crate::logs::print_message;
 use anyhow::Context;
 use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
@@ -68,7 +69,7 @@ pub fn wrap() -> Option<ExitCode> {
         command.args(stubs::link_argument(&rustc, &arguments));
     }
     let error = command.exec();
-    eprintln!("kcov-broker: cannot start {}: {error}", rustc.to_string_lossy());
+    print_message(format_args!("cannot start {}: {error}", rustc.to_string_lossy()));
     Some(ExitCode::from(crate::front::BROKER_FAILED))
 }
 

@@ -27,6 +27,8 @@ mod tests;
 pub mod text;
 
 use crate::commands::run::{self, RunArgs};
+use crate::logs;
+use crate::printable;
 use crate::symbolize::Symbolizer;
 use anyhow::Context;
 use model::Coverage;
@@ -118,11 +120,13 @@ pub fn run(args: CoverArgs) -> anyhow::Result<ExitCode> {
         html.write(|out| html::write(&report, out))?;
     }
     if let Some(json) = json {
-        json.write(|out| Ok(serde_json::to_writer_pretty(out, &report)?))?;
+        json.write(|out| out.write_all(printable::to_json_pretty(&report)?.as_bytes()))?;
     }
     if !no_summary {
         // Standard output belongs to the command.
-        text::write(&report, &mut io::stderr().lock()).context("cannot print the summary")?;
+        let mut summary = Vec::new();
+        text::write(&report, &mut summary).context("cannot format the summary")?;
+        logs::print_line(String::from_utf8_lossy(&summary).trim_end());
     }
     Ok(ExitCode::from(status))
 }

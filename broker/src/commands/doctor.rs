@@ -9,6 +9,7 @@ mod machine;
 mod rights;
 
 use crate::front;
+use crate::printable;
 use anyhow::Context;
 use finding::{Finding, Level};
 use std::io::Write;
@@ -56,10 +57,10 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
 fn write(diagnosis: &Diagnosis, json: bool) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     if json {
-        return writeln!(out, "{}", serde_json::to_string_pretty(diagnosis)?);
+        return writeln!(out, "{}", printable::to_json_pretty(diagnosis)?);
     }
     for finding in &diagnosis.findings {
-        writeln!(out, "{finding}")?;
+        writeln!(out, "{}", printable::line(&finding.to_string()))?;
     }
     let verdict = if diagnosis.can_run { "can" } else { "cannot" };
     writeln!(out, "kcov-broker {verdict} run commands here for this user")

@@ -8,6 +8,7 @@ use crate::artifact::End;
 use crate::artifact::build;
 use crate::artifact::record::{Artifact, Binary, Library};
 use crate::launch::{parse, preload};
+use crate::printable;
 use anyhow::Context;
 use kcov_proto::journal::REPLAY_COMPLETED;
 use nix::sys::signal::Signal;
@@ -89,7 +90,7 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     if args.json {
         command.stdout(Stdio::from(stderr().as_fd().try_clone_to_owned()?));
     } else {
-        println!("{} in {}", artifact.end.name(), artifact.call);
+        writeln!(std::io::stdout(), "{} in {}", artifact.end.name(), printable::line(&artifact.call))?;
     }
     let program = command.get_program().to_string_lossy().into_owned();
     let child = command.spawn().with_context(|| format!("cannot start {program}"))?;
@@ -112,7 +113,7 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
 fn print(outcome: &Outcome, json: bool) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     if json {
-        writeln!(out, "{}", serde_json::to_string(outcome)?)?;
+        writeln!(out, "{}", printable::to_json(outcome)?)?;
         return Ok(());
     }
     let verdict = if outcome.reproduced { "reproduced" } else { "not reproduced" };

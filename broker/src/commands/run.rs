@@ -74,7 +74,7 @@ pub fn run_covered(args: RunArgs, cover: Option<OwnedFd>) -> anyhow::Result<u8> 
         Ok(launch) => launch,
         Err(error) => match error.downcast_ref::<CommandError>() {
             Some(command) => {
-                eprintln!("kcov-broker: {command}");
+                logs::print_message(command);
                 return Ok(command.status());
             }
             None => return Err(error),

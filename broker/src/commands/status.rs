@@ -4,6 +4,8 @@ use crate::live::catalogue;
 use crate::live::figures;
 use crate::live::selection::{Selected, Selection};
 use crate::live::tenant_view::TenantView;
+use crate::logs::{print_line, print_message};
+use crate::printable;
 use anyhow::Result;
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -46,17 +48,18 @@ struct Refused<'a> {
 pub fn run(args: &StatusArgs) -> Result<ExitCode> {
     if args.sweep {
         let swept = catalogue::sweep(true);
-        eprintln!("kcov-broker: removed {swept} segments of dead brokers");
+        print_message(format_args!("removed {swept} segments of dead brokers"));
     }
     let selected = args.selection.find()?;
     let mut out = std::io::stdout().lock();
     if args.json {
         let refused = selected.refused.iter().map(|(segment, reason)| Refused { segment, reason }).collect();
         let document = Document { tenants: &selected.tenants, refused };
-        writeln!(out, "{}", serde_json::to_string_pretty(&document)?)?;
+        writeln!(out, "{}", printable::to_json_pretty(&document)?)?;
     } else {
-        out.write_all(text(&selected, !args.selection.names.is_empty()).as_bytes())?;
-        selected.notes.iter().for_each(|note| eprintln!("{note}"));
+        let text = text(&selected, !args.selection.names.is_empty());
+        out.write_all(printable::lines(&text).as_bytes())?;
+        selected.notes.iter().for_each(print_line);
     }
     Ok(ExitCode::SUCCESS)
 }

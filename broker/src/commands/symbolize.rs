@@ -4,6 +4,8 @@ mod missing;
 #[cfg(test)]
 mod tests;
 
+use crate::logs::print_message;
+use crate::printable;
 use crate::symbolize::{Location, Symbolizer};
 use anyhow::Context;
 use missing::Missing;
@@ -47,7 +49,7 @@ pub fn run(args: &SymbolizeArgs) -> anyhow::Result<ExitCode> {
     } else {
         printer.print_words(args.pcs.iter().map(String::as_str), &mut out)?;
     }
-    printer.missing.hints().for_each(|hint| eprintln!("kcov-broker: {hint}"));
+    printer.missing.hints().for_each(print_message);
     Ok(if printer.missing.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -95,10 +97,10 @@ impl Printer<'_> {
     fn print(&self, pc: u64, location: Option<&Location>, out: &mut impl Write) -> std::io::Result<()> {
         if self.json {
             let object = serde_json::json!({ "pc": format!("{pc:#018x}"), "location": location });
-            return writeln!(out, "{object}");
+            return writeln!(out, "{}", printable::json(&object.to_string()));
         }
         match location {
-            Some(location) => writeln!(out, "{pc:#018x} {location}"),
+            Some(location) => writeln!(out, "{pc:#018x} {}", printable::line(&location.to_string())),
             None => writeln!(out, "{pc:#018x} ??"),
         }
     }

@@ -2,6 +2,8 @@
 
 use super::errors::ConfigError;
 use super::{ConfigErrors, Draft, Source, text};
+use crate::logs::print_line;
+use crate::printable;
 use serde::Serialize;
 use std::io::Write;
 use std::path::PathBuf;
@@ -41,14 +43,14 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let code = if result.valid { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     let mut out = std::io::stdout().lock();
     if args.json {
-        writeln!(out, "{}", serde_json::to_string_pretty(&result)?)?;
+        writeln!(out, "{}", printable::to_json_pretty(&result)?)?;
         return Ok(code);
     }
     for error in &result.errors {
-        eprintln!("{error}");
+        print_line(error);
     }
     for ConfigError { place, message } in &result.warnings {
-        eprintln!("{}", ConfigError { place: place.clone(), message: format!("warning: {message}") });
+        print_line(ConfigError { place: place.clone(), message: format!("warning: {message}") });
     }
     let (file, tenants, errors) = (args.file.display(), result.tenants.len(), result.errors.len());
     let warnings = match result.warnings.len() {
@@ -56,8 +58,10 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
         count => format!("; warnings: {count}"),
     };
     match errors {
-        0 => writeln!(out, "{file}: no errors; tenants: {tenants}{warnings}")?,
-        count => eprintln!("{file}: errors: {count}{warnings}"),
+        0 => {
+            writeln!(out, "{}: no errors; tenants: {tenants}{warnings}", printable::line(&file.to_string()))?
+        }
+        count => print_line(format_args!("{file}: errors: {count}{warnings}")),
     }
     Ok(code)
 }

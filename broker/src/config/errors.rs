@@ -1,5 +1,6 @@
 //! Errors of a configuration, with their places.
 
+use crate::printable;
 use serde::Serialize;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -51,9 +52,8 @@ pub struct ConfigError {
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
-        // Quoted text may contain line breaks, and each error is one line.
-        write!(f, "{}: {}", self.place, self.message.chars().map(shown).collect::<String>())
+        // Names and quoted text may contain line breaks, and each error is one line.
+        write!(f, "{}", printable::line(&format!("{}: {}", self.place, self.message)))
     }
 }
 

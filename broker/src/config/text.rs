@@ -2,7 +2,7 @@
 
 use super::errors::{ConfigError, Place};
 use super::{ConfigErrors, MAX_FILE};
-use std::fs::File;
+use crate::sys::plain_file;
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -17,7 +17,7 @@ pub fn read(path: &Path) -> Result<String, ConfigErrors> {
     };
     let bytes = match path.to_str() {
         Some("-") => bounded(io::stdin().lock()),
-        _ => File::open(path).and_then(bounded),
+        _ => plain_file::open(path).and_then(bounded),
     };
     let bytes = bytes.map_err(|error| {
         let is_missing = error.kind() == io::ErrorKind::NotFound;

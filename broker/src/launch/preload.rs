@@ -2,12 +2,15 @@
 //! everything else, while the process may still read its environment and the name of its program.
 
 use super::handlers;
+use crate::sys::plain_file;
 use anyhow::Context;
 use object::read::elf::{Dyn, ElfFile64, FileHeader, ProgramHeader};
 use std::collections::BTreeSet;
 use std::ffi::{CString, OsString};
 use std::path::Path;
 
+/// Maximum size of a library that is looked at, in bytes.
+const MAX_LIBRARY: u64 = 4 << 30;
 /// How the names of runtimes begin, in the order in which they must be loaded.
 const RUNTIMES: [&str; 4] = ["libasan.so", "libclang_rt.asan", "libubsan.so", "libclang_rt.ubsan"];
 
@@ -43,7 +46,7 @@ pub fn of(names: &[OsString]) -> anyhow::Result<Option<CString>> {
     let mut libraries = BTreeSet::new();
     for handler in names {
         let (path, _) = handlers::split(handler);
-        let Ok(file) = std::fs::read(path) else { continue };
+        let Ok(file) = plain_file::read(Path::new(path), MAX_LIBRARY) else { continue };
         let Needs { libraries: names, paths } = needs(&file).unwrap_or_default();
         libraries.extend(names.into_iter().filter_map(|name| {
             let place = RUNTIMES.iter().position(|runtime| name.starts_with(runtime))?;

@@ -17,6 +17,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::{Pid, geteuid};
 use std::fs::{self, File};
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -27,6 +28,8 @@ pub const DIRECTORY: &str = "/dev/shm";
 pub const MOST: usize = 16_384;
 /// A broker writes at least ten times a second. After this time without a write it is stopped or starved of CPU time.
 const SILENCE: Duration = Duration::from_secs(3);
+/// For this time metrics show that a broker of this PID namespace died; then they remove its segment.
+const SHOWN_DEAD: Duration = Duration::from_secs(300);
 /// A broker fills its segment right after creating it. After this time an empty segment counts as abandoned.
 const FILLED_WITHIN: Duration = Duration::from_secs(60);
 
@@ -52,6 +55,8 @@ pub struct Dead {
     pub segment: String,
     /// Its owner.
     pub uid: u32,
+    /// Whether it died so recently that monitoring should still show that.
+    pub is_recent: bool,
 }
 
 /// The state of this system, which segments are compared with.
@@ -78,13 +83,14 @@ pub fn scan() -> io::Result<Catalogue> {
         match look(&segment, &here) {
             Ok(tenant) => {
                 if tenant.state == State::Dead {
-                    found.dead.push(Dead { segment: tenant.segment.clone(), uid: tenant.uid });
+                    let is_recent = tenant.is_here && tenant.age_seconds < SHOWN_DEAD.as_secs_f64();
+                    found.dead.push(Dead { segment: tenant.segment.clone(), uid: tenant.uid, is_recent });
                 }
                 found.tenants.push(tenant);
             }
             Err(Fault::Gone) => {}
             Err(Fault::Private) => found.private += 1,
-            Err(Fault::Dead(uid)) => found.dead.push(Dead { segment, uid }),
+            Err(Fault::Dead(uid)) => found.dead.push(Dead { segment, uid, is_recent: false }),
             Err(Fault::Refused(reason)) => found.refused.push((segment, reason)),
         }
     }
@@ -96,10 +102,14 @@ pub fn scan() -> io::Result<Catalogue> {
 /// were removed.
 pub fn sweep(all_users: bool) -> usize {
     let Ok(found) = scan() else { return 0 };
+    remove(found.dead.iter(), all_users)
+}
+
+/// Removes these segments, as [`sweep`] does. Returns how many were removed.
+pub fn remove<'a>(dead: impl Iterator<Item = &'a Dead>, all_users: bool) -> usize {
     let own = geteuid();
     let may = |uid: u32| own.as_raw() == uid || all_users && own.is_root();
-    let dead = found.dead.iter().filter(|dead| may(dead.uid));
-    dead.filter(|dead| segment::remove(&dead.segment).is_ok()).count()
+    dead.filter(|dead| may(dead.uid) && segment::remove(&dead.segment).is_ok()).count()
 }
 
 /// Why a file yields no tenant.
@@ -122,12 +132,15 @@ fn look(segment: &str, here: &Here) -> Result<TenantView, Fault> {
     let uid = owner(segment).ok_or_else(|| refused("its name has no user id"))?;
     let mut file = Copied(open_plain(segment, uid)?);
     match view::read(&mut file) {
-        Ok(view) => Ok(TenantView::new(segment, uid, here.state(&view), here.now, view)),
+        Ok(view) => {
+            let (state, is_here) = (here.state(&view, file.0.as_fd()), here.is_of(&view.identity));
+            Ok(TenantView { is_here, ..TenantView::new(segment, uid, state, here.now, view) })
+        }
         Err(ReadError::Source(_)) => Err(Fault::Gone),
         Err(ReadError::Empty) if file.is_young() => Err(Fault::Gone),
         Err(ReadError::Empty) => Err(Fault::Dead(uid)),
         Err(error @ ReadError::Torn) => match view::identity(&mut file) {
-            Ok(identity) if here.is_dead(&identity) => Err(Fault::Dead(uid)),
+            Ok(identity) if here.is_dead(&identity, file.0.as_fd()) => Err(Fault::Dead(uid)),
             _ => Err(refused(error)),
         },
         Err(error) => Err(refused(error)),
@@ -137,8 +150,10 @@ fn look(segment: &str, here: &Here) -> Result<TenantView, Fault> {
 /// Parses the user id in the name of a segment, `kcov-broker.UID.RUN`.
 fn owner(segment: &str) -> Option<u32> {
     let (uid, run) = segment.strip_prefix(PREFIX)?.split_once('.')?;
+    // Digits without leading zeros, so that no two names have the same owner and run.
+    let is_canonical = |parsed: &u32| parsed.to_string() == uid;
     let is_plain = run.len() <= 64 && run.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-    uid.parse().ok().filter(|_| is_plain)
+    uid.parse().ok().filter(is_canonical).filter(|_| is_plain)
 }
 
 /// Opens a file that may be a segment. Does not block on FIFOs or leases (`O_NONBLOCK`).
@@ -191,20 +206,26 @@ impl Source for Copied {
 }
 
 impl Here {
-    fn state(&self, view: &View) -> State {
+    fn state(&self, view: &View, file: BorrowedFd<'_>) -> State {
         let silent = self.now.saturating_sub(view.beat) > SILENCE.as_nanos() as u64;
-        match (self.is_dead(&view.identity), silent) {
+        match (self.is_dead(&view.identity, file), silent) {
             (true, _) => State::Dead,
             (false, true) => State::Silent,
             (false, false) => State::Live,
         }
     }
 
-    /// Whether the broker is known to be dead. The pid of another PID namespace cannot be checked, but an earlier boot
-    /// can.
-    fn is_dead(&self, identity: &Identity) -> bool {
-        let can_check = self.pid_namespace == identity.pid_namespace;
-        self.boot != identity.boot || can_check && !runs(identity.pid, identity.start)
+    /// Whether the broker has pids of this PID namespace.
+    fn is_of(&self, identity: &Identity) -> bool {
+        self.boot == identity.boot && self.pid_namespace == identity.pid_namespace
+    }
+
+    /// Whether the broker is dead. The pid of another PID namespace cannot be checked: there the lock decides.
+    fn is_dead(&self, identity: &Identity, file: BorrowedFd<'_>) -> bool {
+        match self.is_of(identity) {
+            true => !runs(identity.pid, identity.start),
+            false => self.boot != identity.boot || !segment::is_locked(file),
+        }
     }
 }
 
@@ -226,9 +247,15 @@ mod tests {
     fn segment_names_contain_the_owner() {
         assert_eq!(owner("kcov-broker.0.6f1c-a"), Some(0));
         assert_eq!(owner("kcov-broker.4294967295.a"), Some(u32::MAX));
-        for name in
-            ["kcov-broker.0", "kcov-broker.-1.a", "kcov-broker.1.a b", "kcov-broker.1.\u{1b}[", "other.1.a"]
-        {
+        for name in [
+            "kcov-broker.0",
+            "kcov-broker.-1.a",
+            "kcov-broker.00.a",
+            "kcov-broker.+0.a",
+            "kcov-broker.1.a b",
+            "kcov-broker.1.\u{1b}[",
+            "other.1.a",
+        ] {
             assert_eq!(owner(name), None, "{name}");
         }
     }
@@ -237,13 +264,15 @@ mod tests {
     fn a_process_is_identified_by_boot_and_start_time() {
         let own = identity::identity();
         let here = Here { boot: own.boot, pid_namespace: own.pid_namespace, now: identity::now() };
-        assert!(!here.is_dead(&own));
-        assert!(here.is_dead(&Identity { start: own.start + 1, ..own }));
-        assert!(here.is_dead(&Identity { boot: own.boot ^ 1, ..own }));
+        let file = File::open("/dev/null").expect("a file without a lock");
+        let is_dead = |identity: &Identity| here.is_dead(identity, file.as_fd());
+        assert!(!is_dead(&own));
+        assert!(is_dead(&Identity { start: own.start + 1, ..own }));
+        assert!(is_dead(&Identity { boot: own.boot ^ 1, ..own }));
         for pid in [0, u32::MAX, i32::MAX as u32] {
-            assert!(here.is_dead(&Identity { pid, ..own }), "{pid}");
+            assert!(is_dead(&Identity { pid, ..own }), "{pid}");
         }
-        // The pid of another namespace cannot be checked.
-        assert!(!here.is_dead(&Identity { pid: 0, pid_namespace: 1, ..own }));
+        // In another namespace only the lock counts, whatever runs under that pid here.
+        assert!(is_dead(&Identity { pid_namespace: 1, ..own }));
     }
 }

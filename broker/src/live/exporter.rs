@@ -2,6 +2,7 @@
 
 mod http;
 
+use super::catalogue;
 use super::metrics::{self, ServiceTenant};
 use super::selection::Selection;
 use anyhow::{Context, Result, bail};
@@ -52,29 +53,27 @@ impl Exporter<'_> {
         for number in [SIGTERM, SIGINT] {
             pipe::register(number, signal.try_clone()?)?;
         }
-        let socket = self.listen.as_deref().map(HttpSocket::bind).transpose()?;
+        let mut socket = self.listen.as_deref().map(HttpSocket::bind).transpose()?;
         let mut due = Instant::now();
         loop {
             if let Some(file) = self.file.as_ref().filter(|_| Instant::now() >= due) {
                 replace(file, &self.text()?)?;
                 due = Instant::now() + self.every;
             }
-            let timeout = match &self.file {
-                Some(_) => PollTimeout::try_from(due.saturating_duration_since(Instant::now()))?,
-                None => PollTimeout::NONE,
-            };
+            let file_due = self.file.as_ref().map(|_| due);
+            let next = file_due.into_iter().chain(socket.as_ref().and_then(HttpSocket::due)).min();
             let mut fds = vec![PollFd::new(signalled.as_fd(), PollFlags::POLLIN)];
-            fds.extend(socket.iter().map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN)));
-            match poll(&mut fds, timeout) {
+            fds.extend(socket.iter().flat_map(HttpSocket::waits));
+            match poll(&mut fds, timeout(next)?) {
                 Ok(_) | Err(nix::errno::Errno::EINTR) => {}
                 Err(errno) => bail!("poll: {errno}"),
             }
-            let ready: Vec<bool> = fds.iter().map(|fd| fd.any().unwrap_or_default()).collect();
-            if ready[0] {
+            if fds[0].any().unwrap_or_default() {
                 return Ok(());
             }
-            if let Some(socket) = socket.as_ref().filter(|_| ready[1]) {
-                socket.answer(|| self.text());
+            drop(fds);
+            if let Some(socket) = &mut socket {
+                socket.advance(|| self.text());
             }
         }
     }
@@ -83,8 +82,17 @@ impl Exporter<'_> {
         let names = &self.selection.names;
         let mut service = (self.service)();
         service.retain(|tenant| names.is_empty() || names.contains(&tenant.name));
-        Ok(metrics::text(&self.selection.find_any()?, &service))
+        let selected = self.selection.find_any()?;
+        // Brokers that were killed leave their segments, in containers for ever.
+        catalogue::remove(selected.dead.iter().filter(|dead| !dead.is_recent), true);
+        Ok(metrics::text(&selected, &service))
     }
+}
+
+/// The time until `next`, rounded up, so that the wait does not end just before it.
+fn timeout(next: Option<Instant>) -> Result<PollTimeout> {
+    let left = next.map(|next| next.saturating_duration_since(Instant::now()) + Duration::from_millis(1));
+    Ok(left.map_or(Ok(PollTimeout::NONE), PollTimeout::try_from)?)
 }
 
 /// Replaces `file` atomically: readers see the old or the new text, never a part of it.

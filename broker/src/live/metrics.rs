@@ -83,7 +83,8 @@ pub struct ServiceTenant {
 pub fn text(selected: &Selected, service: &[ServiceTenant]) -> String {
     let mut text = Text::default();
     text.head("kcov_tenant_up", "gauge", "1 if the tenant's broker runs and publishes, else 0.");
-    for tenant in &selected.tenants {
+    // A dead broker of another PID namespace is of a container that is gone.
+    for tenant in selected.tenants.iter().filter(|tenant| tenant.is_here || tenant.state != State::Dead) {
         let up = if tenant.state == State::Live { 1.0 } else { 0.0 };
         text.sample("kcov_tenant_up", tenant, &[], up);
     }
@@ -108,8 +109,9 @@ pub fn text(selected: &Selected, service: &[ServiceTenant]) -> String {
 
 /// Whether the tenant's broker has a segment among those selected.
 fn is_shown(status: &ServiceTenant, selected: &Selected) -> bool {
-    let is_it =
-        |tenant: &TenantView| Some(tenant.pid) == status.broker && tenant.name.as_str() == status.name;
+    let is_it = |tenant: &TenantView| {
+        tenant.is_here && Some(tenant.pid) == status.broker && tenant.name.as_str() == status.name
+    };
     selected.tenants.iter().any(is_it)
 }
 
@@ -183,7 +185,9 @@ impl Text {
 
     fn sample(&mut self, name: &str, tenant: &TenantView, more: &[(&str, &str)], value: f64) {
         let pid = tenant.pid.to_string();
-        let identity = [("tenant", tenant.name.as_str()), ("user", &tenant.user), ("pid", &pid)];
+        // The name of the file makes the series unique: two PID namespaces may have the same tenant, user and pid.
+        let segment = ("segment", tenant.segment.as_str());
+        let identity = [("tenant", tenant.name.as_str()), ("user", &tenant.user), ("pid", &pid), segment];
         self.labelled(name, &[&identity, more].concat(), value);
     }
 

@@ -1,6 +1,6 @@
 //! Selects the tenants that a monitoring command shows.
 
-use super::catalogue::{self, Catalogue, DIRECTORY};
+use super::catalogue::{self, Catalogue, DIRECTORY, Dead};
 use super::tenant_view::TenantView;
 use anyhow::{Context, Result};
 use nix::unistd::geteuid;
@@ -24,6 +24,8 @@ pub struct Selected {
     pub tenants: Vec<TenantView>,
     /// Notes for the user, one line each.
     pub notes: Vec<String>,
+    /// Segments of dead brokers of all users.
+    pub dead: Vec<Dead>,
     /// Files that are not valid segments, with the reason.
     pub refused: Vec<(String, String)>,
 }
@@ -78,11 +80,11 @@ impl Selection {
         if truncated {
             notes.push(format!("more than {} segments: the rest was skipped", catalogue::MOST));
         }
-        Selected { tenants, notes, refused }
+        Selected { tenants, notes, dead, refused }
     }
 }
 
 /// Whether `name` is the name of the tenant or the pid of its broker.
 fn is_called(tenant: &TenantView, name: &str) -> bool {
-    tenant.name.as_str() == name || name.parse() == Ok(tenant.pid)
+    tenant.name.as_str() == name || tenant.is_here && name.parse() == Ok(tenant.pid)
 }

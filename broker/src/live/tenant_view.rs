@@ -12,7 +12,7 @@ use serde::Serialize;
 pub enum State {
     /// Running.
     Live,
-    /// No write for seconds: stopped or starved of CPU time; or possibly dead, if it is in another PID namespace.
+    /// No write for seconds: stopped or starved of CPU time.
     Silent,
     /// Ended without removing its segment: the broker and its spawner were killed.
     Dead,
@@ -45,6 +45,9 @@ pub struct TenantView {
     pub command_user: Option<String>,
     /// Pid of the broker, in its own PID namespace.
     pub pid: u32,
+    /// Whether that is the PID namespace of this process.
+    #[serde(skip)]
+    pub is_here: bool,
     /// Pids of the other processes.
     pub pids: Pids,
     /// Name of the segment file.
@@ -87,6 +90,7 @@ impl TenantView {
             uid,
             command_user: user.map(user_name),
             pid: identity.pid,
+            is_here: true,
             pids,
             segment: segment.to_owned(),
             uptime_seconds: seconds(started, beat),

@@ -13,6 +13,7 @@ use super::uids::{self, Uids};
 use super::watch::Watched;
 use crate::config::{Config, ServeConfig, TenantConfig};
 use crate::launch::rootless::Standing;
+use crate::logs;
 use crate::processes::spawner::tender::kill_children;
 use crate::service::control::socket::ControlSocket;
 use crate::sys::poller::Poller;
@@ -130,6 +131,7 @@ impl Manager {
         let Manager { control, members, metrics, .. } = self;
         drop((control, members, metrics));
         end_children();
+        logs::report_missing(true);
         result
     }
 
@@ -142,6 +144,7 @@ impl Manager {
                 self.handle(watched);
             }
             self.advance();
+            logs::report_missing(false);
         }
         Ok(())
     }

@@ -4,12 +4,16 @@ use super::debug_info::{SourceLine, frames_at, lines_of};
 use super::elf::{self, FoundSite, Points};
 use super::flow::Flow;
 use super::location::{Kind, Location};
+use crate::sys::plain_file;
 use addr2line::Loader;
 use kcov_proto::region::{Layout, Placed, Point, Region};
 use kcov_proto::site::{SECTION, index_of_pc, pc_of_index};
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+
+/// Maximum size of a binary, in bytes.
+const MAX_BYTES: u64 = 4 << 30;
 
 /// Why a binary cannot be symbolized.
 #[derive(Debug, thiserror::Error)]
@@ -67,7 +71,8 @@ impl std::fmt::Debug for Module {
 }
 
 fn read(path: &Path) -> Result<Points, SymbolizeError> {
-    let bytes = std::fs::read(path).map_err(|source| SymbolizeError::Read { path: path.into(), source })?;
+    let bytes = plain_file::read(path, MAX_BYTES)
+        .map_err(|source| SymbolizeError::Read { path: path.into(), source })?;
     match elf::points(&bytes) {
         Ok(Some(points)) => Ok(points),
         Ok(None) => Err(SymbolizeError::NoCode { path: path.into() }),
@@ -171,7 +176,7 @@ impl Module {
     }
 
     fn read_flow(&self) -> Option<Flow> {
-        let bytes = std::fs::read(&self.path).ok()?;
+        let bytes = plain_file::read(&self.path, MAX_BYTES).ok()?;
         let file = object::File::parse(&*bytes).ok()?;
         Flow::of(&file, &self.points.blocks, &self.points.calls).ok()
     }

@@ -8,11 +8,12 @@
 
 use kcov_proto::sync::AtomicU64;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, posix_fallocate};
+use nix::fcntl::{FcntlArg, OFlag, fcntl, posix_fallocate};
 use nix::sys::mman::{shm_open, shm_unlink};
 use nix::sys::stat::{Mode, fchmod};
 use shared_memory::{Shmem, ShmemConf, ShmemError};
 use std::ops::Deref;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// Why a segment could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +34,8 @@ pub enum SegmentError {
 /// A mapped segment; unmapped on drop. Its name stays until a process [`remove`]s it.
 pub struct Segment {
     memory: Shmem,
+    /// Holds the lock that shows that this process lives, see [`is_locked`].
+    _lock: OwnedFd,
 }
 
 impl Segment {
@@ -42,17 +45,36 @@ impl Segment {
     /// [`SegmentError`]; the name is removed again.
     pub fn create(name: &str, words: usize, mode: Mode) -> Result<Self, SegmentError> {
         let mut memory = ShmemConf::new().os_id(name).size(words * 8).create()?;
-        Self::prepare(name, words, mode).map_err(|(call, errno)| SegmentError::System { call, errno })?;
+        let lock =
+            Self::prepare(name, words, mode).map_err(|(call, errno)| SegmentError::System { call, errno })?;
         // From here on another process removes the name: the drop must not.
         memory.set_owner(false);
-        Ok(Segment { memory })
+        Ok(Segment { memory, _lock: lock })
     }
 
-    fn prepare(name: &str, words: usize, mode: Mode) -> Result<(), (&'static str, Errno)> {
+    fn prepare(name: &str, words: usize, mode: Mode) -> Result<OwnedFd, (&'static str, Errno)> {
         let file = shm_open(name, OFlag::O_RDWR, Mode::empty()).map_err(|errno| ("shm_open", errno))?;
         posix_fallocate(&file, 0, (words * 8) as libc::off_t).map_err(|errno| ("posix_fallocate", errno))?;
-        fchmod(&file, mode).map_err(|errno| ("fchmod", errno))
+        // Before others may read the file, and so could lock it.
+        fcntl(&file, FcntlArg::F_OFD_SETLK(&whole(libc::F_WRLCK)))
+            .map_err(|errno| ("fcntl(F_OFD_SETLK)", errno))?;
+        fchmod(&file, mode).map_err(|errno| ("fchmod", errno))?;
+        Ok(file)
     }
+}
+
+/// A lock of a whole file.
+fn whole(kind: libc::c_int) -> libc::flock {
+    libc::flock { l_type: kind as _, l_whence: libc::SEEK_SET as _, l_start: 0, l_len: 0, l_pid: 0 }
+}
+
+/// Returns whether the process that made the segment `file` lives, in whatever PID namespace: it holds a write lock,
+/// which the kernel releases when it ends. Others may not write the file, and so can only hold read locks.
+#[must_use]
+pub fn is_locked(file: BorrowedFd<'_>) -> bool {
+    let mut found = whole(libc::F_RDLCK);
+    // If it fails, nothing is known.
+    fcntl(file, FcntlArg::F_OFD_GETLK(&mut found)).is_err() || found.l_type != libc::F_UNLCK as libc::c_short
 }
 
 /// Removes the name of a segment. Processes that have it open keep it.
@@ -75,7 +97,7 @@ impl Deref for Segment {
 
 impl std::fmt::Debug for Segment {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { memory } = self;
+        let Self { memory, _lock } = self;
         f.debug_struct("Segment").field("name", &memory.get_os_id()).finish_non_exhaustive()
     }
 }

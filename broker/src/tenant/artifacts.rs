@@ -148,6 +148,12 @@ impl Artifacts {
         }
     }
 
+    /// Whether artifacts are written.
+    #[must_use]
+    pub fn are_wanted(&self) -> bool {
+        self.directory.is_some()
+    }
+
     /// Artifacts written so far.
     #[must_use]
     pub fn written(&self) -> u64 {
@@ -182,10 +188,9 @@ impl Artifacts {
         if !journal.active {
             return;
         }
-        let end = match (worker.killed(), worker.end_signal()) {
-            (Some(PAST_DEADLINE), _) => End::Hang,
-            (_, 0) => End::Exit(worker.end_status()),
-            (_, signal) => End::Signal(signal),
+        let end = match worker.killed() {
+            Some(PAST_DEADLINE) => End::Hang,
+            _ => worker.end(),
         };
         let name = place::name(end, &journal, modules, &self.libraries);
         let when = now();

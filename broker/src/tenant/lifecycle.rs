@@ -6,6 +6,7 @@ use super::error::{TenantError, system};
 use super::kcov_requests::is_open;
 use super::requests::Outcome;
 use super::token::Token;
+use super::workers::deaths::{self, Death};
 use super::workers::output::WorkerOutput;
 use super::workers::process::{AllegedCall, Sockets, Worker};
 use super::workers::restarts::Next;
@@ -71,6 +72,8 @@ impl Tenant {
             Ok(ZygoteReply::Forked { pid }) => self.worker_forked(pid)?,
             Ok(ZygoteReply::Exited { pid, signal, status }) => {
                 debug!(event = "worker_exit", pid, signal, status, "worker reaped");
+                self.workers.note_end(pid, signal, status);
+                self.report_deaths(Instant::now());
             }
             Ok(ZygoteReply::Failed(errno)) => {
                 warn!(%errno, "the zygote cannot fork a worker");
@@ -157,7 +160,7 @@ impl Tenant {
         }
     }
 
-    /// A worker is dead: answers its callers, keeps an artifact, and starts the next worker.
+    /// A worker is dead: answers its callers, starts the next worker, and reports how this one ended.
     ///
     /// # Errors
     /// If the tenant cannot be served any longer.
@@ -169,9 +172,11 @@ impl Tenant {
         self.poller.remove(worker.output());
         self.readers.forget_worker(index);
         let (call, now) = (worker.alleged_call(), Instant::now());
-        self.artifacts.keep(&mut worker, &call, self.zygote.modules(), (&mut self.spawner, &self.poller));
         if self.calls.is_unused() {
             // A worker ends by itself when no process of the tenant is left.
+            if self.artifacts.are_wanted() {
+                self.report_end(Death { worker, call, is_crash: false, since: now });
+            }
             return Ok(());
         }
         let lost = self.note_lost(index, &worker, &call);
@@ -180,13 +185,46 @@ impl Tenant {
             self.answer_for_dead(&worker, &call);
         }
         self.take_waiting(now);
-        self.log.crash(&worker, &call, now);
         self.counters.worker_crashes += 1;
-        if !worker.is_serving() {
+        let (is_serving, taken) = (worker.is_serving(), worker.alleged_taken());
+        self.report_end(Death { worker, call, is_crash: true, since: now });
+        if !is_serving {
             return self.worker_failed_to_start();
         }
-        let next = self.workers.restarts.crashed(worker.alleged_taken(), now);
+        let next = self.workers.restarts.crashed(taken, now);
         self.start_next(next)
+    }
+
+    /// Reports a death, at the latest when its status is due.
+    fn report_end(&mut self, death: Death) {
+        let now = death.since;
+        self.workers.deaths.add(death);
+        self.report_deaths(now);
+    }
+
+    /// Writes log lines and artifacts of dead workers whose status is known or will not come.
+    pub(super) fn report_deaths(&mut self, now: Instant) {
+        for Death { mut worker, call, is_crash, .. } in self.workers.deaths.take_due(now) {
+            let helpers = (&mut self.spawner, &*self.poller);
+            self.artifacts.keep(&mut worker, &call, self.zygote.modules(), helpers);
+            if is_crash {
+                self.log.crash(&worker, &call, now);
+            }
+        }
+    }
+
+    /// Reports all deaths, at the end of the run. Waits for the zygote's reports for a bounded time.
+    pub(super) fn report_last_deaths(&mut self) {
+        let end = Instant::now() + deaths::PATIENCE;
+        while !self.workers.deaths.is_empty() && Instant::now() < end {
+            match self.zygote.receive_within(deaths::PATIENCE.as_millis() as u16) {
+                Ok(ZygoteReply::Exited { pid, signal, status }) => self.workers.note_end(pid, signal, status),
+                Ok(_) => {}
+                Err(_) => break,
+            }
+            self.report_deaths(Instant::now());
+        }
+        self.report_deaths(Instant::now() + deaths::PATIENCE);
     }
 
     /// The reassigned calls of a dead worker go to the next one. Returns the call that it had in flight, if that was

@@ -5,6 +5,8 @@
 //! disk.
 
 use super::workers::process::{AllegedCall, Worker};
+use crate::artifact::End;
+use crate::logs::bound::{Bound, Limit, Repeats};
 use kcov_proto::quota::{Quota, Quotas, Refusals, Row};
 use kcov_proto::site::ID_BITS;
 use nix::sys::signal::Signal;
@@ -13,70 +15,12 @@ use std::time::{Duration, Instant};
 use tracing::field::display;
 use tracing::{info, warn};
 
-/// Crashes that each have a line, if there were none for a while.
-const BURST: u32 = 256;
-/// Beyond those, a crash has a line of its own once in this time.
-const INTERVAL: Duration = Duration::from_secs(1);
-/// Least time between two lines that sum up.
-const PAUSE: Duration = Duration::from_secs(10);
+/// Lines of crashes: as many one by one as a fuzzer has when all is well.
+const CRASHES: Limit = Limit { burst: 256, interval: Duration::from_secs(1) };
 /// Colliding ids that are logged. An honest worker reports 16.
 const MAX_COLLISIONS: u32 = 256;
 /// Characters of a text from a worker.
 const MAX_TEXT: usize = 1024;
-
-/// Events that are summed up in a line now and then.
-#[derive(Clone, Copy, Debug, Default)]
-struct Repeats {
-    unreported: u64,
-    /// When the next line may come; `None` for at once.
-    next: Option<Instant>,
-}
-
-impl Repeats {
-    /// Counts events.
-    fn add(&mut self, times: u64) {
-        self.unreported += times;
-    }
-
-    /// Counts an event that has no line of its own. A line that sums up follows after the pause.
-    fn add_later(&mut self, now: Instant) {
-        if self.unreported == 0 {
-            self.next = Some(now + PAUSE);
-        }
-        self.add(1);
-    }
-
-    /// The events that are to be reported now: none within the pause, unless `all`.
-    fn take(&mut self, now: Instant, all: bool) -> Option<u64> {
-        let is_due = all || self.next.is_none_or(|next| next <= now);
-        if self.unreported == 0 || !is_due {
-            return None;
-        }
-        self.next = Some(now + PAUSE);
-        Some(std::mem::take(&mut self.unreported))
-    }
-}
-
-/// The crashes of workers: as many one by one as a fuzzer has when all is well, and a line for the others together.
-#[derive(Clone, Copy, Debug, Default)]
-struct Crashes {
-    /// When the next [`BURST`] may have a line each.
-    rested: Option<Instant>,
-    others: Repeats,
-}
-
-impl Crashes {
-    /// Counts a crash. Returns whether it has a line of its own.
-    fn add(&mut self, now: Instant) -> bool {
-        let rested = self.rested.map_or(now, |rested| rested.max(now)) + INTERVAL;
-        let has_line = rested.saturating_duration_since(now) <= INTERVAL * BURST;
-        match has_line {
-            true => self.rested = Some(rested),
-            false => self.others.add_later(now),
-        }
-        has_line
-    }
-}
 
 /// Refusals over quotas: the first of each quota at once, later ones together.
 #[derive(Clone, Copy, Debug, Default)]
@@ -104,7 +48,8 @@ impl RefusalLines {
 /// The log of one tenant.
 #[derive(Debug, Default)]
 pub struct TenantLog {
-    crashes: Crashes,
+    crashes: Bound,
+    stuck_readers: Repeats,
     refusals: RefusalLines,
     /// Handlers that were reported as recording nothing.
     silent: BTreeSet<String>,
@@ -114,9 +59,14 @@ pub struct TenantLog {
 impl TenantLog {
     /// A worker ended while it was not to. `call`: what its slot shows.
     pub fn crash(&mut self, worker: &Worker, call: &AllegedCall, now: Instant) {
-        if self.crashes.add(now) {
+        if self.crashes.add(now, CRASHES) {
             report_crash(worker, call);
         }
+    }
+
+    /// Readers missed their deadline. A tenant can cause that with each call.
+    pub fn readers_stuck(&mut self, times: usize) {
+        self.stuck_readers.add(times as u64);
     }
 
     /// Reports what is due: crashes without a line of their own, and refusals. `all`: at the end of the run, everything.
@@ -130,6 +80,9 @@ impl TenantLog {
                 all = total,
                 "further workers ended without a line of their own"
             );
+        }
+        if let Some(times) = self.stuck_readers.take(now, all) {
+            warn!(event = "reader_stuck", times, "readers missed their deadline");
         }
         for (quota, times) in self.refusals.take(refusals, now, all) {
             report_refusals(quotas, quota, times);
@@ -180,22 +133,27 @@ fn report_refusals(quotas: &Quotas, quota: Quota, times: u64) {
 }
 
 fn report_crash(worker: &Worker, call: &AllegedCall) {
-    let signal = worker.end_signal();
-    let forbidden = worker.forbidden_call(signal);
+    let end = worker.end();
+    let forbidden = worker.forbidden_call(end);
     let forbidden = forbidden.as_deref();
-    let status = (signal == 0).then(|| worker.end_status());
+    let (signal, status) = match end {
+        End::Signal(signal) => (Some(signal), None),
+        End::Exit(status) => (None, Some(status)),
+        End::Hang | End::Unknown => (None, None),
+    };
     let in_call = if call.id == 0 { String::new() } else { format!(" in the call {}", call.name) };
-    let cause = match (worker.killed(), status) {
+    let cause = match (worker.killed(), end) {
         (Some(reason), _) => format!("killed: {reason}"),
-        (None, Some(status)) => format!("exited with status {status}"),
-        (None, None) => signal_cause(signal, forbidden),
+        (None, End::Exit(status)) => format!("exited with status {status}"),
+        (None, End::Signal(signal)) => signal_cause(signal, forbidden),
+        (None, End::Hang | End::Unknown) => "how is unknown".to_owned(),
     };
     warn!(
         event = "worker_crash",
         worker = worker.pid(),
         tid = call.tid,
         call = call.name,
-        signal = (signal != 0).then_some(signal),
+        signal,
         status,
         reason = worker.killed(),
         forbidden,

@@ -64,6 +64,7 @@ impl Tenant {
         self.interruptions.look(&self.workers);
         self.registry.sweep_execs();
         self.settle();
+        self.report_deaths(now);
         self.artifacts.update(now, &mut self.spawner);
         self.report_due(false);
     }

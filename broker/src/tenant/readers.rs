@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-use tracing::{error, warn};
+use tracing::error;
 
 /// Most readers of a tenant that are stuck and replaced. Each costs a process; a tenant that blocks more waits for itself.
 const MAX_REPLACED: usize = 16;
@@ -165,7 +165,6 @@ impl Readers {
         for (&index, reader) in &mut self.table {
             let stalled = reader.stalled(now);
             if stalled >= self.deadline {
-                warn!(event = "reader_stuck", "a reader is past its deadline");
                 looked.late.push(index);
             } else if stalled >= patience
                 && replaced < MAX_REPLACED

@@ -43,6 +43,7 @@ impl Tenant {
     /// Ends readers that are past their deadline, and replaces slow ones. Returns whether one was ended.
     pub(super) fn look_at_readers(&mut self, now: Instant, patience: Duration) -> bool {
         let looked = self.readers.look(now, patience);
+        self.log.readers_stuck(looked.late.len());
         for &index in &looked.late {
             // Its death is not waited for: a task in a file system that does not answer cannot be killed.
             self.reader_ended(index);

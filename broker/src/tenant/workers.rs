@@ -5,6 +5,7 @@
 
 pub mod back_off;
 pub mod budget;
+pub mod deaths;
 pub mod output;
 pub mod permit;
 pub mod process;
@@ -13,6 +14,7 @@ pub mod supervision;
 pub mod watch;
 
 use crate::sys::pidfd;
+use deaths::Deaths;
 use kcov_proto::device::ArenaId;
 use kcov_proto::message::{NotificationId, Order};
 use kcov_proto::tally::Tally;
@@ -42,6 +44,8 @@ pub struct Workers {
     expected: Option<Expected>,
     next: u32,
     started: u64,
+    /// Dead workers of which it is not known yet how they ended.
+    pub deaths: Deaths,
     /// What dead workers said they did.
     tally: Tally,
     /// When the next one starts.
@@ -57,6 +61,7 @@ impl Workers {
             expected: None,
             next: 0,
             started: 0,
+            deaths: Deaths::default(),
             tally: Tally::default(),
             restarts,
         }
@@ -105,6 +110,14 @@ impl Workers {
     ) -> &mut Worker {
         self.started += 1;
         self.table.entry(index).or_insert_with(|| Worker::new(pid, pidfd, sockets, now))
+    }
+
+    /// Notes how a worker ended, as the zygote reports it.
+    pub fn note_end(&mut self, pid: u32, signal: i32, status: i32) {
+        match self.table.values_mut().find(|worker| worker.pid() == pid) {
+            Some(worker) => worker.note_end(signal, status),
+            None => self.deaths.note_end(pid, signal, status),
+        }
     }
 
     /// Takes a worker out that is dead, or is to end; what it did is added up.

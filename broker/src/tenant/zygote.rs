@@ -1,6 +1,6 @@
 //! The tenant's zygote: it has loaded the handlers, and forks the workers.
 
-use crate::processes::spawner_client::Spawned;
+use crate::processes::spawner_client::{Spawned, receive_within};
 use crate::sys::pidfd;
 use crate::sys::process::pidfd_open;
 use crate::sys::procfs;
@@ -73,6 +73,14 @@ impl Zygote {
     /// As [`Channel::try_receive`].
     pub fn receive(&mut self) -> Result<ZygoteReply, ChannelError> {
         self.channel.try_receive::<ZygoteReply>().map(|(reply, _)| reply)
+    }
+
+    /// Waits for one message from its socket, for at most this time.
+    ///
+    /// # Errors
+    /// [`ChannelError::WouldBlock`] if there was none, else as [`Channel::try_receive`].
+    pub fn receive_within(&mut self, milliseconds: u16) -> Result<ZygoteReply, ChannelError> {
+        receive_within::<ZygoteReply>(&mut self.channel, milliseconds).map(|(reply, _)| reply)
     }
 
     /// It reports what it loaded.

@@ -1,5 +1,6 @@
 //! A worker program for the client of `tests/handlers/faults.c`. Request 0x7100 returns its argument, request
-//! 0x7101 panics on it in one place, request 0x7102 in another.
+//! 0x7101 panics on it in one place, request 0x7102 in another. Request 0x7103 hangs in a loop that records,
+//! 0x7104 panics with a message of several lines and escape sequences.
 #![forbid(unsafe_code)]
 
 use kcov_worker::Errno;
@@ -14,7 +15,7 @@ impl Handler for Panics {
     }
 
     fn claims(&self) -> Vec<Claim> {
-        vec![Claim::device("/dev/faults", 0x7100..=0x7102)]
+        vec![Claim::device("/dev/faults", 0x7100..=0x7104)]
     }
 
     fn open(&mut self, _: &OpenRequest<'_>, _: &mut Caller<'_>) -> Result<Box<dyn OpenFile>, Errno> {
@@ -33,7 +34,9 @@ impl OpenFile for File {
         match request {
             0x7100 => Answer::Value(argument.cast_signed()),
             0x7101 => Answer::Value(look_up(argument)),
-            _ => Answer::Value(unwrap(argument)),
+            0x7102 => Answer::Value(unwrap(argument)),
+            0x7103 => spin(),
+            _ => panic!("nasty\nkcov-broker: forged\u{1b}[2J\u{9b}2J\u{202e}"),
         }
     }
 }
@@ -47,6 +50,13 @@ fn look_up(place: u64) -> i64 {
 #[inline(never)]
 fn unwrap(number: u64) -> i64 {
     i64::from(u8::try_from(number).expect("a small number"))
+}
+
+#[inline(never)]
+fn spin() -> ! {
+    loop {
+        kcov_worker::kcov_edge!();
+    }
 }
 
 fn main() -> ExitCode {

@@ -3,6 +3,7 @@
 //! The coverage map does not count how often a point was reached, so all counts are 0 or 1.
 
 use super::model::{Coverage, FileCoverage, UNKNOWN};
+use crate::printable;
 use std::io::{self, Write};
 
 /// Writes the tracefile.
@@ -17,23 +18,18 @@ pub fn write(coverage: &Coverage, out: &mut impl Write) -> io::Result<()> {
 
 fn write_file(file: &FileCoverage, out: &mut impl Write) -> io::Result<()> {
     let FileCoverage { path, totals, functions, lines } = file;
-    writeln!(out, "TN:\nSF:{}", one_line(path))?;
+    writeln!(out, "TN:\nSF:{}", printable::line(path))?;
     for function in functions {
         // An unknown line is 0, which is not valid here.
-        writeln!(out, "FN:{},{}", function.line.max(1), one_line(&function.name))?;
+        writeln!(out, "FN:{},{}", function.line.max(1), printable::line(&function.name))?;
     }
     for function in functions {
         let count = u8::from(function.points.is_reached());
-        writeln!(out, "FNDA:{count},{}", one_line(&function.name))?;
+        writeln!(out, "FNDA:{count},{}", printable::line(&function.name))?;
     }
     writeln!(out, "FNF:{}\nFNH:{}", totals.functions.coverable, totals.functions.covered)?;
     for (line, points) in lines {
         writeln!(out, "DA:{line},{}", u8::from(points.is_reached()))?;
     }
     writeln!(out, "LF:{}\nLH:{}\nend_of_record", totals.lines.coverable, totals.lines.covered)
-}
-
-/// Replaces line breaks and other control characters: names and paths come from untrusted binaries.
-fn one_line(text: &str) -> String {
-    text.replace(char::is_control, " ")
 }

@@ -1,7 +1,8 @@
 //! Finds and reads the source files of the handlers.
 
+use crate::sys::plain_file;
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -90,7 +91,7 @@ impl Sources {
     #[must_use]
     pub fn read(&self, path: &str) -> Source {
         let read = || -> Option<Source> {
-            let file = File::open(regular(Path::new(path))?).ok()?;
+            let file = plain_file::open(Path::new(path)).ok()?;
             let changed = file.metadata().ok()?.modified().ok();
             let mut bytes = Vec::new();
             file.take(MAX_BYTES).read_to_end(&mut bytes).ok()?;
@@ -117,6 +118,7 @@ fn regular(path: &Path) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::File;
 
     fn tree() -> tempfile::TempDir {
         let directory = tempfile::tempdir().unwrap();

@@ -3,6 +3,7 @@
 use super::model::{FileCoverage, Ratio, Totals, UNKNOWN};
 use super::report::CoverageReport;
 use super::source::Source;
+use crate::printable;
 use std::io::{self, Write};
 
 /// Maximum number of functions of a file that are listed as not reached; if there are more, they are only counted.
@@ -16,18 +17,18 @@ pub fn write(report: &CoverageReport, out: &mut impl Write) -> io::Result<()> {
     let Totals { points, lines, functions } = report.coverage.totals;
     writeln!(out, "covered: {} points, {} lines, {} functions", of(points), of(lines), of(functions))?;
     for (file, source) in report.files() {
-        let path = printable(&file.path);
+        let path = printable::line(&file.path);
         writeln!(out, "{} {path}{}", row(file.totals.points), note(file, source))?;
         write_functions(file, out)?;
     }
-    report.remarks().into_iter().try_for_each(|remark| writeln!(out, "{remark}"))
+    report.remarks().into_iter().try_for_each(|remark| writeln!(out, "{}", printable::line(&remark)))
 }
 
 fn write_functions(file: &FileCoverage, out: &mut impl Write) -> io::Result<()> {
     let unreached = file.totals.functions.coverable - file.totals.functions.covered;
     let all = unreached <= UNREACHED;
     for function in file.functions.iter().filter(|function| all || function.points.is_reached()) {
-        writeln!(out, "{}   {}:{}", row(function.points), printable(&function.name), function.line)?;
+        writeln!(out, "{}   {}:{}", row(function.points), printable::line(&function.name), function.line)?;
     }
     if all { Ok(()) } else { writeln!(out, "{:>23}and {unreached} functions not reached", "") }
 }
@@ -47,9 +48,4 @@ fn note(file: &FileCoverage, source: &Source) -> &'static str {
         Source::Found { newer: true, .. } => " (newer than the binary: lines may be wrong)",
         Source::Missing => " (source not found)",
     }
-}
-
-/// Replaces control characters, which a terminal would interpret: names and paths come from untrusted binaries.
-fn printable(text: &str) -> String {
-    text.replace(char::is_control, "?")
 }

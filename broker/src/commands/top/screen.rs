@@ -146,7 +146,7 @@ mod tests {
     fn table(tenants: &[(&str, u64)]) -> Table {
         let mut table = Table::default();
         let tenants = tenants.iter().map(|(name, calls)| tenant(name, *calls)).collect();
-        table.update(Selected { tenants, notes: vec!["a note".to_owned()], refused: Vec::new() });
+        table.update(Selected { tenants, notes: vec!["a note".to_owned()], ..Selected::default() });
         table
     }
 
@@ -169,6 +169,16 @@ mod tests {
         table.press(KeyEvent::from(KeyCode::Char('r')));
         assert_eq!(names(&table), ["idle", "some", "busy"]);
         assert!(lines(&table, 130, 8)[0].contains("3 tenants, 460 calls/s"), "{:?}", lines(&table, 130, 8));
+    }
+
+    /// A broker that is stopped writes no more: its last rates are not those of now.
+    #[test]
+    fn silent_tenants_have_no_rates() {
+        let mut table = table(&[("one", 60), ("two", 40)]);
+        assert!(lines(&table, 130, 8)[0].contains("50 calls/s"), "{:?}", lines(&table, 130, 8));
+        let silent = TenantView { state: State::Silent, ..tenant("one", 60) };
+        table.update(Selected { tenants: vec![silent, tenant("two", 40)], ..Selected::default() });
+        assert!(lines(&table, 130, 8)[0].contains("2 tenants, 20 calls/s"), "{:?}", lines(&table, 130, 8));
     }
 
     #[test]

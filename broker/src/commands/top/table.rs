@@ -3,7 +3,7 @@
 use super::rates::Rates;
 use crate::live::figures;
 use crate::live::selection::Selected;
-use crate::live::tenant_view::TenantView;
+use crate::live::tenant_view::{State, TenantView};
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use std::cmp::Ordering;
 
@@ -169,6 +169,7 @@ impl Table {
             let last = before.iter().find(|row| row.tenant.segment == tenant.segment);
             // The broker wrote nothing since the previous sample: keep the last rates.
             let rates = match last {
+                _ if tenant.state != State::Live => Rates::default(),
                 Some(row) if row.tenant.beat == tenant.beat => row.rates,
                 last => Rates::between(last.map(|row| &row.tenant), &tenant),
             };

@@ -1,10 +1,10 @@
 //! Checks libraries with handlers. It only reads their files and runs none of their code.
 
+use crate::sys::plain_file;
 use anyhow::{Context, bail, ensure};
 use object::elf::ET_DYN;
 use object::read::elf::{ElfFile64, FileHeader};
 use object::{NativeEndian, Object, ObjectSymbol, ReadCache};
-use std::fs::File;
 use std::path::Path;
 
 /// The function that a library with a handler exports (`kcov_handler.h`).
@@ -20,7 +20,7 @@ const MACHINE: object::elf::Machine = object::elf::EM_AARCH64;
 /// Checks that a file is a library for this machine that exports a handler.
 pub fn check(path: &Path) -> anyhow::Result<()> {
     let shown = path.display();
-    let file = File::open(path).with_context(|| format!("cannot open the handler {shown}"))?;
+    let file = plain_file::open(path).with_context(|| format!("cannot open the handler {shown}"))?;
     let cache = ReadCache::new(file);
     let Ok(file) = ElfFile64::<NativeEndian, _>::parse(&cache) else {
         bail!("{shown} is not a library (a 64-bit ELF file): build it with cc -shared -fPIC");

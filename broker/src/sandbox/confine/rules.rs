@@ -71,6 +71,7 @@ const BROKER_ONLY: &[Rule] = &[
     allow("open", &[Argument::masked(1, CREATES, 0)], "the same, in other C libraries"),
     allow("getdents64", ANY, "counting descriptors and threads"),
     allow("write", ANY, "the log, the report"),
+    allow("pwritev2", &[int(0, STDERR_FILENO)], "standard_error::write_nowait"),
     allow("writev", ANY, "the same; malloc, reporting a corrupted heap"),
     allow("pwrite64", ANY, "the first word of an area"),
     allow("fcntl", ANY, "seals, leases, OwnedFd::try_clone"),

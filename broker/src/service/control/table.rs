@@ -3,6 +3,7 @@
 use super::message::{Condition, Shown, Status};
 use crate::live::catalogue;
 use crate::live::tenant_view::TenantView;
+use crate::printable;
 use nix::sys::signal::Signal;
 use std::io::Write;
 use std::time::Duration;
@@ -18,7 +19,7 @@ pub const UNSERVED: &str =
 pub fn list(tenants: &[Status], json: bool) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     if json {
-        writeln!(out, "{}", serde_json::to_string_pretty(tenants)?)?;
+        writeln!(out, "{}", printable::to_json_pretty(&tenants)?)?;
         return Ok(());
     }
     let name = tenants.iter().map(|tenant| tenant.name.len()).max().unwrap_or(0).max("NAME".len());
@@ -26,14 +27,14 @@ pub fn list(tenants: &[Status], json: bool) -> anyhow::Result<()> {
     for tenant in tenants {
         let Status { name: own, state, since_ms, starts, failures, broker, command, .. } = tenant;
         let (state, broker, last) = (state.name(), or_dash(*broker), end_of(tenant));
-        let command = shortened(command);
+        let command = printable::line(&shortened(command)).into_owned();
         let time = time(*since_ms);
         writeln!(
             out,
             "{own:name$}  {state:8}  {time:7}  {starts:6}  {failures:6}  {broker:7}  {last:13}  {command}"
         )?;
         if let Some(reason) = reason(tenant) {
-            writeln!(out, "{:name$}  because {reason}", "")?;
+            writeln!(out, "{:name$}  because {}", "", printable::line(&reason))?;
         }
     }
     Ok(())
@@ -72,7 +73,7 @@ pub fn status(shown: &Shown, json: bool) -> anyhow::Result<()> {
     if json {
         let (user, artifacts) = (user.as_deref(), artifacts.as_deref());
         let document = Document { status: tenant, user, handlers, artifacts, output, live };
-        writeln!(out, "{}", serde_json::to_string_pretty(&document)?)?;
+        writeln!(out, "{}", printable::to_json_pretty(&document)?)?;
         return Ok(());
     }
     let Status {
@@ -118,7 +119,7 @@ pub fn status(shown: &Shown, json: bool) -> anyhow::Result<()> {
         ("last reason", or_dash(message.as_deref()).replace('\n', "\n              ")),
     ];
     for (what, value) in lines {
-        writeln!(out, "{what:13} {value}")?;
+        writeln!(out, "{what:13} {}", printable::lines(&value))?;
     }
     Ok(())
 }
@@ -130,7 +131,9 @@ fn user_name(live: Option<&TenantView>) -> String {
 
 /// The counters that its broker publishes, if this user may read them.
 fn live(tenant: &Status) -> Option<TenantView> {
-    let shows = |live: &TenantView| Some(live.pid) == tenant.broker && live.name.as_str() == tenant.name;
+    let shows = |live: &TenantView| {
+        live.is_here && Some(live.pid) == tenant.broker && live.name.as_str() == tenant.name
+    };
     catalogue::scan().ok()?.tenants.into_iter().find(shows)
 }
 

@@ -1,7 +1,7 @@
 //! Reloading the configuration, on `SIGHUP`.
 
 use super::*;
-use crate::config::{Source, text};
+use crate::config::{ConfigErrors, Source, text};
 use std::collections::BTreeSet;
 
 impl Manager {
@@ -14,8 +14,11 @@ impl Manager {
         let config = text::read(&file).and_then(|text| Config::parse(&text, &Source::file(&file)));
         match config {
             Ok(config) => self.apply(config),
-            Err(error) => {
-                warn!(event = "service_reload", "the configuration has errors; nothing was changed:\n{error}")
+            Err(ConfigErrors(errors)) => {
+                warn!(event = "service_reload", "the configuration has errors; nothing was changed");
+                for error in errors {
+                    warn!(event = "service_reload", "{error}");
+                }
             }
         }
         self.notifier.notify(&[NotifyState::Ready]);

@@ -5,6 +5,7 @@ use super::output::WorkerOutput;
 use super::permit::{Permit, Standing, permit};
 use super::supervision::{Decision, Observation};
 use super::watch::{SlotView, Watch};
+use crate::artifact::End;
 use crate::launch::call_name;
 use crate::sys::pidfd;
 use crate::sys::procfs;
@@ -62,6 +63,8 @@ pub struct Worker {
     promised: Option<(NotificationId, Response)>,
     hung_up: bool,
     killed: Option<&'static str>,
+    /// How it ended, as `wait(2)` encodes it, once its zygote has reported that.
+    reported: Option<i32>,
     /// How often it was looked at since it was asked where it is, with that time.
     asked: u32,
     /// Arenas that it was given to map.
@@ -100,6 +103,7 @@ impl Worker {
             promised: None,
             hung_up: false,
             killed: None,
+            reported: None,
             asked: 0,
             given: HashSet::new(),
             drops: Vec::new(),
@@ -398,30 +402,42 @@ impl Worker {
         self.killed
     }
 
-    /// The signal that ended it, 0 if none did.
-    #[must_use]
-    pub fn end_signal(&self) -> i32 {
-        self.wait_status() & 0x7f
+    /// Notes how it ended, as its zygote reports it.
+    pub fn note_end(&mut self, signal: i32, status: i32) {
+        self.reported.get_or_insert((status & 0xff) << 8 | signal & 0x7f);
     }
 
-    /// Its exit status; 0 if it is no longer known.
+    /// How it ended, as `wait(2)` encodes it; `None` if that is not known yet. The pidfd has it once the zygote
+    /// has reaped the worker (Linux 6.15). Before that `/proc/PID/stat` has it, but shows 0 to a broker that may
+    /// not trace the worker (`proc_pid_stat`, fs/proc/array.c), so 0 from there means nothing.
     #[must_use]
-    pub fn end_status(&self) -> i32 {
-        self.wait_status() >> 8 & 0xff
-    }
-
-    /// As `wait(2)` gives it: from procfs until its zygote reaps it, from the pidfd afterwards (Linux 6.15).
-    fn wait_status(&self) -> i32 {
-        let zombie = procfs::stat(self.pid).map(|stat| stat.exit_code);
+    pub fn wait_status(&self) -> Option<i32> {
+        let zombie = || procfs::stat(self.pid).map(|stat| stat.exit_code).filter(|&code| code != 0);
         let reaped = || pidfd::exit_status(self.pidfd.as_fd());
-        zombie.filter(|&code| code != 0).or_else(reaped).unwrap_or(0)
+        self.reported.or_else(reaped).or_else(zombie)
     }
 
-    /// Name of the call that the jail forbade it, as it alleges, if it died of `signal` for one.
+    /// How it ended. If the kernel and the zygote do not report that: by SIGKILL if the broker killed it, else
+    /// by the signal that its journal alleges.
     #[must_use]
-    pub fn forbidden_call(&self, signal: i32) -> Option<String> {
+    pub fn end(&self) -> End {
+        match (self.wait_status(), self.killed) {
+            (Some(status), _) if status & 0x7f == 0 => End::Exit(status >> 8 & 0xff),
+            (Some(status), _) => End::Signal(status & 0x7f),
+            (None, Some(_)) => End::Signal(Signal::SIGKILL as i32),
+            (None, None) => {
+                let alleged = self.sockets.journal[journal::SIGNAL].load(Ordering::Relaxed) as i32;
+                Signal::try_from(alleged).map_or(End::Unknown, |signal| End::Signal(signal as i32))
+            }
+        }
+    }
+
+    /// Name of the call that the jail forbade it, as it alleges, if it died for one.
+    #[must_use]
+    pub fn forbidden_call(&self, end: End) -> Option<String> {
         let word = self.sockets.journal[journal::FORBIDDEN].load(Ordering::Relaxed);
-        let (arch, number) = journal::forbidden(word).filter(|_| signal == Signal::SIGSYS as i32)?;
+        let by_filter = end == End::Signal(Signal::SIGSYS as i32);
+        let (arch, number) = journal::forbidden(word).filter(|_| by_filter)?;
         Some(call_name(arch, number))
     }
 }
