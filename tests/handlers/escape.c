@@ -193,8 +193,8 @@ static long await_an_answer(long sent)
 }
 
 /* Variants of AssistKind and ReaderKind, by position. */
-enum { READY, OPEN, OPENED, FILE_OF, INJECT, REASON, SILENCE, COLLISION, IOCTL, MMAP, EXEC };
-enum { MEMORY, WRITE, OPEN_PATH, OPENAT2, REMOTE_ENABLE };
+enum { READY, IOCTL, MMAP, EXEC, SETTLE, ARENA, NEW_READER, OPENED, FILE_OF, INJECT, REASON, SILENCE, COLLISION };
+enum { MEMORY, WRITE, PATH_OPEN, PATH_OPENAT2, READER_IOCTL, READER_MMAP };
 /* Variants of ReaderReply. */
 enum { READ, WRITTEN, FAILED, GONE };
 
@@ -247,15 +247,6 @@ static long ready_again(void)
 	struct message message = ask(0, 0, READY);
 
 	for (int word = 0; word < 5; word++)
-		put(&message, 0);
-	return await_the_end(transmit(BROKER, message.bytes, message.length));
-}
-
-static long open_without_reader(void)
-{
-	struct message message = ask(in_flight(), request.tid, OPEN);
-
-	for (int word = 0; word < 3; word++)
 		put(&message, 0);
 	return await_the_end(transmit(BROKER, message.bytes, message.length));
 }
@@ -339,10 +330,11 @@ static long flood_of_decisions(void)
 /* The reader passes them on to the broker. */
 static long flood_by_the_reader(void)
 {
-	struct message message = ask(1, request.tid, REMOTE_ENABLE);
+	struct message message = ask(1, request.tid, READER_IOCTL);
 
 	put(&message, 2 * 3);
-	put(&message, request.memory);
+	put(&message, 0x6364);
+	put(&message, 0);
 	return flood_without_answers(READER, &message, &message);
 }
 
@@ -375,7 +367,6 @@ static long enable_of_a_neighbour(void)
 
 	put(&message, 2 * 3);
 	put(&message, 0x6364);
-	put(&message, 0);
 	put(&message, 0);
 	return await_an_answer(transmit(BROKER, message.bytes, message.length));
 }
