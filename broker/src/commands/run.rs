@@ -4,6 +4,7 @@ use crate::broker::process;
 use crate::config::options::{Invocation, TenantOptions};
 use crate::front;
 use crate::launch::Launch;
+use crate::launch::folder;
 use crate::launch::programs::{self, CommandError};
 use crate::launch::publication::Publication;
 use crate::launch::quotas::QuotaArgs;
@@ -17,7 +18,6 @@ use kcov_proto::view::Name;
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::unistd::getpgrp;
 use std::ffi::OsString;
-use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -90,7 +90,7 @@ pub fn run_covered(args: RunArgs, cover: Option<OwnedFd>) -> anyhow::Result<u8> 
         },
     };
     let create = |path: &PathBuf| {
-        File::create(path).with_context(|| format!("cannot write the report {}", path.display()))
+        folder::create_output(path).with_context(|| format!("cannot write the report {}", path.display()))
     };
     let report = report.as_ref().map(create).transpose()?;
     let (ours, theirs) = socket::pair()?;
