@@ -3,6 +3,7 @@
 
 pub mod cgroup;
 pub mod descriptor_limit;
+pub mod folder;
 pub mod handlers;
 pub mod journal;
 pub mod parse;
@@ -13,6 +14,7 @@ pub mod quotas;
 pub mod rootless;
 pub mod service;
 pub mod trace_set;
+pub mod worker_uids;
 
 pub use trace_set::call_name;
 
@@ -145,6 +147,12 @@ impl Launch {
             Some(_) => drop(setsid()),
             None => drop(setpgid(Pid::from_raw(0), Pid::from_raw(0))),
         }
+    }
+
+    /// The user of the command, if it is not that of the broker.
+    #[must_use]
+    pub fn user(&self) -> Option<u32> {
+        self.service.as_ref().and_then(Service::user)
     }
 
     /// A worker measures one of this many notifications; 0 if it measures none.

@@ -39,7 +39,6 @@ pub mod link;
 pub mod manager;
 pub mod metrics_process;
 pub mod notify;
-pub mod uids;
 pub mod watch;
 
 #[cfg(test)]

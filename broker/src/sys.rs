@@ -11,6 +11,7 @@ pub mod listener;
 pub mod memfd;
 pub mod mount;
 pub mod named_socket;
+pub mod path_lookup;
 pub mod pidfd;
 pub mod plain_file;
 pub mod poller;

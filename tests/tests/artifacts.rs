@@ -455,7 +455,7 @@ fn an_unusable_artifact_folder_is_refused_before_the_tenant_starts() -> Result<(
     let outcome = run.output()?;
     assert_eq!((outcome.code(), outcome.stdout.as_str()), (125, ""));
     assert!(
-        outcome.stderr.contains("cannot write artifacts to /dev/null/x: Not a directory"),
+        outcome.stderr.contains("cannot write artifacts to /dev/null/x: /dev/null: Not a directory"),
         "{}",
         outcome.stderr
     );

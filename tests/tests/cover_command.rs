@@ -182,7 +182,7 @@ fn unwritable_report_files_are_refused_before_the_command_runs() -> Result<()> {
     let output = command.args(["cover", "--lcov", "/nonexistent/lcov", "--", "echo", "started"]).output()?;
     assert_eq!(output.status.code(), Some(125));
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("cannot write /nonexistent/lcov: No such file"), "{said}");
+    assert!(said.contains("cannot write /nonexistent/lcov: /nonexistent: No such file"), "{said}");
     assert!(output.stdout.is_empty());
     Ok(())
 }

@@ -26,7 +26,8 @@ impl Arenas {
         self.mapped.get(&id).cloned()
     }
 
-    /// Maps an arena of `words` words. The broker has sealed the file, so it cannot shrink.
+    /// Maps an arena of `words` words. The broker has sealed the file, so it cannot shrink. If the address space is
+    /// used up (`RLIMIT_AS`), drops the oldest mappings: those of areas that are gone may still be there.
     ///
     /// # Errors
     /// Errors of `mmap(2)`; `EINVAL` for a size that no arena has.
@@ -34,16 +35,22 @@ impl Arenas {
         if !(abi::AREA_WORDS_MIN..=abi::AREA_WORDS_MAX).contains(&words) {
             return Err(Errno::EINVAL);
         }
-        while self.mapped.len() >= MAX_MAPPED
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.mapped.remove(&oldest);
-        }
-        let mapping = SharedWords::map(file, words as usize, true)?;
+        while self.mapped.len() >= MAX_MAPPED && self.drop_oldest() {}
+        let mapping = loop {
+            match SharedWords::map(file, words as usize, true) {
+                Err(Errno::ENOMEM) if self.drop_oldest() => {}
+                mapped => break mapped?,
+            }
+        };
         if self.mapped.insert(id, Rc::new(mapping)).is_none() {
             self.order.push_back(id);
         }
         Ok(())
+    }
+
+    /// Unmaps the arena that was mapped first. Returns whether there was one.
+    fn drop_oldest(&mut self) -> bool {
+        self.order.pop_front().is_some_and(|oldest| self.mapped.remove(&oldest).is_some())
     }
 
     /// Unmaps an arena that no longer exists.

@@ -55,8 +55,8 @@ pub struct JailConfig {
     pub keep: Vec<RawFd>,
     /// Descriptors that stay open until the handlers are loaded.
     pub keep_for_loading: Vec<RawFd>,
-    /// Most bytes of data (heap and private memory) of the zygote and of each worker.
-    pub memory: Option<u64>,
+    /// Most memory of the zygote and of each worker.
+    pub memory: Option<limits::Memory>,
 }
 
 /// Why a process could not be jailed. It must end: some steps may have been taken.

@@ -10,7 +10,8 @@ use std::process::ExitCode;
 
 const USAGE: &str = "\
 kcov-worker is started by kcov-broker; do not run it directly.
-usage: kcov-worker zygote --uid=N --parent=PID [--memory=BYTES] [--cover] [--handler=LIBRARY[:CONFIG]]...
+usage: kcov-worker zygote --uid=N --parent=PID [--memory=BYTES --areas=BYTES] [--cover]
+                          [--handler=LIBRARY[:CONFIG]]...
        kcov-worker replay EVENTS [--jail] [--handler=LIBRARY[:CONFIG]]...
        kcov-worker bench-record [--json]";
 
@@ -94,6 +95,7 @@ fn config(arguments: &[String]) -> Option<ZygoteConfig> {
             ("--uid", value) => config.uid = value.parse().ok()?,
             ("--parent", value) => config.parent = value.parse().ok()?,
             ("--memory", value) => config.memory = Some(value.parse().ok()?),
+            ("--areas", value) => config.areas = value.parse().ok()?,
             ("--handler", value) => config.libraries.push(Library::parse(value)?),
             _ => return None,
         }

@@ -8,6 +8,7 @@ use crate::device::Device;
 use crate::dispatch::Dispatch;
 use crate::handler::Handler;
 use crate::handlers::Handlers;
+use crate::jail::limits::Memory;
 use crate::jail::{self, JailConfig, JailError, WorkerJail};
 use crate::loading::{self, Library, LoadError};
 use crate::record::Scope;
@@ -43,8 +44,10 @@ pub struct ZygoteConfig {
     pub uid: u32,
     /// Process id of the process that started the zygote.
     pub parent: u32,
-    /// Limit on data memory for the zygote and each worker, in bytes (`RLIMIT_DATA`).
+    /// Most bytes of data of the zygote and of each worker.
     pub memory: Option<u64>,
+    /// Most bytes of all areas of the tenant.
+    pub areas: u64,
     /// Whether there is a coverage map for the workers to mark.
     pub cover: bool,
     /// Whether to add the handler that `kcov-broker bench` measures.
@@ -155,7 +158,7 @@ fn enter_jail(
         parent: config.parent,
         keep: vec![SOCKET],
         keep_for_loading: files.collect(),
-        memory: config.memory,
+        memory: config.memory.map(|data| Memory { data, areas: config.areas }),
     };
     crash::install().map_err(|errno| ZygoteError::System { call: "sigaction", errno })?;
     crash::abort_on_panic();

@@ -1,14 +1,21 @@
 //! The directory with all artifacts. Several runs may use it, also at the same time.
 
 use super::record::Sightings;
+use crate::launch::folder::Folder;
 use crate::sys::plain_file;
 use anyhow::Context;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs;
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-/// Name of a folder that is still being written; not a valid name of an artifact.
+/// Permissions of the files of an artifact.
+const MODE: u32 = 0o600;
+/// Longest wait for the lock: a few times as long as an artifact takes to write.
+const LOCK_WAIT: Duration = Duration::from_secs(10);
+/// Time between two attempts to lock.
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
+/// Name of what is still being written; not a valid name of an artifact.
 const UNFINISHED: &str = ".unfinished";
 /// File with the [`Sightings`] of an artifact.
 const SIGHTINGS: &str = "sightings.json";
@@ -36,86 +43,82 @@ pub fn is_name(name: &str) -> bool {
 }
 
 /// Creates the directory if it does not exist, accessible only to its owner: artifacts contain memory of tenants.
-/// Returns its absolute path.
+/// Returns its absolute path. As root, `trusted` may own it as well.
 ///
 /// # Errors
-/// If it cannot be created or is not writable.
-pub fn prepare(directory: &Path) -> anyhow::Result<PathBuf> {
-    let shown = directory.display();
-    anyhow::ensure!(
-        directory.is_dir() || directory.symlink_metadata().is_err(),
-        "cannot write artifacts to {shown}: it is not a directory; choose another path"
-    );
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)
-        .with_context(|| format!("cannot write artifacts to {shown}"))?;
-    let full = directory.canonicalize().with_context(|| format!("cannot write artifacts to {shown}"))?;
-    nix::unistd::access(&full, nix::unistd::AccessFlags::W_OK | nix::unistd::AccessFlags::X_OK)
-        .with_context(|| format!("cannot write artifacts to {shown}: it is not writable"))?;
-    Ok(full)
+/// If it cannot be created, is not writable, or another user can redirect what is written there.
+pub fn prepare(directory: &Path, trusted: Option<u32>) -> anyhow::Result<PathBuf> {
+    let shown = || format!("cannot write artifacts to {}", directory.display());
+    let folder = Folder::open_or_create(directory, trusted).with_context(shown)?;
+    nix::unistd::access(folder.path(), nix::unistd::AccessFlags::W_OK | nix::unistd::AccessFlags::X_OK)
+        .with_context(|| format!("{}: it is not writable", shown()))?;
+    Ok(folder.path().to_owned())
 }
 
 /// The locked directory. Other writers wait for the lock.
 pub(super) struct Store {
-    directory: PathBuf,
-    _lock: File,
+    folder: Folder,
 }
 
 impl Store {
-    pub(super) fn lock(directory: &Path) -> anyhow::Result<Self> {
-        let lock = File::open(directory)?;
-        lock.lock()?;
-        Ok(Store { directory: directory.to_owned(), _lock: lock })
+    /// Opens the directory and locks it. Every user who may read it could hold a lock for ever, so the wait is
+    /// bounded.
+    pub(super) fn lock(directory: &Path, trusted: Option<u32>) -> anyhow::Result<Self> {
+        let folder = Folder::open(directory, trusted)?;
+        let until = Instant::now() + LOCK_WAIT;
+        while !folder.try_lock() {
+            anyhow::ensure!(
+                Instant::now() < until,
+                "another process holds a lock on {}: end it (fuser shows it), or choose a folder that other users \
+                 cannot read",
+                folder.path().display()
+            );
+            std::thread::sleep(LOCK_PAUSE);
+        }
+        Ok(Store { folder })
     }
 
     /// Returns whether the artifact exists.
     pub(super) fn has(&self, name: &str) -> bool {
-        self.directory.join(name).symlink_metadata().is_ok()
+        self.folder.entry(name).is_some()
     }
 
     /// Returns how much more fits into the bounds.
     pub(super) fn room(&self, bounds: Bounds) -> anyhow::Result<Bounds> {
         let (mut count, mut bytes) = (0, 0);
-        for name in names(&self.directory)? {
+        for name in self.folder.names(MAX_ENTRIES)?.iter().filter(|name| is_name(name)) {
+            let Ok(artifact) = self.folder.folder(name) else { continue };
             count += 1;
-            bytes += size(&self.directory.join(name));
+            bytes += size(&artifact);
         }
         Ok(Bounds { count: bounds.count.saturating_sub(count), bytes: bounds.bytes.saturating_sub(bytes) })
     }
 
     /// Writes an artifact with these files atomically.
     pub(super) fn put(&self, name: &str, files: &[(&str, Vec<u8>)]) -> anyhow::Result<()> {
-        let unfinished = self.directory.join(UNFINISHED);
         // Left behind by a writer that was killed: this writer holds the lock.
-        if unfinished.symlink_metadata().is_ok() {
-            fs::remove_dir_all(&unfinished)
+        if self.folder.entry(UNFINISHED).is_some() {
+            self.folder
+                .remove_all(UNFINISHED)
                 .context("cannot remove the unfinished artifact of a killed writer")?;
         }
-        DirBuilder::new().mode(0o700).create(&unfinished)?;
+        let unfinished = self.folder.create_folder(UNFINISHED)?;
         for (name, bytes) in files {
-            create(&unfinished.join(name), bytes).with_context(|| (*name).to_owned())?;
+            unfinished.create(name, MODE)?.write_all(bytes).with_context(|| (*name).to_owned())?;
         }
-        fs::rename(&unfinished, self.directory.join(name))?;
-        Ok(())
+        Ok(self.folder.rename(UNFINISHED, name)?)
     }
 
     /// Adds to the sightings of an artifact.
     pub(super) fn add_sightings(&self, name: &str, more: Sightings) -> anyhow::Result<()> {
-        let folder = self.directory.join(name);
-        let sightings = sightings(&folder).map_or(more, |before| before.and(more));
-        let next = folder.join(".sightings");
-        let _ = fs::remove_file(&next);
-        create(&next, &serde_json::to_vec(&sightings)?)?;
-        fs::rename(&next, folder.join(SIGHTINGS))?;
-        Ok(())
+        let artifact = self.folder.folder(name)?;
+        let before = artifact.read(SIGHTINGS, MAX_SIGHTINGS);
+        let before = before.and_then(|bytes| serde_json::from_slice::<Sightings>(&bytes).ok());
+        let sightings = before.map_or(more, |before| before.and(more));
+        let _ = artifact.remove(Path::new(UNFINISHED));
+        artifact.create(UNFINISHED, MODE)?.write_all(&serde_json::to_vec(&sightings)?)?;
+        Ok(artifact.rename(UNFINISHED, SIGHTINGS)?)
     }
-}
-
-/// Writes a new file, accessible only to its owner.
-fn create(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(bytes)
 }
 
 /// Returns the sorted names of the artifacts in a directory.
@@ -141,9 +144,9 @@ pub fn sightings(folder: &Path) -> Option<Sightings> {
 }
 
 /// Total size of the files in a folder, in bytes.
-fn size(folder: &Path) -> u64 {
-    let Ok(entries) = fs::read_dir(folder) else { return 0 };
-    entries.take(MAX_ENTRIES).filter_map(|entry| entry.ok()?.metadata().ok()).map(|file| file.len()).sum()
+fn size(folder: &Folder) -> u64 {
+    let names = folder.names(MAX_ENTRIES).unwrap_or_default();
+    names.iter().filter_map(|name| folder.entry(name)).map(|facts| facts.st_size.cast_unsigned()).sum()
 }
 
 #[cfg(test)]
@@ -156,8 +159,8 @@ mod tests {
     #[test]
     fn artifacts_are_written_atomically_and_only_for_the_owner() {
         let directory = tempfile::tempdir().expect("a directory");
-        let path = prepare(&directory.path().join("new/one")).expect("made");
-        let store = Store::lock(&path).expect("locked");
+        let path = prepare(&directory.path().join("new/one"), None).expect("made");
+        let store = Store::lock(&path, None).expect("locked");
         let all = Bounds { count: 2, bytes: 100 };
         assert_eq!(store.room(all).expect("readable"), all);
         // Left behind by a writer that was killed.
@@ -176,7 +179,7 @@ mod tests {
     #[test]
     fn sightings_add_up() {
         let directory = tempfile::tempdir().expect("a directory");
-        let store = Store::lock(directory.path()).expect("locked");
+        let store = Store::lock(directory.path(), None).expect("locked");
         store.put("hang-1", &[]).expect("put");
         store.add_sightings("hang-1", SEEN).expect("seen");
         store.add_sightings("hang-1", Sightings { count: 3, first: 5, last: 9 }).expect("seen");

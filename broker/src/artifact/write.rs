@@ -83,7 +83,7 @@ pub fn serve(descriptors: Vec<OwnedFd>, facts: &Facts, launch: &Launch) -> i32 {
 /// Main function of the process that records further sightings of artifacts. Returns the exit status.
 pub fn count(seen: &[Seen], launch: &Launch) -> i32 {
     let Some(directory) = begin(launch, &[]) else { return 1 };
-    let Ok(store) = Store::lock(&directory) else { return 1 };
+    let Ok(store) = Store::lock(&directory, launch.user()) else { return 1 };
     for Seen { name, sightings } in seen {
         // Fails if the artifact was removed meanwhile, which is not an error.
         let _ = store.add_sightings(name, *sightings);
@@ -104,7 +104,7 @@ fn begin(launch: &Launch, keep: &[std::os::fd::BorrowedFd<'_>]) -> Option<PathBu
 }
 
 fn write(facts: &Facts, words: &SharedWords, launch: &Launch, directory: &Path) -> anyhow::Result<Written> {
-    let store = Store::lock(directory)?;
+    let store = Store::lock(directory, launch.user())?;
     let sightings = Sightings { count: 1, first: facts.when, last: facts.when };
     if store.has(&facts.name) {
         store.add_sightings(&facts.name, sightings)?;

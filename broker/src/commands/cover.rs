@@ -27,6 +27,7 @@ mod tests;
 pub mod text;
 
 use crate::commands::run::{self, RunArgs};
+use crate::launch::folder;
 use crate::logs;
 use crate::printable;
 use crate::symbolize::Symbolizer;
@@ -151,8 +152,8 @@ struct Output {
 impl Output {
     fn create(path: PathBuf) -> anyhow::Result<Self> {
         let file = match path.as_os_str() == "-" {
-            true => io::stdout().as_fd().try_clone_to_owned(),
-            false => File::create(&path).map(OwnedFd::from),
+            true => Ok(io::stdout().as_fd().try_clone_to_owned()?),
+            false => folder::create_output(&path).map(OwnedFd::from),
         };
         let file = file.with_context(|| format!("cannot write {}", path.display()))?;
         Ok(Output { path, file })

@@ -4,10 +4,12 @@ use crate::broker::process;
 use crate::config::options::{Invocation, TenantOptions};
 use crate::front;
 use crate::launch::Launch;
+use crate::launch::folder;
 use crate::launch::programs::{self, CommandError};
 use crate::launch::publication::Publication;
 use crate::launch::quotas::QuotaArgs;
-use crate::launch::rootless;
+use crate::launch::rootless::Standing;
+use crate::launch::worker_uids::{OF_RUNS, WorkerUid};
 use crate::live::catalogue;
 use crate::logs::{self, LogFormat};
 use crate::sys::{self, fork, socket};
@@ -16,7 +18,6 @@ use kcov_proto::view::Name;
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::unistd::getpgrp;
 use std::ffi::OsString;
-use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -24,6 +25,9 @@ use std::process::ExitCode;
 const EXIT_STATUS: &str = "Exit status:\n  \
     The status of COMMAND, or 128 plus the number of the signal that killed it.\n  \
     125 if kcov-broker fails, 126 if COMMAND cannot be executed, 127 if it is not found.";
+
+const NO_UID: &str = "cannot find a uid for the workers: processes run under the uids of its range, or root may not \
+     become another user here";
 
 /// Options of `kcov-broker run`.
 #[derive(Debug, clap::Args)]
@@ -70,7 +74,12 @@ pub fn run_covered(args: RunArgs, cover: Option<OwnedFd>) -> anyhow::Result<u8> 
     sys::filter::check_kernel()?;
     let on_broker_death = args.options.on_broker_death;
     let report = args.options.report.clone();
-    let launch = match args.launch(cover) {
+    // Held until the run has ended.
+    let worker_uid = match Standing::of_run()? {
+        Standing::Root => Some(WorkerUid::claim(&OF_RUNS, None).context(NO_UID)?),
+        Standing::Rootless => None,
+    };
+    let launch = match args.launch(cover, worker_uid.as_ref()) {
         Ok(launch) => launch,
         Err(error) => match error.downcast_ref::<CommandError>() {
             Some(command) => {
@@ -81,7 +90,7 @@ pub fn run_covered(args: RunArgs, cover: Option<OwnedFd>) -> anyhow::Result<u8> 
         },
     };
     let create = |path: &PathBuf| {
-        File::create(path).with_context(|| format!("cannot write the report {}", path.display()))
+        folder::create_output(path).with_context(|| format!("cannot write the report {}", path.display()))
     };
     let report = report.as_ref().map(create).transpose()?;
     let (ours, theirs) = socket::pair()?;
@@ -98,7 +107,7 @@ pub fn run_covered(args: RunArgs, cover: Option<OwnedFd>) -> anyhow::Result<u8> 
 }
 
 impl RunArgs {
-    fn launch(self, cover: Option<OwnedFd>) -> anyhow::Result<Launch> {
+    fn launch(self, cover: Option<OwnedFd>, worker_uid: Option<&WorkerUid>) -> anyhow::Result<Launch> {
         let options = self.options();
         let RunArgs { name, command, .. } = self;
         let program = programs::find(command.first().context("no command given")?)?;
@@ -111,7 +120,7 @@ impl RunArgs {
             environment: programs::environment(std::env::vars_os()),
             group: getpgrp(),
             mask,
-            jail_id: rootless::jail_id(),
+            jail_id: worker_uid.map_or(0, WorkerUid::get),
             cover,
             publication,
             service: None,

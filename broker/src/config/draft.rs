@@ -51,7 +51,9 @@ impl Draft {
     #[must_use]
     pub fn warnings(&self) -> BTreeSet<ConfigError> {
         let tenants = &self.config.tenants;
-        tenants.iter().flat_map(probe::unreachable).chain(probe::shared_users(tenants)).collect()
+        let folders = probe::foreign_folders(&self.config, &self.places);
+        let warnings = tenants.iter().flat_map(probe::unreachable).chain(probe::shared_users(tenants));
+        warnings.chain(folders).collect()
     }
 
     /// Like [`checked`](Self::checked), and also checks the values against this machine.

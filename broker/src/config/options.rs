@@ -157,6 +157,8 @@ impl TenantOptions {
             invocation;
         let rootless = rootless::plan(self.map_root)?;
         let argv = argv.iter().map(|argument| c_string(argument, "an argument"));
+        let user = service.as_ref().and_then(Service::user);
+        let artifacts = |directory| store::prepare(directory, user);
         let cgroup = |parent| cgroup::plan(parent, self.cgroup_limits());
         Ok(Launch {
             program: c_string(program.as_os_str(), "the command")?,
@@ -174,7 +176,7 @@ impl TenantOptions {
             worker_memory: Some(self.worker_memory),
             cgroup: self.cgroup.as_ref().map(cgroup).transpose()?,
             preload: preload::of(&self.handlers)?,
-            artifacts: self.artifacts.as_deref().map(store::prepare).transpose()?,
+            artifacts: self.artifacts.as_deref().map(artifacts).transpose()?,
             cover,
             kallsyms: self.kallsyms,
             publication,

@@ -112,7 +112,8 @@ pub fn tenant(tenant: &TenantConfig) -> Vec<ConfigError> {
     if let Some(artifacts) = &options.artifacts {
         // The part of the path that does not exist is created.
         let existing = artifacts.ancestors().find(|directory| directory.symlink_metadata().is_ok());
-        check("artifacts", place::directory(existing.unwrap_or(artifacts)));
+        let there = place::directory(existing.unwrap_or(artifacts));
+        check("artifacts", there.and_then(|()| place::own_folder(artifacts, trusted_user(tenant))));
     }
     if let Some(report) = &options.report {
         check("report", place::directory(above(report)));
@@ -121,6 +122,33 @@ pub fn tenant(tenant: &TenantConfig) -> Vec<ConfigError> {
         check("output", place::output(file));
     }
     errors
+}
+
+/// The user of a tenant, who may own the folder of its artifacts.
+fn trusted_user(tenant: &TenantConfig) -> Option<u32> {
+    identity(tenant).ok().flatten().map(|identity| identity.uid.as_raw())
+}
+
+/// Warns of files that the service writes into folders of other users.
+#[must_use]
+pub fn foreign_folders(config: &Config, places: &ServePlaces) -> Vec<ConfigError> {
+    let metrics = config.serve.metrics.as_ref().and_then(|metrics| metrics.file.as_ref());
+    let metrics = metrics.map(|file| (places.file.clone(), above(file).to_owned(), None));
+    let outputs = config.tenants.iter().flat_map(|tenant| {
+        let output = match &tenant.output {
+            Output::File(file) => Some(("output", file)),
+            _ => None,
+        };
+        let report = tenant.options.report.as_ref().map(|file| ("report", file));
+        output
+            .into_iter()
+            .chain(report)
+            .map(|(key, file)| (tenant.place(key), above(file).to_owned(), trusted_user(tenant)))
+    });
+    let warning = |(place, folder, user): (Place, PathBuf, Option<u32>)| {
+        Some(ConfigError { place, message: place::own_folder(&folder, user).err()? })
+    };
+    metrics.into_iter().chain(outputs).filter_map(warning).collect()
 }
 
 /// Warns of tenants with the same user: the kernel lets their processes signal and trace each other.

@@ -17,12 +17,17 @@ use hierarchy::{Hierarchy, Version};
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
 use std::fmt;
-use std::fs;
+use std::fs::{self, File};
+use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-/// Prefix of the names of groups. The process id of the broker follows.
+/// Prefix of the names of groups. A random number follows.
 const PREFIX: &str = "kcov-";
+/// Digits of the random number.
+const DIGITS: usize = 16;
+/// Attempts to make a group that no other broker takes for a stale one.
+const ATTEMPTS: usize = 8;
 /// A process writes this to `cgroup.procs` to enter the group.
 const MYSELF: &str = "0";
 
@@ -292,6 +297,8 @@ fn write(path: &Path, text: &str) -> Result<(), Errno> {
 #[derive(Debug)]
 pub struct Group {
     directories: Vec<PathBuf>,
+    /// The same directories, locked: see [`remove_stale`].
+    locks: Vec<File>,
 }
 
 impl Group {
@@ -300,7 +307,7 @@ impl Group {
     /// # Errors
     /// Errors of `mkdir(2)` and `write(2)`. The group is removed then.
     pub fn make(plan: &Plan) -> Result<Self, Errno> {
-        let mut group = Group { directories: Vec::new() };
+        let mut group = Group { directories: Vec::new(), locks: Vec::new() };
         let made = plan.places.iter().try_for_each(|place| group.make_in(place));
         match made {
             Ok(()) => Ok(group),
@@ -313,10 +320,9 @@ impl Group {
 
     fn make_in(&mut self, place: &Place) -> Result<(), Errno> {
         remove_stale(&place.parent);
-        let directory = place.parent.join(format!("{PREFIX}{}", std::process::id()));
-        let made = fs::create_dir(&directory);
-        made.map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))?;
+        let (directory, lock) = make_directory(&place.parent)?;
         self.directories.push(directory.clone());
+        self.locks.push(lock);
         place.bounds.iter().try_for_each(|bound| {
             match write(&directory.join(bound.file), &bound.value.to_string()) {
                 Err(_) if bound.optional => Ok(()),
@@ -339,13 +345,40 @@ impl Group {
     }
 }
 
-/// Removes the groups of brokers that are gone. The kernel refuses to remove groups with processes.
+/// Returns whether a group has the name of a tenant's.
+fn is_name(name: &str) -> bool {
+    let number = name.strip_prefix(PREFIX).unwrap_or_default();
+    number.len() == DIGITS && number.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// Makes a group with a random name, and locks it. A process id would not do as a name: brokers in several PID
+/// namespaces may have the same parent group.
+fn make_directory(parent: &Path) -> Result<(PathBuf, File), Errno> {
+    let errno = |error: std::io::Error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
+    for _ in 0..ATTEMPTS {
+        let directory = parent.join(format!("{PREFIX}{:0DIGITS$x}", RandomState::new().hash_one(parent)));
+        fs::create_dir(&directory).map_err(errno)?;
+        // Another broker that looks for stale groups may lock or remove it before this one has the lock.
+        let lock = File::open(&directory).ok().filter(|lock| lock.try_lock().is_ok());
+        match lock.filter(|_| directory.is_dir()) {
+            Some(lock) => return Ok((directory, lock)),
+            None => drop(fs::remove_dir(&directory)),
+        }
+    }
+    Err(Errno::EBUSY)
+}
+
+/// Removes the groups of brokers that are gone, whose locks the kernel has released. It refuses to remove groups
+/// with processes.
 fn remove_stale(parent: &Path) {
     let Ok(entries) = fs::read_dir(parent) else { return };
     for entry in entries.flatten() {
-        let maker =
-            entry.file_name().to_str().and_then(|name| name.strip_prefix(PREFIX)?.parse::<u32>().ok());
-        if maker.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
+        let Some(lock) =
+            entry.file_name().to_str().filter(|name| is_name(name)).and(File::open(entry.path()).ok())
+        else {
+            continue;
+        };
+        if lock.try_lock().is_ok() {
             let _ = fs::remove_dir(entry.path());
         }
     }

@@ -18,6 +18,7 @@
 //! - A program that may be executed but not read belongs to the parent namespace (`would_dump`, fs/exec.c):
 //!   only root can inspect it, so it cannot use the device.
 
+use crate::launch::worker_uids;
 use crate::sandbox::trial::{self, TrialError};
 use crate::sys::privilege;
 use nix::errno::Errno;
@@ -66,6 +67,14 @@ pub struct PowerlessRoot {
 }
 
 impl Standing {
+    /// The privileges of the calling process for a single run.
+    ///
+    /// # Errors
+    /// As [`Standing::of_caller`].
+    pub fn of_run() -> Result<Self, PowerlessRoot> {
+        Self::of_caller(*worker_uids::OF_RUNS.end())
+    }
+
     /// The privileges of the calling process, whose workers would run as `jail_id`.
     ///
     /// # Errors
@@ -92,7 +101,7 @@ impl Standing {
 /// If the machine does not permit a run by this user.
 pub fn plan(map_root: bool) -> anyhow::Result<Option<Shown>> {
     let shown = if map_root { Shown::Root } else { Shown::Own };
-    match Standing::of_caller(jail_id())? {
+    match Standing::of_run()? {
         Standing::Root => Ok(None),
         Standing::Rootless => {
             // Before anything is started, because the message of the command's own process would lack the way
@@ -101,14 +110,6 @@ pub fn plan(map_root: bool) -> anyhow::Result<Option<Shown>> {
             Ok(Some(shown))
         }
     }
-}
-
-/// uid and gid for the workers of one run, with root. It is above the uids that systems assign to users and
-/// services (up to 65,534) and containers (524,288 to 1,879,048,191 with systemd), and no two runs share one.
-#[must_use]
-pub fn jail_id() -> u32 {
-    const FIRST: u32 = 0x7000_0000;
-    FIRST + std::process::id()
 }
 
 fn is_initial_namespace() -> bool {

@@ -58,6 +58,12 @@ fn step(step: &'static str) -> impl FnOnce(Errno) -> Step {
 }
 
 impl Service {
+    /// The user of the command, if it is not that of the service.
+    #[must_use]
+    pub fn user(&self) -> Option<u32> {
+        self.identity.as_ref().map(|identity| identity.uid.as_raw())
+    }
+
     /// Redirects standard output and error. Must be called before privileges are dropped.
     ///
     /// # Errors
@@ -100,9 +106,14 @@ impl Service {
 fn open_file(path: &PathBuf) -> Result<OwnedFd, Step> {
     let named = |errno| (format!("output {}", path.display()), errno);
     let file = open_output(path, OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_NONBLOCK)?;
-    let kind = fstat(&file).map_err(named)?.st_mode & SFlag::S_IFMT.bits();
+    let facts = fstat(&file).map_err(named)?;
     // A pipe that nobody reads would block the command.
-    if kind == SFlag::S_IFREG.bits() { Ok(file) } else { Err(named(Errno::EINVAL)) }
+    match facts.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFREG.bits() {
+        false => Err(named(Errno::EINVAL)),
+        // Another name of the file, perhaps that of another user.
+        true if facts.st_nlink > 1 => Err(named(Errno::EMLINK)),
+        true => Ok(file),
+    }
 }
 
 /// Opens the file for the counters of a run, and truncates it.
@@ -110,7 +121,16 @@ fn open_file(path: &PathBuf) -> Result<OwnedFd, Step> {
 /// # Errors
 /// The failed step.
 pub fn open_report(path: &PathBuf) -> Result<OwnedFd, Step> {
-    open_output(path, OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_NONBLOCK)
+    let named = |errno| (format!("output {}", path.display()), errno);
+    let file = open_output(path, OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_NONBLOCK)?;
+    let facts = fstat(&file).map_err(named)?;
+    if facts.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFREG.bits() {
+        if facts.st_nlink > 1 {
+            return Err(named(Errno::EMLINK));
+        }
+        nix::unistd::ftruncate(&file, 0).map_err(named)?;
+    }
+    Ok(file)
 }
 
 fn open_output(path: &PathBuf, flags: OFlag) -> Result<OwnedFd, Step> {

@@ -5,15 +5,17 @@ mod http;
 use super::catalogue;
 use super::metrics::{self, ServiceTenant};
 use super::selection::Selection;
+use crate::launch::folder::Folder;
 use anyhow::{Context, Result, bail};
 use http::HttpSocket;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
-use std::fs::{self, OpenOptions, Permissions};
+use std::fs::Permissions;
+use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -95,19 +97,26 @@ fn timeout(next: Option<Instant>) -> Result<PollTimeout> {
     Ok(left.map_or(Ok(PollTimeout::NONE), PollTimeout::try_from)?)
 }
 
-/// Replaces `file` atomically: readers see the old or the new text, never a part of it.
+/// Removes the file, when nothing writes it any more.
+pub fn withdraw(file: &Path) {
+    // Fails if it has been removed already.
+    let _ = Folder::of_file(file).map(|(folder, name)| folder.remove(&name));
+}
+
+/// Replaces `file` atomically: readers see the old or the new text, never a part of it. Follows no link in the
+/// folder, which may belong to another user, such as that of the node exporter.
 fn replace(file: &Path, text: &str) -> Result<()> {
-    let name = file.file_name().with_context(|| format!("{} is not the name of a file", file.display()))?;
-    // Without the suffix .prom, so that the node exporter does not read it.
-    let unfinished = file.with_file_name(format!(".{}.{}.new", name.to_string_lossy(), std::process::id()));
-    let write = || -> std::io::Result<()> {
-        let mut new = OpenOptions::new().write(true).create_new(true).mode(0o644).open(&unfinished)?;
+    let named = || format!("cannot write {}", file.display());
+    let (folder, name) = Folder::of_file(file).with_context(named)?;
+    // Without the suffix .prom, so that the node exporter does not read it. Other exporters have other numbers.
+    let number = RandomState::new().hash_one(file);
+    let unfinished = format!(".{}.{number:016x}.new", name.display());
+    let write = || -> Result<()> {
+        let mut new = folder.create(&unfinished, 0o644)?;
         new.write_all(text.as_bytes())?;
         // Undo umask(2): everyone who may list the tenants may read their counters.
         new.set_permissions(Permissions::from_mode(0o644))?;
-        fs::rename(&unfinished, file)
+        Ok(folder.rename(&unfinished, &name)?)
     };
-    write()
-        .inspect_err(|_| _ = fs::remove_file(&unfinished))
-        .with_context(|| format!("cannot write {}", file.display()))
+    write().inspect_err(|_| _ = folder.remove(Path::new(&unfinished))).with_context(named)
 }

@@ -17,7 +17,7 @@ pub mod rules;
 #[cfg(test)]
 mod tests;
 
-use crate::sys::{filter, privilege};
+use crate::sys::{filter, path_lookup, privilege};
 use kcov_sys::descriptors;
 use kcov_sys::filter::{Bpf, BuildError};
 use kcov_sys::rules::{Denial, build};
@@ -26,14 +26,14 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// Capabilities of a broker that runs as root, by their numbers in `include/uapi/linux/capability.h`.
 const BROKER_CAPABILITIES: u64 = INSPECT | KILL | LEASE;
-/// Capabilities of its readers.
-const READER_CAPABILITIES: u64 = INSPECT | KILL;
+/// Capabilities of its readers. `holds_number` sends signal 0, for which `EPERM` is an answer as well.
+const READER_CAPABILITIES: u64 = INSPECT;
 
 /// `CAP_SYS_PTRACE`: descriptors, memory and root of a tenant's tasks. `CAP_DAC_READ_SEARCH`: the directories
 /// that lead there. `/proc/TID/fd` of a task under another uid has mode 0500 and that uid as owner
 /// (`proc_fd_permission`, `fs/proc/fd.c`): without it `statx("/proc/TID/fd/N")` fails with `EACCES`.
 const INSPECT: u64 = 1 << 19 | 1 << 2;
-/// `CAP_KILL`: workers and tenants under other uids; also needed for signal 0.
+/// `CAP_KILL`: workers and tenants under other uids.
 const KILL: u64 = 1 << 5;
 /// `CAP_LEASE`: a lease shows whether an area is in use, also one to which a tenant has given another owner.
 const LEASE: u64 = 1 << 28;
@@ -102,5 +102,7 @@ fn broker_filter() -> Result<Bpf, BuildError> {
 /// # Errors
 /// [`BuildError`], which names the step.
 pub fn reader_filter() -> Result<Bpf, BuildError> {
+    // Before the readers are forked: they inherit the page. If it cannot be made, their lookups report it.
+    let _ = path_lookup::prepare();
     build(rules::READER, READER_DENIAL)
 }

@@ -8,6 +8,7 @@ use crate::front;
 use crate::front::messages::{FrontEvent, FrontOrder};
 use crate::launch::programs::CommandError;
 use crate::launch::service;
+use crate::launch::worker_uids::WorkerUid;
 use crate::sandbox::confine;
 use crate::sys::fork;
 use crate::sys::pidfd;
@@ -30,8 +31,8 @@ pub struct Link {
     pid: u32,
     /// When the broker exited.
     broker_end: Option<Duration>,
-    /// uid of the workers.
-    pub uid: u32,
+    /// uid of the workers, with root. Another tenant may have it after this link is dropped.
+    uid: Option<WorkerUid>,
 }
 
 impl Link {
@@ -42,12 +43,13 @@ impl Link {
     pub fn start(
         tenant: &TenantConfig,
         restarts: u64,
-        uid: u32,
+        uid: Option<WorkerUid>,
         serial: u32,
         poller: &Poller<Watched>,
     ) -> anyhow::Result<Self> {
         let (ours, theirs) = socket::pair()?;
-        let pid = fork::child(|| serve(tenant, restarts, uid, theirs)).context("cannot fork a broker")?;
+        let jail_id = uid.as_ref().map_or(0, WorkerUid::get);
+        let pid = fork::child(|| serve(tenant, restarts, jail_id, theirs)).context("cannot fork a broker")?;
         let pid = pid.as_raw().cast_unsigned();
         let broker = pidfd_open(pid, false).context("cannot open a pidfd of a broker")?;
         poller.add(&ours, Watched::Link(serial)).context("cannot watch a broker")?;
@@ -60,6 +62,12 @@ impl Link {
             broker_end: None,
             uid,
         })
+    }
+
+    /// uid of the workers, with root.
+    #[must_use]
+    pub fn uid(&self) -> Option<u32> {
+        self.uid.as_ref().map(WorkerUid::get)
     }
 
     /// The next message of the broker; `None` if there is none.

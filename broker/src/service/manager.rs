@@ -9,7 +9,6 @@ use super::life::{Action, Event, Life, PATIENCE, Pace, State};
 use super::link::Link;
 use super::metrics_process::MetricsProcess;
 use super::notify::Notifier;
-use super::uids::{self, Uids};
 use super::watch::Watched;
 use crate::config::{Config, ServeConfig, TenantConfig};
 use crate::launch::rootless::Standing;
@@ -24,6 +23,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use sd_notify::NotifyState;
 use std::collections::{BTreeMap, HashMap};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
@@ -63,7 +63,7 @@ pub struct Manager {
     /// The tenant of each run that is under way.
     runs: HashMap<u32, String>,
     /// With root: uids for workers.
-    uids: Option<Uids>,
+    uids: Option<RangeInclusive<u32>>,
     /// The last number that was given to a run or a client.
     serial: u32,
     start: Instant,
@@ -94,7 +94,7 @@ impl Manager {
         poller.add(&control, Watched::Control).context("cannot watch the control socket")?;
         let Config { serve, tenants } = config;
         let uids = match Standing::of_caller(*serve.uids.end())? {
-            Standing::Root => Some(Uids::new(serve.uids.clone(), uids::in_use())),
+            Standing::Root => Some(serve.uids.clone()),
             Standing::Rootless => None,
         };
         let metrics = serve.metrics.clone();

@@ -9,7 +9,7 @@ use super::control::client;
 use super::control::message::{Condition, Status};
 use super::watch::Watched;
 use crate::config::service::MetricsConfig;
-use crate::live::exporter::Exporter;
+use crate::live::exporter::{self, Exporter};
 use crate::live::metrics::ServiceTenant;
 use crate::live::selection::Selection;
 use crate::sandbox::confine;
@@ -19,7 +19,6 @@ use crate::sys::{fork, pidfd, privilege, title};
 use anyhow::Context;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::unistd::{Pid, getpid, getppid, setsid};
-use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -102,7 +101,7 @@ fn serve(config: &MetricsConfig, control: &Path, manager: Pid) -> i32 {
     match prepare(manager).and_then(|()| export(config, control)) {
         Ok(()) => {
             // Readers must not take an outdated file for the current state.
-            config.file.iter().for_each(|file| _ = fs::remove_file(file));
+            config.file.iter().for_each(|file| exporter::withdraw(file));
             0
         }
         Err(error) => {

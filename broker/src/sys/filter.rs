@@ -1,8 +1,7 @@
 //! The filters of the broker's processes: a tenant's, which has a listener, and those that confine the broker
 //! itself.
 //!
-//! [`install`] and [`confine`] also run in a freshly forked child: they make system calls only and allocate
-//! nothing.
+//! [`install`] also runs in a freshly forked child: it makes system calls only and allocates nothing.
 
 use kcov_sys::filter::{Bpf, install as set_filter};
 use nix::errno::Errno;
@@ -56,13 +55,16 @@ pub fn install(program: &Bpf) -> Result<RawFd, Errno> {
 }
 
 /// Installs a filter without a listener in the calling thread, permanently; the kernel logs the calls that it
-/// denies. Sets `no_new_privs` first.
+/// denies. Sets `no_new_privs` first. Rules with [`OWN_PROCESS`](kcov_sys::rules::OWN_PROCESS) apply to the
+/// calling process.
 ///
 /// # Errors
 /// As `seccomp(2)`.
 pub fn confine(program: &Bpf) -> Result<(), Errno> {
     set_no_new_privs()?;
-    set_filter(program, libc::SECCOMP_FILTER_FLAG_LOG).map(drop)
+    let mut program = program.clone();
+    program.set_own_process();
+    set_filter(&program, libc::SECCOMP_FILTER_FLAG_LOG).map(drop)
 }
 
 /// Makes the kernel wake the other side on the same CPU when it passes on a notification or an answer.

@@ -8,7 +8,12 @@
 pub mod check;
 
 use crate::filter::{Bpf, BuildError, sort_by_number};
-use libc::{PROT_READ, PROT_WRITE};
+use libc::{
+    FUTEX_CLOCK_REALTIME, FUTEX_PRIVATE_FLAG, FUTEX_REQUEUE, FUTEX_WAIT, FUTEX_WAIT_BITSET, FUTEX_WAKE,
+    FUTEX_WAKE_BITSET, MADV_DONTDUMP, MADV_DONTNEED, MADV_FREE, MADV_HUGEPAGE, MAP_ANONYMOUS, MAP_DENYWRITE,
+    MAP_FIXED, MAP_FIXED_NOREPLACE, MAP_LOCKED, MAP_NONBLOCK, MAP_NORESERVE, MAP_POPULATE, MAP_PRIVATE,
+    MAP_SHARED, MAP_STACK, PROT_READ, PROT_WRITE,
+};
 use libseccomp::{ScmpAction, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall};
 
 /// Condition on one argument register: its bits under `mask` are `value`.
@@ -80,6 +85,33 @@ pub const ANY: &[Argument] = &[];
 /// Protection of data: no memory of a confined process becomes code.
 const DATA: i32 = PROT_READ | PROT_WRITE;
 
+/// Flags of a mapping of private memory that do not change how it is counted (`RLIMIT_DATA`). Not among them:
+/// `MAP_GROWSDOWN`, which counts as stack, and `MAP_HUGETLB`, whose pages belong to a pool of the machine.
+const MAPPING: i32 = MAP_FIXED
+    | MAP_FIXED_NOREPLACE
+    | MAP_ANONYMOUS
+    | MAP_NORESERVE
+    | MAP_POPULATE
+    | MAP_NONBLOCK
+    | MAP_STACK
+    | MAP_LOCKED
+    | MAP_DENYWRITE;
+/// Private memory, or a private map of a file.
+const PRIVATE: Argument = Argument { index: 3, mask: !(MAPPING as u64), value: MAP_PRIVATE as u64 };
+/// A shared map of a file. No process needs shared anonymous memory, which `RLIMIT_DATA` does not count.
+const SHARED_FILE: Argument =
+    Argument { index: 3, mask: !((MAPPING & !MAP_ANONYMOUS) as u64), value: MAP_SHARED as u64 };
+/// One of the clocks 0 to 7. Clocks with negative numbers include the processor time of every other process,
+/// which shows what it does.
+const CLOCK: Argument = Argument::masked(0, !7, 0);
+
+/// An operation on a futex. Those with priority inheritance are missing: they tell whether a thread of another
+/// process exists, and raise its priority.
+const fn futex(operation: i32) -> Argument {
+    let flags = (FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME).cast_unsigned();
+    Argument::masked(1, !flags, operation.cast_unsigned())
+}
+
 /// Stands for the number of the process that installs the filter: see [`Bpf::set_own_process`]. No process
 /// has this number (`PID_MAX_LIMIT` is 2^22).
 pub const OWN_PROCESS: i32 = 0x7e11_0e11;
@@ -94,17 +126,29 @@ pub const RUNTIME: &[Rule] = &[
     Rule::allow("ppoll", ANY, "waiting for a socket; poll on machines that have no such call"),
     Rule::allow("close", ANY, "OwnedFd::drop"),
     // Memory.
-    Rule::allow("mmap", &[Argument::within(2, DATA)], "malloc; SharedWords::map"),
+    Rule::allow("mmap", &[Argument::within(2, DATA), PRIVATE], "malloc"),
+    Rule::allow("mmap", &[Argument::within(2, DATA), SHARED_FILE], "SharedWords::map"),
     Rule::allow("munmap", ANY, "free; SharedWords::drop"),
     Rule::allow("mremap", ANY, "realloc"),
-    Rule::allow("madvise", ANY, "free"),
+    Rule::allow("madvise", &[Argument::int(2, MADV_DONTNEED)], "free"),
+    Rule::allow("madvise", &[Argument::int(2, MADV_FREE)], "free, in other allocators"),
+    Rule::allow(
+        "madvise",
+        &[Argument::masked(2, !1, MADV_HUGEPAGE as u32)],
+        "malloc; sanitizers, not to have any",
+    ),
+    Rule::allow("madvise", &[Argument::masked(2, !1, MADV_DONTDUMP as u32)], "sanitizers; the opposite"),
     Rule::allow("mprotect", &[Argument::within(2, DATA)], "malloc, growing a heap"),
     Rule::allow("brk", ANY, "malloc"),
     Rule::allow("getrandom", ANY, "seeds of HashMap and malloc"),
     // Locks and time.
-    Rule::allow("futex", ANY, "std::sync"),
-    Rule::allow("clock_gettime", ANY, "Instant::now where the vDSO has no clock"),
-    Rule::allow("clock_nanosleep", ANY, "thread::sleep"),
+    Rule::allow("futex", &[futex(FUTEX_WAIT)], "std::sync, in other C libraries"),
+    Rule::allow("futex", &[futex(FUTEX_WAKE)], "std::sync"),
+    Rule::allow("futex", &[futex(FUTEX_WAIT_BITSET)], "std::sync"),
+    Rule::allow("futex", &[futex(FUTEX_WAKE_BITSET)], "std::sync"),
+    Rule::allow("futex", &[futex(FUTEX_REQUEUE)], "condition variables of other C libraries"),
+    Rule::allow("clock_gettime", &[CLOCK], "Instant::now where the vDSO has no clock"),
+    Rule::allow("clock_nanosleep", &[CLOCK], "thread::sleep"),
     Rule::allow("nanosleep", ANY, "thread::sleep, in other C libraries"),
     Rule::allow("restart_syscall", ANY, "the kernel, resuming a wait after a signal"),
     // Signals and the end.

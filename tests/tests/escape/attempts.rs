@@ -251,7 +251,7 @@ pub const ATTEMPTS: &[(&str, Outcome)] = &[
     ("memfd_secret", Killed),
     ("writing to the roster", Fails(EACCES)),
     ("reading into the roster", Fails(EFAULT)),
-    ("punching the roster", Fails(EACCES)),
+    ("punching the roster", Killed),
     ("a second mapping of the roster", Fails(EACCES)),
     ("all memory", Fails(ENOMEM)),
     ("all descriptors", Fails(EMFILE)),

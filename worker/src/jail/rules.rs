@@ -7,9 +7,9 @@ use kcov_sys::filter::{Bpf, BuildError};
 use kcov_sys::rules::{ANY, Argument, Denial, OWN_PROCESS, RUNTIME, Rule, build};
 use libc::{
     CLONE_CHILD_CLEARTID, CLONE_CHILD_SETTID, ENOENT, ENOSYS, F_ADD_SEALS, F_DUPFD_CLOEXEC, F_GETFD,
-    PR_SET_NAME, PR_SET_PDEATHSIG, SECCOMP_IOCTL_NOTIF_ID_VALID, SECCOMP_IOCTL_NOTIF_RECV,
-    SECCOMP_IOCTL_NOTIF_SEND, SECCOMP_SET_MODE_FILTER, SIGABRT, SIGBUS, SIGCHLD, SIGKILL, SIGSEGV,
-    STDERR_FILENO, STDOUT_FILENO,
+    MFD_ALLOW_SEALING, MFD_CLOEXEC, MFD_NOEXEC_SEAL, O_CLOEXEC, O_DIRECT, O_NONBLOCK, PR_SET_NAME,
+    PR_SET_PDEATHSIG, SECCOMP_IOCTL_NOTIF_ID_VALID, SECCOMP_IOCTL_NOTIF_RECV, SECCOMP_IOCTL_NOTIF_SEND,
+    SECCOMP_SET_MODE_FILTER, SIGABRT, SIGBUS, SIGCHLD, SIGKILL, SIGSEGV, STDERR_FILENO, STDOUT_FILENO,
 };
 
 /// The tables of a worker.
@@ -31,6 +31,11 @@ const fn int(index: u32, value: i32) -> Argument {
 const FORK_FLAGS: u64 = (CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID) as u64;
 /// A fork and nothing else: `SIGCHLD`, no shared memory, no namespace, the caller as parent.
 const A_FORK: Argument = Argument { index: 0, mask: !FORK_FLAGS, value: SIGCHLD as u64 };
+
+/// Flags of a memfd. Not among them: `MFD_HUGETLB`, whose pages no resource limit counts.
+const MEMFD: u32 = MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL;
+/// Flags of a pipe. Not among them: `O_NOTIFICATION_PIPE`, which makes a queue of kernel events.
+const PIPE: u32 = (O_CLOEXEC | O_NONBLOCK | O_DIRECT).cast_unsigned();
 
 const BOTH: &[Rule] = &[
     // The tenant's notifications.
@@ -54,8 +59,8 @@ const BOTH: &[Rule] = &[
     allow("rt_sigaction", &[int(0, SIGBUS)], "the same"),
     // Files that a handler may return to its caller: memfds, pipes and eventfds. Reading and writing is not
     // restricted to them: the other descriptors of a worker are sockets, which it may write to as well.
-    allow("memfd_create", ANY, "handlers, Answer::Descriptor"),
-    allow("pipe2", ANY, "handlers, Answer::Descriptor"),
+    allow("memfd_create", &[Argument::masked(1, !MEMFD, 0)], "handlers, Answer::Descriptor"),
+    allow("pipe2", &[Argument::masked(1, !PIPE, 0)], "handlers, Answer::Descriptor"),
     allow("eventfd2", ANY, "handlers, Answer::Descriptor"),
     allow("ftruncate", ANY, "handlers, the size of a memfd"),
     allow("fcntl", &[int(1, F_ADD_SEALS)], "handlers, sealing a memfd"),

@@ -1,5 +1,6 @@
 //! Checks files and directories that a configuration names.
 
+use crate::launch::folder::{Folder, FolderError};
 use nix::unistd::{AccessFlags, access};
 use std::io;
 use std::path::Path;
@@ -14,6 +15,15 @@ pub fn directory(path: &Path) -> Result<(), String> {
             Err(format!("there is no directory {shown}: create it (mkdir -p {shown}), or name another one"))
         }
         Err(error) => Err(format!("{shown}: {error}")),
+    }
+}
+
+/// Checks that no other user than `trusted` can redirect what root writes to a folder. A folder that does not exist
+/// is created by root, and in order.
+pub fn own_folder(path: &Path, trusted: Option<u32>) -> Result<(), String> {
+    match Folder::open(path, trusted) {
+        Ok(_) | Err(FolderError::System { .. }) => Ok(()),
+        Err(error) => Err(error.to_string()),
     }
 }
 

@@ -39,7 +39,7 @@ fn controllers_of_a_delegated_group_are_enabled() {
     assert_eq!(fs::read_to_string(unified.unit().join("cgroup.subtree_control")).expect("read"), "+pids");
     let group = Group::make(&plan).expect("a group");
     group.enter().expect("to enter");
-    let directory = unified.unit().join(format!("{PREFIX}{}", std::process::id()));
+    let directory = group.directories[0].clone();
     let text = |file: &str| fs::read_to_string(directory.join(file)).expect(file);
     assert_eq!((text("memory.max").as_str(), text("memory.swap.max").as_str()), ("1073741824", "0"));
     assert_eq!((text("pids.max").as_str(), text("cgroup.procs").as_str()), ("64", "0"));
@@ -103,11 +103,12 @@ fn a_parent_is_an_absolute_path_without_dots() {
 #[test]
 fn groups_of_brokers_that_are_gone_are_removed() {
     let parent = tempfile::tempdir().expect("a directory");
-    // No process has the highest id.
-    for name in ["kcov-4294967295", "kcov-1", "kcov-x", "other"] {
+    for name in ["kcov-0123456789abcdef", "kcov-1", "kcov-x", "other"] {
         fs::create_dir(parent.path().join(name)).expect("mkdir");
     }
+    let (live, _lock) = make_directory(parent.path()).expect("a group");
     remove_stale(parent.path());
+    fs::remove_dir(live).expect("a live group is kept");
     let mut left: Vec<_> =
         fs::read_dir(parent.path()).expect("read").map(|entry| entry.expect("entry").file_name()).collect();
     left.sort();

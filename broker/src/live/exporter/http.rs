@@ -3,12 +3,13 @@
 use crate::live::metrics;
 use anyhow::{Context, Result};
 use nix::poll::{PollFd, PollFlags};
+use nix::sys::stat::{Mode, umask};
 use std::cell::LazyCell;
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::ops::Deref;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -43,15 +44,17 @@ impl HttpSocket {
     /// # Errors
     /// If another process listens there, or the socket cannot be created.
     pub fn bind(path: &Path) -> Result<Self> {
+        // Everyone who may list the tenants may read their counters. A change of the mode after the bind could
+        // reach another file, by a link that the owner of the folder has put in its place.
+        let before = umask(Mode::from_bits_truncate(0o111));
         let socket = match UnixListener::bind(path) {
             Err(error) if error.kind() == ErrorKind::AddrInUse && is_left_over(path) => {
                 fs::remove_file(path).and_then(|()| UnixListener::bind(path))
             }
             bound => bound,
         };
+        umask(before);
         let socket = socket.with_context(|| format!("cannot listen on {}", path.display()))?;
-        // Everyone who may list the tenants may read their counters.
-        fs::set_permissions(path, Permissions::from_mode(0o666))?;
         socket.set_nonblocking(true)?;
         Ok(HttpSocket { socket, path: path.to_owned(), clients: Vec::new() })
     }

@@ -9,8 +9,9 @@
 
 use super::procfs::Procfs;
 use super::walk::{self, Node};
+use crate::sys::path_lookup;
+
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::libc;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use std::ffi::CStr;
@@ -122,26 +123,23 @@ struct Shortcut<'a> {
 impl Shortcut<'_> {
     /// `None` if the path must be walked.
     fn take(&self) -> Option<Result<OwnedFd, Errno>> {
-        match self.open(ResolveFlag::RESOLVE_NO_SYMLINKS) {
+        match self.open(libc::RESOLVE_NO_SYMLINKS) {
             Err(Errno::ELOOP) => {}
             result => return decided(result),
         }
         if !self.rules.symlinks || is_procfs(self.start) {
             return None;
         }
-        match self.open(ResolveFlag::RESOLVE_NO_MAGICLINKS | ResolveFlag::RESOLVE_NO_XDEV) {
+        match self.open(libc::RESOLVE_NO_MAGICLINKS | libc::RESOLVE_NO_XDEV) {
             Err(Errno::ELOOP) => None,
             result => decided(result),
         }
     }
 
-    fn open(&self, how: ResolveFlag) -> Result<OwnedFd, Errno> {
-        let scope = if self.in_root { ResolveFlag::RESOLVE_IN_ROOT } else { ResolveFlag::RESOLVE_BENEATH };
-        let last = if self.rules.follow { OFlag::empty() } else { OFlag::O_NOFOLLOW };
-        let mounts =
-            if self.rules.cross_mounts { ResolveFlag::empty() } else { ResolveFlag::RESOLVE_NO_XDEV };
-        let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC | last).resolve(how | scope | mounts);
-        openat2(self.start, self.path, how)
+    fn open(&self, how: u64) -> Result<OwnedFd, Errno> {
+        let scope = if self.in_root { libc::RESOLVE_IN_ROOT } else { libc::RESOLVE_BENEATH };
+        let mounts = if self.rules.cross_mounts { 0 } else { libc::RESOLVE_NO_XDEV };
+        path_lookup::open(self.start, self.path, how | scope | mounts, self.rules.follow)
     }
 }
 

@@ -8,10 +8,12 @@ mod self_link;
 use super::path::{Rules, Scope, is_procfs};
 use super::procfs::Procfs;
 use crate::sys::file::{self, FileFacts};
+use crate::sys::path_lookup;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
+use nix::fcntl::{OFlag, openat, readlinkat};
+use nix::libc;
 use nix::sys::stat::Mode;
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
@@ -168,10 +170,9 @@ impl Walk<'_> {
     /// Returns whether this is a magic link, which only the kernel knows. Other errors come from the target of an
     /// ordinary link and occur again when that is walked.
     fn is_magic(&self, name: &[u8]) -> bool {
-        let how = OpenHow::new()
-            .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
-            .resolve(ResolveFlag::RESOLVE_NO_MAGICLINKS);
-        openat2(&self.at.file, name, how).err() == Some(Errno::ELOOP)
+        let Ok(name) = CString::new(name) else { return false };
+        let opened = path_lookup::open(self.at.file.as_fd(), &name, libc::RESOLVE_NO_MAGICLINKS, true);
+        opened.err() == Some(Errno::ELOOP)
     }
 
     fn jump(&mut self, name: &[u8]) -> Result<(), Errno> {

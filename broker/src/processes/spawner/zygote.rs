@@ -38,7 +38,8 @@ fn try_exec(descriptors: &[OwnedFd], launch: &Launch) -> Result<std::convert::In
         format!("--uid={}", launch.jail_id),
         format!("--parent={}", nix::unistd::getppid()),
     ];
-    let memory = launch.worker_memory.map(|bytes| format!("--memory={bytes}"));
+    let bounds = |data| [format!("--memory={data}"), format!("--areas={}", launch.quotas.total)];
+    let memory = launch.worker_memory.into_iter().flat_map(bounds);
     let cover = launch.cover.as_ref().map(AsFd::as_fd);
     let argv = argv.into_iter().chain(memory).chain(cover.map(|_| "--cover".to_owned()));
     let argv = argv.filter_map(|argument| CString::new(argument).ok());

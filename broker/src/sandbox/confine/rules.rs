@@ -6,7 +6,8 @@
 //! as it never touches a tenant's memory or files, and `pidfd_getfd`, as the spawner's processes take
 //! descriptors for it.
 
-use kcov_sys::rules::{ANY, Argument, RUNTIME, Rule};
+use crate::sys::path_lookup;
+use kcov_sys::rules::{ANY, Argument, OWN_PROCESS, RUNTIME, Rule};
 use libc::{
     AF_UNIX, F_GETFD, F_OFD_SETLK, O_ACCMODE, O_CREAT, O_TRUNC, SECCOMP_IOCTL_NOTIF_ADDFD,
     SECCOMP_IOCTL_NOTIF_ID_VALID, SECCOMP_IOCTL_NOTIF_RECV, SECCOMP_IOCTL_NOTIF_SEND,
@@ -36,6 +37,9 @@ const CHANGES: u32 = CREATES | (O_ACCMODE | O_TRUNC).cast_unsigned();
 /// compared.
 const PIDFD_GET_INFO: Argument = Argument::masked(1, 0xffff, 0xff0b);
 
+/// One of the structures of [`path_lookup`], which only have `O_PATH`.
+const LOOKUP: Argument = Argument { index: 2, mask: path_lookup::HOW.0, value: path_lookup::HOW.1 };
+
 const BOTH: &[Rule] = &[
     // Listeners and tasks.
     allow("ioctl", &[int(1, SECCOMP_IOCTL_NOTIF_ID_VALID as i32)], "listener::id_valid"),
@@ -54,7 +58,7 @@ const BOTH: &[Rule] = &[
     // Sockets that are there already.
     allow("recvfrom", ANY, "Channel::try_receive_bare; a reader's requests"),
     // Aborting, and faults of this program.
-    allow("tgkill", &[int(2, SIGABRT)], "abort"),
+    allow("tgkill", &[int(0, OWN_PROCESS), int(2, SIGABRT)], "abort"),
     allow("rt_sigaction", ANY, "abort; std's handler of stack overflow; sys::alarm"),
 ];
 
@@ -106,7 +110,11 @@ const READER_ONLY: &[Rule] = &[
     allow("process_vm_readv", ANY, "reading a caller's memory"),
     allow("process_vm_writev", ANY, "writing a caller's memory"),
     allow("openat", &[Argument::masked(2, CHANGES, 0)], "procfs; one step of a path"),
-    allow("openat2", ANY, "a path in the caller's root, never for writing"),
+    allow(
+        "openat2",
+        &[LOOKUP, Argument::is(3, path_lookup::SIZE)],
+        "path_lookup::open, in the caller's root",
+    ),
     allow("fstatfs", ANY, "whether a file is in procfs"),
     allow("write", &[int(0, STDERR_FILENO)], "panic messages"),
     allow("writev", &[int(0, STDERR_FILENO)], "malloc, reporting a corrupted heap"),

@@ -3,6 +3,7 @@
 use super::*;
 use crate::front::messages::{FrontEvent, FrontOrder};
 use crate::launch::OnBrokerDeath;
+use crate::launch::worker_uids::WorkerUid;
 use crate::service::control::message::Condition;
 use nix::sys::signal::Signal;
 use tracing::{error, info, warn};
@@ -132,13 +133,15 @@ impl Manager {
     fn launch(&mut self, name: &str) {
         let serial = next(&mut self.serial);
         let Some(member) = self.members.get_mut(name) else { return };
-        let uid = self.uids.as_mut().map(|uids| uids.take(member.uid, uids::in_use));
-        member.uid = uid.flatten();
-        let started = match uid {
-            Some(None) => Err(anyhow::anyhow!("every uid of the range is in use: extend `uids` in [serve]")),
-            Some(Some(uid)) => Link::start(&member.config, member.life.starts(), uid, serial, &self.poller),
-            None => Link::start(&member.config, member.life.starts(), 0, serial, &self.poller),
-        };
+        // A restarted tenant gets its last uid again, if it is free.
+        let uid = self.uids.as_ref().map(|range| {
+            WorkerUid::claim(range, member.uid)
+                .context("every uid of the range is in use: extend `uids` in [serve]")
+        });
+        let started = uid.transpose().and_then(|uid| {
+            member.uid = uid.as_ref().map(WorkerUid::get);
+            Link::start(&member.config, member.life.starts(), uid, serial, &self.poller)
+        });
         let failure = match started {
             Ok(link) => {
                 member.link = Some((serial, link));
@@ -146,9 +149,6 @@ impl Manager {
                 None
             }
             Err(error) => {
-                if let (Some(uids), Some(Some(uid))) = (&mut self.uids, uid) {
-                    uids.give_back(uid);
-                }
                 Some(Event::Failed { status: crate::front::BROKER_FAILED, message: format!("{error:#}") })
             }
         };
@@ -233,8 +233,6 @@ impl Manager {
         if !link.is_gone() {
             return;
         }
-        let uid = link.uid;
-        self.uids.iter_mut().for_each(|uids| uids.give_back(uid));
         self.runs.remove(&serial);
         self.members.get_mut(&name).into_iter().for_each(|member| member.link = None);
         self.step(&name, Event::Gone);

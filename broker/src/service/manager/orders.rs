@@ -69,7 +69,7 @@ impl Manager {
                 _ => None,
             },
             broker: link.as_ref().and_then(|(_, link)| link.broker()),
-            uid: link.as_ref().filter(|_| self.uids.is_some()).map(|(_, link)| link.uid),
+            uid: link.as_ref().and_then(|(_, link)| link.uid()),
             last_status: life.last().and_then(|end| end.outcome.status),
             message: life.last().and_then(|end| end.outcome.message.as_deref()).map(bounded),
             last_end_ms: life.last().map(|end| milliseconds(self.now().saturating_sub(end.at))),

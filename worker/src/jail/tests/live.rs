@@ -13,7 +13,7 @@ use std::os::fd::{IntoRawFd, OwnedFd};
 
 const USER: u32 = 54_321;
 const GROUP: u32 = 54_322;
-const MEMORY: u64 = 1 << 30;
+const MEMORY: limits::Memory = limits::Memory { data: 1 << 30, areas: 1 << 32 };
 
 /// A jailed zygote and its worker, both waiting.
 struct Family {
@@ -168,13 +168,15 @@ fn limit_name(resource: Resource) -> &'static str {
         Resource::RLIMIT_RTPRIO => "Max realtime priority",
         Resource::RLIMIT_NPROC => "Max processes",
         Resource::RLIMIT_DATA => "Max data size",
+        Resource::RLIMIT_AS => "Max address space",
         other => panic!("name the limit {other:?} here"),
     }
 }
 
 fn assert_limits(family: &Family) {
     let own = (!family.rootless).then_some((Resource::RLIMIT_NPROC, 64));
-    let all = limits::LIMITS.iter().copied().chain(own).chain([(Resource::RLIMIT_DATA, MEMORY)]);
+    let memory = [(Resource::RLIMIT_DATA, MEMORY.data), (Resource::RLIMIT_AS, MEMORY.address_space())];
+    let all = limits::LIMITS.iter().copied().chain(own).chain(memory);
     for (resource, most) in all {
         for pid in family.both() {
             let (name, limits) = (limit_name(resource), text(pid, "limits"));
