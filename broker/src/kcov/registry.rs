@@ -18,7 +18,7 @@ use crate::sys::memfd::Reopener;
 use crate::sys::shared::SharedWords;
 use kcov_proto::Errno;
 use kcov_proto::abi::{self, RemoteArg, TraceMode};
-use kcov_proto::device::{ArenaId, Device, Refusal, Tid};
+use kcov_proto::device::{ArenaId, Device, Refusal, RemoteTarget, Tid};
 use kcov_proto::message::{Blank, FileId, NotificationId};
 use kcov_proto::quota::{Quota, Refusals};
 use kcov_proto::roster::{self, RosterEntry, RosterWriter};
@@ -113,6 +113,18 @@ impl Registry {
     #[must_use]
     pub fn handles(&self) -> usize {
         self.device.handles()
+    }
+
+    /// What a remote handle refers to.
+    #[must_use]
+    pub fn remote(&self, handle: u64) -> Option<RemoteTarget> {
+        self.device.remote(handle)
+    }
+
+    /// The sequence of an instance, see [`Device::sequence`].
+    #[must_use]
+    pub fn sequence(&self, id: ArenaId) -> Option<u64> {
+        self.device.sequence(id)
     }
 
     /// Threads that own an instance.
