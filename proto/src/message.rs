@@ -16,7 +16,7 @@
 
 use crate::abi::{self, CMP_WORDS, RemoteArg};
 use crate::claims::Claims;
-use crate::device::ArenaId;
+use crate::device::{ArenaId, RemoteTarget};
 use crate::errno::Errno;
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -152,6 +152,35 @@ pub enum RequestKind {
         /// The PC.
         pc: u64,
     },
+    /// A handler starts a remote section: what this handle refers to.
+    RemoteStart {
+        /// The handle. Any value is possible.
+        handle: u64,
+    },
+    /// A handler stops a remote section that has records: may they be appended? If so, the broker serves nothing else until
+    /// [`RemoteDone`](Self::RemoteDone), so that no `DISABLE` comes between.
+    RemoteStop {
+        /// The instance.
+        arena: ArenaId,
+        /// Its sequence when the section was started.
+        sequence: u64,
+    },
+    /// The records of a remote section were appended, as the broker has granted.
+    RemoteDone {
+        /// Records appended.
+        stored: u64,
+        /// Records for which the area had no room.
+        lost: u64,
+    },
+    /// There is no memory for the buffer of a remote section that was started: it records nothing.
+    RemoteUnbuffered,
+    /// The common handle of the caller.
+    CommonHandle,
+    /// The caller is about to create a thread or a process, which inherits its common handle.
+    Cloning {
+        /// Whether it is a thread; `None` if that is in memory.
+        thread: Option<bool>,
+    },
 }
 
 impl RequestKind {
@@ -165,7 +194,11 @@ impl RequestKind {
             RequestKind::Reason { .. } | RequestKind::Silence { .. } | RequestKind::Collision { .. } => false,
             // It races with the records of another thread's call, as the kernel's does: a worker stores the count.
             RequestKind::Ioctl(ioctl) => ioctl.request == abi::RESET_TRACE,
-            RequestKind::File { .. } => true,
+            RequestKind::RemoteDone { .. } | RequestKind::RemoteUnbuffered | RequestKind::Cloning { .. } => {
+                false
+            }
+            RequestKind::RemoteStart { .. } | RequestKind::RemoteStop { .. } => true,
+            RequestKind::CommonHandle | RequestKind::File { .. } => true,
             RequestKind::Ready { .. } | RequestKind::Settle | RequestKind::Arena(_) | RequestKind::Reader => {
                 true
             }
@@ -186,8 +219,21 @@ pub struct Reply {
     pub file: Option<(ArenaId, u16)>,
     /// `RESET_TRACE` is granted: set this arena's count to 0.
     pub reset: Option<ArenaId>,
+    /// To a request about remote sections.
+    pub remote: Option<RemoteReply>,
     /// Arenas that are gone: unmap them.
     pub drops: Vec<ArenaId>,
+}
+
+/// The broker's reply to a request about remote sections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum RemoteReply {
+    /// What the handle refers to; `None` if it is not in use.
+    Target(Option<RemoteTarget>),
+    /// Whether the records may be appended, and must be now.
+    Append(bool),
+    /// The common handle, 0 if there is none.
+    Common(u64),
 }
 
 /// A call that a reader passes on to the broker, with what it has read of the caller for it.

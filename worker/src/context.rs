@@ -1,29 +1,30 @@
 //! What a service can use while it serves a call: shared memory, sockets and counters.
 
-use crate::arenas::Arenas;
 use crate::assist::{AssistError, Assistants};
 use crate::call::Call;
+use crate::link::Link;
 use crate::record::Recorded;
+use crate::remote::WorkerHost;
 use crate::service::Outcome;
 use crate::sys::shared::SharedWords;
 use kcov_proto::area::Area;
 use kcov_proto::device::ArenaId;
 use kcov_proto::journal::{Event, JournalWriter};
-use kcov_proto::message::{ReaderKind, Reply, RequestKind};
+use kcov_proto::message::{ReaderKind, RemoteReply, Reply, RequestKind};
 use kcov_proto::roster::{Roster, RosterEntry};
 use kcov_proto::slot::{self, Kind};
 use kcov_proto::sync::Ordering;
 use kcov_proto::{Errno, latency, roster};
+use std::cell::RefCell;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
 /// The shared memory, sockets and mappings of a worker.
 #[derive(Debug)]
 pub struct Context {
-    slot: SharedWords,
-    roster: SharedWords,
-    assistants: Assistants,
-    arenas: Arenas,
+    slot: Rc<SharedWords>,
+    roster: Rc<SharedWords>,
+    link: Rc<RefCell<Link>>,
     journal: Option<JournalWriter<SharedWords>>,
 }
 
@@ -32,7 +33,13 @@ impl Context {
     #[must_use]
     pub fn new(slot: SharedWords, roster: SharedWords, assistants: Assistants) -> Self {
         debug_assert_eq!(roster.len(), roster::WORDS);
-        Context { slot, roster, assistants, arenas: Arenas::default(), journal: None }
+        let link = Rc::new(RefCell::new(Link::new(assistants)));
+        Context { slot: Rc::new(slot), roster: Rc::new(roster), link, journal: None }
+    }
+
+    /// The host for remote sections, which shares what this context has.
+    pub(crate) fn remote_host(&self) -> WorkerHost {
+        WorkerHost::new(self.slot.clone(), self.roster.clone(), self.link.clone())
     }
 
     /// Adds a journal of what handlers do.
@@ -97,11 +104,12 @@ impl Context {
     /// # Errors
     /// If the broker is gone.
     pub fn area(&mut self, call: &Call, id: ArenaId) -> Result<Option<Rc<SharedWords>>, AssistError> {
-        if let Some(area) = self.arenas.get(id) {
-            return Ok(Some(area));
+        let mapped = self.link.borrow().area(id);
+        if mapped.is_some() {
+            return Ok(mapped);
         }
         self.ask(call, RequestKind::Arena(id))?;
-        Ok(self.arenas.get(id))
+        Ok(self.link.borrow().area(id))
     }
 
     /// Adds to the counts of stored and lost records.
@@ -154,7 +162,7 @@ impl Context {
     /// # Errors
     /// If the broker is gone.
     pub fn leave(&mut self, call: &Call, what: RequestKind) -> Result<Outcome, AssistError> {
-        self.assistants.leave(call, what)
+        self.link.borrow_mut().assistants.leave(call, what)
     }
 
     /// Sends a request to the broker and waits for the reply.
@@ -162,7 +170,7 @@ impl Context {
     /// # Errors
     /// If the broker is gone.
     pub fn ask(&mut self, call: &Call, what: RequestKind) -> Result<Reply, AssistError> {
-        self.assistants.ask(call, what, &mut self.arenas, &self.slot)
+        self.link.borrow_mut().ask(call, what, &self.slot)
     }
 
     /// Reads the caller's memory, all or nothing. The inner error is for the caller.
@@ -175,7 +183,7 @@ impl Context {
         address: u64,
         length: u32,
     ) -> Result<Result<Vec<u8>, Errno>, AssistError> {
-        self.assistants.memory(call, address, length, &self.slot)
+        self.link.borrow_mut().assistants.memory(call, address, length, &self.slot)
     }
 
     /// Writes to the caller's memory. The inner error is for the caller.
@@ -188,7 +196,7 @@ impl Context {
         address: u64,
         bytes: &[u8],
     ) -> Result<Result<(), Errno>, AssistError> {
-        self.assistants.write(call, address, bytes, &self.slot)
+        self.link.borrow_mut().assistants.write(call, address, bytes, &self.slot)
     }
 
     /// Gives the caller a descriptor of `file`. The call returns its number.
@@ -201,7 +209,42 @@ impl Context {
         file: &OwnedFd,
         close_on_exec: bool,
     ) -> Result<Outcome, AssistError> {
-        self.assistants.inject(call, file.as_fd(), close_on_exec)
+        self.link.borrow_mut().assistants.inject(call, file.as_fd(), close_on_exec)
+    }
+
+    /// The common handle of the caller, 0 if it has none.
+    ///
+    /// # Errors
+    /// If the broker is gone.
+    pub fn common_handle(&mut self, call: &Call) -> Result<u64, AssistError> {
+        if !self.has_common() {
+            return Ok(0);
+        }
+        match self.ask(call, RequestKind::CommonHandle)?.remote {
+            Some(RemoteReply::Common(handle)) => Ok(handle),
+            _ => Ok(0),
+        }
+    }
+
+    /// Returns whether a thread of the tenant may have a common handle.
+    #[must_use]
+    pub fn has_common(&self) -> bool {
+        self.roster().is_some_and(|roster| roster.has_common())
+    }
+
+    /// Returns whether [`note_clone`](Self::note_clone) is of use: common handles exist, or may soon.
+    #[must_use]
+    pub fn notes_clones(&self) -> bool {
+        self.roster().is_some_and(|roster| roster.has_common() || roster.has_instances())
+    }
+
+    /// Reports that the caller is about to create a thread or a process, which inherits its common handle.
+    /// `thread`: which of the two, if known.
+    ///
+    /// # Errors
+    /// If the broker is gone.
+    pub fn note_clone(&mut self, call: &Call, thread: Option<bool>) -> Result<(), AssistError> {
+        self.leave(call, RequestKind::Cloning { thread }).map(drop)
     }
 
     /// Hands a call whose arguments are in memory to the reader, which reads them and has the call answered.
@@ -209,6 +252,6 @@ impl Context {
     /// # Errors
     /// If the broker is gone.
     pub fn leave_to_reader(&mut self, call: &Call, what: ReaderKind) -> Result<Outcome, AssistError> {
-        self.assistants.leave_to_reader(call, what, &self.slot)
+        self.link.borrow_mut().assistants.leave_to_reader(call, what, &self.slot)
     }
 }

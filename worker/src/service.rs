@@ -93,8 +93,13 @@ impl Service for TraceService {
         Kind::Trace
     }
 
-    fn handle(&mut self, call: &Call, _: &mut Context) -> Result<Outcome, AssistError> {
+    fn handle(&mut self, call: &Call, context: &mut Context) -> Result<Outcome, AssistError> {
         self.0.record(call);
+        if context.notes_clones()
+            && let Some(thread) = self.0.creation(call)
+        {
+            context.note_clone(call, thread)?;
+        }
         Ok(Outcome::Continue)
     }
 }

@@ -80,6 +80,18 @@ impl Tracer {
         self.row(call).map(|row| row.name)
     }
 
+    /// Returns whether the call creates a thread or a process, and which of the two it is: `Some(None)` if
+    /// that is in memory.
+    #[must_use]
+    pub fn creation(&self, call: &Call) -> Option<Option<bool>> {
+        match self.name(call)? {
+            "clone" => Some(Some(call.args[0] & libc::CLONE_THREAD as u64 != 0)),
+            "fork" | "vfork" => Some(Some(false)),
+            "clone3" => Some(None),
+            _ => None,
+        }
+    }
+
     fn row(&self, call: &Call) -> Option<&'static Row> {
         self.rows.get(call.abi, call.number).copied()
     }

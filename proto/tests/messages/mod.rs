@@ -2,13 +2,13 @@
 //! file.
 
 use kcov_proto::Errno;
-use kcov_proto::abi::{REMOTE_MAX_HANDLES, RemoteArg};
+use kcov_proto::abi::{REMOTE_MAX_HANDLES, RemoteArg, TraceMode};
 use kcov_proto::claims::{CallClaim, Claims, Condition, DeviceClaim, HandlerClaims};
-use kcov_proto::device::ArenaId;
+use kcov_proto::device::{ArenaId, RemoteTarget};
 use kcov_proto::message::{
     Blank, FileId, Forward, ForwardedCall, Heartbeat, KcovIoctl, LoadedModule, MAX_CLOSED, MAX_DROPS,
-    MAX_READ, Mapping, ModulePcs, Order, ReaderKind, ReaderReply, ReaderRequest, Reply, Request, RequestKind,
-    Response, ZygoteReply, ZygoteRequest,
+    MAX_READ, Mapping, ModulePcs, Order, ReaderKind, ReaderReply, ReaderRequest, RemoteReply, Reply, Request,
+    RequestKind, Response, ZygoteReply, ZygoteRequest,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -58,6 +58,12 @@ fn request_kind() -> impl Strategy<Value = RequestKind> {
         (".{0,60}", ".{0,300}").prop_map(|(handler, reason)| RequestKind::Reason { handler, reason }),
         ".{0,60}".prop_map(|handler| RequestKind::Silence { handler }),
         (any::<[u64; 2]>(), any::<u64>()).prop_map(|(ids, pc)| RequestKind::Collision { ids, pc }),
+        any::<u64>().prop_map(|handle| RequestKind::RemoteStart { handle }),
+        (arena(), any::<u64>()).prop_map(|(arena, sequence)| RequestKind::RemoteStop { arena, sequence }),
+        any::<[u64; 2]>().prop_map(|[stored, lost]| RequestKind::RemoteDone { stored, lost }),
+        Just(RequestKind::RemoteUnbuffered),
+        Just(RequestKind::CommonHandle),
+        option::of(any::<bool>()).prop_map(|thread| RequestKind::Cloning { thread }),
         ioctl().prop_map(RequestKind::Ioctl),
         mapping().prop_map(RequestKind::Mmap),
         Just(RequestKind::Exec),
@@ -79,9 +85,30 @@ pub fn reply() -> impl Strategy<Value = Reply> {
     ]);
     let given = option::of((arena(), any::<u64>()));
     let file = option::of((arena(), any::<u16>()));
-    (any::<u64>(), response, given, file, option::of(arena()), vec(arena(), 0..=MAX_DROPS)).prop_map(
-        |(id, response, arena, file, reset, drops)| Reply { id, response, arena, file, reset, drops },
+    let remote = option::of(remote_reply());
+    (any::<u64>(), response, given, file, option::of(arena()), remote, vec(arena(), 0..=MAX_DROPS)).prop_map(
+        |(id, response, arena, file, reset, remote, drops)| Reply {
+            id,
+            response,
+            arena,
+            file,
+            reset,
+            remote,
+            drops,
+        },
     )
+}
+
+fn remote_reply() -> impl Strategy<Value = RemoteReply> {
+    let mode = prop_oneof![Just(TraceMode::Pc), Just(TraceMode::Cmp)];
+    let target = (arena(), mode, any::<u64>(), any::<u32>(), any::<u64>()).prop_map(
+        |(arena, mode, words, area_size, sequence)| RemoteTarget { arena, mode, words, area_size, sequence },
+    );
+    prop_oneof![
+        option::of(target).prop_map(RemoteReply::Target),
+        any::<bool>().prop_map(RemoteReply::Append),
+        any::<u64>().prop_map(RemoteReply::Common),
+    ]
 }
 
 pub fn forward() -> impl Strategy<Value = Forward> {
@@ -210,6 +237,9 @@ const _: fn(
         RequestKind::Ioctl(KcovIoctl { fd: _, request: _, arg: _ }) => {}
         RequestKind::Mmap(Mapping { fd: _, address: _, length: _, offset: _, prot: _, flags: _ }) => {}
         RequestKind::Arena(_) => {}
+        RequestKind::RemoteStart { handle: _ } | RequestKind::RemoteStop { arena: _, sequence: _ } => {}
+        RequestKind::RemoteDone { stored: _, lost: _ } | RequestKind::RemoteUnbuffered => {}
+        RequestKind::CommonHandle | RequestKind::Cloning { thread: _ } => {}
     }
     match forwarded {
         ForwardedCall::OpenDevice { device: _, flags: _ } | ForwardedCall::Reopen { file: _, flags: _ } => {}
