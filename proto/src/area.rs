@@ -78,6 +78,15 @@ impl CmpSize {
     pub const fn truncate(self, operand: u64) -> u64 {
         operand & (u64::MAX >> (64 - 8 * self.bytes()))
     }
+
+    /// Undoes the sign extension of an operand of this size. An operand that no extension makes stays as it is.
+    #[inline]
+    #[must_use]
+    pub const fn unextend(self, operand: u64) -> u64 {
+        let unused = 64 - 8 * self.bytes();
+        let is_extended = ((operand << unused) as i64 >> unused) as u64 == operand;
+        if is_extended { self.truncate(operand) } else { operand }
+    }
 }
 
 /// The type word of a comparison, 0 to 7 (`KCOV_CMP_CONST`, `KCOV_CMP_SIZE` in include/uapi/linux/kcov.h).

@@ -174,6 +174,16 @@ pub enum RequestKind {
     },
     /// There is no memory for the buffer of a remote section that was started: it records nothing.
     RemoteUnbuffered,
+    /// The caller is about to close descriptors: whether one of them is of a handler's device. If so, the worker asks which
+    /// files are released before it handles the next call of this thread.
+    Closing {
+        /// The first descriptor.
+        first: u32,
+        /// The last descriptor.
+        last: u32,
+    },
+    /// Which files the last close of the caller has released.
+    Closed,
     /// The common handle of the caller.
     CommonHandle,
     /// The caller is about to create a thread or a process, which inherits its common handle.
@@ -198,6 +208,7 @@ impl RequestKind {
                 false
             }
             RequestKind::RemoteStart { .. } | RequestKind::RemoteStop { .. } => true,
+            RequestKind::Closing { .. } | RequestKind::Closed => true,
             RequestKind::CommonHandle | RequestKind::File { .. } => true,
             RequestKind::Ready { .. } | RequestKind::Settle | RequestKind::Arena(_) | RequestKind::Reader => {
                 true
@@ -221,8 +232,28 @@ pub struct Reply {
     pub reset: Option<ArenaId>,
     /// To a request about remote sections.
     pub remote: Option<RemoteReply>,
+    /// To [`RequestKind::Closed`]: release the state of these files (at most [`MAX_CLOSED`]).
+    pub closed: Vec<ClosedFile>,
     /// Arenas that are gone: unmap them.
     pub drops: Vec<ArenaId>,
+}
+
+/// A file of a handler's device that no process has open any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ClosedFile {
+    /// The file.
+    pub file: ArenaId,
+    /// The thread that closed it, if that is known.
+    pub closer: Option<Closer>,
+}
+
+/// The thread that closed the last descriptor of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Closer {
+    /// The thread.
+    pub tid: u32,
+    /// Where its calls are recorded, if they are.
+    pub target: Option<RemoteTarget>,
 }
 
 /// The broker's reply to a request about remote sections.
@@ -314,7 +345,7 @@ pub enum Order {
         file: ArenaId,
     },
     /// No process has these files open any more (at most [`MAX_CLOSED`]): release their state.
-    Closed(Vec<ArenaId>),
+    Closed(Vec<ClosedFile>),
     /// Handle and answer this call as a notification. Either the broker received it while there was no worker, or a worker
     /// died with it in flight and its handlers may see it once more. In the second case the dead worker alleged what the
     /// call is.

@@ -32,6 +32,8 @@ pub const INSTANCES: usize = 3;
 pub const HANDLES: usize = 4;
 /// Index of a word: whether any thread of the tenant ever had a common handle.
 pub const COMMON: usize = 5;
+/// Index of a word: how many files of handlers' devices the tenant has open.
+pub const FILES: usize = 6;
 const HEADER: usize = 8;
 const ENTRY: usize = 4;
 
@@ -147,6 +149,14 @@ impl<'a> Roster<'a> {
         self.words[HANDLES].load(Ordering::Acquire) != 0
     }
 
+    /// Returns whether the tenant has a file of a handler's device open. If it has none, no close can be the last of
+    /// one.
+    #[must_use]
+    pub fn has_files(&self) -> bool {
+        // Relaxed: as in `has_owners`.
+        self.words[FILES].load(Ordering::Relaxed) != 0
+    }
+
     /// Returns whether any thread ever had a common handle. Until then there is none to inherit.
     #[must_use]
     pub fn has_common(&self) -> bool {
@@ -230,6 +240,12 @@ impl<W: Deref<Target = [AtomicU64]>> RosterWriter<W> {
         // call.
         self.words[INSTANCES].store(instances as u64, Ordering::Release);
         self.words[OWNERS].store(owners as u64, Ordering::Release);
+    }
+
+    /// Publishes how many files of handlers' devices are open.
+    pub fn count_files(&mut self, files: usize) {
+        // Release: as in `count`.
+        self.words[FILES].store(files as u64, Ordering::Release);
     }
 
     /// Publishes how many remote handles are in use, and whether any thread ever had a common handle.

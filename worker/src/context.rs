@@ -1,21 +1,23 @@
 //! What a service can use while it serves a call: shared memory, sockets and counters.
 
 use crate::assist::{AssistError, Assistants};
-use crate::call::Call;
+use crate::call::{Abi, Call};
 use crate::link::Link;
 use crate::record::Recorded;
 use crate::remote::WorkerHost;
 use crate::service::Outcome;
+use crate::sys::listener::clear_slot;
 use crate::sys::shared::SharedWords;
 use kcov_proto::area::Area;
 use kcov_proto::device::ArenaId;
 use kcov_proto::journal::{Event, JournalWriter};
-use kcov_proto::message::{ReaderKind, RemoteReply, Reply, RequestKind};
+use kcov_proto::message::{ClosedFile, ReaderKind, RemoteReply, Reply, RequestKind, Response};
 use kcov_proto::roster::{Roster, RosterEntry};
 use kcov_proto::slot::{self, Kind};
 use kcov_proto::sync::Ordering;
 use kcov_proto::{Errno, latency, roster};
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
@@ -26,7 +28,16 @@ pub struct Context {
     roster: Rc<SharedWords>,
     link: Rc<RefCell<Link>>,
     journal: Option<JournalWriter<SharedWords>>,
+    /// Calls that may have closed the last descriptor of a file of a handler's device, by thread. Other calls of
+    /// the thread wait until that is known.
+    closings: HashMap<u32, Call>,
 }
+
+/// The slot while no call is in it.
+const NO_CALL: Call = Call { id: 0, tid: 0, abi: Abi::Native, number: 0, args: [0; 6] };
+
+/// Most threads whose closes are remembered.
+const MAX_CLOSINGS: usize = 4096;
 
 impl Context {
     /// A context without a journal.
@@ -34,7 +45,13 @@ impl Context {
     pub fn new(slot: SharedWords, roster: SharedWords, assistants: Assistants) -> Self {
         debug_assert_eq!(roster.len(), roster::WORDS);
         let link = Rc::new(RefCell::new(Link::new(assistants)));
-        Context { slot: Rc::new(slot), roster: Rc::new(roster), link, journal: None }
+        Context {
+            slot: Rc::new(slot),
+            roster: Rc::new(roster),
+            link,
+            journal: None,
+            closings: HashMap::new(),
+        }
     }
 
     /// The host for remote sections, which shares what this context has.
@@ -210,6 +227,59 @@ impl Context {
         close_on_exec: bool,
     ) -> Result<Outcome, AssistError> {
         self.link.borrow_mut().assistants.inject(call, file.as_fd(), close_on_exec)
+    }
+
+    /// Returns whether a file of a handler's device is open.
+    #[must_use]
+    pub fn has_files(&self) -> bool {
+        self.roster().is_some_and(|roster| roster.has_files())
+    }
+
+    /// Notes that the caller is about to close these descriptors.
+    ///
+    /// # Errors
+    /// If the broker is gone.
+    pub fn note_closing(&mut self, call: &Call, first: u32, last: u32) -> Result<(), AssistError> {
+        let reply = self.ask(call, RequestKind::Closing { first, last })?;
+        if reply.response == Some(Response::Value(1)) {
+            if self.closings.len() >= MAX_CLOSINGS {
+                self.closings.clear();
+            }
+            self.closings.insert(call.tid, *call);
+        }
+        Ok(())
+    }
+
+    /// The files that the caller's last close has released, if there was one since its last call.
+    ///
+    /// # Errors
+    /// If the broker is gone.
+    pub fn take_closed(&mut self, call: &Call) -> Result<Vec<ClosedFile>, AssistError> {
+        match self.closings.contains_key(&call.tid) {
+            true => Ok(self.ask(call, RequestKind::Closed)?.closed),
+            false => Ok(Vec::new()),
+        }
+    }
+
+    /// Forgets the close of a thread, whose files are released.
+    pub fn forget_closing(&mut self, tid: u32) {
+        self.closings.remove(&tid);
+    }
+
+    /// Runs `release` while the slot shows the call that has closed a file, so that a crash is blamed on that
+    /// one. Its caller does not wait any more; the caller of the call in the slot does, if there is one.
+    pub fn blame<T>(&mut self, closer: u32, release: impl FnOnce(&mut Self) -> T) -> T {
+        let current = Call::from_slot(&self.slot);
+        let unknown = Call { tid: closer, number: libc::SYS_close as i32, abi: Abi::Native, ..NO_CALL };
+        let closing = self.closings.get(&closer).copied().unwrap_or(unknown);
+        Call { id: current.id, ..closing }.show(&self.slot);
+        let released = release(self);
+        if current.id == 0 {
+            clear_slot(&self.slot);
+        } else {
+            current.show(&self.slot);
+        }
+        released
     }
 
     /// The common handle of the caller, 0 if it has none.

@@ -164,7 +164,7 @@ impl Harness {
 
     /// Closes the last descriptor of a file.
     pub fn close(&mut self, file: FileHandle) {
-        self.handlers.close(&[file.id]);
+        self.handlers.close(file.id);
     }
 
     fn recorded<T>(&mut self, work: impl FnOnce(&mut Handlers, &mut TenantMemory) -> T) -> Ran<T> {

@@ -67,7 +67,7 @@ pub(crate) use host::{WorkerHost, install};
 
 use crate::record::Scope;
 use crate::sys::buffer;
-use kcov_proto::abi::AREA_WORDS_MAX;
+use kcov_proto::abi::{AREA_WORDS_MAX, CMP_WORDS};
 use kcov_proto::area::Area;
 use kcov_proto::device::RemoteTarget;
 use kcov_proto::sync::AtomicU64;
@@ -148,9 +148,15 @@ impl Section {
         Section { kind, state, thread: PhantomData }
     }
 
+    /// A section for what a handler does after a call of a thread that is enabled. Code in it may start sections.
+    pub(crate) fn of_call(target: RemoteTarget) -> Self {
+        let state = with_buffer(target, u64::from(target.area_size));
+        Section { kind: Running::Call, state, thread: PhantomData }
+    }
+
     /// Runs `work` in the section. A section may run code several times, with calls between.
     pub fn run<R>(&self, work: impl FnOnce() -> R) -> R {
-        HAS_RUN.set(true);
+        HAS_RUN.set(HAS_RUN.get() || self.kind != Running::Call);
         match &self.state {
             State::Nested => work(),
             State::Silent => self.running(|| Scope::aside(work)),
@@ -199,23 +205,25 @@ impl Drop for Section {
 }
 
 fn collect(handle: u64, kind: Running) -> State {
-    // Looked up even if the buffer has no room: it counts as a section.
-    let Some((host, target)) = host::current().and_then(|host| Some((host.clone(), host.target(handle)?)))
-    else {
-        return State::Silent;
-    };
+    let Some(target) = host::current().and_then(|host| host.target(handle)) else { return State::Silent };
     let size = match kind {
         Running::Softirq => SOFTIRQ_WORDS,
         Running::Call | Running::Section => u64::from(target.area_size),
     };
+    with_buffer(target, size)
+}
+
+fn with_buffer(target: RemoteTarget, size: u64) -> State {
     match buffer_words(size, target.words).map(buffer::zeroed) {
-        Ok(Some(buffer)) => State::Collecting { target, buffer },
-        Err(Refused::NoRoom) => State::Silent,
+        Ok(Some(buffer)) => return State::Collecting { target, buffer },
+        Err(Refused::NoRoom) => {}
         Ok(None) | Err(Refused::TooLarge) => {
-            host.unbuffered();
-            State::Silent
+            if let Some(host) = host::current() {
+                host.unbuffered();
+            }
         }
     }
+    State::Silent
 }
 
 /// Why a section has no buffer.
@@ -230,7 +238,7 @@ enum Refused {
 /// Size of the buffer for a section of `size` words whose area has `area` words.
 fn buffer_words(size: u64, area: u64) -> Result<usize, Refused> {
     /// A merge may copy the beginning of one record more than the area holds.
-    const ONE_MORE: u64 = kcov_proto::abi::CMP_WORDS;
+    const ONE_MORE: u64 = CMP_WORDS;
     match size {
         0 | 1 => Err(Refused::NoRoom),
         // The kernel cannot allocate such a buffer either.

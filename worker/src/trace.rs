@@ -92,6 +92,18 @@ impl Tracer {
         }
     }
 
+    /// Returns the first and the last of the descriptors that the call closes, if it closes any.
+    #[must_use]
+    pub fn closing(&self, call: &Call) -> Option<(u32, u32)> {
+        let [first, second, ..] = call.args.map(|arg| arg as u32);
+        match self.name(call)? {
+            "close" => Some((first, first)),
+            "close_range" => Some((first, second)),
+            "dup2" | "dup3" => Some((second, second)),
+            _ => None,
+        }
+    }
+
     fn row(&self, call: &Call) -> Option<&'static Row> {
         self.rows.get(call.abi, call.number).copied()
     }

@@ -12,7 +12,7 @@ use crate::kcov::arena::Arena;
 use kcov_proto::Errno;
 use kcov_proto::device::ArenaId;
 use kcov_proto::message::{
-    Forward, ForwardedCall, NotificationId, RemoteReply, Reply, Request, RequestKind, Response,
+    ClosedFile, Forward, ForwardedCall, NotificationId, RemoteReply, Reply, Request, RequestKind, Response,
 };
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -31,6 +31,8 @@ pub(super) enum Outcome {
     Reset(ArenaId),
     /// The descriptor is this file of a handler's device, if any.
     File(Option<(ArenaId, u16)>),
+    /// The worker is to release the state of these files.
+    Closed(Vec<ClosedFile>),
     /// The answer to a request about remote sections.
     Remote(RemoteReply),
     /// The socket to the worker's next reader, if there is one.
@@ -126,6 +128,11 @@ impl Tenant {
                 self.registry.section_unbuffered();
                 Outcome::Done
             }
+            RequestKind::Closing { first, last } => {
+                let is_file = self.closing(id, tid, first, last);
+                Outcome::Answer(Response::Value(is_file.into()))
+            }
+            RequestKind::Closed => Outcome::Closed(self.closed_by(index, tid)),
             RequestKind::CommonHandle => {
                 Outcome::Remote(RemoteReply::Common(self.registry.common_handle(tid)))
             }
@@ -183,7 +190,9 @@ impl Tenant {
                 }
                 self.calls.answer(id, Response::Value(0));
             }
-            Outcome::Done | Outcome::Map(_) | Outcome::File(_) | Outcome::Reader(_) | Outcome::Remote(_) => {}
+            // No call that a reader passes on leads to one of these.
+            Outcome::Done | Outcome::Map(_) | Outcome::File(_) | Outcome::Reader(_) => {}
+            Outcome::Remote(_) | Outcome::Closed(_) => {}
         }
     }
 
@@ -191,7 +200,7 @@ impl Tenant {
     fn reply(&mut self, index: u32, id: NotificationId, outcome: Outcome) {
         let Some(worker) = self.workers.get_mut(index) else { return };
         let (mut response, mut map, mut file, mut reset, mut socket) = (None, None, None, None, None);
-        let mut remote = None;
+        let (mut remote, mut closed) = (None, Vec::new());
         match outcome {
             Outcome::Done => {}
             Outcome::Answer(answer) => response = Some(answer),
@@ -202,6 +211,7 @@ impl Tenant {
             }
             Outcome::File(found) => file = found,
             Outcome::Remote(answer) => remote = Some(answer),
+            Outcome::Closed(files) => closed = files,
             Outcome::Reader(next) => socket = next,
         }
         let arena = map.and_then(|arena| Some((arena, self.registry.words(arena)?)));
@@ -213,6 +223,6 @@ impl Tenant {
         let mapped = arena.and_then(|(arena, _)| self.registry.arenas().get(arena)).map(Arena::file);
         let beside = mapped.or(socket.as_ref().map(AsFd::as_fd));
         let drops = worker.take_drops();
-        worker.reply(&Reply { id, response, arena, file, reset, remote, drops }, beside);
+        worker.reply(&Reply { id, response, arena, file, reset, remote, closed, drops }, beside);
     }
 }

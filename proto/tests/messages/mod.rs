@@ -6,9 +6,9 @@ use kcov_proto::abi::{REMOTE_MAX_HANDLES, RemoteArg, TraceMode};
 use kcov_proto::claims::{CallClaim, Claims, Condition, DeviceClaim, HandlerClaims};
 use kcov_proto::device::{ArenaId, RemoteTarget};
 use kcov_proto::message::{
-    Blank, FileId, Forward, ForwardedCall, Heartbeat, KcovIoctl, LoadedModule, MAX_CLOSED, MAX_DROPS,
-    MAX_READ, Mapping, ModulePcs, Order, ReaderKind, ReaderReply, ReaderRequest, RemoteReply, Reply, Request,
-    RequestKind, Response, ZygoteReply, ZygoteRequest,
+    Blank, ClosedFile, Closer, FileId, Forward, ForwardedCall, Heartbeat, KcovIoctl, LoadedModule,
+    MAX_CLOSED, MAX_DROPS, MAX_READ, Mapping, ModulePcs, Order, ReaderKind, ReaderReply, ReaderRequest,
+    RemoteReply, Reply, Request, RequestKind, Response, ZygoteReply, ZygoteRequest,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -63,6 +63,8 @@ fn request_kind() -> impl Strategy<Value = RequestKind> {
         any::<[u64; 2]>().prop_map(|[stored, lost]| RequestKind::RemoteDone { stored, lost }),
         Just(RequestKind::RemoteUnbuffered),
         Just(RequestKind::CommonHandle),
+        any::<[u32; 2]>().prop_map(|[first, last]| RequestKind::Closing { first, last }),
+        Just(RequestKind::Closed),
         option::of(any::<bool>()).prop_map(|thread| RequestKind::Cloning { thread }),
         ioctl().prop_map(RequestKind::Ioctl),
         mapping().prop_map(RequestKind::Mmap),
@@ -86,26 +88,36 @@ pub fn reply() -> impl Strategy<Value = Reply> {
     let given = option::of((arena(), any::<u64>()));
     let file = option::of((arena(), any::<u16>()));
     let remote = option::of(remote_reply());
-    (any::<u64>(), response, given, file, option::of(arena()), remote, vec(arena(), 0..=MAX_DROPS)).prop_map(
-        |(id, response, arena, file, reset, remote, drops)| Reply {
+    let lists = (vec(closed_file(), 0..=MAX_CLOSED), vec(arena(), 0..=MAX_DROPS));
+    (any::<u64>(), response, given, file, option::of(arena()), remote, lists).prop_map(
+        |(id, response, arena, file, reset, remote, (closed, drops))| Reply {
             id,
             response,
             arena,
             file,
             reset,
             remote,
+            closed,
             drops,
         },
     )
 }
 
-fn remote_reply() -> impl Strategy<Value = RemoteReply> {
+fn remote_target() -> impl Strategy<Value = RemoteTarget> {
     let mode = prop_oneof![Just(TraceMode::Pc), Just(TraceMode::Cmp)];
-    let target = (arena(), mode, any::<u64>(), any::<u32>(), any::<u64>()).prop_map(
+    (arena(), mode, any::<u64>(), any::<u32>(), any::<u64>()).prop_map(
         |(arena, mode, words, area_size, sequence)| RemoteTarget { arena, mode, words, area_size, sequence },
-    );
+    )
+}
+
+fn closed_file() -> impl Strategy<Value = ClosedFile> {
+    let closer = (any::<u32>(), option::of(remote_target())).prop_map(|(tid, target)| Closer { tid, target });
+    (arena(), option::of(closer)).prop_map(|(file, closer)| ClosedFile { file, closer })
+}
+
+fn remote_reply() -> impl Strategy<Value = RemoteReply> {
     prop_oneof![
-        option::of(target).prop_map(RemoteReply::Target),
+        option::of(remote_target()).prop_map(RemoteReply::Target),
         any::<bool>().prop_map(RemoteReply::Append),
         any::<u64>().prop_map(RemoteReply::Common),
     ]
@@ -134,7 +146,7 @@ pub fn order() -> impl Strategy<Value = Order> {
     prop_oneof![
         (any::<u64>(), any::<u32>(), any::<u16>(), any::<u32>(), arena())
             .prop_map(|(id, tid, device, flags, file)| Order::Open { id, tid, device, flags, file }),
-        vec(arena(), 0..=MAX_CLOSED).prop_map(Order::Closed),
+        vec(closed_file(), 0..=MAX_CLOSED).prop_map(Order::Closed),
         (any::<u64>(), any::<u32>(), any::<u32>(), any::<i32>(), any::<[u64; 6]>())
             .prop_map(|(id, tid, arch, number, args)| Order::Call { id, tid, arch, number, args }),
     ]
@@ -239,6 +251,7 @@ const _: fn(
         RequestKind::Arena(_) => {}
         RequestKind::RemoteStart { handle: _ } | RequestKind::RemoteStop { arena: _, sequence: _ } => {}
         RequestKind::RemoteDone { stored: _, lost: _ } | RequestKind::RemoteUnbuffered => {}
+        RequestKind::Closing { first: _, last: _ } | RequestKind::Closed => {}
         RequestKind::CommonHandle | RequestKind::Cloning { thread: _ } => {}
     }
     match forwarded {

@@ -189,11 +189,13 @@ impl Service for Handlers {
         with_memory(call, context, |memory| self.open_device(*device, *flags, *file, call, memory)).map(Some)
     }
 
-    fn closed(&mut self, files: &[ArenaId], context: &mut Context) {
-        for &file in files {
-            context.note(|| Event::Closed { file });
-            self.close(&[file]);
-            context.note_end();
-        }
+    fn closed(&mut self, file: ArenaId, context: &mut Context) {
+        context.note(|| Event::Closed { file });
+        self.close(file);
+        context.note_end();
+    }
+
+    fn has_file(&self, file: ArenaId) -> bool {
+        self.files.contains_key(&file)
     }
 }

@@ -8,7 +8,7 @@
 use super::Registry;
 use kcov_proto::Errno;
 use kcov_proto::abi::{self, RemoteArg, TraceMode};
-use kcov_proto::device::{ArenaId, RemoteTarget, Tid};
+use kcov_proto::device::{ArenaId, Armed, RemoteTarget, Tid};
 use kcov_proto::sections::{DropReason, Sections};
 
 impl Registry {
@@ -23,6 +23,21 @@ impl Registry {
         let target = self.device.remote(handle)?;
         self.sections.started += 1;
         Some(target)
+    }
+
+    /// Where the calls of `tid` are recorded, as the target of a section: for handler code that runs after its call.
+    pub fn target_of(&mut self, tid: Tid) -> Option<RemoteTarget> {
+        /// A buffer of any size is bounded by that of the area.
+        const UNBOUNDED: u32 = abi::AREA_WORDS_MAX as u32;
+        let Armed { arena, mode, words } = self.device.armed(tid)?;
+        let sequence = self.device.sequence(arena)?;
+        self.sections.started += 1;
+        Some(RemoteTarget { arena, mode, words, area_size: UNBOUNDED, sequence })
+    }
+
+    /// Publishes how many files of handlers' devices are open.
+    pub fn show_files(&mut self, files: usize) {
+        self.roster.count_files(files);
     }
 
     /// Stops a section that was started when the instance had this sequence. Returns whether its records may be appended.

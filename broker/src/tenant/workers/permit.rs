@@ -46,6 +46,8 @@ pub fn permit(standing: Standing, id: NotificationId, what: &RequestKind) -> Per
             | RequestKind::RemoteStop { .. }
             | RequestKind::RemoteUnbuffered
             | RequestKind::CommonHandle
+            | RequestKind::Closing { .. }
+            | RequestKind::Closed
             | RequestKind::Cloning { .. },
             Standing::Serving { .. },
         ) => Allowed,
@@ -91,6 +93,8 @@ mod tests {
             RequestKind::RemoteStop { arena: ArenaId { index: 0, generation: 0 }, sequence: 1 },
             RequestKind::RemoteUnbuffered,
             RequestKind::CommonHandle,
+            RequestKind::Closing { first: 3, last: 3 },
+            RequestKind::Closed,
             RequestKind::Cloning { thread: None },
         ];
         for kind in &kinds {

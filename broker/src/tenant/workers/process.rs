@@ -287,7 +287,8 @@ impl Worker {
         let (id, tid, call) = (self.word(slot::ID), self.word(slot::PID) as u32, self.word(slot::CALL));
         let (arch, number) = ((call >> 32) as u32, call as i32);
         let args = std::array::from_fn(|i| self.word(slot::ARGUMENTS + i));
-        let name = if id == 0 { "none".to_owned() } else { call_name(arch, number) };
+        // An id of 0 with a call is a release, which runs for a close that has returned.
+        let name = if call == 0 { "none".to_owned() } else { call_name(arch, number) };
         AllegedCall { id, tid, name, order: Order::Call { id, tid, arch, number, args } }
     }
 
