@@ -55,8 +55,8 @@ impl Queue {
 /// The work: what it covers depends on the number.
 fn process(number: u64) {
     kcov_edge!();
-    kcov_cmp!(8, true, 0x7175_6575_65, number);
-    if number == 0x7175_6575_65 {
+    kcov_cmp!(8, true, 0x71_7565_7565, number);
+    if number == 0x71_7565_7565 {
         kcov_edge!();
     }
 }
@@ -107,11 +107,13 @@ mod tests {
     #[test]
     fn work_is_done_later_and_not_recorded_in_the_call() {
         let mut tenant = Harness::new(Queue::default()).expect("claims");
+        tenant.collect_remotely(0x42);
         let file = tenant.open("/dev/queue", 0).expect("open");
         assert_eq!(tenant.ioctl(file, SUBMIT, 5).answer, Answer::Value(0));
         let processed = tenant.ioctl(file, PROCESS, 0);
         assert_eq!(processed.answer, Answer::Value(1));
         assert_eq!(processed.pcs.len(), 1, "that of the request only");
+        assert_eq!(tenant.take_remote().pcs.len(), 1);
         assert_eq!(tenant.ioctl(file, PROCESS, 0).answer, Answer::Value(0));
     }
 }

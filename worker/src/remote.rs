@@ -61,9 +61,7 @@
 
 mod host;
 
-#[cfg(test)]
-use host::Host;
-pub(crate) use host::{WorkerHost, install};
+pub(crate) use host::{Host, WorkerHost, install};
 
 use crate::record::Scope;
 use crate::sys::buffer;

@@ -60,7 +60,8 @@ impl Budget {
             Some(
                 RequestKind::RemoteStart { .. }
                 | RequestKind::RemoteStop { .. }
-                | RequestKind::RemoteUnbuffered,
+                | RequestKind::RemoteUnbuffered
+                | RequestKind::Arena(_),
             ) => (&mut self.sections, 1),
             _ => (&mut self.left, 1),
         };
