@@ -2,6 +2,7 @@
 
 pub mod arena;
 pub mod arena_table;
+pub mod commons;
 pub mod files;
 pub mod mark;
 pub mod registry;

@@ -202,6 +202,7 @@ impl Tenant {
             artifacts: self.artifacts.written(),
             artifacts_refused: self.artifacts.refused(),
             refusals: self.refusals(),
+            sections: self.registry.sections(),
             tally: self.workers.tally(),
             ..self.counters
         }

@@ -8,7 +8,8 @@
 //! - The client may store anything anywhere at any time, from any thread. So all access is atomic, and the
 //!   count is read once, compared with the length of the slice (which is private memory), then used.
 //! - One writer at a time: one thread has an area enabled, and one worker handles one call of it at a time.
-//!   So the count is incremented by a plain load and store, as in the kernel.
+//!   So the count is incremented by a plain load and store, as in the kernel. [`Area::merge`], at
+//!   the end of a remote section, replaces it by compare-and-swap.
 //! - The payload is stored before the count: a client that sees a count also sees the records that it covers.
 //!   The kernel stores the count first, because interrupts record into the same area; here nothing
 //!   interrupts.
@@ -19,6 +20,10 @@
 //! | below the capacity | record stored, count incremented | record stored, count incremented |
 //! | at or above the capacity | lost, no word changes | lost, no word changes |
 //! | `u64::MAX` | position wraps to 0: the PC overwrites the count | lost, no word changes |
+
+mod merge;
+
+pub use merge::Merged;
 
 use crate::abi::{AREA_WORDS_MIN, CMP_WORDS};
 use crate::sync::{AtomicU64, Ordering};
@@ -72,6 +77,15 @@ impl CmpSize {
     #[must_use]
     pub const fn truncate(self, operand: u64) -> u64 {
         operand & (u64::MAX >> (64 - 8 * self.bytes()))
+    }
+
+    /// Undoes the sign extension of an operand of this size. An operand that no extension makes stays as it is.
+    #[inline]
+    #[must_use]
+    pub const fn unextend(self, operand: u64) -> u64 {
+        let unused = 64 - 8 * self.bytes();
+        let is_extended = ((operand << unused) as i64 >> unused) as u64 == operand;
+        if is_extended { self.truncate(operand) } else { operand }
     }
 }
 

@@ -68,7 +68,7 @@ enum Enabled {
     Own,
     /// By `REMOTE_ENABLE`: background work marked with these handles is recorded, the owner's own calls are
     /// not.
-    Remote { handles: Vec<u64> },
+    Remote { handles: Vec<u64>, area_size: u32 },
 }
 
 /// State of an instance (`enum kcov_mode` and the fields that go with it).
@@ -82,6 +82,8 @@ enum State {
 #[derive(Debug)]
 struct Entry {
     generation: u32,
+    /// Changes whenever an instance with this index is enabled, disabled or released. Never decreases.
+    sequence: u64,
     state: Option<State>,
 }
 
@@ -94,6 +96,22 @@ pub struct Armed {
     pub mode: TraceMode,
     /// Size of the area in words.
     pub words: u64,
+}
+
+/// What a remote handle refers to (`struct kcov_remote`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoteTarget {
+    /// The instance that receives the records.
+    pub arena: ArenaId,
+    /// Which records are collected.
+    pub mode: TraceMode,
+    /// Size of the instance's area in words.
+    pub words: u64,
+    /// Size of the private buffer of a remote section in words. Any value is possible.
+    pub area_size: u32,
+    /// The instance's [`sequence`](Device::sequence). Once it has changed, the records of a section that
+    /// began before are dropped.
+    pub sequence: u64,
 }
 
 /// The KCOV device of one tenant.
@@ -151,9 +169,30 @@ impl Device {
         self.owners.len()
     }
 
+    /// What `handle` refers to; `None` if it is not in use.
+    #[must_use]
+    pub fn remote(&self, handle: u64) -> Option<RemoteTarget> {
+        let arena = *self.handles.get(&handle)?;
+        match self.state(arena)? {
+            State::Tracing { words, mode, enabled: Enabled::Remote { area_size, .. }, .. } => {
+                let sequence = self.sequence(arena)?;
+                Some(RemoteTarget { arena, mode: *mode, words: *words, area_size: *area_size, sequence })
+            }
+            _ => None,
+        }
+    }
+
+    /// A number that changes whenever the instance is enabled, disabled or released (`kcov.sequence`). It
+    /// also differs from that of every earlier instance with the same index. `None` if the instance does not
+    /// exist.
+    #[must_use]
+    pub fn sequence(&self, id: ArenaId) -> Option<u64> {
+        self.entry(id).map(|entry| entry.sequence)
+    }
+
     /// The threads that hold remote handles.
     pub fn handle_owners(&self) -> impl Iterator<Item = Tid> + '_ {
-        let holds = |id: &ArenaId| matches!(self.state(*id), Some(State::Tracing { enabled: Enabled::Remote { handles }, .. }) if !handles.is_empty());
+        let holds = |id: &ArenaId| matches!(self.state(*id), Some(State::Tracing { enabled: Enabled::Remote { handles, .. }, .. }) if !handles.is_empty());
         self.owners.iter().filter(move |(_, id)| holds(id)).map(|(tid, _)| *tid)
     }
 
@@ -192,7 +231,7 @@ impl Device {
             entry.state = Some(State::Fresh);
             return ArenaId { index, generation: entry.generation };
         }
-        self.entries.push(Entry { generation: 0, state: Some(State::Fresh) });
+        self.entries.push(Entry { generation: 0, sequence: 0, state: Some(State::Fresh) });
         ArenaId { index: (self.entries.len() - 1) as u32, generation: 0 }
     }
 
@@ -229,7 +268,7 @@ impl Device {
     pub fn enable(&mut self, id: ArenaId, caller: Tid, arg: u64) -> Result<Armed, Refusal> {
         let words = self.enableable(id, caller)?;
         let mode = TraceMode::from_arg(arg)?;
-        *self.state_mut(id)? = State::Tracing { words, mode, owner: caller, enabled: Enabled::Own };
+        self.change(id, State::Tracing { words, mode, owner: caller, enabled: Enabled::Own });
         self.owners.insert(caller, id);
         Ok(Armed { arena: id, mode, words })
     }
@@ -259,8 +298,8 @@ impl Device {
             taken.push(arg.common_handle);
         }
         self.handles.extend(taken.iter().map(|&handle| (handle, id)));
-        let enabled = Enabled::Remote { handles: taken };
-        *self.state_mut(id)? = State::Tracing { words, mode, owner: caller, enabled };
+        let enabled = Enabled::Remote { handles: taken, area_size: arg.area_size };
+        self.change(id, State::Tracing { words, mode, owner: caller, enabled });
         self.owners.insert(caller, id);
         Ok(mode)
     }
@@ -314,9 +353,10 @@ impl Device {
         let State::Tracing { words, enabled, .. } = state else { return Some(id) };
         let handles = match std::mem::replace(enabled, Enabled::Own) {
             Enabled::Own => Vec::new(),
-            Enabled::Remote { handles } => handles,
+            Enabled::Remote { handles, .. } => handles,
         };
-        *state = State::Ready { words: *words };
+        let words = *words;
+        self.change(id, State::Ready { words });
         for handle in handles {
             self.handles.remove(&handle);
         }
@@ -357,6 +397,7 @@ impl Device {
         let entry = &mut self.entries[id.index as usize];
         entry.state = None;
         entry.generation = entry.generation.wrapping_add(1);
+        entry.sequence += 1;
         self.free.push(id.index);
         self.live -= 1;
         true
@@ -388,8 +429,19 @@ impl Device {
         }
     }
 
+    /// Enables or disables an instance, and changes its sequence.
+    fn change(&mut self, id: ArenaId, state: State) {
+        let entry = &mut self.entries[id.index as usize];
+        entry.sequence += 1;
+        entry.state = Some(state);
+    }
+
+    fn entry(&self, id: ArenaId) -> Option<&Entry> {
+        self.entries.get(id.index as usize).filter(|e| e.generation == id.generation && e.state.is_some())
+    }
+
     fn state(&self, id: ArenaId) -> Option<&State> {
-        self.entries.get(id.index as usize).filter(|e| e.generation == id.generation)?.state.as_ref()
+        self.entry(id)?.state.as_ref()
     }
 
     fn state_mut(&mut self, id: ArenaId) -> Result<&mut State, Errno> {

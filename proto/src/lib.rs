@@ -61,6 +61,7 @@ pub mod message;
 pub mod quota;
 pub mod region;
 pub mod roster;
+pub mod sections;
 pub mod site;
 pub mod slot;
 pub mod sync;

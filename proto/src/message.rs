@@ -16,7 +16,7 @@
 
 use crate::abi::{self, CMP_WORDS, RemoteArg};
 use crate::claims::Claims;
-use crate::device::ArenaId;
+use crate::device::{ArenaId, RemoteTarget};
 use crate::errno::Errno;
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -152,6 +152,45 @@ pub enum RequestKind {
         /// The PC.
         pc: u64,
     },
+    /// A handler starts a remote section: what this handle refers to.
+    RemoteStart {
+        /// The handle. Any value is possible.
+        handle: u64,
+    },
+    /// A handler stops a remote section that has records: may they be appended? If so, the broker serves nothing else until
+    /// [`RemoteDone`](Self::RemoteDone), so that no `DISABLE` comes between.
+    RemoteStop {
+        /// The instance.
+        arena: ArenaId,
+        /// Its sequence when the section was started.
+        sequence: u64,
+    },
+    /// The records of a remote section were appended, as the broker has granted.
+    RemoteDone {
+        /// Records appended.
+        stored: u64,
+        /// Records for which the area had no room.
+        lost: u64,
+    },
+    /// There is no memory for the buffer of a remote section that was started: it records nothing.
+    RemoteUnbuffered,
+    /// The caller is about to close descriptors: whether one of them is of a handler's device. If so, the worker asks which
+    /// files are released before it handles the next call of this thread.
+    Closing {
+        /// The first descriptor.
+        first: u32,
+        /// The last descriptor.
+        last: u32,
+    },
+    /// Which files the last close of the caller has released.
+    Closed,
+    /// The common handle of the caller.
+    CommonHandle,
+    /// The caller is about to create a thread or a process, which inherits its common handle.
+    Cloning {
+        /// Whether it is a thread; `None` if that is in memory.
+        thread: Option<bool>,
+    },
 }
 
 impl RequestKind {
@@ -165,7 +204,12 @@ impl RequestKind {
             RequestKind::Reason { .. } | RequestKind::Silence { .. } | RequestKind::Collision { .. } => false,
             // It races with the records of another thread's call, as the kernel's does: a worker stores the count.
             RequestKind::Ioctl(ioctl) => ioctl.request == abi::RESET_TRACE,
-            RequestKind::File { .. } => true,
+            RequestKind::RemoteDone { .. } | RequestKind::RemoteUnbuffered | RequestKind::Cloning { .. } => {
+                false
+            }
+            RequestKind::RemoteStart { .. } | RequestKind::RemoteStop { .. } => true,
+            RequestKind::Closing { .. } | RequestKind::Closed => true,
+            RequestKind::CommonHandle | RequestKind::File { .. } => true,
             RequestKind::Ready { .. } | RequestKind::Settle | RequestKind::Arena(_) | RequestKind::Reader => {
                 true
             }
@@ -186,8 +230,41 @@ pub struct Reply {
     pub file: Option<(ArenaId, u16)>,
     /// `RESET_TRACE` is granted: set this arena's count to 0.
     pub reset: Option<ArenaId>,
+    /// To a request about remote sections.
+    pub remote: Option<RemoteReply>,
+    /// To [`RequestKind::Closed`]: release the state of these files (at most [`MAX_CLOSED`]).
+    pub closed: Vec<ClosedFile>,
     /// Arenas that are gone: unmap them.
     pub drops: Vec<ArenaId>,
+}
+
+/// A file of a handler's device that no process has open any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ClosedFile {
+    /// The file.
+    pub file: ArenaId,
+    /// The thread that closed it, if that is known.
+    pub closer: Option<Closer>,
+}
+
+/// The thread that closed the last descriptor of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Closer {
+    /// The thread.
+    pub tid: u32,
+    /// Where its calls are recorded, if they are.
+    pub target: Option<RemoteTarget>,
+}
+
+/// The broker's reply to a request about remote sections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum RemoteReply {
+    /// What the handle refers to; `None` if it is not in use.
+    Target(Option<RemoteTarget>),
+    /// Whether the records may be appended, and must be now.
+    Append(bool),
+    /// The common handle, 0 if there is none.
+    Common(u64),
 }
 
 /// A call that a reader passes on to the broker, with what it has read of the caller for it.
@@ -268,7 +345,7 @@ pub enum Order {
         file: ArenaId,
     },
     /// No process has these files open any more (at most [`MAX_CLOSED`]): release their state.
-    Closed(Vec<ArenaId>),
+    Closed(Vec<ClosedFile>),
     /// Handle and answer this call as a notification. Either the broker received it while there was no worker, or a worker
     /// died with it in flight and its handlers may see it once more. In the second case the dead worker alleged what the
     /// call is.

@@ -28,6 +28,12 @@ pub const LEADER: usize = 1;
 pub const OWNERS: usize = 2;
 /// Index of a word: how many instances of the tenant exist.
 pub const INSTANCES: usize = 3;
+/// Index of a word: how many remote handles are in use in the tenant.
+pub const HANDLES: usize = 4;
+/// Index of a word: whether any thread of the tenant ever had a common handle.
+pub const COMMON: usize = 5;
+/// Index of a word: how many files of handlers' devices the tenant has open.
+pub const FILES: usize = 6;
 const HEADER: usize = 8;
 const ENTRY: usize = 4;
 
@@ -136,6 +142,28 @@ impl<'a> Roster<'a> {
         self.words[INSTANCES].load(Ordering::Relaxed) != 0
     }
 
+    /// Returns whether any remote handle is in use. If none is, a remote section records nothing.
+    #[must_use]
+    pub fn has_handles(&self) -> bool {
+        // Acquire: pairs with the Release in `count_handles`. Code that learned of a handle finds it.
+        self.words[HANDLES].load(Ordering::Acquire) != 0
+    }
+
+    /// Returns whether the tenant has a file of a handler's device open. If it has none, no close can be the last of
+    /// one.
+    #[must_use]
+    pub fn has_files(&self) -> bool {
+        // Relaxed: as in `has_owners`.
+        self.words[FILES].load(Ordering::Relaxed) != 0
+    }
+
+    /// Returns whether any thread ever had a common handle. Until then there is none to inherit.
+    #[must_use]
+    pub fn has_common(&self) -> bool {
+        // Acquire: as above.
+        self.words[COMMON].load(Ordering::Acquire) != 0
+    }
+
     /// Returns the entry of `tid`, or the default (not enabled) if the table does not list it.
     #[must_use]
     pub fn find(&self, tid: Tid) -> RosterEntry {
@@ -212,6 +240,19 @@ impl<W: Deref<Target = [AtomicU64]>> RosterWriter<W> {
         // call.
         self.words[INSTANCES].store(instances as u64, Ordering::Release);
         self.words[OWNERS].store(owners as u64, Ordering::Release);
+    }
+
+    /// Publishes how many files of handlers' devices are open.
+    pub fn count_files(&mut self, files: usize) {
+        // Release: as in `count`.
+        self.words[FILES].store(files as u64, Ordering::Release);
+    }
+
+    /// Publishes how many remote handles are in use, and whether any thread ever had a common handle.
+    pub fn count_handles(&mut self, handles: usize, had_common: bool) {
+        // Release: as in `count`.
+        self.words[HANDLES].store(handles as u64, Ordering::Release);
+        self.words[COMMON].store(u64::from(had_common), Ordering::Release);
     }
 
     /// Returns the entry of `tid`, or the default if the table does not list it.

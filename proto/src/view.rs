@@ -24,6 +24,7 @@ pub use counts::Counts;
 pub use name::{InvalidName, Name};
 
 use crate::quota::{Quota, Refusals};
+use crate::sections::{self, Sections};
 use crate::sync::{AtomicU64, Ordering};
 use crate::tally::{self, Tally};
 use seqlock::Source;
@@ -51,7 +52,7 @@ pub const MAX_WORKERS: usize = 32;
 
 /// Size of a body in words.
 const BODY_WORDS: usize =
-    IDENTITY + name::WORDS + TIMES + PIDS + counts::WORDS + tally::WORDS + Quota::COUNT + 1;
+    IDENTITY + name::WORDS + TIMES + PIDS + counts::WORDS + tally::WORDS + Quota::COUNT + 1 + sections::WORDS;
 const IDENTITY: usize = 5;
 const TIMES: usize = 2;
 const PIDS: usize = 4 + MAX_WORKERS;
@@ -105,11 +106,13 @@ pub struct View {
     pub refusals: Refusals,
     /// User id of the tenant's command; `None` if the broker is too old to publish it.
     pub user: Option<u32>,
+    /// Remote sections.
+    pub sections: Sections,
 }
 
 impl View {
     fn body(&self) -> impl Iterator<Item = u64> {
-        let View { identity, name, started, beat, pids, counts, tally, refusals, user } = self;
+        let View { identity, name, started, beat, pids, counts, tally, refusals, user, sections } = self;
         identity
             .words()
             .into_iter()
@@ -121,6 +124,7 @@ impl View {
             .chain(refusals.0)
             // Stored as uid + 1, so that 0 means "not published" and not root.
             .chain([user.map_or(0, |uid| u64::from(uid) + 1)])
+            .chain(sections.words())
     }
 
     fn from_body(body: &[u64; BODY_WORDS]) -> Result<Self, InvalidName> {
@@ -135,6 +139,7 @@ impl View {
             tally: Tally::from_words(&take::<{ tally::WORDS }>(&mut rest)),
             refusals: Refusals(take(&mut rest)),
             user: take::<1>(&mut rest)[0].checked_sub(1).and_then(|uid| u32::try_from(uid).ok()),
+            sections: Sections::from_words(take(&mut rest)),
         })
     }
 }

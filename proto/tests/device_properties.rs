@@ -7,7 +7,7 @@ mod device_model;
 
 use device_model::Model;
 use kcov_proto::abi::RemoteArg;
-use kcov_proto::device::{Armed, Device, Tid};
+use kcov_proto::device::{ArenaId, Armed, Device, Tid};
 use proptest::prelude::*;
 use std::collections::HashSet;
 
@@ -160,6 +160,25 @@ impl Pair {
         Ok(())
     }
 
+    /// Sequence and owner of each instance that exists.
+    fn sequences(&self) -> Vec<(ArenaId, u64, Option<Tid>)> {
+        let ids = self.model.objects.iter().map(|object| object.id);
+        ids.filter_map(|id| Some((id, self.device.sequence(id)?, self.device.owner(id)))).collect()
+    }
+
+    /// A change of the owner changes the sequence. An instance that got the index of a released one has a
+    /// higher sequence.
+    fn compare_sequences(&self, before: &[(ArenaId, u64, Option<Tid>)]) -> Result<(), TestCaseError> {
+        for (id, sequence, owner) in self.sequences() {
+            let same_index = before.iter().find(|(other, ..)| other.index == id.index);
+            let Some((other, old, old_owner)) = same_index else { continue };
+            prop_assert!(sequence >= *old);
+            let is_changed = *other != id || owner.is_some() != old_owner.is_some();
+            prop_assert!(sequence > *old || !is_changed);
+        }
+        Ok(())
+    }
+
     /// Compares everything that can be queried.
     fn compare(&self) -> Result<(), TestCaseError> {
         let Pair { device, model } = self;
@@ -177,7 +196,17 @@ impl Pair {
             });
             prop_assert_eq!(device.armed(tid), armed);
         }
+        for (handle, at) in
+            (0..6).flat_map(|n| [n, 1 << 56 | n]).map(|handle| (handle, model.holder_of(handle)))
+        {
+            let target = at.and_then(|at| Some((&model.objects[at], model.objects[at].owner.as_ref()?)));
+            let target = target.map(|(object, owner)| (object.id, owner.mode, object.size, owner.area_size));
+            let found = device.remote(handle);
+            prop_assert_eq!(found.map(|it| (it.arena, it.mode, it.words, it.area_size)), target);
+            prop_assert_eq!(found.map(|it| it.sequence), found.and_then(|it| device.sequence(it.arena)));
+        }
         for (at, object) in model.objects.iter().enumerate() {
+            prop_assert_eq!(device.sequence(object.id).is_some(), !object.released);
             prop_assert_eq!(device.owner(object.id), model.owner(at));
             let words = (!object.released && object.size != 0).then_some(object.size);
             prop_assert_eq!(device.words(object.id), words);
@@ -195,8 +224,10 @@ proptest! {
     fn agrees_with_the_model(steps in prop::collection::vec(step(), 0..120), max_handles in max_handles()) {
         let mut pair = Pair::new(max_handles);
         for step in steps {
+            let before = pair.sequences();
             pair.step(step)?;
             pair.compare()?;
+            pair.compare_sequences(&before)?;
         }
     }
 

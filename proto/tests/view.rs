@@ -5,6 +5,7 @@ mod cases;
 
 use kcov_proto::latency::{BUCKETS, Histogram};
 use kcov_proto::quota::{Quota, Refusals};
+use kcov_proto::sections::{self, Sections};
 use kcov_proto::slot::Kind;
 use kcov_proto::sync::{AtomicU64, Ordering};
 use kcov_proto::tally::{Kinds, Tally};
@@ -68,6 +69,7 @@ prop_compose! {
         tally in tally(),
         refusals in any::<[u64; Quota::COUNT]>(),
         user in any::<Option<u32>>(),
+        sections in any::<[u64; sections::WORDS]>(),
     ) -> View {
         View {
             identity: Identity { boot, pid_namespace, pid, start },
@@ -79,6 +81,7 @@ prop_compose! {
             tally,
             refusals: Refusals(refusals),
             user,
+            sections: Sections::from_words(sections),
         }
     }
 }

@@ -3,6 +3,19 @@
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
+/// Counters of remote sections.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Sections {
+    /// Sections started with a handle in use.
+    pub started: u64,
+    /// Records appended.
+    pub records: u64,
+    /// Records for which an area had no room.
+    pub lost: u64,
+    /// Dropped sections by reason.
+    pub dropped: BTreeMap<String, u64>,
+}
+
 /// Counters of one run, those of processes for the broker's own process.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Report {
@@ -46,6 +59,8 @@ pub struct Report {
     pub artifacts: u64,
     /// Crashes without an artifact because there was no room.
     pub artifacts_refused: u64,
+    /// Remote sections.
+    pub sections: Sections,
     /// Remote handles registered at the end.
     pub handles_live: u64,
     /// Threads known to the registry at the end.

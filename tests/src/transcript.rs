@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 pub type Transcript = BTreeMap<String, String>;
 
 /// Groups that need a driver in a real kernel.
-const KERNEL_ONLY: [&str; 3] = ["rt.", "vhost.", "usb."];
+const KERNEL_ONLY: [&str; 2] = ["vhost.", "usb."];
+/// The group that needs the test device of remote sections.
+const TEST_DEVICE: &str = "rt.";
 
 /// Parses a transcript.
 ///
@@ -24,11 +26,21 @@ pub fn parse(text: &str) -> Result<Transcript> {
     Ok(points)
 }
 
-/// The kernel's transcript, without the groups that need a driver.
+/// The kernel's transcript, without the groups that need a driver and the one that needs the test device.
 ///
 /// # Errors
 /// As [`parse`].
 pub fn kernel(text: &str) -> Result<Transcript> {
+    let mut points = kernel_with_test_device(text)?;
+    points.retain(|name, _| !name.starts_with(TEST_DEVICE));
+    Ok(points)
+}
+
+/// The kernel's transcript, without the groups that need a driver.
+///
+/// # Errors
+/// As [`parse`].
+pub fn kernel_with_test_device(text: &str) -> Result<Transcript> {
     let mut points = parse(text)?;
     points.retain(|name, _| !KERNEL_ONLY.iter().any(|group| name.starts_with(group)));
     Ok(points)
@@ -122,6 +134,8 @@ mod tests {
     fn groups_that_need_a_kernel_driver_are_left_out() {
         let kernel = kernel("rt.x: ok\nusb.x: ok\nvhost.x: ok\nremote.x: ok\n").unwrap();
         assert_eq!(kernel.into_keys().collect::<Vec<_>>(), ["remote.x"]);
+        let kernel = kernel_with_test_device("rt.x: ok\nusb.x: ok\n").unwrap();
+        assert_eq!(kernel.into_keys().collect::<Vec<_>>(), ["rt.x"]);
     }
 
     #[test]

@@ -49,6 +49,15 @@ extern "C" {
 /* The caller of a call. Valid until the handler has answered the call. */
 struct kcov_caller;
 
+/*
+ * A remote section: work for a caller that is not done in one of its calls. See
+ * kcov_host.remote_start.
+ */
+struct kcov_section;
+
+/* Flags of remote_start. */
+#define KCOV_REMOTE_SOFTIRQ 1 /* may come inside another section, as an interrupt does */
+
 /* System call tables. */
 #define KCOV_ABI_NATIVE 0 /* the machine's own table */
 #define KCOV_ABI_I386 1   /* 32-bit programs on x86-64 */
@@ -136,6 +145,35 @@ struct kcov_host {
 	 * returns NULL.
 	 */
 	void (*refuse)(const char *message);
+
+	/* Members from here on exist only if size covers them. */
+
+	/*
+	 * The common handle of the calling thread (kcov_common_handle), for
+	 * work that is done for it later; 0 if it has none.
+	 */
+	uint64_t (*common_handle)(struct kcov_caller *caller);
+	/*
+	 * Remote sections (kcov_remote_start, kcov_remote_stop). Start one for
+	 * a handle, run code in it, and stop it:
+	 *
+	 *	struct kcov_section *section = host->remote_start(handle, 0);
+	 *
+	 *	host->remote_run(section, work, argument);
+	 *	host->remote_stop(section);
+	 *
+	 * The records of work() go to a private buffer. remote_stop() appends
+	 * them to the area of the thread that has the handle, unless it has
+	 * disabled that meanwhile. A handle that is not in use, also 0, records
+	 * nothing; remote_start() never returns NULL. Sections may stay open
+	 * over calls and may be started in every function of the handler,
+	 * release() included. A section that is started by code in another one
+	 * has no effect, except with KCOV_REMOTE_SOFTIRQ.
+	 */
+	struct kcov_section *(*remote_start)(uint64_t handle, uint32_t flags);
+	void (*remote_run)(struct kcov_section *section, void (*work)(void *argument),
+			   void *argument);
+	void (*remote_stop)(struct kcov_section *section);
 };
 
 /* A condition on an argument of a call: its bits under mask equal value. */

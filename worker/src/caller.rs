@@ -16,6 +16,11 @@ pub(crate) trait CallerMemory {
 
     /// Writes `bytes`, at most [`MAX_WRITE`].
     fn write(&mut self, call: &Call, address: u64, bytes: &[u8]) -> Result<(), Errno>;
+
+    /// The common handle of the calling thread, 0 if it has none.
+    fn common_handle(&mut self, _: &Call) -> u64 {
+        0
+    }
 }
 
 /// The caller of a call, for as long as a handler has the call.
@@ -39,6 +44,18 @@ impl<'a> Caller<'a> {
     #[must_use]
     pub fn tid(&self) -> u32 {
         self.call.tid
+    }
+
+    /// The common handle of the calling thread (`kcov_common_handle`), for a [remote](crate::remote) section
+    /// that does work for it later; 0 if it has none.
+    ///
+    /// Threads and processes inherit it from the thread that creates them. If the calls that create them are
+    /// not traced, it is taken from the parent at the first call of this function for them: a process gets
+    /// that of the thread that has created it, a thread that of the first thread of its process. A change
+    /// before that call is not known.
+    #[must_use]
+    pub fn common_handle(&mut self) -> u64 {
+        self.memory.common_handle(self.call)
     }
 
     /// Fills `buffer` from the caller's memory, all or nothing.

@@ -1,38 +1,62 @@
 //! What a service can use while it serves a call: shared memory, sockets and counters.
 
-use crate::arenas::Arenas;
 use crate::assist::{AssistError, Assistants};
-use crate::call::Call;
+use crate::call::{Abi, Call};
+use crate::link::Link;
 use crate::record::Recorded;
+use crate::remote::WorkerHost;
 use crate::service::Outcome;
+use crate::sys::listener::clear_slot;
 use crate::sys::shared::SharedWords;
 use kcov_proto::area::Area;
 use kcov_proto::device::ArenaId;
 use kcov_proto::journal::{Event, JournalWriter};
-use kcov_proto::message::{ReaderKind, Reply, RequestKind};
+use kcov_proto::message::{ClosedFile, ReaderKind, RemoteReply, Reply, RequestKind, Response};
 use kcov_proto::roster::{Roster, RosterEntry};
 use kcov_proto::slot::{self, Kind};
 use kcov_proto::sync::Ordering;
 use kcov_proto::{Errno, latency, roster};
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
 /// The shared memory, sockets and mappings of a worker.
 #[derive(Debug)]
 pub struct Context {
-    slot: SharedWords,
-    roster: SharedWords,
-    assistants: Assistants,
-    arenas: Arenas,
+    slot: Rc<SharedWords>,
+    roster: Rc<SharedWords>,
+    link: Rc<RefCell<Link>>,
     journal: Option<JournalWriter<SharedWords>>,
+    /// Calls that may have closed the last descriptor of a file of a handler's device, by thread. Other calls of
+    /// the thread wait until that is known.
+    closings: HashMap<u32, Call>,
 }
+
+/// The slot while no call is in it.
+const NO_CALL: Call = Call { id: 0, tid: 0, abi: Abi::Native, number: 0, args: [0; 6] };
+
+/// Most threads whose closes are remembered.
+const MAX_CLOSINGS: usize = 4096;
 
 impl Context {
     /// A context without a journal.
     #[must_use]
     pub fn new(slot: SharedWords, roster: SharedWords, assistants: Assistants) -> Self {
         debug_assert_eq!(roster.len(), roster::WORDS);
-        Context { slot, roster, assistants, arenas: Arenas::default(), journal: None }
+        let link = Rc::new(RefCell::new(Link::new(assistants)));
+        Context {
+            slot: Rc::new(slot),
+            roster: Rc::new(roster),
+            link,
+            journal: None,
+            closings: HashMap::new(),
+        }
+    }
+
+    /// The host for remote sections, which shares what this context has.
+    pub(crate) fn remote_host(&self) -> WorkerHost {
+        WorkerHost::new(self.slot.clone(), self.roster.clone(), self.link.clone())
     }
 
     /// Adds a journal of what handlers do.
@@ -97,11 +121,12 @@ impl Context {
     /// # Errors
     /// If the broker is gone.
     pub fn area(&mut self, call: &Call, id: ArenaId) -> Result<Option<Rc<SharedWords>>, AssistError> {
-        if let Some(area) = self.arenas.get(id) {
-            return Ok(Some(area));
+        let mapped = self.link.borrow().area(id);
+        if mapped.is_some() {
+            return Ok(mapped);
         }
         self.ask(call, RequestKind::Arena(id))?;
-        Ok(self.arenas.get(id))
+        Ok(self.link.borrow().area(id))
     }
 
     /// Adds to the counts of stored and lost records.
@@ -154,7 +179,7 @@ impl Context {
     /// # Errors
     /// If the broker is gone.
     pub fn leave(&mut self, call: &Call, what: RequestKind) -> Result<Outcome, AssistError> {
-        self.assistants.leave(call, what)
+        self.link.borrow_mut().assistants.leave(call, what)
     }
 
     /// Sends a request to the broker and waits for the reply.
@@ -162,7 +187,7 @@ impl Context {
     /// # Errors
     /// If the broker is gone.
     pub fn ask(&mut self, call: &Call, what: RequestKind) -> Result<Reply, AssistError> {
-        self.assistants.ask(call, what, &mut self.arenas, &self.slot)
+        self.link.borrow_mut().ask(call, what, &self.slot)
     }
 
     /// Reads the caller's memory, all or nothing. The inner error is for the caller.
@@ -175,7 +200,7 @@ impl Context {
         address: u64,
         length: u32,
     ) -> Result<Result<Vec<u8>, Errno>, AssistError> {
-        self.assistants.memory(call, address, length, &self.slot)
+        self.link.borrow_mut().assistants.memory(call, address, length, &self.slot)
     }
 
     /// Writes to the caller's memory. The inner error is for the caller.
@@ -188,7 +213,7 @@ impl Context {
         address: u64,
         bytes: &[u8],
     ) -> Result<Result<(), Errno>, AssistError> {
-        self.assistants.write(call, address, bytes, &self.slot)
+        self.link.borrow_mut().assistants.write(call, address, bytes, &self.slot)
     }
 
     /// Gives the caller a descriptor of `file`. The call returns its number.
@@ -201,7 +226,98 @@ impl Context {
         file: &OwnedFd,
         close_on_exec: bool,
     ) -> Result<Outcome, AssistError> {
-        self.assistants.inject(call, file.as_fd(), close_on_exec)
+        self.link.borrow_mut().assistants.inject(call, file.as_fd(), close_on_exec)
+    }
+
+    /// Returns whether a file of a handler's device is open.
+    #[must_use]
+    pub fn has_files(&self) -> bool {
+        self.roster().is_some_and(|roster| roster.has_files())
+    }
+
+    /// Notes that the caller is about to close these descriptors.
+    ///
+    /// # Errors
+    /// If the broker is gone.
+    pub fn note_closing(&mut self, call: &Call, first: u32, last: u32) -> Result<(), AssistError> {
+        let reply = self.ask(call, RequestKind::Closing { first, last })?;
+        if reply.response == Some(Response::Value(1)) {
+            if self.closings.len() >= MAX_CLOSINGS {
+                self.closings.clear();
+            }
+            self.closings.insert(call.tid, *call);
+        }
+        Ok(())
+    }
+
+    /// The files that the caller's last close has released, if there was one since its last call.
+    ///
+    /// # Errors
+    /// If the broker is gone.
+    pub fn take_closed(&mut self, call: &Call) -> Result<Vec<ClosedFile>, AssistError> {
+        // Most runs have no closes, and this is asked for each call.
+        match !self.closings.is_empty() && self.closings.contains_key(&call.tid) {
+            true => Ok(self.ask(call, RequestKind::Closed)?.closed),
+            false => Ok(Vec::new()),
+        }
+    }
+
+    /// Forgets the close of a thread, whose files are released.
+    pub fn forget_closing(&mut self, tid: u32) {
+        if !self.closings.is_empty() {
+            self.closings.remove(&tid);
+        }
+    }
+
+    /// Runs `release` while the slot shows the call that has closed a file, so that a crash is blamed on that
+    /// one. Its caller does not wait any more; the caller of the call in the slot does, if there is one.
+    pub fn blame<T>(&mut self, closer: u32, release: impl FnOnce(&mut Self) -> T) -> T {
+        let current = Call::from_slot(&self.slot);
+        let unknown = Call { tid: closer, number: libc::SYS_close as i32, abi: Abi::Native, ..NO_CALL };
+        let closing = self.closings.get(&closer).copied().unwrap_or(unknown);
+        Call { id: current.id, ..closing }.show(&self.slot);
+        let released = release(self);
+        if current.id == 0 {
+            clear_slot(&self.slot);
+        } else {
+            current.show(&self.slot);
+        }
+        released
+    }
+
+    /// The common handle of the caller, 0 if it has none.
+    ///
+    /// # Errors
+    /// If the broker is gone.
+    pub fn common_handle(&mut self, call: &Call) -> Result<u64, AssistError> {
+        if !self.has_common() {
+            return Ok(0);
+        }
+        match self.ask(call, RequestKind::CommonHandle)?.remote {
+            Some(RemoteReply::Common(handle)) => Ok(handle),
+            _ => Ok(0),
+        }
+    }
+
+    /// Returns whether a thread of the tenant may have a common handle.
+    #[must_use]
+    pub fn has_common(&self) -> bool {
+        self.roster().is_some_and(|roster| roster.has_common())
+    }
+
+    /// Returns whether [`note_clone`](Self::note_clone) is of use: common handles exist, or may soon.
+    #[must_use]
+    pub fn notes_clones(&self) -> bool {
+        self.roster().is_some_and(|roster| roster.has_common() || roster.has_instances())
+    }
+
+    /// Reports that the caller is about to create a thread or a process, which inherits its common handle.
+    /// `thread`: which of the two, if known.
+    ///
+    /// # Errors
+    /// If the broker is gone.
+    pub fn note_clone(&mut self, call: &Call, thread: Option<bool>) -> Result<(), AssistError> {
+        self.leave(call, RequestKind::Cloning { thread }).map(drop)
     }
 
     /// Hands a call whose arguments are in memory to the reader, which reads them and has the call answered.
@@ -209,6 +325,6 @@ impl Context {
     /// # Errors
     /// If the broker is gone.
     pub fn leave_to_reader(&mut self, call: &Call, what: ReaderKind) -> Result<Outcome, AssistError> {
-        self.assistants.leave_to_reader(call, what, &self.slot)
+        self.link.borrow_mut().assistants.leave_to_reader(call, what, &self.slot)
     }
 }

@@ -4,12 +4,12 @@ use crate::assist::AssistError;
 use crate::call::Call;
 use crate::context::Context;
 use crate::record::Scope;
+use crate::remote::Section;
 use crate::service::{DeviceOpen, Outcome, Service};
 use crate::trace::{self, Tracer};
 use kcov_proto::Errno;
 use kcov_proto::area::Area;
-use kcov_proto::device::ArenaId;
-use kcov_proto::message::RequestKind;
+use kcov_proto::message::{ClosedFile, Closer, RequestKind};
 use kcov_proto::slot::Kind;
 use std::rc::Rc;
 
@@ -31,6 +31,7 @@ impl Dispatch {
     /// # Errors
     /// If the broker is gone.
     pub fn handle(&mut self, call: &Call, context: &mut Context) -> Result<Outcome, AssistError> {
+        self.release_closed(call, context)?;
         if !self.is_recorded(call) {
             return self.serve(call, context);
         }
@@ -54,6 +55,7 @@ impl Dispatch {
     /// If the broker is gone.
     pub fn open(&mut self, opening: &DeviceOpen, context: &mut Context) -> Result<(), AssistError> {
         let call = &opening.call;
+        self.release_closed(call, context)?;
         context.count_kind(Kind::HandlerOpen);
         let result =
             self.with_area(call, context, |dispatch, context, _| dispatch.open_device(opening, context))?;
@@ -74,10 +76,33 @@ impl Dispatch {
         Ok(Err(Errno::ENODEV))
     }
 
-    /// Drops the state of files whose last descriptor was closed.
-    pub fn closed(&mut self, files: &[ArenaId], context: &mut Context) {
-        for service in &mut self.services {
-            service.closed(files, context);
+    /// Releases the files that the last close of the caller has released. Its records are in the area before the
+    /// caller's next call is handled.
+    fn release_closed(&mut self, call: &Call, context: &mut Context) -> Result<(), AssistError> {
+        let closed = context.take_closed(call)?;
+        self.closed(&closed, context);
+        context.forget_closing(call.tid);
+        Ok(())
+    }
+
+    /// Drops the state of files whose last descriptor was closed. What the handlers record goes to the area of the
+    /// thread that closed it, as a remote section: no call of that thread is in flight.
+    pub fn closed(&mut self, files: &[ClosedFile], context: &mut Context) {
+        for ClosedFile { file, closer } in files {
+            let Some(service) = self.services.iter_mut().find(|service| service.has_file(*file)) else {
+                continue;
+            };
+            match closer {
+                None => service.closed(*file, context),
+                Some(Closer { tid, target }) => context.blame(*tid, |context| match target {
+                    None => service.closed(*file, context),
+                    Some(target) => {
+                        let section = Section::of_call(*target);
+                        section.run(|| service.closed(*file, context));
+                        section.stop();
+                    }
+                }),
+            }
         }
     }
 

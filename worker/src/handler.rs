@@ -60,6 +60,10 @@
 //! While a handler has a call, everything that it records ([`record`](crate::record), or compiled-in
 //! instrumentation) goes to the KCOV area that the calling thread has enabled. If the thread has none,
 //! nothing is recorded.
+//!
+//! Work that the handler does later, or for no call, is recorded in [remote sections](crate::remote). What it
+//! does when an open file is dropped is recorded for the thread whose close was the last one, if that close
+//! is traced.
 
 mod closures;
 

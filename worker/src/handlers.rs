@@ -206,11 +206,9 @@ impl Handlers {
         Some((*handler, answer))
     }
 
-    /// Drops the state of these files.
-    pub(crate) fn close(&mut self, files: &[ArenaId]) {
-        for file in files {
-            self.files.remove(file);
-        }
+    /// Drops the state of a file.
+    pub(crate) fn close(&mut self, file: ArenaId) {
+        self.files.remove(&file);
     }
 }
 

@@ -9,15 +9,17 @@ use crate::handler::{Answer, Handler};
 use crate::handlers::Handlers;
 use crate::loading::{Library, LoadError};
 use crate::record::Scope;
+use crate::remote::{self, Host};
 use crate::sys::sancov;
 use kcov_proto::Errno;
 use kcov_proto::abi::{CMP_WORDS, TraceMode};
 use kcov_proto::area::Area;
 use kcov_proto::claims::ClaimError;
-use kcov_proto::device::ArenaId;
+use kcov_proto::device::{ArenaId, RemoteTarget};
 use kcov_proto::sync::{AtomicU64, Ordering};
 use libseccomp::ScmpSyscall;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 /// Size of the area of a call in words.
 const WORDS: usize = 1 << 16;
@@ -52,6 +54,7 @@ pub struct Harness {
     memory: TenantMemory,
     mode: TraceMode,
     next_file: u32,
+    remote: Option<Rc<OneHandle>>,
 }
 
 impl Harness {
@@ -86,7 +89,13 @@ impl Harness {
     fn over(handlers: Handlers) -> Result<Self, ClaimError> {
         handlers.check_names()?;
         sancov::settle();
-        Ok(Harness { handlers, memory: TenantMemory::default(), mode: TraceMode::Pc, next_file: 0 })
+        Ok(Harness {
+            handlers,
+            memory: TenantMemory::default(),
+            mode: TraceMode::Pc,
+            next_file: 0,
+            remote: None,
+        })
     }
 
     /// Selects what later calls collect: PCs, which is the default, or comparisons.
@@ -162,34 +171,92 @@ impl Harness {
         })
     }
 
+    /// Collects what remote sections with `handle` record, as a thread that has used `KCOV_REMOTE_ENABLE` with this
+    /// common handle. It is also the common handle of all callers.
+    pub fn collect_remotely(&mut self, handle: u64) {
+        let host = Rc::new(OneHandle { handle, mode: self.mode, records: new_area() });
+        remote::install(host.clone());
+        self.memory.common_handle = handle;
+        self.remote = Some(host);
+    }
+
+    /// Takes what the remote sections that have stopped have recorded. Empty without
+    /// [`collect_remotely`](Self::collect_remotely).
+    pub fn take_remote(&mut self) -> Ran<()> {
+        let Some(host) = &self.remote else {
+            return Ran { answer: (), pcs: Vec::new(), comparisons: Vec::new() };
+        };
+        let taken = ran((), &host.records, host.mode);
+        host.records[0].store(0, Ordering::Relaxed);
+        taken
+    }
+
     /// Closes the last descriptor of a file.
     pub fn close(&mut self, file: FileHandle) {
-        self.handlers.close(&[file.id]);
+        self.handlers.close(file.id);
     }
 
     fn recorded<T>(&mut self, work: impl FnOnce(&mut Handlers, &mut TenantMemory) -> T) -> Ran<T> {
         let Harness { handlers, memory, mode, .. } = self;
-        let words: Vec<AtomicU64> = (0..WORDS).map(|_| AtomicU64::new(0)).collect();
+        let words = new_area();
         let Some(area) = Area::new(&words) else {
             unreachable!("an area of {WORDS} words is valid");
         };
         let (answer, _) = Scope::enter(area, *mode, |_| work(handlers, memory));
-        let word = |at: usize| words[at].load(Ordering::Relaxed);
-        let count = word(0) as usize;
-        match mode {
-            TraceMode::Pc => Ran { answer, pcs: (1..=count).map(word).collect(), comparisons: Vec::new() },
-            TraceMode::Cmp => {
-                let record = |number| std::array::from_fn(|i| word(1 + number * CMP_WORDS as usize + i));
-                Ran { answer, pcs: Vec::new(), comparisons: (0..count).map(record).collect() }
-            }
+        ran(answer, &words, *mode)
+    }
+}
+
+fn new_area() -> Vec<AtomicU64> {
+    (0..WORDS).map(|_| AtomicU64::new(0)).collect()
+}
+
+/// The answer with the records of an area.
+fn ran<T>(answer: T, words: &[AtomicU64], mode: TraceMode) -> Ran<T> {
+    let (mut pcs, mut comparisons) = (Vec::new(), Vec::new());
+    match (Area::new(words), mode) {
+        (Some(area), TraceMode::Pc) => pcs = area.pcs(),
+        (Some(area), TraceMode::Cmp) => comparisons = area.cmps(),
+        (None, _) => {}
+    }
+    Ran { answer, pcs, comparisons }
+}
+
+/// The host of remote sections: an instance with one handle.
+#[derive(Debug)]
+struct OneHandle {
+    handle: u64,
+    mode: TraceMode,
+    records: Vec<AtomicU64>,
+}
+
+impl Host for OneHandle {
+    fn target(&self, handle: u64) -> Option<RemoteTarget> {
+        let arena = ArenaId { index: 0, generation: 0 };
+        let (mode, words) = (self.mode, self.records.len() as u64);
+        (handle == self.handle && handle != 0).then_some(RemoteTarget {
+            arena,
+            mode,
+            words,
+            area_size: WORDS as u32,
+            sequence: 0,
+        })
+    }
+
+    fn append(&self, _: &RemoteTarget, records: &Area<'_>) {
+        if let Some(area) = Area::new(&self.records) {
+            area.merge(records, self.mode);
         }
     }
+
+    fn unbuffered(&self) {}
 }
 
 /// The tenant's memory: pieces by address, with unmapped pages between them.
 #[derive(Debug, Default)]
 struct TenantMemory {
     pieces: BTreeMap<u64, Vec<u8>>,
+    common_handle: u64,
 }
 
 impl TenantMemory {
@@ -223,5 +290,9 @@ impl CallerMemory for TenantMemory {
         let (start, range) = self.find(address, bytes.len()).ok_or(Errno::EFAULT)?;
         self.pieces.get_mut(&start).ok_or(Errno::EFAULT)?[range].copy_from_slice(bytes);
         Ok(())
+    }
+
+    fn common_handle(&mut self, _: &Call) -> u64 {
+        self.common_handle
     }
 }

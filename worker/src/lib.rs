@@ -40,7 +40,8 @@
 //!
 //! # Recording coverage
 //! Handler code records coverage with the macros in [`record`]. Outside a call of a thread that collects
-//! coverage they do nothing.
+//! coverage they do nothing. Work that a handler does later than the call, or for no call, is recorded in
+//! [`remote`] sections.
 //!
 //! Compiler-instrumented code needs no macros; [`sys::sancov`] is the runtime that it calls. For handlers in
 //! Rust, `kcov-broker cargo build` makes a stable rustc instrument the crates of the workspace, but not their
@@ -71,10 +72,12 @@ pub mod handler;
 pub mod handlers;
 pub mod harness;
 pub mod jail;
+pub mod link;
 pub mod loading;
 pub mod program;
 #[macro_use]
 pub mod record;
+pub mod remote;
 pub mod replay;
 pub mod serve;
 pub mod service;
@@ -89,3 +92,4 @@ pub use call::Call;
 pub use kcov_proto::Errno;
 pub use program::main;
 pub use record::{record_cmp, record_pc};
+pub use remote::{remote_start, remote_start_softirq};

@@ -91,7 +91,7 @@ impl Replay {
                 let answer = self.handlers.ioctl((*file, device), &call, memory);
                 println!("ioctl {request:#x} of file {} {}", file.number(), describe(answer));
             }
-            Event::Closed { file } => self.handlers.close(&[*file]),
+            Event::Closed { file } => self.handlers.close(*file),
             Event::Read { .. } | Event::NoRead { .. } | Event::NoWrite { .. } => {}
         }
     }

@@ -62,8 +62,13 @@ pub trait Service {
         Ok(None)
     }
 
-    /// Drops the state of files of handlers' devices whose last descriptor was closed.
-    fn closed(&mut self, _: &[ArenaId], _: &mut Context) {}
+    /// Drops the state of a file of a handler's device whose last descriptor was closed.
+    fn closed(&mut self, _: ArenaId, _: &mut Context) {}
+
+    /// Returns whether this service has the state of a file.
+    fn has_file(&self, _: ArenaId) -> bool {
+        false
+    }
 }
 
 /// An open of a handler's device.
@@ -93,8 +98,18 @@ impl Service for TraceService {
         Kind::Trace
     }
 
-    fn handle(&mut self, call: &Call, _: &mut Context) -> Result<Outcome, AssistError> {
+    fn handle(&mut self, call: &Call, context: &mut Context) -> Result<Outcome, AssistError> {
         self.0.record(call);
+        if context.has_files()
+            && let Some((first, last)) = self.0.closing(call)
+        {
+            context.note_closing(call, first, last)?;
+        }
+        if context.notes_clones()
+            && let Some(thread) = self.0.creation(call)
+        {
+            context.note_clone(call, thread)?;
+        }
         Ok(Outcome::Continue)
     }
 }

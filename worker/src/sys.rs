@@ -4,6 +4,7 @@
 #[cfg(target_arch = "x86_64")]
 mod armed;
 pub mod bench;
+pub mod buffer;
 pub mod crash;
 pub mod image;
 pub mod library;

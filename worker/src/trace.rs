@@ -80,6 +80,30 @@ impl Tracer {
         self.row(call).map(|row| row.name)
     }
 
+    /// Returns whether the call creates a thread or a process, and which of the two it is: `Some(None)` if
+    /// that is in memory.
+    #[must_use]
+    pub fn creation(&self, call: &Call) -> Option<Option<bool>> {
+        match self.name(call)? {
+            "clone" => Some(Some(call.args[0] & libc::CLONE_THREAD as u64 != 0)),
+            "fork" | "vfork" => Some(Some(false)),
+            "clone3" => Some(None),
+            _ => None,
+        }
+    }
+
+    /// Returns the first and the last of the descriptors that the call closes, if it closes any.
+    #[must_use]
+    pub fn closing(&self, call: &Call) -> Option<(u32, u32)> {
+        let [first, second, ..] = call.args.map(|arg| arg as u32);
+        match self.name(call)? {
+            "close" => Some((first, first)),
+            "close_range" => Some((first, second)),
+            "dup2" | "dup3" => Some((second, second)),
+            _ => None,
+        }
+    }
+
     fn row(&self, call: &Call) -> Option<&'static Row> {
         self.rows.get(call.abi, call.number).copied()
     }

@@ -12,6 +12,7 @@ use crate::jail::limits::Memory;
 use crate::jail::{self, JailConfig, JailError, WorkerJail};
 use crate::loading::{self, Library, LoadError};
 use crate::record::Scope;
+use crate::remote;
 use crate::serve::{Sources, serve};
 use crate::service::{Service, TraceService};
 use crate::sys::shared::SharedWords;
@@ -240,7 +241,9 @@ impl Zygote {
         let has_devices = self.handlers.as_ref().is_some_and(Handlers::has_devices);
         let sources = Sources { listener, orders: orders.into(), has_devices };
         let dispatch = Dispatch::new(self.services(), self.tracer.clone());
-        match serve(sources, dispatch, Context::new(slot, roster, assistants).with_journal(journal_writer)) {
+        let context = Context::new(slot, roster, assistants).with_journal(journal_writer);
+        remote::install(Rc::new(context.remote_host()));
+        match serve(sources, dispatch, context) {
             Ok(never) => match never {},
             Err(_) => 0,
         }

@@ -11,7 +11,7 @@ pub(super) fn publish(publisher: &Publisher, tenant: &Tenant) {
     let (tender, zygote, mut workers) = tenant.pids();
     workers.truncate(MAX_WORKERS);
     let pids = Pids { tender, zygote, workers, ..Pids::default() };
-    publisher.publish(pids, counts(&counters), counters.tally, counters.refusals);
+    publisher.publish(pids, counts(&counters), counters.tally, counters.refusals, counters.sections);
 }
 
 fn counts(counters: &Counters) -> Counts {

@@ -3,6 +3,7 @@
 use crate::sys::procfs;
 use crate::tenant::counters::Counters;
 use kcov_proto::quota::Refusals;
+use kcov_proto::sections::Sections;
 use kcov_proto::tally::Tally;
 use serde::Serialize;
 
@@ -60,6 +61,8 @@ pub struct Report {
     pub artifacts: u64,
     /// As [`Counters`].
     pub artifacts_refused: u64,
+    /// Remote sections.
+    pub sections: Sections,
     /// What workers say they did: the fields stand beside the others.
     #[serde(flatten)]
     pub tally: Tally,
@@ -94,6 +97,7 @@ impl Report {
             artifacts,
             artifacts_refused,
             refusals,
+            sections,
             tally,
         } = *counters;
         Report {
@@ -114,6 +118,7 @@ impl Report {
             starts_delayed,
             artifacts,
             artifacts_refused,
+            sections,
             tally,
             open_fds_start: start.fds,
             open_fds_end: end.fds,

@@ -7,6 +7,7 @@ use crate::live::tenant_view::TenantView;
 use crate::logs::{print_line, print_message};
 use crate::printable;
 use anyhow::Result;
+use kcov_proto::sections::DropReason;
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -128,12 +129,17 @@ fn in_brackets(parts: &[String]) -> String {
 /// Formats everything known about one tenant, one line per property.
 #[must_use]
 pub fn detail(tenant: &TenantView) -> String {
-    let TenantView { counts, tally, refusals, pids, .. } = tenant;
+    let TenantView { counts, tally, refusals, pids, sections, .. } = tenant;
     let workers: Vec<_> = pids.workers.iter().map(u32::to_string).collect();
     let kinds: Vec<_> =
         tally.kinds.iter().filter(|(_, n)| *n > 0).map(|(kind, n)| format!("{} {n}", kind.name())).collect();
     let refused: Vec<_> =
         refusals.iter().filter(|(_, n)| *n > 0).map(|(quota, n)| format!("{} {n}", quota.name())).collect();
+    let dropped: Vec<_> = DropReason::ALL
+        .iter()
+        .filter(|reason| sections.dropped.of(**reason) > 0)
+        .map(|reason| format!("{} {}", reason.name(), sections.dropped.of(*reason)))
+        .collect();
     let lines = [
         ("name", tenant.name.to_string()),
         ("user", format!("{}; broker runs as {}", tenant.runs_as(), tenant.user)),
@@ -164,6 +170,17 @@ pub fn detail(tenant: &TenantView) -> String {
         ("areas", format!("{} bytes", counts.arena_bytes)),
         ("files", format!("{} open, {} opened in total", counts.files, counts.files_opened)),
         ("remote handles", counts.handles.to_string()),
+        (
+            "remote sections",
+            format!(
+                "{}, {} records appended, {} lost; {} dropped{}",
+                sections.started,
+                sections.records,
+                sections.lost,
+                sections.dropped.sum(),
+                in_brackets(&dropped)
+            ),
+        ),
         ("collecting threads", counts.tasks.to_string()),
         ("assists", counts.assists.to_string()),
         (

@@ -7,10 +7,10 @@ use crate::kcov::arena::Arena;
 use crate::kcov::arena_table::ArenaTable;
 use crate::sys::memfd::Reopener;
 use kcov_proto::Errno;
-use kcov_proto::device::ArenaId;
-use kcov_proto::message::{FileId, NotificationId, Order};
+use kcov_proto::device::{ArenaId, Tid};
+use kcov_proto::message::{ClosedFile, FileId, NotificationId, Order};
 use nix::errno::Errno as SysErrno;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -43,11 +43,27 @@ impl Opening {
     }
 }
 
+/// A trapped close of a descriptor of a file. It may be the last one.
+#[derive(Clone, Copy, Debug)]
+struct Close {
+    tid: Tid,
+    since: Instant,
+}
+
+/// A file whose last descriptor was closed this long after a trapped close was not closed by that one.
+const CLOSE_WITHIN: Duration = Duration::from_millis(300);
+/// Most orders that are remembered.
+const MAX_ORDERED: usize = 256;
+
 /// The files of one tenant.
 #[derive(Debug)]
 pub struct Files {
     table: ArenaTable,
     devices: HashMap<ArenaId, u16>,
+    /// The last trapped close of each file, if it may be the last one.
+    closes: HashMap<ArenaId, Close>,
+    /// The last orders to release a file whose closer is known.
+    ordered: VecDeque<ClosedFile>,
     opening: HashMap<NotificationId, Opening>,
     reopener: Reopener,
     opened: u64,
@@ -67,6 +83,8 @@ impl Files {
         Ok(Files {
             table: ArenaTable::default(),
             devices: HashMap::new(),
+            closes: HashMap::new(),
+            ordered: VecDeque::new(),
             opening: HashMap::new(),
             reopener: Reopener::new()?,
             opened: 0,
@@ -168,15 +186,71 @@ impl Files {
             .collect()
     }
 
-    /// Takes the files that no process has open any more, of the next in turn or of `all`.
-    pub fn sweep(&mut self, all: bool) -> Vec<ArenaId> {
-        let looks = if all { usize::MAX } else { self.table.turn() };
-        let released = self.table.released(looks);
-        for id in &released {
-            self.table.remove(*id);
-            self.devices.remove(id);
+    /// `tid` is about to close a descriptor of `file`.
+    pub fn closing(&mut self, file: ArenaId, tid: Tid) {
+        self.closes.insert(file, Close { tid, since: Instant::now() });
+    }
+
+    /// Takes the files that the last closes of `tid` have released. Its other closes were not the last ones.
+    pub fn closed_by(&mut self, tid: Tid) -> Vec<ArenaId> {
+        let closes = self.closes.extract_if(|_, close| close.tid == tid);
+        let mut files: Vec<ArenaId> = closes.map(|(file, _)| file).collect();
+        files.retain(|file| self.release(*file));
+        files
+    }
+
+    /// Takes the files that no process has open any more, with the thread that closed each, if that is known: those with
+    /// a trapped close, and of the others the next in turn, or `all`.
+    pub fn sweep(&mut self, all: bool) -> Vec<(ArenaId, Option<Tid>)> {
+        let mut closed = Vec::new();
+        for (file, Close { tid, since }) in std::mem::take(&mut self.closes) {
+            if self.release(file) {
+                closed.push((file, Some(tid)));
+            } else if since.elapsed() < CLOSE_WITHIN {
+                self.closes.insert(file, Close { tid, since });
+            }
         }
-        released
+        let looks = if all { usize::MAX } else { self.table.turn() };
+        for file in self.table.released(looks) {
+            // Closed since the look above.
+            let tid = self.closes.get(&file).map(|close| close.tid);
+            self.remove(file);
+            closed.push((file, tid));
+        }
+        closed
+    }
+
+    /// Remembers an order to release a file that was just given. The next call of the thread that closed the file may
+    /// overtake it.
+    pub fn ordered(&mut self, closed: ClosedFile) {
+        if self.ordered.len() >= MAX_ORDERED {
+            self.ordered.pop_front();
+        }
+        self.ordered.push_back(closed);
+    }
+
+    /// Takes the orders for files that `tid` closed. They may be carried out already.
+    pub fn take_ordered(&mut self, tid: Tid) -> Vec<ClosedFile> {
+        let is_of = |closed: &ClosedFile| closed.closer.is_some_and(|closer| closer.tid == tid);
+        let (of_tid, others): (Vec<_>, Vec<_>) = self.ordered.drain(..).partition(is_of);
+        self.ordered = others.into();
+        of_tid
+    }
+
+    /// Forgets a file if no process has it open. Returns whether it did.
+    fn release(&mut self, file: ArenaId) -> bool {
+        // In use, or unknown: a later look decides.
+        let is_released = self.table.get(file).is_some_and(|arena| arena.is_released() == Ok(true));
+        if is_released {
+            self.remove(file);
+        }
+        is_released
+    }
+
+    fn remove(&mut self, file: ArenaId) {
+        self.table.remove(file);
+        self.devices.remove(&file);
+        self.closes.remove(&file);
     }
 
     /// Whether there is nothing to sweep.

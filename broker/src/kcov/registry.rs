@@ -7,9 +7,11 @@
 //! answers as for an instance that is not initialised.
 
 mod exec;
+mod sections;
 
 use crate::kcov::arena::Arena;
 use crate::kcov::arena_table::ArenaTable;
+use crate::kcov::commons::Commons;
 use crate::kcov::mark::Mark;
 use crate::kcov::threads::{ExecOutcome, Threads};
 use crate::launch::Extensions;
@@ -22,6 +24,7 @@ use kcov_proto::device::{ArenaId, Device, Refusal, Tid};
 use kcov_proto::message::{Blank, FileId, NotificationId};
 use kcov_proto::quota::{Quota, Refusals};
 use kcov_proto::roster::{self, RosterEntry, RosterWriter};
+use kcov_proto::sections::{DropReason, Sections};
 use nix::errno::Errno as SysErrno;
 use std::collections::HashMap;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -51,6 +54,10 @@ pub struct Registry {
     gone: Vec<(ArenaId, Arena)>,
     released_execs: Vec<NotificationId>,
     unwatched: Vec<Tid>,
+    commons: Commons,
+    sections: Sections,
+    /// How each instance was disabled last.
+    ended: HashMap<ArenaId, DropReason>,
 }
 
 fn from_system(errno: SysErrno) -> Errno {
@@ -87,6 +94,9 @@ impl Registry {
             gone: Vec::new(),
             released_execs: Vec::new(),
             unwatched: Vec::new(),
+            commons: Commons::default(),
+            sections: Sections::default(),
+            ended: HashMap::new(),
         };
         Ok((registry, read_only))
     }
@@ -309,6 +319,7 @@ impl Registry {
         if enabled == Err(Errno::ENOMEM) {
             self.refusals.count(Quota::Handles);
         }
+        self.follow_remote_enable(id, caller, arg, enabled);
         enabled
     }
 
@@ -347,6 +358,8 @@ impl Registry {
     /// As [`Device::disable`].
     pub fn disable(&mut self, id: ArenaId, caller: Tid, arg: u64) -> Result<(), Errno> {
         self.device.disable(id, caller, arg).map_err(|refusal| refusal.errno)?;
+        self.ended.insert(id, DropReason::Disabled);
+        self.commons.set(caller, 0);
         self.let_go(caller);
         Ok(())
     }
@@ -416,10 +429,12 @@ impl Registry {
         info!(event = "owner_exit", tid, "the owner of an instance exited");
         self.release_owner(tid);
         self.threads.forget(tid);
+        self.commons.forget(tid);
     }
 
     fn release_owner(&mut self, tid: Tid) {
-        if self.device.exit(tid).is_some() {
+        if let Some(id) = self.device.exit(tid) {
+            self.ended.insert(id, DropReason::Exited);
             self.let_go(tid);
         }
     }
@@ -491,6 +506,7 @@ impl Registry {
     }
 
     fn forget(&mut self, id: ArenaId) {
+        self.ended.remove(&id);
         if let Some(arena) = self.arenas.remove(id) {
             self.gone.push((id, arena));
         }
@@ -502,5 +518,6 @@ impl Registry {
 
     fn show_counts(&mut self) {
         self.roster.count(self.device.live(), self.device.owners());
+        self.roster.count_handles(self.device.handles(), self.commons.had_any());
     }
 }

@@ -9,6 +9,7 @@
 use super::selection::Selected;
 use super::tenant_view::{State, TenantView};
 use kcov_proto::latency::{BUCKETS, bound};
+use kcov_proto::sections::DropReason;
 use std::fmt::Write;
 
 /// Media type of the text.
@@ -44,6 +45,15 @@ const METRICS: &[Metric] = &[
     counter("records_total", "Coverage records appended.", |t| t.tally.records as f64),
     counter("records_lost_total", "Coverage records lost because the area was full.", |t| {
         t.tally.records_lost as f64
+    }),
+    counter("remote_sections_total", "Remote sections started with a handle in use.", |t| {
+        t.sections.started as f64
+    }),
+    counter("remote_records_total", "Coverage records appended by remote sections.", |t| {
+        t.sections.records as f64
+    }),
+    counter("remote_records_lost_total", "Records of remote sections lost because the area was full.", |t| {
+        t.sections.lost as f64
     }),
     counter("assists_total", "Requests from workers to the broker.", |t| t.counts.assists as f64),
     counter("workers_started_total", "Workers forked.", |t| t.counts.workers_started as f64),
@@ -100,6 +110,7 @@ pub fn text(selected: &Selected, service: &[ServiceTenant]) -> String {
     }
     notifications(&mut text, &live);
     refusals(&mut text, &live);
+    dropped_sections(&mut text, &live);
     latency(&mut text, &live);
     if !service.is_empty() {
         of_service(&mut text, service);
@@ -153,6 +164,17 @@ fn refusals(text: &mut Text, tenants: &[&TenantView]) {
     for tenant in tenants {
         for (quota, count) in tenant.refusals.iter() {
             text.sample(NAME, tenant, &[("quota", quota.name())], count as f64);
+        }
+    }
+}
+
+fn dropped_sections(text: &mut Text, tenants: &[&TenantView]) {
+    const NAME: &str = "kcov_tenant_remote_sections_dropped_total";
+    text.head(NAME, "counter", "Remote sections whose records were dropped, by reason.");
+    for tenant in tenants {
+        for reason in DropReason::ALL {
+            let count = tenant.sections.dropped.of(reason);
+            text.sample(NAME, tenant, &[("reason", reason.name())], count as f64);
         }
     }
 }
@@ -220,6 +242,6 @@ mod tests {
     fn without_tenants_there_are_only_headers() {
         let text = text(&Selected::default(), &[]);
         assert!(text.lines().all(|line| line.starts_with("# ")), "{text}");
-        assert_eq!(text.lines().count(), 2 * (METRICS.len() + 4));
+        assert_eq!(text.lines().count(), 2 * (METRICS.len() + 5));
     }
 }

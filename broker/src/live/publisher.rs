@@ -4,6 +4,7 @@ use super::identity::{identity, now};
 use crate::launch::publication::Publication;
 use crate::sys::segment::Segment;
 use kcov_proto::quota::Refusals;
+use kcov_proto::sections::Sections;
 use kcov_proto::tally::Tally;
 use kcov_proto::view::{Counts, Identity, Name, Pids, View, ViewWriter, WORDS};
 use nix::unistd::getppid;
@@ -38,12 +39,18 @@ impl Publisher {
             restarts: publication.restarts,
             user: publication.user,
         };
-        publisher.publish(Pids::default(), Counts::default(), Tally::default(), Refusals::default());
+        publisher.publish(
+            Pids::default(),
+            Counts::default(),
+            Tally::default(),
+            Refusals::default(),
+            Sections::default(),
+        );
         Some(publisher)
     }
 
     /// Writes the current state of the tenant. Replaces `pids.front` and `counts.restarts` with the publisher's own.
-    pub fn publish(&self, pids: Pids, counts: Counts, tally: Tally, refusals: Refusals) {
+    pub fn publish(&self, pids: Pids, counts: Counts, tally: Tally, refusals: Refusals, sections: Sections) {
         let Publisher { writer, identity, name, front, started, restarts, user } = self;
         writer.publish(&View {
             identity: *identity,
@@ -55,6 +62,7 @@ impl Publisher {
             tally,
             refusals,
             user: Some(*user),
+            sections,
         });
     }
 }

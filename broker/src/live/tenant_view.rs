@@ -1,6 +1,7 @@
 //! A tenant as monitoring commands show it.
 
 use kcov_proto::quota::Refusals;
+use kcov_proto::sections::Sections;
 use kcov_proto::tally::Tally;
 use kcov_proto::view::{Counts, Name, Pids, View};
 use nix::unistd::{Uid, User};
@@ -68,6 +69,8 @@ pub struct TenantView {
     /// Refused requests, by quota.
     #[serde(rename = "quota_refusals_by_quota")]
     pub refusals: Refusals,
+    /// Remote sections.
+    pub sections: Sections,
     /// Counters of the workers.
     #[serde(flatten)]
     pub tally: Tally,
@@ -81,7 +84,7 @@ impl TenantView {
     /// Converts a `view` that was read at `now` from the file `segment`, owned by `uid`.
     #[must_use]
     pub fn new(segment: &str, uid: u32, state: State, now: u64, view: View) -> Self {
-        let View { identity, name, started, beat, pids, counts, tally, refusals, user } = view;
+        let View { identity, name, started, beat, pids, counts, tally, refusals, user, sections } = view;
         let seconds = |from: u64, to: u64| to.saturating_sub(from) as f64 / 1e9;
         TenantView {
             name,
@@ -99,6 +102,7 @@ impl TenantView {
             beat,
             counts,
             refusals,
+            sections,
             latency_p50_ns: tally.latency.quantile(0.5),
             latency_p99_ns: tally.latency.quantile(0.99),
             tally,

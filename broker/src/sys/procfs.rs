@@ -111,6 +111,29 @@ pub fn caught_signals(tid: u32) -> Option<u64> {
     u64::from_str_radix(digits.trim(), 16).ok()
 }
 
+/// Returns the thread of process `parent` that created process `child`; `None` if the kernel does not show it
+/// (`CONFIG_PROC_CHILDREN`), or the thread is gone.
+#[must_use]
+pub fn creator(parent: u32, child: u32) -> Option<u32> {
+    let threads = fs::read_dir(format!("/proc/{parent}/task")).ok()?;
+    let mut threads = threads.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    threads.find(|thread| {
+        let children = fs::read_to_string(format!("/proc/{parent}/task/{thread}/children"));
+        children.is_ok_and(|list| list.split_ascii_whitespace().any(|id| id.parse() == Ok(child)))
+    })
+}
+
+/// Returns the time since boot in clock ticks, as in [`Stat::started`].
+#[must_use]
+pub fn ticks() -> u64 {
+    /// `USER_HZ` of all architectures that kcov-broker supports.
+    const PER_SECOND: u64 = 100;
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME);
+    now.map_or(0, |now| {
+        now.tv_sec() as u64 * PER_SECOND + now.tv_nsec() as u64 / (1_000_000_000 / PER_SECOND)
+    })
+}
+
 /// Returns mount and inode of descriptor `fd` of `tid` (Linux 5.14).
 #[must_use]
 pub fn descriptor_place(tid: u32, fd: i32) -> Option<(u64, u64)> {

@@ -1,6 +1,7 @@
 //! What is counted of a tenant while it runs.
 
 use kcov_proto::quota::Refusals;
+use kcov_proto::sections::Sections;
 use kcov_proto::tally::Tally;
 
 /// Counters of one tenant.
@@ -38,6 +39,8 @@ pub struct Counters {
     pub artifacts_refused: u64,
     /// What was refused over a quota.
     pub refusals: Refusals,
+    /// Remote sections.
+    pub sections: Sections,
     /// What workers say they did.
     pub tally: Tally,
 }

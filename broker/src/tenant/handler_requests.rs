@@ -3,11 +3,12 @@
 use super::Tenant;
 use super::requests::Outcome;
 use super::workers::process::AllegedCall;
+use crate::kcov::files::Files;
 use crate::sys::file::file_facts;
 use crate::sys::memfd;
 use kcov_proto::Errno;
-use kcov_proto::device::ArenaId;
-use kcov_proto::message::{FileId, MAX_CLOSED, NotificationId, Order, Response};
+use kcov_proto::device::{ArenaId, Tid};
+use kcov_proto::message::{ClosedFile, Closer, FileId, MAX_CLOSED, NotificationId, Order, Response};
 use kcov_proto::quota::Quota;
 use nix::libc;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -24,6 +25,8 @@ impl Tenant {
         }
         match files.begin(id, tid, device, flags) {
             Ok(()) => {
+                // Before the caller has its descriptor, which it may close at once.
+                self.registry.show_files(files.live());
                 self.send_orders();
                 Outcome::Done
             }
@@ -71,7 +74,7 @@ impl Tenant {
                 Outcome::Done
             }
             Err(errno) => {
-                self.order_closed(&[file]);
+                self.order_closed(&[ClosedFile { file, closer: None }], None);
                 errno.into()
             }
         }
@@ -131,19 +134,61 @@ impl Tenant {
         }
     }
 
+    /// A caller is about to close descriptors. Returns whether one of them is of a handler's device.
+    pub(super) fn closing(&mut self, id: NotificationId, tid: u32, first: u32, last: u32) -> bool {
+        /// Descriptors of a `close_range` that are looked at.
+        const MAX_LOOKS: u32 = 64;
+        let looked_at = first..=last.min(first.saturating_add(MAX_LOOKS - 1));
+        let found: Vec<_> = looked_at.filter_map(|fd| self.file(id, tid, fd.cast_signed())).collect();
+        let Some(files) = &mut self.files else { return false };
+        for (file, _) in &found {
+            files.closing(*file, tid);
+        }
+        !found.is_empty()
+    }
+
+    /// Takes the files that the last closes of a caller have released, for worker `index`.
+    pub(super) fn closed_by(&mut self, index: u32, tid: u32) -> Vec<ClosedFile> {
+        let Some(files) = &mut self.files else { return Vec::new() };
+        let (mut closed, released) = (files.take_ordered(tid), files.closed_by(tid));
+        let released = self.released(released.into_iter().map(|file| (file, Some(tid))).collect());
+        self.order_closed(&released, Some(index));
+        closed.extend(released);
+        closed.truncate(MAX_CLOSED);
+        closed
+    }
+
     /// Releases files that no process has open any more.
     pub(super) fn sweep_files(&mut self, all: bool) {
         let released = self.files.as_mut().map(|files| files.sweep(all)).unwrap_or_default();
-        for file in &released {
-            info!(event = "release", file = file.number(), "released");
+        let closed = self.released(released);
+        self.order_closed(&closed, None);
+        if let Some(files) = &mut self.files {
+            closed
+                .into_iter()
+                .filter(|closed| closed.closer.is_some())
+                .for_each(|closed| files.ordered(closed));
         }
-        self.order_closed(&released);
         self.workers.iter_mut().for_each(|worker| worker.flush());
     }
 
-    fn order_closed(&mut self, files: &[ArenaId]) {
+    fn released(&mut self, released: Vec<(ArenaId, Option<Tid>)>) -> Vec<ClosedFile> {
+        if released.is_empty() {
+            return Vec::new();
+        }
+        self.registry.show_files(self.files.as_ref().map_or(0, Files::live));
+        let closed = released.into_iter().map(|(file, tid)| {
+            info!(event = "release", file = file.number(), tid, "released");
+            let closer = tid.map(|tid| Closer { tid, target: self.registry.target_of(tid) });
+            ClosedFile { file, closer }
+        });
+        closed.collect()
+    }
+
+    /// Has all workers but `index` release the state of these files.
+    fn order_closed(&mut self, files: &[ClosedFile], index: Option<u32>) {
         for part in files.chunks(MAX_CLOSED) {
-            self.workers.order_all(&Order::Closed(part.to_vec()));
+            self.workers.order_all(&Order::Closed(part.to_vec()), index);
         }
     }
 

@@ -11,8 +11,11 @@ use super::workers::process::{Fault, Received};
 use crate::kcov::arena::Arena;
 use kcov_proto::Errno;
 use kcov_proto::device::ArenaId;
-use kcov_proto::message::{Forward, ForwardedCall, NotificationId, Reply, Request, RequestKind, Response};
+use kcov_proto::message::{
+    ClosedFile, Forward, ForwardedCall, NotificationId, RemoteReply, Reply, Request, RequestKind, Response,
+};
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 use tracing::info;
 
 /// What a request leads to.
@@ -28,6 +31,10 @@ pub(super) enum Outcome {
     Reset(ArenaId),
     /// The descriptor is this file of a handler's device, if any.
     File(Option<(ArenaId, u16)>),
+    /// The worker is to release the state of these files.
+    Closed(Vec<ClosedFile>),
+    /// The answer to a request about remote sections.
+    Remote(RemoteReply),
     /// The socket to the worker's next reader, if there is one.
     Reader(Option<OwnedFd>),
 }
@@ -111,14 +118,53 @@ impl Tenant {
                 self.log.collision(ids, pc);
                 Outcome::Done
             }
+            RequestKind::RemoteStart { handle } => {
+                Outcome::Remote(RemoteReply::Target(self.registry.start_section(handle)))
+            }
+            RequestKind::RemoteStop { arena, sequence } => {
+                Outcome::Remote(RemoteReply::Append(self.registry.stop_section(arena, sequence)))
+            }
+            RequestKind::RemoteUnbuffered => {
+                self.registry.section_unbuffered();
+                Outcome::Done
+            }
+            RequestKind::Closing { first, last } => {
+                let is_file = self.closing(id, tid, first, last);
+                Outcome::Answer(Response::Value(is_file.into()))
+            }
+            RequestKind::Closed => Outcome::Closed(self.closed_by(index, tid)),
+            RequestKind::CommonHandle => {
+                Outcome::Remote(RemoteReply::Common(self.registry.common_handle(tid)))
+            }
+            RequestKind::Cloning { thread } => {
+                self.registry.creating(tid, thread);
+                Outcome::Done
+            }
+            // `permit` refuses it: it is taken where the merge is granted.
+            RequestKind::RemoteDone { .. } => Outcome::Done,
         };
         self.settle();
         match (wants_reply, outcome) {
+            (true, Outcome::Remote(RemoteReply::Append(true))) => {
+                self.reply(index, id, Outcome::Remote(RemoteReply::Append(true)));
+                self.await_merge(index);
+            }
             (true, outcome) => self.reply(index, id, outcome),
             (false, Outcome::Answer(answer)) => drop(self.calls.answer(id, answer)),
             (false, _) => {}
         }
         Ok(())
+    }
+
+    /// Waits until a worker has appended the records of a section, and serves nothing else meanwhile.
+    fn await_merge(&mut self, index: u32) {
+        /// A worker that takes longer is stopped or has no processor time.
+        const PATIENCE: Duration = Duration::from_secs(5);
+        let within = self.deadline.min(PATIENCE);
+        let Some(worker) = self.workers.get_mut(index) else { return };
+        if let Some((stored, lost)) = worker.await_report(within) {
+            self.registry.section_appended(stored, lost);
+        }
     }
 
     /// Handles a call that a reader passes on, with what it has read of the caller.
@@ -144,7 +190,9 @@ impl Tenant {
                 }
                 self.calls.answer(id, Response::Value(0));
             }
+            // No call that a reader passes on leads to one of these.
             Outcome::Done | Outcome::Map(_) | Outcome::File(_) | Outcome::Reader(_) => {}
+            Outcome::Remote(_) | Outcome::Closed(_) => {}
         }
     }
 
@@ -152,6 +200,7 @@ impl Tenant {
     fn reply(&mut self, index: u32, id: NotificationId, outcome: Outcome) {
         let Some(worker) = self.workers.get_mut(index) else { return };
         let (mut response, mut map, mut file, mut reset, mut socket) = (None, None, None, None, None);
+        let (mut remote, mut closed) = (None, Vec::new());
         match outcome {
             Outcome::Done => {}
             Outcome::Answer(answer) => response = Some(answer),
@@ -161,6 +210,8 @@ impl Tenant {
                 map = Some(arena).filter(|arena| !worker.has(*arena));
             }
             Outcome::File(found) => file = found,
+            Outcome::Remote(answer) => remote = Some(answer),
+            Outcome::Closed(files) => closed = files,
             Outcome::Reader(next) => socket = next,
         }
         let arena = map.and_then(|arena| Some((arena, self.registry.words(arena)?)));
@@ -172,6 +223,6 @@ impl Tenant {
         let mapped = arena.and_then(|(arena, _)| self.registry.arenas().get(arena)).map(Arena::file);
         let beside = mapped.or(socket.as_ref().map(AsFd::as_fd));
         let drops = worker.take_drops();
-        worker.reply(&Reply { id, response, arena, file, reset, drops }, beside);
+        worker.reply(&Reply { id, response, arena, file, reset, remote, closed, drops }, beside);
     }
 }

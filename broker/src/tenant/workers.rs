@@ -171,9 +171,10 @@ impl Workers {
         self.table.iter_mut().find(|(_, worker)| worker.is_serving()).map(|(&index, worker)| (index, worker))
     }
 
-    /// Gives an order to each worker that serves.
-    pub fn order_all(&mut self, order: &Order) {
-        for worker in self.table.values_mut().filter(|worker| worker.is_serving()) {
+    /// Gives an order to each worker that serves, but not to the one with the index `except`.
+    pub fn order_all(&mut self, order: &Order, except: Option<u32>) {
+        let serving = self.table.iter_mut().filter(|(_, worker)| worker.is_serving());
+        for (_, worker) in serving.filter(|(index, _)| Some(**index) != except) {
             worker.order(order.clone());
         }
     }

@@ -21,6 +21,7 @@ pub struct Owner {
     /// Set by `REMOTE_ENABLE`: the owner's own calls are not recorded.
     pub remote: bool,
     pub handles: Vec<u64>,
+    pub area_size: u32,
 }
 
 pub struct Model {
@@ -48,12 +49,15 @@ impl Model {
         self.objects[at].owner.as_ref().map(|owner| owner.tid)
     }
 
+    /// Index of the object that has `handle`.
+    pub fn holder_of(&self, handle: u64) -> Option<usize> {
+        let has = |object: &Object| object.owner.as_ref().is_some_and(|it| it.handles.contains(&handle));
+        self.objects.iter().position(has)
+    }
+
     /// The owner of the object that has `handle`.
     fn holder(&self, handle: u64) -> Option<&Owner> {
-        self.objects
-            .iter()
-            .filter_map(|object| object.owner.as_ref())
-            .find(|owner| owner.handles.contains(&handle))
+        self.objects[self.holder_of(handle)?].owner.as_ref()
     }
 
     /// Number of handles in use.
@@ -107,7 +111,7 @@ impl Model {
     pub fn enable(&mut self, at: usize, tid: Tid, arg: u64) -> Answer<TraceMode> {
         self.enableable(at, tid)?;
         let mode = Self::mode(arg)?;
-        self.objects[at].owner = Some(Owner { tid, mode, remote: false, handles: Vec::new() });
+        self.objects[at].owner = Some(Owner { tid, mode, remote: false, handles: Vec::new(), area_size: 0 });
         Ok(mode)
     }
 
@@ -135,7 +139,7 @@ impl Model {
             }
             handles.push(handle);
         }
-        self.objects[at].owner = Some(Owner { tid, mode, remote: true, handles });
+        self.objects[at].owner = Some(Owner { tid, mode, remote: true, handles, area_size: arg.area_size });
         Ok(mode)
     }
 

@@ -2,13 +2,13 @@
 //! file.
 
 use kcov_proto::Errno;
-use kcov_proto::abi::{REMOTE_MAX_HANDLES, RemoteArg};
+use kcov_proto::abi::{REMOTE_MAX_HANDLES, RemoteArg, TraceMode};
 use kcov_proto::claims::{CallClaim, Claims, Condition, DeviceClaim, HandlerClaims};
-use kcov_proto::device::ArenaId;
+use kcov_proto::device::{ArenaId, RemoteTarget};
 use kcov_proto::message::{
-    Blank, FileId, Forward, ForwardedCall, Heartbeat, KcovIoctl, LoadedModule, MAX_CLOSED, MAX_DROPS,
-    MAX_READ, Mapping, ModulePcs, Order, ReaderKind, ReaderReply, ReaderRequest, Reply, Request, RequestKind,
-    Response, ZygoteReply, ZygoteRequest,
+    Blank, ClosedFile, Closer, FileId, Forward, ForwardedCall, Heartbeat, KcovIoctl, LoadedModule,
+    MAX_CLOSED, MAX_DROPS, MAX_READ, Mapping, ModulePcs, Order, ReaderKind, ReaderReply, ReaderRequest,
+    RemoteReply, Reply, Request, RequestKind, Response, ZygoteReply, ZygoteRequest,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -58,6 +58,14 @@ fn request_kind() -> impl Strategy<Value = RequestKind> {
         (".{0,60}", ".{0,300}").prop_map(|(handler, reason)| RequestKind::Reason { handler, reason }),
         ".{0,60}".prop_map(|handler| RequestKind::Silence { handler }),
         (any::<[u64; 2]>(), any::<u64>()).prop_map(|(ids, pc)| RequestKind::Collision { ids, pc }),
+        any::<u64>().prop_map(|handle| RequestKind::RemoteStart { handle }),
+        (arena(), any::<u64>()).prop_map(|(arena, sequence)| RequestKind::RemoteStop { arena, sequence }),
+        any::<[u64; 2]>().prop_map(|[stored, lost]| RequestKind::RemoteDone { stored, lost }),
+        Just(RequestKind::RemoteUnbuffered),
+        Just(RequestKind::CommonHandle),
+        any::<[u32; 2]>().prop_map(|[first, last]| RequestKind::Closing { first, last }),
+        Just(RequestKind::Closed),
+        option::of(any::<bool>()).prop_map(|thread| RequestKind::Cloning { thread }),
         ioctl().prop_map(RequestKind::Ioctl),
         mapping().prop_map(RequestKind::Mmap),
         Just(RequestKind::Exec),
@@ -79,9 +87,40 @@ pub fn reply() -> impl Strategy<Value = Reply> {
     ]);
     let given = option::of((arena(), any::<u64>()));
     let file = option::of((arena(), any::<u16>()));
-    (any::<u64>(), response, given, file, option::of(arena()), vec(arena(), 0..=MAX_DROPS)).prop_map(
-        |(id, response, arena, file, reset, drops)| Reply { id, response, arena, file, reset, drops },
+    let remote = option::of(remote_reply());
+    let lists = (vec(closed_file(), 0..=MAX_CLOSED), vec(arena(), 0..=MAX_DROPS));
+    (any::<u64>(), response, given, file, option::of(arena()), remote, lists).prop_map(
+        |(id, response, arena, file, reset, remote, (closed, drops))| Reply {
+            id,
+            response,
+            arena,
+            file,
+            reset,
+            remote,
+            closed,
+            drops,
+        },
     )
+}
+
+fn remote_target() -> impl Strategy<Value = RemoteTarget> {
+    let mode = prop_oneof![Just(TraceMode::Pc), Just(TraceMode::Cmp)];
+    (arena(), mode, any::<u64>(), any::<u32>(), any::<u64>()).prop_map(
+        |(arena, mode, words, area_size, sequence)| RemoteTarget { arena, mode, words, area_size, sequence },
+    )
+}
+
+fn closed_file() -> impl Strategy<Value = ClosedFile> {
+    let closer = (any::<u32>(), option::of(remote_target())).prop_map(|(tid, target)| Closer { tid, target });
+    (arena(), option::of(closer)).prop_map(|(file, closer)| ClosedFile { file, closer })
+}
+
+fn remote_reply() -> impl Strategy<Value = RemoteReply> {
+    prop_oneof![
+        option::of(remote_target()).prop_map(RemoteReply::Target),
+        any::<bool>().prop_map(RemoteReply::Append),
+        any::<u64>().prop_map(RemoteReply::Common),
+    ]
 }
 
 pub fn forward() -> impl Strategy<Value = Forward> {
@@ -107,7 +146,7 @@ pub fn order() -> impl Strategy<Value = Order> {
     prop_oneof![
         (any::<u64>(), any::<u32>(), any::<u16>(), any::<u32>(), arena())
             .prop_map(|(id, tid, device, flags, file)| Order::Open { id, tid, device, flags, file }),
-        vec(arena(), 0..=MAX_CLOSED).prop_map(Order::Closed),
+        vec(closed_file(), 0..=MAX_CLOSED).prop_map(Order::Closed),
         (any::<u64>(), any::<u32>(), any::<u32>(), any::<i32>(), any::<[u64; 6]>())
             .prop_map(|(id, tid, arch, number, args)| Order::Call { id, tid, arch, number, args }),
     ]
@@ -210,6 +249,10 @@ const _: fn(
         RequestKind::Ioctl(KcovIoctl { fd: _, request: _, arg: _ }) => {}
         RequestKind::Mmap(Mapping { fd: _, address: _, length: _, offset: _, prot: _, flags: _ }) => {}
         RequestKind::Arena(_) => {}
+        RequestKind::RemoteStart { handle: _ } | RequestKind::RemoteStop { arena: _, sequence: _ } => {}
+        RequestKind::RemoteDone { stored: _, lost: _ } | RequestKind::RemoteUnbuffered => {}
+        RequestKind::Closing { first: _, last: _ } | RequestKind::Closed => {}
+        RequestKind::CommonHandle | RequestKind::Cloning { thread: _ } => {}
     }
     match forwarded {
         ForwardedCall::OpenDevice { device: _, flags: _ } | ForwardedCall::Reopen { file: _, flags: _ } => {}

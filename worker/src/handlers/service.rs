@@ -7,6 +7,7 @@ use crate::caller::CallerMemory;
 use crate::context::Context;
 use crate::handler::Answer;
 use crate::record::{self, Collision};
+use crate::remote;
 use crate::service::{DeviceOpen, Outcome, Service};
 use crate::text;
 use kcov_proto::device::ArenaId;
@@ -42,14 +43,14 @@ impl Handlers {
     }
 
     /// Reports a handler that recorded nothing for the first caller that collects coverage. Instrumented code
-    /// would have recorded something.
+    /// would have recorded something, if not in remote sections.
     fn report_silence(
         &mut self,
         call: &Call,
         handler: usize,
         context: &mut Context,
     ) -> Result<(), AssistError> {
-        if self.checked_recording[handler] {
+        if self.checked_recording[handler] || remote::has_run() {
             return Ok(());
         }
         let Some(recorded) = record::has_recorded() else { return Ok(()) };
@@ -111,6 +112,11 @@ impl CallerMemory for ReaderMemory<'_> {
             self.context.note(|| Event::NoWrite { address, length: bytes.len() as u64 });
         }
         self.keep_error(result)
+    }
+
+    fn common_handle(&mut self, call: &Call) -> u64 {
+        let result = self.context.common_handle(call).map(Ok);
+        self.keep_error(result).unwrap_or(0)
     }
 }
 
@@ -183,11 +189,13 @@ impl Service for Handlers {
         with_memory(call, context, |memory| self.open_device(*device, *flags, *file, call, memory)).map(Some)
     }
 
-    fn closed(&mut self, files: &[ArenaId], context: &mut Context) {
-        for &file in files {
-            context.note(|| Event::Closed { file });
-            self.close(&[file]);
-            context.note_end();
-        }
+    fn closed(&mut self, file: ArenaId, context: &mut Context) {
+        context.note(|| Event::Closed { file });
+        self.close(file);
+        context.note_end();
+    }
+
+    fn has_file(&self, file: ArenaId) -> bool {
+        self.files.contains_key(&file)
     }
 }

@@ -6,6 +6,7 @@
 use super::sancov;
 use crate::call::Call;
 use crate::handler::{Answer, Caller, Claim, Handler, OpenFile, OpenRequest};
+use crate::remote::{Section, remote_start, remote_start_softirq};
 use kcov_proto::Errno;
 use kcov_proto::area::CmpSize;
 use kcov_proto::claims::Condition;
@@ -78,6 +79,9 @@ struct CAnswer {
     reason: *const c_char,
 }
 
+/// `struct kcov_section`, which C sees by pointer only.
+type CSection = c_void;
+
 /// `struct kcov_host`.
 #[repr(C)]
 struct CHost {
@@ -88,6 +92,10 @@ struct CHost {
     record_edge: extern "C" fn(u64),
     record_cmp: extern "C" fn(u64, u32, c_int, u64, u64),
     refuse: unsafe extern "C" fn(*const c_char),
+    common_handle: unsafe extern "C" fn(*mut CCaller) -> u64,
+    remote_start: extern "C" fn(u64, u32) -> *mut CSection,
+    remote_run: unsafe extern "C" fn(*mut CSection, unsafe extern "C" fn(*mut c_void), *mut c_void),
+    remote_stop: unsafe extern "C" fn(*mut CSection),
 }
 
 static HOST: CHost = CHost {
@@ -98,6 +106,10 @@ static HOST: CHost = CHost {
     record_edge: host_record_edge,
     record_cmp: host_record_cmp,
     refuse: host_refuse,
+    common_handle: host_common_handle,
+    remote_start: host_remote_start,
+    remote_run: host_remote_run,
+    remote_stop: host_remote_stop,
 };
 
 /// `struct kcov_condition`.
@@ -226,6 +238,44 @@ extern "C" fn host_record_cmp(id: u64, size: u32, is_const: c_int, a: u64, b: u6
 unsafe extern "C" fn host_refuse(message: *const c_char) {
     // SAFETY: by the contract of the function, which the header states.
     REFUSAL.set(unsafe { text(message) });
+}
+
+/// # Safety
+/// As [`host_read`].
+unsafe extern "C" fn host_common_handle(caller: *mut CCaller) -> u64 {
+    // SAFETY: by the contract of the function, which the header states.
+    unsafe { caller.cast::<Caller<'_>>().as_mut() }.map_or(0, Caller::common_handle)
+}
+
+/// `KCOV_REMOTE_SOFTIRQ`.
+const SOFTIRQ: u32 = 1;
+
+extern "C" fn host_remote_start(handle: u64, flags: u32) -> *mut CSection {
+    let section = if flags & SOFTIRQ == 0 { remote_start(handle) } else { remote_start_softirq(handle) };
+    Box::into_raw(Box::new(section)).cast()
+}
+
+/// # Safety
+/// `section` comes from `remote_start` and was not stopped; `work` may be called with `argument`.
+unsafe extern "C" fn host_remote_run(
+    section: *mut CSection,
+    work: unsafe extern "C" fn(*mut c_void),
+    argument: *mut c_void,
+) {
+    // SAFETY: by the contract of the function, which the header states.
+    let Some(section) = (unsafe { section.cast::<Section>().as_ref() }) else { return };
+    // SAFETY: as above.
+    section.run(|| unsafe { work(argument) });
+}
+
+/// # Safety
+/// `section` is null, or comes from `remote_start` and was not stopped.
+unsafe extern "C" fn host_remote_stop(section: *mut CSection) {
+    if !section.is_null() {
+        // SAFETY: by the contract of the function, `remote_start` has made it from a box, which nobody uses
+        // after this.
+        drop(unsafe { Box::from_raw(section.cast::<Section>()) });
+    }
 }
 
 /// Copies a string of a library.

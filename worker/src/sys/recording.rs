@@ -1,7 +1,7 @@
 //! The area that is armed for a thread, and the addresses of the link section of sites.
 //!
 //! Invariant: a thread's pointer is null, or points to a [`Scope`] on the stack of the [`Scope::enter`] or
-//! [`Scope::cover`] that runs in this thread now. Only these two, and the drop of the scope that they made,
+//! [`Scope::cover`] that runs in this thread now. Only these two, [`Scope::aside`] and the drop of the scope that they made,
 //! write the pointer. They pass on a shared reference at most and keep the scope, so safe code can neither
 //! forget nor move it, and it outlives every call from within. A scope does not leave its thread. The copy
 //! for code in assembly (`armed`) is set together with the pointer, and nowhere else.
@@ -95,6 +95,15 @@ impl<'a> Scope<'a> {
         let scope = Scope::new(full(), Some(map));
         COVER.set(scope.pointer());
         collect_pcs(scope.pointer());
+        CMP.set(ptr::null());
+        body()
+    }
+
+    /// Runs `body` with no area armed for this thread. In a run that accumulates coverage, PCs are still
+    /// marked.
+    pub fn aside<R>(body: impl FnOnce() -> R) -> R {
+        let _scope = Scope::new(full(), None);
+        collect_pcs(COVER.get());
         CMP.set(ptr::null());
         body()
     }

@@ -27,7 +27,7 @@ pub fn findings() -> Vec<Finding> {
         wait_killable(),
     ];
     all.extend(listener());
-    all.extend([filter(), pidfd_of_thread(), noexec_seal(), leases(), exit_of_reaped()]);
+    all.extend([filter(), pidfd_of_thread(), noexec_seal(), leases(), exit_of_reaped(), creators()]);
     all
 }
 
@@ -112,6 +112,16 @@ fn exit_of_reaped() -> Finding {
         Ok(Some(_)) => finding,
         Ok(None) => finding.but(Level::Limited, "not supported", "use Linux 6.15 or newer"),
         Err(errno) => finding.but(Level::Limited, errno.to_string(), "use Linux 6.15 or newer"),
+    }
+}
+
+fn creators() -> Finding {
+    let finding =
+        Finding::ok("PROC_CHILDREN", "inheriting a common handle where fork is not traced", "supported");
+    let way_out = "trace clone, clone3, fork and vfork, or use a kernel with CONFIG_PROC_CHILDREN";
+    match std::fs::read("/proc/thread-self/children") {
+        Ok(_) => finding,
+        Err(error) => finding.but(Level::Limited, error.to_string(), way_out),
     }
 }
 

@@ -150,6 +150,41 @@ const COVERAGE: [Entry; 5] = [
     ),
 ];
 
+const REMOTE: [Entry; 6] = [
+    (
+        "host->common_handle, Caller::common_handle",
+        "The common handle of the calling thread, 0 if it has none. The thread sets it by KCOV_REMOTE_ENABLE; threads and \
+         processes that it creates inherit it. Keep it with work that is done after the call.",
+    ),
+    (
+        "host->remote_start, remote_start",
+        "Starts a section for a handle, in any function of the handler and at any time. A handle that is not in use records \
+         nothing. In C, the flag KCOV_REMOTE_SOFTIRQ, and in Rust remote_start_softirq, start one that may come inside \
+         another section.",
+    ),
+    (
+        "host->remote_run, Section::run",
+        "Runs code in the section. Its records go to a private buffer of the size that the client asked for. The recording of \
+         the call that the handler is answering is put aside meanwhile. A section may run code several times, also in later \
+         calls.",
+    ),
+    (
+        "host->remote_stop, Section::stop",
+        "Appends the records to the area of the handle, as many as fit. Until then nothing is visible. The section is dropped if \
+         the instance was disabled or released since its start, or its owner has exited.",
+    ),
+    (
+        "who appends when",
+        "After KCOV_ENABLE, the code that answers a call of the thread appends each record at once. After KCOV_REMOTE_ENABLE, \
+         the calls of the thread are not recorded; sections with its handles append when they stop.",
+    ),
+    (
+        "release",
+        "If the close is traced (--trace kcov,close), the code of release is recorded like that of the call: in the area of the \
+         thread that closed the last descriptor, before its next call is answered. Otherwise it may start a section.",
+    ),
+];
+
 const TOOLS: [Entry; 5] = [
     (
         "a test without COMMAND or root",
@@ -251,11 +286,12 @@ pub fn page(program: &Command) -> Roff {
     example(&mut roff, IN_RUST);
     roff.text([roman("The crate needs a C compiler and the development files of libseccomp:")]);
     example(&mut roff, BUILD_RUST);
-    let sections: [(&str, &[Entry]); 7] = [
+    let sections: [(&str, &[Entry]); 8] = [
         ("CLAIMS", &CLAIMS),
         ("ANSWERS", &ANSWERS),
         ("ENVIRONMENT OF A HANDLER", &WORKER),
         ("COVERAGE", &COVERAGE),
+        ("REMOTE SECTIONS", &REMOTE),
         ("TESTING AND DEBUGGING", &TOOLS),
         ("WHY IT IS REFUSED", &REFUSED),
         ("FILES", &FILES),

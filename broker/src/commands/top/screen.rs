@@ -137,6 +137,7 @@ mod tests {
             tally: Default::default(),
             refusals: Default::default(),
             user: Some(0),
+            sections: Default::default(),
         };
         view.tally.notifications = calls;
         view.tally.latency.0[5] = calls;

@@ -14,7 +14,9 @@ impl Registry {
             return Ok(true);
         }
         // An exec hands on what the thread owns, and ends what the leader owns.
-        if self.device.owned_by(caller).is_none() && self.device.owned_by(group).is_none() {
+        let hands_on =
+            [caller, group].map(|tid| self.device.owned_by(tid).is_some() || self.commons.of(tid) != 0);
+        if hands_on == [false, false] {
             return Ok(true);
         }
         let first = self.threads.exec(group, caller, id).map_err(from_system)?;
@@ -57,6 +59,7 @@ impl Registry {
     /// `old`, which has exec'ed, is `group` now.
     pub(super) fn rebind(&mut self, old: Tid, group: Tid) {
         self.device.rebind(old, group);
+        self.commons.rebind(old, group);
         self.threads.forget(group);
         self.threads.forget(old);
         let armed = self.device.armed(group);

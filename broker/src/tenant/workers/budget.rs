@@ -12,6 +12,9 @@ use kcov_proto::message::{NotificationId, RequestKind};
 /// Budget for one call. Most calls need one and none needs ten. The others are for log messages of handlers, and, for
 /// the first call, for budget before it.
 const PER_CALL: u32 = 512;
+/// Budget for remote sections in one call: the worker starts no more sections than need this
+/// (`worker/src/remote/host.rs`).
+const SECTIONS_PER_CALL: u32 = 8192;
 /// A request for another reader counts as this many: starting one is more work than any other request.
 const READER: u32 = 32;
 
@@ -19,13 +22,15 @@ const READER: u32 = 32;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
     left: u32,
+    /// Left of the budget for remote sections.
+    sections: u32,
     /// The last call that added to it.
     granted: NotificationId,
 }
 
 impl Default for Budget {
     fn default() -> Self {
-        Budget { left: PER_CALL, granted: 0 }
+        Budget { left: PER_CALL, sections: SECTIONS_PER_CALL, granted: 0 }
     }
 }
 
@@ -33,6 +38,7 @@ impl Budget {
     /// Adds a call that the broker gives the worker.
     pub fn grant(&mut self) {
         self.left = self.left.saturating_add(PER_CALL);
+        self.sections = self.sections.max(SECTIONS_PER_CALL);
     }
 
     /// Spends one request for the call `id`: `what`, or a call that a reader passes on. Returns whether there was budget for it. `latest` is the latest call
@@ -47,10 +53,21 @@ impl Budget {
         if latest == Some(id) && self.granted != id {
             self.granted = id;
             self.left = self.left.max(PER_CALL);
+            self.sections = SECTIONS_PER_CALL;
         }
-        let left = self.left.checked_sub(if what == Some(&RequestKind::Reader) { READER } else { 1 });
-        self.left = left.unwrap_or(0);
-        left.is_some()
+        let (left, cost) = match what {
+            Some(RequestKind::Reader) => (&mut self.left, READER),
+            Some(
+                RequestKind::RemoteStart { .. }
+                | RequestKind::RemoteStop { .. }
+                | RequestKind::RemoteUnbuffered
+                | RequestKind::Arena(_),
+            ) => (&mut self.sections, 1),
+            _ => (&mut self.left, 1),
+        };
+        let rest = left.checked_sub(cost);
+        *left = rest.unwrap_or(0);
+        rest.is_some()
     }
 }
 

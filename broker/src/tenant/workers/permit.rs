@@ -32,6 +32,8 @@ pub fn permit(standing: Standing, id: NotificationId, what: &RequestKind) -> Per
     match (what, standing) {
         (RequestKind::Ready { .. }, Standing::Starting) => Allowed,
         (RequestKind::Ready { .. }, Standing::Serving { .. }) | (_, Standing::Starting) => Fatal,
+        // The broker takes it where it has granted the merge.
+        (RequestKind::RemoteDone { .. }, Standing::Serving { .. }) => Fatal,
         (
             RequestKind::Settle
             | RequestKind::Arena(_)
@@ -39,7 +41,14 @@ pub fn permit(standing: Standing, id: NotificationId, what: &RequestKind) -> Per
             | RequestKind::File { .. }
             | RequestKind::Reason { .. }
             | RequestKind::Silence { .. }
-            | RequestKind::Collision { .. },
+            | RequestKind::Collision { .. }
+            | RequestKind::RemoteStart { .. }
+            | RequestKind::RemoteStop { .. }
+            | RequestKind::RemoteUnbuffered
+            | RequestKind::CommonHandle
+            | RequestKind::Closing { .. }
+            | RequestKind::Closed
+            | RequestKind::Cloning { .. },
             Standing::Serving { .. },
         ) => Allowed,
         (
@@ -80,6 +89,13 @@ mod tests {
             RequestKind::Reason { handler: String::new(), reason: String::new() },
             RequestKind::Silence { handler: String::new() },
             RequestKind::Collision { ids: [1, 2], pc: 3 },
+            RequestKind::RemoteStart { handle: 1 },
+            RequestKind::RemoteStop { arena: ArenaId { index: 0, generation: 0 }, sequence: 1 },
+            RequestKind::RemoteUnbuffered,
+            RequestKind::CommonHandle,
+            RequestKind::Closing { first: 3, last: 3 },
+            RequestKind::Closed,
+            RequestKind::Cloning { thread: None },
         ];
         for kind in &kinds {
             assert_eq!(permit(Standing::Starting, 1, kind), Permit::Fatal, "{kind:?}");
@@ -88,6 +104,8 @@ mod tests {
         let ready = RequestKind::Ready { heartbeat: kcov_proto::message::Heartbeat::default() };
         assert_eq!(permit(Standing::Starting, 0, &ready), Permit::Allowed);
         assert_eq!(permit(Standing::Serving { decided: None }, 0, &ready), Permit::Fatal);
+        let done = RequestKind::RemoteDone { stored: 1, lost: 0 };
+        assert_eq!(permit(Standing::Serving { decided: None }, 1, &done), Permit::Fatal);
     }
 
     #[test]

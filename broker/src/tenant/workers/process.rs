@@ -16,10 +16,12 @@ use kcov_proto::message::{MAX_DROPS, NotificationId, Order, Reply, Request, Requ
 use kcov_proto::sync::Ordering;
 use kcov_proto::tally::Tally;
 use kcov_proto::{journal, slot};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use std::collections::{HashSet, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tracing::warn;
 
 /// The broker's ends of what it shares with a worker.
@@ -175,6 +177,27 @@ impl Worker {
         }
     }
 
+    /// Waits for the report that the worker has appended the records of a remote section: how many, and how many had no
+    /// room. `None` if the worker is dead: one that sends nothing in time, or something else, is killed.
+    pub fn await_report(&mut self, within: Duration) -> Option<(u64, u64)> {
+        if readable(self.sockets.channel.as_fd(), within) {
+            match self.receive(false) {
+                Received::Request(Request { what: RequestKind::RemoteDone { stored, lost }, .. }, _) => {
+                    return Some((stored, lost));
+                }
+                Received::Request(..) | Received::Nothing => {
+                    self.kill_for(Fault("a request while it appends the records of a section"));
+                }
+                Received::Closed => {}
+            }
+        } else {
+            self.kill_for(Fault("it does not finish appending the records of a section"));
+        }
+        // Until it is dead it may write to the area.
+        readable(self.pidfd.as_fd(), within);
+        None
+    }
+
     /// Checks whether the worker may make this request now. `latest`: the latest call known to be in flight.
     ///
     /// # Errors
@@ -274,7 +297,8 @@ impl Worker {
         let (id, tid, call) = (self.word(slot::ID), self.word(slot::PID) as u32, self.word(slot::CALL));
         let (arch, number) = ((call >> 32) as u32, call as i32);
         let args = std::array::from_fn(|i| self.word(slot::ARGUMENTS + i));
-        let name = if id == 0 { "none".to_owned() } else { call_name(arch, number) };
+        // An id of 0 with a call is a release, which runs for a close that has returned.
+        let name = if call == 0 { "none".to_owned() } else { call_name(arch, number) };
         AllegedCall { id, tid, name, order: Order::Call { id, tid, arch, number, args } }
     }
 
@@ -439,6 +463,20 @@ impl Worker {
         let by_filter = end == End::Signal(Signal::SIGSYS as i32);
         let (arch, number) = journal::forbidden(word).filter(|_| by_filter)?;
         Some(call_name(arch, number))
+    }
+}
+
+/// Waits until `fd` is readable or hung up. Returns whether it is.
+fn readable(fd: BorrowedFd<'_>, within: Duration) -> bool {
+    let end = Instant::now() + within;
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(fd, PollFlags::POLLIN)], timeout) {
+            Ok(ready) => return ready > 0,
+            Err(Errno::EINTR) => {}
+            Err(_) => return false,
+        }
     }
 }
 

@@ -161,7 +161,7 @@ unsafe extern "C" fn trace_switch(value: u64, table: *const u64, caller: u64) {
     // SAFETY: by the contract, the cases follow.
     let cases = unsafe { std::slice::from_raw_parts(table.add(2), cases as usize) };
     for &case in cases {
-        trace_cmp(CmpKind { size, constant: true }, size.truncate(case), size.truncate(value), caller);
+        trace_cmp(CmpKind { size, constant: true }, size.unextend(case), size.unextend(value), caller);
     }
 }
 
