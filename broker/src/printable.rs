@@ -13,7 +13,7 @@ pub fn line(text: &str) -> Cow<'_, str> {
     escaped(text, is_hidden, |c| c.escape_default().to_string())
 }
 
-/// Like [`line`], but keeps line breaks and tabs. For texts that may have several lines.
+/// Like [`line()`], but keeps line breaks and tabs. For texts that may have several lines.
 #[must_use]
 pub fn lines(text: &str) -> Cow<'_, str> {
     escaped(text, |c| is_hidden(c) && !['\n', '\t'].contains(&c), |c| c.escape_default().to_string())
