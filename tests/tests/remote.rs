@@ -24,7 +24,7 @@ fn with_test_device(program: &str, arguments: &[&str]) -> Result<Run> {
     let program = client(program)?;
     let command = [program.to_str().unwrap_or_default()].into_iter().chain(arguments.iter().copied());
     let handler = library("kcov_rt")?;
-    let run = Run::new(command).trace("all").within(WITHIN);
+    let run = Run::new(command).trace("every").within(WITHIN);
     Ok(run.option("--handler").option(handler.to_str().unwrap_or_default()))
 }
 
