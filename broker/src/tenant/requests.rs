@@ -11,7 +11,9 @@ use super::workers::process::{Fault, Received};
 use crate::kcov::arena::Arena;
 use kcov_proto::Errno;
 use kcov_proto::device::ArenaId;
-use kcov_proto::message::{Forward, ForwardedCall, NotificationId, Reply, Request, RequestKind, Response};
+use kcov_proto::message::{
+    Forward, ForwardedCall, NotificationId, Reply, Request, RequestKind, ResetTrace, Response,
+};
 use std::os::fd::{AsFd, OwnedFd};
 use tracing::info;
 
@@ -24,7 +26,7 @@ pub(super) enum Outcome {
     Answer(Response),
     /// The worker is to map this arena again, which it says it has not.
     Map(ArenaId),
-    /// The worker is to set the count of this arena to 0, and the call returns 0.
+    /// The worker is to set the count and the bitmap of this arena to 0, and the call returns 0.
     Reset(ArenaId),
     /// The descriptor is this file of a handler's device, if any.
     File(Option<(ArenaId, u16)>),
@@ -139,8 +141,9 @@ impl Tenant {
             Outcome::Answer(answer) => drop(self.calls.answer(id, answer)),
             // No worker waits for a reply, so the broker sets the count itself.
             Outcome::Reset(arena) => {
+                let bitmap = self.registry.bitmap(arena);
                 if let Some(arena) = self.registry.arenas().get(arena) {
-                    arena.reset();
+                    arena.reset(bitmap);
                 }
                 self.calls.answer(id, Response::Value(0));
             }
@@ -157,7 +160,8 @@ impl Tenant {
             Outcome::Answer(answer) => response = Some(answer),
             Outcome::Map(arena) => map = Some(arena),
             Outcome::Reset(arena) => {
-                (response, reset) = (Some(Response::Value(0)), Some(arena));
+                response = Some(Response::Value(0));
+                reset = Some(ResetTrace { arena, bitmap: self.registry.bitmap(arena) });
                 map = Some(arena).filter(|arena| !worker.has(*arena));
             }
             Outcome::File(found) => file = found,

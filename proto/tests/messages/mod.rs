@@ -8,7 +8,7 @@ use kcov_proto::device::ArenaId;
 use kcov_proto::message::{
     Blank, FileId, Forward, ForwardedCall, Heartbeat, KcovIoctl, LoadedModule, MAX_CLOSED, MAX_DROPS,
     MAX_READ, Mapping, ModulePcs, Order, ReaderKind, ReaderReply, ReaderRequest, Reply, Request, RequestKind,
-    Response, ZygoteReply, ZygoteRequest,
+    ResetTrace, Response, ZygoteReply, ZygoteRequest,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -79,7 +79,9 @@ pub fn reply() -> impl Strategy<Value = Reply> {
     ]);
     let given = option::of((arena(), any::<u64>()));
     let file = option::of((arena(), any::<u16>()));
-    (any::<u64>(), response, given, file, option::of(arena()), vec(arena(), 0..=MAX_DROPS)).prop_map(
+    let reset = (arena(), any::<u64>()).prop_map(|(arena, bitmap)| ResetTrace { arena, bitmap });
+    let reset = option::of(reset);
+    (any::<u64>(), response, given, file, reset, vec(arena(), 0..=MAX_DROPS)).prop_map(
         |(id, response, arena, file, reset, drops)| Reply { id, response, arena, file, reset, drops },
     )
 }

@@ -14,7 +14,7 @@ impl Registry {
             return Ok(true);
         }
         // An exec hands on what the thread owns, and ends what the leader owns.
-        if self.device.owned_by(caller).is_none() && self.device.owned_by(group).is_none() {
+        if !self.device.is_owner(caller) && !self.device.is_owner(group) {
             return Ok(true);
         }
         let first = self.threads.exec(group, caller, id).map_err(from_system)?;
@@ -62,7 +62,7 @@ impl Registry {
         let armed = self.device.armed(group);
         let _ = self.roster.set(old, RosterEntry::default());
         let _ = self.roster.set(group, RosterEntry { armed, settle: false });
-        if self.device.owned_by(group).is_some()
+        if self.device.is_owner(group)
             && let Err(errno) = self.own(group)
         {
             info!(event = "owner_exit", tid = group, %errno, "an owner cannot be held on to");
