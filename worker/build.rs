@@ -1,10 +1,10 @@
 //! Compiles the C code of the recording benchmark, and exports the symbols that handler libraries need.
 
 fn main() {
-    const LIMIT: &str = "csrc/append_limit.c";
-    println!("cargo::rerun-if-changed={LIMIT}");
+    const LIMITS: [&str; 2] = ["csrc/append_limit.c", "csrc/append_shared.c"];
+    LIMITS.iter().for_each(|file| println!("cargo::rerun-if-changed={file}"));
     // Optimised in every profile, because it stands for the kernel, which is optimised.
-    cc::Build::new().file(LIMIT).opt_level(2).compile("kcov_append_limit");
+    cc::Build::new().files(LIMITS).opt_level(2).compile("kcov_append_limit");
     // Handler libraries find the coverage runtime there. Worker programs of other packages need this line in
     // their build script.
     println!("cargo::rustc-link-arg=-Wl,--export-dynamic-symbol=__sanitizer_cov_*");

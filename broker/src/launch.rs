@@ -19,6 +19,7 @@ pub mod worker_uids;
 pub use trace_set::call_name;
 
 use crate::sys::title;
+use kcov_proto::device::Rules;
 use nix::sys::signal::SigSet;
 use nix::unistd::{Pid, setpgid, setsid};
 use publication::Publication;
@@ -31,32 +32,72 @@ use std::path::PathBuf;
 use std::time::Duration;
 use trace_set::TraceSet;
 
-/// A proposed KCOV request, as operators name it.
+/// A KCOV request or behaviour that current kernels do not have, as operators name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Extension {
-    /// None of them: each fails with ENOTTY, as in current kernels
+    /// None of reset and unique: both fail with ENOTTY, as in current kernels
     None,
     /// KCOV_RESET_TRACE by the collecting thread
     Reset,
+    /// KCOV_UNIQUE_ENABLE
+    Unique,
     /// KCOV_RESET_TRACE by any holder of the descriptor
     ResetByAny,
+    /// KCOV_ENABLE of one instance by several threads
+    Shared,
 }
 
-/// The proposed KCOV requests that the device answers.
+/// What the device does beyond current kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Extensions {
     /// `KCOV_RESET_TRACE` by the collecting thread.
     pub reset: bool,
     /// `KCOV_RESET_TRACE` by any holder of the descriptor.
     pub reset_by_any: bool,
+    /// `KCOV_UNIQUE_ENABLE`.
+    pub unique: bool,
+    /// `KCOV_ENABLE` of one instance by several threads.
+    pub shared: bool,
 }
 
 impl Extensions {
-    /// The requests in a list.
+    /// The default.
+    pub const DEFAULT: [Extension; 2] = [Extension::Reset, Extension::Unique];
+
+    /// The extensions in a list. `reset-by-any` and `shared` do not choose the requests that are answered: if
+    /// the list has no others, they are added to the default.
     #[must_use]
     pub fn of(list: &[Extension]) -> Self {
-        let reset_by_any = list.contains(&Extension::ResetByAny);
-        Extensions { reset: reset_by_any || list.contains(&Extension::Reset), reset_by_any }
+        let has = |extension| list.contains(&extension);
+        let adds = |extension: &Extension| matches!(extension, Extension::ResetByAny | Extension::Shared);
+        let by_default = !list.is_empty() && list.iter().all(adds);
+        Extensions {
+            reset: by_default || has(Extension::Reset) || has(Extension::ResetByAny),
+            reset_by_any: has(Extension::ResetByAny),
+            unique: by_default || has(Extension::Unique),
+            shared: has(Extension::Shared),
+        }
+    }
+}
+
+/// The kernel whose rules hold for the instances of one thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum KcovRules {
+    /// Linux 6.12: a thread owns at most one instance
+    #[value(name = "6.12")]
+    V6_12,
+    /// Linux 7.2: a thread owns at most one instance by KCOV_ENABLE and another by KCOV_REMOTE_ENABLE
+    #[default]
+    #[value(name = "7.2")]
+    V7_2,
+}
+
+impl From<KcovRules> for Rules {
+    fn from(rules: KcovRules) -> Self {
+        match rules {
+            KcovRules::V6_12 => Rules::V6_12,
+            KcovRules::V7_2 => Rules::V7_2,
+        }
     }
 }
 
@@ -93,7 +134,9 @@ pub struct Launch {
     pub deadline: Duration,
     /// Quotas.
     pub quotas: Quotas,
-    /// Proposed KCOV requests that the device answers.
+    /// The kernel whose rules hold for the instances of one thread.
+    pub kcov_rules: KcovRules,
+    /// What the device does beyond current kernels.
     pub extensions: Extensions,
     /// uid and gid of zygote and workers. Without root, those of the user.
     pub jail_id: u32,
@@ -159,5 +202,29 @@ impl Launch {
     #[must_use]
     pub fn timed(&self) -> u64 {
         self.publication.as_ref().map_or(0, |publication| publication.timed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(list: &[Extension]) -> [bool; 4] {
+        let Extensions { reset, reset_by_any, unique, shared } = Extensions::of(list);
+        [reset, reset_by_any, unique, shared]
+    }
+
+    #[test]
+    fn shared_and_reset_by_any_are_added_to_the_default() {
+        use Extension::{None, Reset, ResetByAny, Shared, Unique};
+        assert_eq!(of(&Extensions::DEFAULT), [true, false, true, false]);
+        assert_eq!(of(&[Shared]), [true, false, true, true]);
+        assert_eq!(of(&[ResetByAny]), [true, true, true, false]);
+        assert_eq!(of(&[ResetByAny, Shared]), [true, true, true, true]);
+        assert_eq!(of(&[Reset]), [true, false, false, false]);
+        assert_eq!(of(&[Unique, Shared]), [false, false, true, true]);
+        assert_eq!(of(&[None]), [false; 4]);
+        assert_eq!(of(&[]), [false; 4]);
+        assert_eq!(of(&[None, Shared]), [false, false, false, true]);
     }
 }

@@ -137,7 +137,8 @@ impl Tenant {
         poller.add(zygote.channel(), Token::Zygote).map_err(system("epoll_ctl"))?;
         poller.add(&spawner, Token::Spawner).map_err(system("epoll_ctl"))?;
         let (registry, roster) =
-            Registry::new(quotas, launch.extensions, description).map_err(system("making the registry"))?;
+            Registry::new(quotas, launch.extensions, launch.kcov_rules.into(), description)
+                .map_err(system("making the registry"))?;
         let files = claims.devices().next().map(|_| Files::new(deadline)).transpose();
         let reader = Start::Reader { tender: tender.pid, placeholder, devices };
         let back_off = BackOff::new(quotas.restart_delay, quotas.crash_rate, deadline);

@@ -12,7 +12,8 @@ pub const DISABLE: u32 = 0x6365;
 /// `_IOW('c', 102, struct kcov_remote_arg)`: starts collecting coverage of background work that is marked
 /// with handles.
 pub const REMOTE_ENABLE: u32 = 0x4018_6366;
-/// `_IOW('c', 103, unsigned long)`: proposed upstream, not implemented here.
+/// `_IOW('c', 103, unsigned long)`: proposed upstream; as `ENABLE`, but collects each PC once. The argument is
+/// the size in words of the bitmap of collected points at the start of the area.
 pub const UNIQUE_ENABLE: u32 = 0x4008_6367;
 /// `_IO('c', 104)`: proposed upstream; sets the count to 0.
 pub const RESET_TRACE: u32 = 0x6368;

@@ -7,12 +7,18 @@
 //! Rules of this module:
 //! - The client may store anything anywhere at any time, from any thread. So all access is atomic, and the
 //!   count is read once, compared with the length of the slice (which is private memory), then used.
-//! - One writer at a time: one thread has an area enabled, and one worker handles one call of it at a time.
-//!   So the count is incremented by a plain load and store, as in the kernel. [`Area::merge`], at
-//!   the end of a remote section, replaces it by compare-and-swap.
-//! - The payload is stored before the count: a client that sees a count also sees the records that it covers.
-//!   The kernel stores the count first, because interrupts record into the same area; here nothing
-//!   interrupts.
+//! - Usually there is one writer at a time: one thread has an area enabled, and one worker handles one call of
+//!   it at a time. So the count is incremented by a plain load and store, as in the kernel. The payload is
+//!   stored before the count: a client that sees a count also sees the records that it covers. (The kernel
+//!   stores the count first, because interrupts record into the same area; here nothing interrupts.)
+//! - Areas with several writers have functions of their own, [`append_pc_shared`](Area::append_pc_shared) and
+//!   [`append_cmp_shared`](Area::append_cmp_shared). They increment the count by compare-and-swap, which
+//!   reserves the record for this writer, and store the payload afterwards. So a client that reads while a
+//!   writer appends may find a record whose payload is still the old one. Once the writer's call has returned,
+//!   its records are complete. Never `fetch_add`: it would increment the count beyond the capacity, which
+//!   clients take for corruption, and would undo a reset.
+//! - [`Area::merge`], at the end of a remote section, replaces the count by compare-and-swap after it has stored
+//!   the payload: no other writer appends then.
 //! - A full area is not an error: the record is [`Appended::Lost`], and the caller counts it.
 //!
 //! | count found | PC mode | CMP mode |
@@ -249,6 +255,56 @@ impl<'a> Area<'a> {
         }
         self.count.store(count + 1, Ordering::Release);
         Appended::Stored
+    }
+
+    /// Appends a PC to an area with several writers.
+    #[inline]
+    pub fn append_pc_shared(&self, pc: u64) -> Appended {
+        let slot = |count: u64| usize::try_from(count).ok().and_then(|at| self.records.get(at));
+        match self.reserve(slot) {
+            Ok(slot) => {
+                slot.store(pc, Ordering::Relaxed);
+                Appended::Stored
+            }
+            // As in `append_pc_beyond`. If the count has changed meanwhile, the record counts as one that
+            // came before the change, and was lost.
+            Err(u64::MAX) => {
+                let (success, failure) = (Ordering::AcqRel, Ordering::Relaxed);
+                match self.count.compare_exchange(u64::MAX, pc, success, failure) {
+                    Ok(_) => Appended::Stored,
+                    Err(_) => Appended::Lost,
+                }
+            }
+            Err(_) => Appended::Lost,
+        }
+    }
+
+    /// Appends a comparison to an area with several writers, whole or not at all.
+    #[inline]
+    pub fn append_cmp_shared(&self, record: CmpRecord) -> Appended {
+        let slots = |count: u64| usize::try_from(count).ok().and_then(|at| self.comparisons().get(at));
+        let Ok(slots) = self.reserve(slots) else { return Appended::Lost };
+        for (slot, word) in slots.iter().zip(record.words()) {
+            slot.store(word, Ordering::Relaxed);
+        }
+        Appended::Stored
+    }
+
+    /// Increments the count, if `place` has a record for its old value, and returns that record; otherwise
+    /// returns the count that was found.
+    #[inline]
+    fn reserve<T>(&self, place: impl Fn(u64) -> Option<T>) -> Result<T, u64> {
+        let mut count = self.count();
+        loop {
+            let Some(found) = place(count) else { return Err(count) };
+            // Acquire: no payload is stored before the record is reserved; also as in `count`. Release: pairs
+            // with the client's load, which then finds the earlier records of this writer complete.
+            let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
+            match self.count.compare_exchange_weak(count, count + 1, success, failure) {
+                Ok(_) => return Ok(found),
+                Err(other) => count = other,
+            }
+        }
     }
 
     /// The current count. It is untrusted: the client may have stored any value.

@@ -1,22 +1,29 @@
-//! The KCOV device of one tenant as a state machine: kernel/kcov.c of Linux 6.12 without its memory.
+//! The KCOV device of one tenant as a state machine: kernel/kcov.c of Linux 6.12 or 7.2 without its memory.
 //!
 //! The machine holds the KCOV state of the kernel's `struct kcov` and `task_struct`: the mode of each
-//! instance, the thread that owns it, and the remote handles in use. It has no clock, descriptors or memory.
+//! instance, the threads that own it, and the remote handles in use. It has no clock, descriptors or memory.
 //! Its user opens files, allocates areas and knows which threads are alive.
 //!
 //! ```text
-//!           init_trace            enable / remote_enable
+//!           init_trace      enable / unique_enable / remote_enable
 //! Fresh ───────────────▶ Ready ───────────────────────────▶ Tracing
 //!                          ▲                                   │
-//!                          └──────── disable, exit ────────────┘
+//!                          └──── disable, exit (the last) ─────┘
 //! ```
 //!
+//! How many instances a thread may own depends on the [`Rules`]. How many threads may own one instance depends
+//! on [`Options::shared`]: one as in the kernel, or several if all enable it in the same way.
+//!
 //! The device does not know whether a thread is still alive, but the answers depend on it: in the kernel, an
-//! exiting thread gives up its instance before anyone can see that it is gone. So a [`Refusal`] names the
+//! exiting thread gives up its instances before anyone can see that it is gone. So a [`Refusal`] names a
 //! thread that [caused](Refusal::blames) it. If the user finds that this thread is exiting, it reports the
 //! [`exit`](Device::exit) and repeats the request.
 
-use crate::abi::{self, RemoteArg, TraceMode};
+mod remote;
+
+pub use remote::RemoteTarget;
+
+use crate::abi::{self, TraceMode};
 use crate::errno::Errno;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -42,33 +49,81 @@ impl ArenaId {
 /// A thread id in the broker's PID namespace.
 pub type Tid = u32;
 
+/// The kernel whose rules the device follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Rules {
+    /// Linux 6.12: a thread owns at most one instance.
+    V6_12,
+    /// Linux 7.2: a thread owns at most one instance by `ENABLE` and another one by `REMOTE_ENABLE`.
+    #[default]
+    V7_2,
+}
+
+/// The choices of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// The kernel whose rules the device follows.
+    pub rules: Rules,
+    /// Whether several threads may enable one instance.
+    pub shared: bool,
+    /// Most remote handles in use at a time.
+    pub max_handles: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { rules: Rules::default(), shared: false, max_handles: usize::MAX }
+    }
+}
+
 /// A request that the device refuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// Errno for the caller, if the blamed thread is alive.
     pub errno: Errno,
-    /// The thread whose exit would change the answer.
+    /// A thread whose exit may change the answer.
     pub blames: Option<Tid>,
+    /// A remote handle was refused. The kernel then undoes the whole request as `DISABLE` does: if the
+    /// request is not repeated, the user must [clear the common handle](Device::clear_common_handle) of the
+    /// caller.
+    pub rolls_back: bool,
 }
 
 impl From<Errno> for Refusal {
     fn from(errno: Errno) -> Self {
-        Refusal { errno, blames: None }
+        Refusal { errno, blames: None, rolls_back: false }
     }
 }
 
 fn blame(errno: Errno, tid: Tid) -> Refusal {
-    Refusal { errno, blames: Some(tid) }
+    Refusal { errno, blames: Some(tid), rolls_back: false }
 }
 
 /// How an instance was enabled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Enabled {
-    /// By `ENABLE`: the calls of its owner are recorded.
-    Own,
+    /// By `ENABLE` or `UNIQUE_ENABLE`: the calls of its owners are recorded. `bitmap`: size in words, 0
+    /// without one. There is at least one owner, and more only if the instance is shared.
+    Own { owners: Vec<Tid>, bitmap: u64 },
     /// By `REMOTE_ENABLE`: background work marked with these handles is recorded, the owner's own calls are
     /// not.
-    Remote { handles: Vec<u64>, area_size: u32 },
+    Remote { owner: Tid, handles: Vec<u64>, area_size: u32 },
+}
+
+impl Enabled {
+    fn owners(&self) -> &[Tid] {
+        match self {
+            Enabled::Own { owners, .. } => owners,
+            Enabled::Remote { owner, .. } => std::slice::from_ref(owner),
+        }
+    }
+
+    fn owners_mut(&mut self) -> &mut [Tid] {
+        match self {
+            Enabled::Own { owners, .. } => owners,
+            Enabled::Remote { owner, .. } => std::slice::from_mut(owner),
+        }
+    }
 }
 
 /// State of an instance (`enum kcov_mode` and the fields that go with it).
@@ -76,15 +131,29 @@ enum Enabled {
 enum State {
     Fresh,
     Ready { words: u64 },
-    Tracing { words: u64, mode: TraceMode, owner: Tid, enabled: Enabled },
+    Tracing { words: u64, mode: TraceMode, enabled: Enabled },
 }
 
 #[derive(Debug)]
 struct Entry {
     generation: u32,
-    /// Changes whenever an instance with this index is enabled, disabled or released. Never decreases.
+    /// Changes whenever an instance with this index becomes enabled, becomes disabled or is released. Never
+    /// decreases.
     sequence: u64,
     state: Option<State>,
+}
+
+/// The instances that a thread owns (`kcov` and `kcov_remote` in `task_struct` of Linux 7.2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Owned {
+    own: Option<ArenaId>,
+    remote: Option<ArenaId>,
+}
+
+impl Owned {
+    fn contains(self, id: ArenaId) -> bool {
+        self.own == Some(id) || self.remote == Some(id)
+    }
 }
 
 /// How the calls of a thread are recorded.
@@ -96,59 +165,35 @@ pub struct Armed {
     pub mode: TraceMode,
     /// Size of the area in words.
     pub words: u64,
-}
-
-/// What a remote handle refers to (`struct kcov_remote`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RemoteTarget {
-    /// The instance that receives the records.
-    pub arena: ArenaId,
-    /// Which records are collected.
-    pub mode: TraceMode,
-    /// Size of the instance's area in words.
-    pub words: u64,
-    /// Size of the private buffer of a remote section in words. Any value is possible.
-    pub area_size: u32,
-    /// The instance's [`sequence`](Device::sequence). Once it has changed, the records of a section that
-    /// began before are dropped.
-    pub sequence: u64,
+    /// Number of words at the start of the area that are the bitmap of `UNIQUE_ENABLE`; 0 if there is none.
+    pub bitmap: u64,
+    /// Whether other threads may append to the area at the same time.
+    pub shared: bool,
 }
 
 /// The KCOV device of one tenant.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Device {
+    options: Options,
     entries: Vec<Entry>,
     free: Vec<u32>,
     live: usize,
-    owners: HashMap<Tid, ArenaId>,
+    threads: HashMap<Tid, Owned>,
     handles: HashMap<u64, ArenaId>,
-    max_handles: usize,
-}
-
-impl Default for Device {
-    fn default() -> Self {
-        Device::with_handles(usize::MAX)
-    }
+    common_handles: HashMap<Tid, u64>,
 }
 
 impl Device {
-    /// A device without instances and without a limit on remote handles.
+    /// A device without instances, with the default options.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A device without instances. At most `max_handles` remote handles may be in use at a time.
+    /// A device without instances.
     #[must_use]
-    pub fn with_handles(max_handles: usize) -> Self {
-        Device {
-            entries: Vec::new(),
-            free: Vec::new(),
-            live: 0,
-            owners: HashMap::new(),
-            handles: HashMap::new(),
-            max_handles,
-        }
+    pub fn with(options: Options) -> Self {
+        Device { options, ..Device::default() }
     }
 
     /// Number of instances.
@@ -157,70 +202,54 @@ impl Device {
         self.live
     }
 
-    /// Number of remote handles in use.
-    #[must_use]
-    pub fn handles(&self) -> usize {
-        self.handles.len()
-    }
-
     /// Number of threads that own an instance.
     #[must_use]
     pub fn owners(&self) -> usize {
-        self.owners.len()
+        self.threads.len()
     }
 
-    /// What `handle` refers to; `None` if it is not in use.
+    /// Returns whether `tid` owns an instance.
     #[must_use]
-    pub fn remote(&self, handle: u64) -> Option<RemoteTarget> {
-        let arena = *self.handles.get(&handle)?;
-        match self.state(arena)? {
-            State::Tracing { words, mode, enabled: Enabled::Remote { area_size, .. }, .. } => {
-                let sequence = self.sequence(arena)?;
-                Some(RemoteTarget { arena, mode: *mode, words: *words, area_size: *area_size, sequence })
-            }
-            _ => None,
-        }
+    pub fn is_owner(&self, tid: Tid) -> bool {
+        self.threads.contains_key(&tid)
     }
 
-    /// A number that changes whenever the instance is enabled, disabled or released (`kcov.sequence`). It
-    /// also differs from that of every earlier instance with the same index. `None` if the instance does not
-    /// exist.
+    /// The threads that own this instance.
     #[must_use]
-    pub fn sequence(&self, id: ArenaId) -> Option<u64> {
-        self.entry(id).map(|entry| entry.sequence)
-    }
-
-    /// The threads that hold remote handles.
-    pub fn handle_owners(&self) -> impl Iterator<Item = Tid> + '_ {
-        let holds = |id: &ArenaId| matches!(self.state(*id), Some(State::Tracing { enabled: Enabled::Remote { handles, .. }, .. }) if !handles.is_empty());
-        self.owners.iter().filter(move |(_, id)| holds(id)).map(|(tid, _)| *tid)
-    }
-
-    /// The instance that `tid` owns (`task_struct.kcov`).
-    #[must_use]
-    pub fn owned_by(&self, tid: Tid) -> Option<ArenaId> {
-        self.owners.get(&tid).copied()
-    }
-
-    /// The thread that owns this instance.
-    #[must_use]
-    pub fn owner(&self, id: ArenaId) -> Option<Tid> {
+    pub fn owners_of(&self, id: ArenaId) -> &[Tid] {
         match self.state(id) {
-            Some(State::Tracing { owner, .. }) => Some(*owner),
-            _ => None,
+            Some(State::Tracing { enabled, .. }) => enabled.owners(),
+            _ => &[],
         }
     }
 
     /// The area that the own calls of `tid` are recorded into.
     #[must_use]
     pub fn armed(&self, tid: Tid) -> Option<Armed> {
-        let arena = self.owned_by(tid)?;
+        let arena = self.threads.get(&tid)?.own?;
         match self.state(arena) {
-            Some(State::Tracing { words, mode, enabled: Enabled::Own, .. }) => {
-                Some(Armed { arena, mode: *mode, words: *words })
+            Some(&State::Tracing { words, mode, enabled: Enabled::Own { bitmap, .. } }) => {
+                Some(Armed { arena, mode, words, bitmap, shared: self.options.shared })
             }
             _ => None,
         }
+    }
+
+    /// Size in words of the bitmap at the start of an area: 0 unless `UNIQUE_ENABLE` is in effect.
+    #[must_use]
+    pub fn bitmap(&self, id: ArenaId) -> u64 {
+        match self.state(id) {
+            Some(State::Tracing { enabled: Enabled::Own { bitmap, .. }, .. }) => *bitmap,
+            _ => 0,
+        }
+    }
+
+    /// A number that changes whenever the instance becomes enabled, becomes disabled or is released
+    /// (`kcov.sequence`). It also differs from that of every earlier instance with the same index. `None` if
+    /// the instance does not exist.
+    #[must_use]
+    pub fn sequence(&self, id: ArenaId) -> Option<u64> {
+        self.entry(id).map(|entry| entry.sequence)
     }
 
     /// `kcov_open`: creates an instance.
@@ -264,56 +293,78 @@ impl Device {
     ///
     /// # Errors
     /// In this order: `EINVAL` unless the instance is initialised and not enabled; `EBUSY` if the caller
-    /// already owns an instance; `EINVAL` for a mode other than 0 and 1.
+    /// already owns an instance that the [`Rules`] do not allow beside this one; `EINVAL` for a mode other
+    /// than 0 and 1. A shared instance may already be enabled by other threads: then `EINVAL` for another
+    /// mode than theirs.
     pub fn enable(&mut self, id: ArenaId, caller: Tid, arg: u64) -> Result<Armed, Refusal> {
-        let words = self.enableable(id, caller)?;
-        let mode = TraceMode::from_arg(arg)?;
-        self.change(id, State::Tracing { words, mode, owner: caller, enabled: Enabled::Own });
-        self.owners.insert(caller, id);
-        Ok(Armed { arena: id, mode, words })
+        self.enable_own(id, caller, |_| Ok((TraceMode::from_arg(arg)?, 0)))
     }
 
-    /// `KCOV_REMOTE_ENABLE` by the thread `caller`. A refusal changes nothing.
+    /// `KCOV_UNIQUE_ENABLE` by the thread `caller`: as [`enable`](Self::enable) in PC mode, with a bitmap of
+    /// `bitmap` words at the start of the area.
     ///
     /// # Errors
-    /// As [`enable`](Self::enable), then for each handle in turn, and last for the common handle: `EINVAL`
-    /// for an invalid handle, `EEXIST` for one that is already in use in this tenant or occurs twice,
-    /// `ENOMEM` if the limit is reached.
-    pub fn remote_enable(&mut self, id: ArenaId, caller: Tid, arg: &RemoteArg) -> Result<TraceMode, Refusal> {
-        let words = self.enableable(id, caller)?;
-        let mode = TraceMode::from_arg(u64::from(arg.trace_mode))?;
-        let mut taken = Vec::with_capacity(arg.handles.len() + 1);
-        for &handle in &arg.handles {
-            if !abi::is_global_handle(handle) {
-                return Err(Errno::EINVAL.into());
-            }
-            self.check_free(handle, &taken)?;
-            taken.push(handle);
-        }
-        if arg.common_handle != 0 {
-            if !abi::is_common_handle(arg.common_handle) {
-                return Err(Errno::EINVAL.into());
-            }
-            self.check_free(arg.common_handle, &taken)?;
-            taken.push(arg.common_handle);
-        }
-        self.handles.extend(taken.iter().map(|&handle| (handle, id)));
-        let enabled = Enabled::Remote { handles: taken, area_size: arg.area_size };
-        self.change(id, State::Tracing { words, mode, owner: caller, enabled });
-        self.owners.insert(caller, id);
-        Ok(mode)
+    /// As [`enable`](Self::enable), then `EINVAL` if the bitmap is empty or leaves no room for a count and a
+    /// record.
+    pub fn unique_enable(&mut self, id: ArenaId, caller: Tid, bitmap: u64) -> Result<Armed, Refusal> {
+        self.enable_own(id, caller, |words| match bitmap {
+            bitmap if bitmap == 0 || bitmap >= words - 1 => Err(Errno::EINVAL),
+            bitmap => Ok((TraceMode::Pc, bitmap)),
+        })
     }
 
-    /// `KCOV_DISABLE` by the thread `caller`.
+    /// `way`: the mode and the size of the bitmap for an area of this many words.
+    fn enable_own(
+        &mut self,
+        id: ArenaId,
+        caller: Tid,
+        way: impl FnOnce(u64) -> Result<(TraceMode, u64), Errno>,
+    ) -> Result<Armed, Refusal> {
+        let busy = match self.options.rules {
+            Rules::V6_12 => self.is_owner(caller),
+            Rules::V7_2 => self.threads.get(&caller).is_some_and(|owned| owned.own.is_some()),
+        };
+        let shared = self.options.shared;
+        let words = match self.state_mut(id)? {
+            State::Tracing { words, mode, enabled: Enabled::Own { owners, bitmap } } if shared => {
+                if busy {
+                    return Err(blame(Errno::EBUSY, caller));
+                }
+                if (*mode, *bitmap) != way(*words)? {
+                    return Err(blame(Errno::EINVAL, owners[0]));
+                }
+                owners.push(caller);
+                *words
+            }
+            _ => {
+                let words = self.enableable(id, caller, busy)?;
+                let (mode, bitmap) = way(words)?;
+                let enabled = Enabled::Own { owners: vec![caller], bitmap };
+                self.change(id, State::Tracing { words, mode, enabled });
+                words
+            }
+        };
+        self.threads.entry(caller).or_default().own = Some(id);
+        let armed = self.armed(caller).ok_or(Errno::EINVAL)?;
+        debug_assert_eq!(armed.words, words);
+        Ok(armed)
+    }
+
+    /// `KCOV_DISABLE` by the thread `caller`. Under the rules of Linux 7.2, its common handle belongs to the
+    /// instance of `REMOTE_ENABLE`, and stays if another one is disabled.
     ///
     /// # Errors
     /// `EINVAL` if `arg` is not 0, or the caller does not own this instance.
     pub fn disable(&mut self, id: ArenaId, caller: Tid, arg: u64) -> Result<(), Refusal> {
         self.state(id).ok_or(Errno::ENOTTY)?;
-        if arg != 0 || self.owned_by(caller) != Some(id) {
+        let owned = self.threads.get(&caller).copied().unwrap_or_default();
+        if arg != 0 || !owned.contains(id) {
             return Err(Errno::EINVAL.into());
         }
-        self.exit(caller);
+        if self.options.rules == Rules::V6_12 || owned.remote == Some(id) {
+            self.clear_common_handle(caller);
+        }
+        self.disown(id, caller);
         Ok(())
     }
 
@@ -321,13 +372,12 @@ impl Device {
     /// every holder of the descriptor may.
     ///
     /// # Errors
-    /// `EINVAL` if `arg` is not 0, or the caller is not the thread that collects here.
+    /// `EINVAL` if `arg` is not 0, or the caller is not a thread that collects here.
     pub fn reset_trace(&self, id: ArenaId, caller: Tid, arg: u64, by_any: bool) -> Result<(), Refusal> {
         let state = self.state(id).ok_or(Errno::ENOTTY)?;
-        let tracing = matches!(state, State::Tracing { .. });
         let allowed = match by_any {
             true => !matches!(state, State::Fresh),
-            false => tracing && self.owned_by(caller) == Some(id),
+            false => self.owners_of(id).contains(&caller),
         };
         if arg == 0 && allowed { Ok(()) } else { Err(Errno::EINVAL.into()) }
     }
@@ -346,21 +396,15 @@ impl Device {
         if offset == 0 && rounded == words * abi::WORD { Ok(()) } else { Err(Errno::EINVAL.into()) }
     }
 
-    /// `kcov_task_exit`: `tid` gives up its instance, which is returned, and its remote handles.
-    pub fn exit(&mut self, tid: Tid) -> Option<ArenaId> {
-        let id = self.owners.remove(&tid)?;
-        let state = self.state_mut(id).ok()?;
-        let State::Tracing { words, enabled, .. } = state else { return Some(id) };
-        let handles = match std::mem::replace(enabled, Enabled::Own) {
-            Enabled::Own => Vec::new(),
-            Enabled::Remote { handles, .. } => handles,
-        };
-        let words = *words;
-        self.change(id, State::Ready { words });
-        for handle in handles {
-            self.handles.remove(&handle);
+    /// `kcov_task_exit`: `tid` gives up its instances, its remote handles and its common handle. Returns
+    /// whether it owned an instance.
+    pub fn exit(&mut self, tid: Tid) -> bool {
+        self.clear_common_handle(tid);
+        let Some(Owned { own, remote }) = self.threads.get(&tid).copied() else { return false };
+        for id in own.into_iter().chain(remote) {
+            self.disown(id, tid);
         }
-        Some(id)
+        true
     }
 
     /// Handles an `execve` by thread `old` that was not the leader of its thread group: its id is now `new`,
@@ -370,12 +414,16 @@ impl Device {
             return;
         }
         self.exit(new);
-        if let Some(id) = self.owners.remove(&old) {
-            if let Ok(State::Tracing { owner, .. }) = self.state_mut(id) {
-                *owner = new;
-            }
-            self.owners.insert(new, id);
+        if let Some(handle) = self.common_handles.remove(&old) {
+            self.common_handles.insert(new, handle);
         }
+        let Some(owned) = self.threads.remove(&old) else { return };
+        for id in owned.own.into_iter().chain(owned.remote) {
+            if let Ok(State::Tracing { enabled, .. }) = self.state_mut(id) {
+                enabled.owners_mut().iter_mut().filter(|owner| **owner == old).for_each(|owner| *owner = new);
+            }
+        }
+        self.threads.insert(new, owned);
     }
 
     /// Size of the area in words, once initialised.
@@ -403,29 +451,42 @@ impl Device {
         true
     }
 
-    /// The checks that `ENABLE` and `REMOTE_ENABLE` share. Returns the size of the area in words.
-    fn enableable(&self, id: ArenaId, caller: Tid) -> Result<u64, Refusal> {
-        let words = match self.state(id).ok_or(Errno::ENOTTY)? {
-            State::Fresh => return Err(Errno::EINVAL.into()),
-            State::Tracing { owner, .. } => return Err(blame(Errno::EINVAL, *owner)),
-            State::Ready { words } => *words,
+    /// `tid` gives up one instance, with the remote handles of that. The instance stays enabled if other
+    /// threads own it as well.
+    pub fn disown(&mut self, id: ArenaId, tid: Tid) {
+        let Some(owned) = self.threads.get_mut(&tid).filter(|owned| owned.contains(id)) else { return };
+        for place in [&mut owned.own, &mut owned.remote].into_iter().filter(|place| **place == Some(id)) {
+            *place = None;
+        }
+        if *owned == Owned::default() {
+            self.threads.remove(&tid);
+        }
+        let Ok(State::Tracing { words, enabled, .. }) = self.state_mut(id) else { return };
+        let words = *words;
+        let handles = match enabled {
+            Enabled::Own { owners, .. } => {
+                owners.retain(|owner| *owner != tid);
+                if !owners.is_empty() {
+                    return;
+                }
+                Vec::new()
+            }
+            Enabled::Remote { handles, .. } => std::mem::take(handles),
         };
-        match self.owners.contains_key(&caller) {
-            true => Err(blame(Errno::EBUSY, caller)),
-            false => Ok(words),
+        self.change(id, State::Ready { words });
+        for handle in handles {
+            self.handles.remove(&handle);
         }
     }
 
-    fn check_free(&self, handle: u64, taken: &[u64]) -> Result<(), Refusal> {
-        if taken.contains(&handle) {
-            return Err(Errno::EEXIST.into());
-        }
-        match self.handles.get(&handle) {
-            // The kernel allocates an entry for each handle (`kcov_remote_add`), and fails with ENOMEM if it
-            // cannot.
-            None if self.handles.len() + taken.len() >= self.max_handles => Err(Errno::ENOMEM.into()),
-            None => Ok(()),
-            Some(&holder) => Err(Refusal { errno: Errno::EEXIST, blames: self.owner(holder) }),
+    /// The checks that `ENABLE` and `REMOTE_ENABLE` share. `busy`: whether the caller owns an instance that
+    /// it may not own beside another one. Returns the size of the area in words.
+    fn enableable(&self, id: ArenaId, caller: Tid, busy: bool) -> Result<u64, Refusal> {
+        match self.state(id).ok_or(Errno::ENOTTY)? {
+            State::Fresh => Err(Errno::EINVAL.into()),
+            State::Tracing { enabled, .. } => Err(blame(Errno::EINVAL, enabled.owners()[0])),
+            State::Ready { .. } if busy => Err(blame(Errno::EBUSY, caller)),
+            State::Ready { words } => Ok(*words),
         }
     }
 

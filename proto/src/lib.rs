@@ -30,6 +30,8 @@
 //! | [`site`] | coverage sites in a binary, and the rule for their PCs |
 //! | [`region`] | the rule for the PCs of compiler-instrumented code |
 //! | [`claims`] | which calls and devices the handlers of a worker program handle |
+//! | [`unique`] | the bitmap of unique collection, in front of the records |
+//! | [`trace_calls`] | finds the instrumented points of code that has no table of them |
 //! | [`roster`] | shared table from thread to enabled area: the broker writes, workers read |
 //! | [`slot`] | shared page of one worker: the notification in flight, and counters |
 //! | [`journal`] | shared log of one worker: what its handlers did, for crash artifacts |
@@ -67,6 +69,8 @@ pub mod slot;
 pub mod sync;
 pub mod tally;
 pub mod token_bucket;
+pub mod trace_calls;
+pub mod unique;
 pub mod view;
 
 pub use errno::Errno;

@@ -217,6 +217,15 @@ impl RequestKind {
     }
 }
 
+/// An order to a worker: set the words of the bitmap and the count behind it to 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ResetTrace {
+    /// The arena.
+    pub arena: ArenaId,
+    /// Size in words of the bitmap at the start of the area; 0 if there is none.
+    pub bitmap: u64,
+}
+
 /// The broker's reply to a [`Request`] that wants one.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Reply {
@@ -228,8 +237,8 @@ pub struct Reply {
     pub arena: Option<(ArenaId, u64)>,
     /// To [`RequestKind::File`]: the file and the number of its device, if it is one of a handler's.
     pub file: Option<(ArenaId, u16)>,
-    /// `RESET_TRACE` is granted: set this arena's count to 0.
-    pub reset: Option<ArenaId>,
+    /// `RESET_TRACE` is granted.
+    pub reset: Option<ResetTrace>,
     /// To a request about remote sections.
     pub remote: Option<RemoteReply>,
     /// To [`RequestKind::Closed`]: release the state of these files (at most [`MAX_CLOSED`]).
@@ -509,6 +518,17 @@ pub enum ModulePcs {
     Moved(u64),
     /// No range is left: its points are not recorded.
     NoRoom,
+}
+
+impl ModulePcs {
+    /// First PC of the module, if it has PCs.
+    #[must_use]
+    pub fn base(self) -> Option<u64> {
+        match self {
+            ModulePcs::Home(base) | ModulePcs::Moved(base) => Some(base),
+            ModulePcs::None | ModulePcs::NoRoom => None,
+        }
+    }
 }
 
 /// What a zygote answers.

@@ -59,6 +59,7 @@ const USED: u64 = 1 << 32;
 const SETTLE: u64 = 1 << 33;
 const ARMED: u64 = 1 << 34;
 const CMP: u64 = 1 << 35;
+const SHARED: u64 = 1 << 36;
 
 /// The entry of one thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -80,20 +81,24 @@ impl RosterEntry {
         if self.settle {
             first |= SETTLE;
         }
-        let Some(Armed { arena, mode, words }) = self.armed else { return [first, 0, 0, 0] };
+        let Some(Armed { arena, mode, words, bitmap, shared }) = self.armed else { return [first, 0, 0, 0] };
         first |= ARMED;
         if mode == TraceMode::Cmp {
             first |= CMP;
         }
-        [first, u64::from(arena.index) << 32 | u64::from(arena.generation), words, 0]
+        if shared {
+            first |= SHARED;
+        }
+        [first, u64::from(arena.index) << 32 | u64::from(arena.generation), words, bitmap]
     }
 
     fn decode(words: [u64; ENTRY]) -> Self {
-        let [first, arena, capacity, _] = words;
+        let [first, arena, words, bitmap] = words;
         let mode = if first & CMP == 0 { TraceMode::Pc } else { TraceMode::Cmp };
         let arena = ArenaId { index: (arena >> 32) as u32, generation: arena as u32 };
-        let armed = (first & ARMED != 0).then_some(Armed { arena, mode, words: capacity });
-        RosterEntry { armed, settle: first & SETTLE != 0 }
+        let shared = first & SHARED != 0;
+        let armed = Armed { arena, mode, words, bitmap, shared };
+        RosterEntry { armed: (first & ARMED != 0).then_some(armed), settle: first & SETTLE != 0 }
     }
 }
 
@@ -347,8 +352,9 @@ mod tests {
     fn entry(seed: u64) -> RosterEntry {
         let arena = ArenaId { index: seed as u32, generation: (seed >> 7) as u32 };
         let mode = if seed.is_multiple_of(2) { TraceMode::Pc } else { TraceMode::Cmp };
-        let armed = (!seed.is_multiple_of(5)).then_some(Armed { arena, mode, words: seed });
-        RosterEntry { armed, settle: seed.is_multiple_of(3) }
+        let (bitmap, shared) = (seed / 3, seed.is_multiple_of(7));
+        let armed = Armed { arena, mode, words: seed, bitmap, shared };
+        RosterEntry { armed: (!seed.is_multiple_of(5)).then_some(armed), settle: seed.is_multiple_of(3) }
     }
 
     proptest! {

@@ -46,13 +46,17 @@ pub const RECENT: usize = 20;
 pub const RECENT_WORDS: usize = 8;
 /// First of the words that count notifications by [`Kind`].
 pub const KINDS: usize = 32;
+/// Word: points that were not recorded so far, as the bitmap of `UNIQUE_ENABLE` had them already.
+pub const SUPPRESSED: usize = 41;
 /// Word: nanoseconds that all timed notifications took together.
 pub const LATENCY_SUM: usize = 40;
 /// First of the words that count timed notifications by how long they took, see [`latency`].
 pub const LATENCY: usize = 64;
 
 const _: () = assert!(NOTIFICATION + NOTIFICATION_WORDS <= RECENT && RECENT + RECENT_WORDS <= KINDS);
-const _: () = assert!(KINDS + Kind::COUNT <= LATENCY_SUM && LATENCY + latency::BUCKETS <= WORDS);
+const _: () = assert!(
+    KINDS + Kind::COUNT <= LATENCY_SUM && SUPPRESSED < LATENCY && LATENCY + latency::BUCKETS <= WORDS
+);
 
 /// What a worker says it is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -19,6 +19,8 @@ pub struct Tally {
     pub records: u64,
     /// Coverage records lost because the area was full.
     pub records_lost: u64,
+    /// Points not recorded because a bitmap of `UNIQUE_ENABLE` had them already.
+    pub records_suppressed: u64,
     /// Sum of the times of all timed notifications, in nanoseconds.
     pub latency_sum_ns: u64,
     /// Distribution of these times.
@@ -48,16 +50,25 @@ impl serde::Serialize for Kinds {
 }
 
 /// Size of an encoded tally in words.
-pub const WORDS: usize = 4 + Kind::COUNT + BUCKETS;
+pub const WORDS: usize = 5 + Kind::COUNT + BUCKETS;
 
 impl Tally {
     /// Adds the counters of one slot, of which `word` reads a word by index. Sums saturate.
     pub fn add(&mut self, word: impl Fn(usize) -> u64) {
-        let Tally { notifications, kinds, records, records_lost, latency_sum_ns, latency } = self;
+        let Tally {
+            notifications,
+            kinds,
+            records,
+            records_lost,
+            records_suppressed,
+            latency_sum_ns,
+            latency,
+        } = self;
         let add = |sum: &mut u64, at| *sum = sum.saturating_add(word(at));
         add(notifications, slot::TAKEN);
         add(records, slot::RECORDS);
         add(records_lost, slot::LOST);
+        add(records_suppressed, slot::SUPPRESSED);
         add(latency_sum_ns, slot::LATENCY_SUM);
         kinds.0.iter_mut().zip(slot::KINDS..).for_each(|(sum, at)| add(sum, at));
         latency.0.iter_mut().zip(slot::LATENCY..).for_each(|(sum, at)| add(sum, at));
@@ -65,8 +76,19 @@ impl Tally {
 
     /// Encodes the tally as [`WORDS`] words.
     pub fn words(&self) -> impl Iterator<Item = u64> {
-        let Tally { notifications, kinds, records, records_lost, latency_sum_ns, latency } = *self;
-        [notifications, records, records_lost, latency_sum_ns].into_iter().chain(kinds.0).chain(latency.0)
+        let Tally {
+            notifications,
+            kinds,
+            records,
+            records_lost,
+            records_suppressed,
+            latency_sum_ns,
+            latency,
+        } = *self;
+        [notifications, records, records_lost, records_suppressed, latency_sum_ns]
+            .into_iter()
+            .chain(kinds.0)
+            .chain(latency.0)
     }
 
     /// Decodes a tally. Missing words are 0.
@@ -77,9 +99,10 @@ impl Tally {
             notifications: word(0),
             records: word(1),
             records_lost: word(2),
-            latency_sum_ns: word(3),
-            kinds: Kinds(std::array::from_fn(|at| word(4 + at))),
-            latency: Histogram(std::array::from_fn(|at| word(4 + Kind::COUNT + at))),
+            records_suppressed: word(3),
+            latency_sum_ns: word(4),
+            kinds: Kinds(std::array::from_fn(|at| word(5 + at))),
+            latency: Histogram(std::array::from_fn(|at| word(5 + Kind::COUNT + at))),
         }
     }
 }
@@ -95,6 +118,7 @@ mod tests {
         tally.add(|at| at as u64 * 1000);
         assert_eq!(tally.notifications, 1001 * slot::TAKEN as u64);
         assert_eq!(tally.records_lost, 1001 * slot::LOST as u64);
+        assert_eq!(tally.records_suppressed, 1001 * slot::SUPPRESSED as u64);
         assert_eq!(tally.kinds.0[Kind::Trace as usize], 1001 * (slot::KINDS + Kind::Trace as usize) as u64);
         let words: Vec<u64> = tally.words().collect();
         assert_eq!(words.len(), WORDS);

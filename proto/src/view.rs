@@ -46,7 +46,7 @@ pub const BODY: usize = 8;
 pub const MAGIC: u64 = u64::from_le_bytes(*b"kcovview");
 /// Version of the layout. Readers refuse any other: broker and reader come from one package. Fields appended
 /// at the end, where older writers left zeros, need no new version.
-pub const VERSION: u64 = 3;
+pub const VERSION: u64 = 4;
 /// Most workers whose process ids are shown.
 pub const MAX_WORKERS: usize = 32;
 

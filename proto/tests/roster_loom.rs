@@ -27,7 +27,13 @@ type Words = Arc<[AtomicU64]>;
 fn entry(number: u32) -> RosterEntry {
     let arena = ArenaId { index: number, generation: number };
     RosterEntry {
-        armed: Some(Armed { arena, mode: TraceMode::Cmp, words: u64::from(number) }),
+        armed: Some(Armed {
+            arena,
+            mode: TraceMode::Cmp,
+            words: u64::from(number),
+            bitmap: u64::from(number),
+            shared: true,
+        }),
         settle: false,
     }
 }

@@ -49,12 +49,12 @@ prop_compose! {
 
 prop_compose! {
     fn tally()(
-        [notifications, records, records_lost, latency_sum_ns] in any::<[u64; 4]>(),
+        [notifications, records, records_lost, records_suppressed, latency_sum_ns] in any::<[u64; 5]>(),
         kinds in any::<[u64; Kind::COUNT]>(),
         latency in any::<[u64; BUCKETS]>(),
     ) -> Tally {
         let (kinds, latency) = (Kinds(kinds), Histogram(latency));
-        Tally { notifications, kinds, records, records_lost, latency_sum_ns, latency }
+        Tally { notifications, kinds, records, records_lost, records_suppressed, latency_sum_ns, latency }
     }
 }
 

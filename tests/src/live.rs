@@ -38,6 +38,7 @@ pub struct Tenant {
     pub notifications_by_kind: BTreeMap<String, u64>,
     pub records: u64,
     pub records_lost: u64,
+    pub records_suppressed: u64,
     pub latency: Vec<Bucket>,
 }
 

@@ -41,6 +41,8 @@ pub struct Report {
     pub records: u64,
     /// Records dropped because an area was full.
     pub records_lost: u64,
+    /// Points not recorded because a bitmap had them already.
+    pub records_suppressed: u64,
     /// Workers that ended unexpectedly.
     pub worker_crashes: u64,
     /// Workers started, including replacements.

@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::process::Command;
 
 /// Every measurement, in the order of the report.
-const KEYS: [&str; 21] = [
+const KEYS: [&str; 23] = [
     "noop",
     "live-view",
     "callers",
@@ -28,6 +28,8 @@ const KEYS: [&str; 21] = [
     "trace-pc-unarmed",
     "guard-unarmed",
     "cover-pc",
+    "unique-seen",
+    "shared-pc",
 ];
 
 fn bench(arguments: &[&str]) -> Result<String> {

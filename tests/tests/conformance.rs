@@ -24,7 +24,9 @@ fn recorded(name: &str) -> Result<String> {
 fn conformance(arguments: &[&str]) -> Result<Outcome> {
     let program = client("kcov_conformance")?;
     let command = [program.to_str().unwrap_or_default()].into_iter().chain(arguments.iter().copied());
-    Run::new(command).trace("every").within(WITHIN).output()
+    // The transcripts are of Linux 6.12.
+    let rules = ["--kcov-rules", "6.12"];
+    rules.into_iter().fold(Run::new(command).trace("every"), Run::option).within(WITHIN).output()
 }
 
 fn stress(seed: &str, workload: &str) -> Result<Outcome> {

@@ -20,17 +20,17 @@ fn recorded(name: &str) -> Result<String> {
     Ok(fs::read_to_string(workspace().join("tests/conformance").join(name))?)
 }
 
-fn with_test_device(program: &str, arguments: &[&str]) -> Result<Run> {
+fn with_test_device(program: &str, arguments: &[&str], rules: &str) -> Result<Run> {
     let program = client(program)?;
     let command = [program.to_str().unwrap_or_default()].into_iter().chain(arguments.iter().copied());
     let handler = library("kcov_rt")?;
-    let run = Run::new(command).trace("every").within(WITHIN);
+    let run = Run::new(command).trace("every").option("--kcov-rules").option(rules).within(WITHIN);
     Ok(run.option("--handler").option(handler.to_str().unwrap_or_default()))
 }
 
 #[track_caller]
 fn assert_points(change: fn(Run) -> Run, skipped: &[&str]) -> Result<()> {
-    let run = with_test_device("kcov_conformance", &["-x", "vhost,usb", "/dev/kcov"])?;
+    let run = with_test_device("kcov_conformance", &["-x", "vhost,usb", "/dev/kcov"], "6.12")?;
     let outcome = change(run).output()?;
     let kernel = kernel_with_test_device(&recorded("kernel-transcript.txt")?)?;
     let mut may_differ = deviations(&recorded("deviations.txt")?)?;
@@ -44,7 +44,7 @@ fn assert_points(change: fn(Run) -> Run, skipped: &[&str]) -> Result<()> {
 
 fn stress(seed: &str, operations: &str, rules: &str) -> Result<Outcome> {
     let arguments = ["--ops", operations, "--seed", seed, "--rules", rules, "/dev/kcov"];
-    with_test_device("kcov_remote_stress", &arguments)?.output()
+    with_test_device("kcov_remote_stress", &arguments, rules)?.output()
 }
 
 #[track_caller]
@@ -77,12 +77,19 @@ fn random_operations_equal_the_kernels() -> Result<()> {
     assert_stress("2", "kernel", "6.12")
 }
 
+/// The same by the rule of Linux 7.2.
+#[test]
+fn random_operations_equal_those_of_linux_7_2() -> Result<()> {
+    assert_stress("1", "rules72", "7.2")?;
+    assert_stress("2", "rules72", "7.2")
+}
+
 /// Operations for which there is no kernel transcript end, leak nothing and violate none of the program's own
 /// checks, which it marks with `!`.
 #[test]
 fn random_operations_of_other_seeds_are_sound() -> Result<()> {
-    for seed in ["7", "12345"] {
-        let outcome = stress(seed, MANY_OPERATIONS, "6.12")?;
+    for (seed, rules) in [("7", "6.12"), ("12345", "7.2")] {
+        let outcome = stress(seed, MANY_OPERATIONS, rules)?;
         assert_eq!(outcome.stdout.lines().last(), Some("end"), "seed {seed}: {}", outcome.stderr);
         let faults: Vec<_> = outcome.stdout.lines().filter(|line| line.contains('!')).collect();
         assert!(faults.is_empty(), "seed {seed}: {faults:?}");

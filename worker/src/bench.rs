@@ -8,7 +8,7 @@ mod memory;
 pub use memory::MemoryMover;
 
 use crate::record::{Scope, record_cmp, record_edge_id, record_pc};
-use crate::sys::bench::{append_cmps, append_pcs, empty, trace_pc, trace_pc_guard};
+use crate::sys::bench::{append_cmps, append_pcs, append_pcs_shared, empty, trace_pc, trace_pc_guard};
 use crate::sys::sancov;
 use crate::sys::shared::SharedWords;
 use anyhow::{Context, Result, ensure};
@@ -17,10 +17,14 @@ use kcov_proto::area::{Area, CmpKind, CmpRecord, CmpSize};
 use kcov_proto::cover_map::{self, CoverMap};
 use kcov_proto::site::TEXT_START;
 use kcov_proto::sync::AtomicU64;
+use kcov_proto::unique::Trace;
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::unistd::ftruncate;
+use nix::unistd::{Pid, ftruncate};
 use std::fmt::Write;
+use std::sync::Barrier;
 use std::sync::atomic::AtomicU32;
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// Records in a batch. Their PCs fit into a first-level cache of 32 KiB, as those of most traces do.
@@ -82,6 +86,8 @@ pub fn run() -> Result<()> {
         ("trace-pc-unarmed", compare(area, 0, &each(empty), &each(|_| trace_pc()))?),
         ("guard-unarmed", compare(area, 0, &each(empty), &each_guard(&guards))?),
         ("cover-pc", covered(area)?),
+        ("unique-seen", seen(area, &words)?),
+        ("shared-pc", contended()?),
     ];
     let mut json = String::new();
     for (key, (limit, ours)) in figures {
@@ -140,6 +146,77 @@ fn covered(area: Area<'_>) -> Result<(f64, f64)> {
     let batch = each(record_pc_out_of_line);
     let recorded = || Scope::enter(area, TraceMode::Pc, |_| batch()).0;
     compare(area, RECORDS, &recorded, &|| Scope::cover(map, recorded))
+}
+
+/// The kernel's record, and a point that the bitmap has already.
+fn seen(area: Area<'_>, words: &[AtomicU64]) -> Result<(f64, f64)> {
+    /// Room for all points of the program.
+    const BITMAP: u64 = 1024;
+    let with_bitmap: Vec<AtomicU64> = (0..BITMAP + WORDS).map(|_| AtomicU64::new(0)).collect();
+    let trace = Trace::new(&with_bitmap, BITMAP, false).context("an area of this size is one")?;
+    let (mut limits, mut products) = (Vec::with_capacity(ROUNDS), Vec::with_capacity(ROUNDS));
+    Scope::enter(trace, TraceMode::Pc, |_| {
+        for _ in 0..ROUNDS {
+            limits.push(time(area, RECORDS, &|| append_pcs(words, RECORDS, PC))?);
+            products.push(time(trace.area, 0, &each(|_| trace_pc()))?);
+        }
+        Ok((median(limits), median(products)))
+    })
+    .0
+}
+
+/// Two threads append to one area: by a compare-and-swap in C, and as handlers do.
+fn contended() -> Result<(f64, f64)> {
+    const EACH: u64 = RECORDS * REPEATS as u64;
+    let words: Vec<AtomicU64> = (0..=2 * EACH).map(|_| AtomicU64::new(0)).collect();
+    let trace = Trace::new(&words, 0, true).context("an area of this size is one")?;
+    let limit = || append_pcs_shared(&words, EACH, PC);
+    let ours = || {
+        let batch = each(record_pc_out_of_line);
+        Scope::enter(trace, TraceMode::Pc, |_| (0..REPEATS).for_each(|_| batch()));
+    };
+    let (mut limits, mut products) = (Vec::with_capacity(ROUNDS), Vec::with_capacity(ROUNDS));
+    let pinned = use_all_cpus();
+    for _ in 0..ROUNDS {
+        limits.push(time_two(trace.area, 2 * EACH, &limit)?);
+        products.push(time_two(trace.area, 2 * EACH, &ours)?);
+    }
+    if let Ok(cpus) = pinned {
+        sched_setaffinity(Pid::from_raw(0), &cpus).context("sched_setaffinity")?;
+    }
+    Ok((median(limits), median(products)))
+}
+
+/// Lets this thread, and those that it starts, run on all CPUs. Returns the CPUs that it could run on before:
+/// `kcov-broker bench` has pinned it to one, where two threads do not contend.
+fn use_all_cpus() -> nix::Result<CpuSet> {
+    let before = sched_getaffinity(Pid::from_raw(0))?;
+    let mut all = CpuSet::new();
+    for cpu in 0..CpuSet::count() {
+        all.set(cpu)?;
+    }
+    sched_setaffinity(Pid::from_raw(0), &all)?;
+    Ok(before)
+}
+
+/// Time that two threads need which run `batch` at the same time.
+fn time_two(area: Area<'_>, expected: u64, batch: &(dyn Fn() + Sync)) -> Result<Duration> {
+    area.reset();
+    let barrier = Barrier::new(2);
+    let elapsed = thread::scope(|scope| {
+        let other = scope.spawn(|| {
+            barrier.wait();
+            batch();
+        });
+        barrier.wait();
+        let start = Instant::now();
+        batch();
+        // A panic of the other thread is passed on when the scope ends.
+        let _ = other.join();
+        start.elapsed()
+    });
+    ensure!(area.count() == expected, "{} records instead of {expected}", area.count());
+    Ok(elapsed)
 }
 
 /// A batch of calls, each with its own guard.

@@ -8,13 +8,13 @@ use crate::remote::WorkerHost;
 use crate::service::Outcome;
 use crate::sys::listener::clear_slot;
 use crate::sys::shared::SharedWords;
-use kcov_proto::area::Area;
 use kcov_proto::device::ArenaId;
 use kcov_proto::journal::{Event, JournalWriter};
-use kcov_proto::message::{ClosedFile, ReaderKind, RemoteReply, Reply, RequestKind, Response};
+use kcov_proto::message::{ClosedFile, ReaderKind, RemoteReply, Reply, RequestKind, ResetTrace, Response};
 use kcov_proto::roster::{Roster, RosterEntry};
 use kcov_proto::slot::{self, Kind};
 use kcov_proto::sync::Ordering;
+use kcov_proto::unique::Trace;
 use kcov_proto::{Errno, latency, roster};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -129,10 +129,13 @@ impl Context {
         Ok(self.link.borrow().area(id))
     }
 
-    /// Adds to the counts of stored and lost records.
-    pub fn count(&self, Recorded { stored, lost }: Recorded) {
+    /// Adds to the counts of stored, lost and suppressed records.
+    pub fn count(&self, Recorded { stored, lost, suppressed }: Recorded) {
         self.add(slot::RECORDS, stored);
         self.add(slot::LOST, lost);
+        if suppressed > 0 {
+            self.add(slot::SUPPRESSED, suppressed);
+        }
     }
 
     /// Publishes that `call` may be handled again by another worker if this one crashes, or with `None` that
@@ -163,13 +166,18 @@ impl Context {
         self.slot[word].store(before.wrapping_add(more), Ordering::Relaxed);
     }
 
-    /// Sets the count of an area to 0.
+    /// Sets the count of an area to 0, and the words of the bitmap in front of it.
     ///
     /// # Errors
     /// If the broker is gone.
-    pub fn reset(&mut self, call: &Call, id: ArenaId) -> Result<(), AssistError> {
-        if let Some(area) = self.area(call, id)?.as_deref().and_then(|words| Area::new(words)) {
-            area.reset();
+    pub fn reset(
+        &mut self,
+        call: &Call,
+        ResetTrace { arena, bitmap }: ResetTrace,
+    ) -> Result<(), AssistError> {
+        let words = self.area(call, arena)?;
+        if let Some(trace) = words.as_deref().and_then(|words| Trace::new(words, bitmap, false)) {
+            trace.reset();
         }
         Ok(())
     }

@@ -127,8 +127,8 @@ impl Device {
             return context.leave(call, what);
         }
         let reply = context.ask(call, what)?;
-        if let Some(id) = reply.reset {
-            context.reset(call, id)?;
+        if let Some(reset) = reply.reset {
+            context.reset(call, reset)?;
         }
         Ok(reply.response.map_or(Outcome::Answered, Outcome::from))
     }

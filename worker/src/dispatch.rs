@@ -8,10 +8,10 @@ use crate::remote::Section;
 use crate::service::{DeviceOpen, Outcome, Service};
 use crate::trace::{self, Tracer};
 use kcov_proto::Errno;
-use kcov_proto::area::Area;
 use kcov_proto::device::ArenaId;
 use kcov_proto::message::{ClosedFile, RequestKind};
 use kcov_proto::slot::Kind;
+use kcov_proto::unique::Trace;
 use std::rc::Rc;
 
 /// The services of a worker, in the order in which they are asked.
@@ -36,13 +36,13 @@ impl Dispatch {
         if !self.is_recorded(call) {
             return self.serve(call, context);
         }
-        self.with_area(call, context, |dispatch, context, area| {
+        self.with_area(call, context, |dispatch, context, scope| {
             let outcome = dispatch.serve(call, context);
             // If the handler recorded nothing, leave the heartbeat record that clients expect after a reset.
             // But not for a number that is not a system call, and not if the broker may already have let the
             // caller continue.
             let answered = matches!(outcome, Ok(Outcome::Answered));
-            let is_empty = area.is_some_and(|area| area.count() == 0);
+            let is_empty = scope.is_some_and(Scope::is_empty);
             if is_empty && !answered && dispatch.tracer.name(call).is_some() {
                 trace::heartbeat();
             }
@@ -120,12 +120,14 @@ impl Dispatch {
         &mut self,
         call: &Call,
         context: &mut Context,
-        work: impl FnOnce(&mut Self, &mut Context, Option<&Area<'_>>) -> Result<T, AssistError>,
+        work: impl FnOnce(&mut Self, &mut Context, Option<&Scope<'_>>) -> Result<T, AssistError>,
     ) -> Result<T, AssistError> {
         let Some(armed) = context.roster_entry(call)?.armed else { return work(self, context, None) };
         let Some(words) = context.area(call, armed.arena)? else { return work(self, context, None) };
-        let Some(area) = Area::new(&words) else { return work(self, context, None) };
-        let (done, recorded) = Scope::enter(area, armed.mode, |_| work(self, context, Some(&area)));
+        let Some(trace) = Trace::new(&words, armed.bitmap, armed.shared) else {
+            return work(self, context, None);
+        };
+        let (done, recorded) = Scope::enter(trace, armed.mode, |scope| work(self, context, Some(scope)));
         context.count(recorded);
         done
     }

@@ -15,6 +15,7 @@ use crate::call::{Abi, Call, X32_BIT};
 use crate::call_table::CallTable;
 use crate::record::{Scope, record_cmp_at, record_edge_at};
 use crate::sys::recording::collects_cmps;
+use crate::sys::sancov::points;
 use calls::{CALLS, Number, Row};
 use classes::Comparison;
 use kcov_proto::abi::TraceMode;
@@ -164,6 +165,7 @@ pub fn heartbeat_records() -> Heartbeat {
     let Some(area) = Area::new(&words) else { return Heartbeat::default() };
     Scope::enter(area, TraceMode::Pc, |_| heartbeat());
     let pc = area.pcs().first().copied().unwrap_or_default();
+    points::set_heartbeat(pc);
     area.reset();
     Scope::enter(area, TraceMode::Cmp, |_| heartbeat());
     Heartbeat { pc, cmp: area.cmps().first().copied().unwrap_or_default() }

@@ -165,7 +165,13 @@ pub fn detail(tenant: &TenantView) -> String {
                 figures::time(tenant.latency_p99_ns)
             ),
         ),
-        ("records", format!("{}, {} lost", tally.records, tally.records_lost)),
+        (
+            "records",
+            format!(
+                "{}, {} lost, {} suppressed",
+                tally.records, tally.records_lost, tally.records_suppressed
+            ),
+        ),
         ("instances", format!("{} open, {} opened in total", counts.instances, counts.instances_opened)),
         ("areas", format!("{} bytes", counts.arena_bytes)),
         ("files", format!("{} open, {} opened in total", counts.files, counts.files_opened)),

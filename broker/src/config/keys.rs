@@ -209,10 +209,17 @@ pub const TENANT: Keys = Keys {
             "The worker program. The default is kcov-worker in the directory of kcov-broker, or in ../libexec/kcov-broker.",
         ),
         key(
+            "kcov-rules",
+            Kind::OneOf(&["6.12", "7.2"]),
+            Some("\"7.2\""),
+            "The kernel whose rules decide how many instances of the device a thread may enable.",
+        ),
+        key(
             "extensions",
             Kind::Texts,
-            Some("[\"reset\"]"),
-            "Proposed KCOV requests to answer: reset, reset-by-any; [] for none.",
+            Some("[\"reset\", \"unique\"]"),
+            "What the device offers beyond current kernels: reset, unique, reset-by-any, shared; [] for nothing. reset-by-any \
+             and shared are added to the default; otherwise the list replaces it.",
         ),
         key(
             "kallsyms",

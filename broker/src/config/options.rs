@@ -10,7 +10,8 @@ use crate::launch::quotas::Quotas;
 use crate::launch::service::Service;
 use crate::launch::trace_set::{self, TraceSet};
 use crate::launch::{
-    Extension, Extensions, Launch, OnBrokerDeath, descriptor_limit, handlers, parse, preload, rootless,
+    Extension, Extensions, KcovRules, Launch, OnBrokerDeath, descriptor_limit, handlers, parse, preload,
+    rootless,
 };
 use nix::sys::signal::SigSet;
 use nix::unistd::{Pid, geteuid};
@@ -31,8 +32,13 @@ pub struct TenantOptions {
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse::time)]
     pub deadline: Duration,
 
-    /// Proposed KCOV requests to answer, which current kernels do not have; none disables all of them
-    #[arg(long, value_name = "LIST", value_enum, value_delimiter = ',', default_value = "reset")]
+    /// The kernel whose rules decide how many instances of the device a thread may enable
+    #[arg(long, value_name = "VERSION", value_enum, default_value_t)]
+    pub kcov_rules: KcovRules,
+
+    /// What the device offers beyond current kernels. reset-by-any and shared are added to the default;
+    /// otherwise the list replaces it
+    #[arg(long, value_name = "LIST", value_enum, value_delimiter = ',', default_value = "reset,unique")]
     pub extensions: Vec<Extension>,
 
     /// Quotas. Their options follow from a table, so they are not fields here.
@@ -99,7 +105,8 @@ impl Default for TenantOptions {
         TenantOptions {
             trace: TraceSet::default(),
             deadline: Duration::from_secs(5),
-            extensions: vec![Extension::Reset],
+            kcov_rules: KcovRules::default(),
+            extensions: Extensions::DEFAULT.to_vec(),
             quotas: Quotas::default(),
             worker_memory: 1 << 30,
             cgroup: None,
@@ -171,6 +178,7 @@ impl TenantOptions {
             mask,
             deadline: self.deadline,
             quotas: Quotas { instances: descriptor_limit::affordable(self.quotas.instances)?, ..self.quotas },
+            kcov_rules: self.kcov_rules,
             extensions: Extensions::of(&self.extensions),
             jail_id: if rootless.is_some() { geteuid().as_raw() } else { jail_id },
             worker_memory: Some(self.worker_memory),

@@ -8,7 +8,7 @@ use crate::launch::publication::Audience;
 use crate::launch::quotas::Quotas;
 use crate::launch::service::Output;
 use crate::launch::trace_set::{TraceSet, TraceSetError};
-use crate::launch::{Extension, OnBrokerDeath};
+use crate::launch::{Extension, KcovRules, OnBrokerDeath};
 use kcov_proto::quota::ROWS;
 use nix::sys::signal::Signal;
 use std::collections::BTreeMap;
@@ -22,6 +22,7 @@ const AUDIENCES: [(&str, Audience); 3] =
     [("all", Audience::All), ("own", Audience::Own), ("none", Audience::None)];
 const ON_BROKER_DEATH: [(&str, OnBrokerDeath); 2] =
     [("stop", OnBrokerDeath::Stop), ("enosys", OnBrokerDeath::Enosys)];
+const KCOV_RULES: [(&str, KcovRules); 2] = [("6.12", KcovRules::V6_12), ("7.2", KcovRules::V7_2)];
 const RESTART: [(&str, RestartWhen); 3] =
     [("never", RestartWhen::Never), ("on-failure", RestartWhen::OnFailure), ("always", RestartWhen::Always)];
 
@@ -183,6 +184,7 @@ fn options(section: &Section<'_>, source: &Source) -> TenantOptions {
     TenantOptions {
         trace: section.read_or("trace", default.trace, trace),
         deadline: section.read_or("deadline", default.deadline, values::time),
+        kcov_rules: section.read_or("kcov-rules", default.kcov_rules, values::one_of(KCOV_RULES)),
         extensions: section.read_or("extensions", default.extensions, extensions),
         quotas: quotas(section),
         worker_memory: section.read_or("worker-memory", default.worker_memory, values::bytes),
@@ -227,9 +229,14 @@ fn handlers(value: &DeValue<'_>, source: &Source) -> Result<Vec<OsString>, Strin
 
 fn extensions(value: &DeValue<'_>) -> Result<Vec<Extension>, String> {
     let extension = |name: String| match &*name {
+        "none" => Ok(Extension::None),
         "reset" => Ok(Extension::Reset),
+        "unique" => Ok(Extension::Unique),
         "reset-by-any" => Ok(Extension::ResetByAny),
-        _ => Err(format!("\"{name}\" is not one of \"reset\", \"reset-by-any\"; [] disables both")),
+        "shared" => Ok(Extension::Shared),
+        _ => Err(format!(
+            "\"{name}\" is not one of \"none\", \"reset\", \"unique\", \"reset-by-any\", \"shared\"; [] disables all"
+        )),
     };
     values::strings(value)?.into_iter().map(extension).collect()
 }

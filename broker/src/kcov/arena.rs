@@ -7,7 +7,9 @@
 use crate::sys::memfd::{self, Reopener};
 use kcov_proto::abi::{self, TraceMode};
 use kcov_proto::area::{cmp_position, pc_position};
+use kcov_proto::device::Armed;
 use kcov_proto::message::{FileId, Heartbeat};
+use kcov_proto::unique::{Bit, HEARTBEAT};
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, FcntlArg, OFlag, SealFlag, fallocate, fcntl};
 use nix::sys::stat::{Mode, fchmod, fstat, major, minor};
@@ -153,25 +155,39 @@ impl Arena {
         let _ = memfd::give_back(self.file.as_fd());
     }
 
-    /// Appends the record that an `ENABLE` leaves, by the rules of [`kcov_proto::area`]. The thread that was just enabled is
-    /// in this call, so nothing else is appended. Returns whether there was room.
-    pub fn beat(&self, mode: TraceMode, heartbeat: &Heartbeat) -> bool {
-        let words = self.bytes / abi::WORD;
-        let mut count = [0; 8];
-        if pread(&self.file, &mut count, 0) != Ok(count.len()) {
-            return false;
+    /// Appends the record that an enabling request leaves, by the rules of [`kcov_proto::area`] and
+    /// [`kcov_proto::unique`]. The thread that was just enabled is in this call, so nothing else is appended.
+    /// Returns whether there was room.
+    pub fn beat(&self, armed: &Armed, heartbeat: &Heartbeat) -> bool {
+        let Armed { mode, words, bitmap, .. } = *armed;
+        let bit = Some(Bit::of_index(HEARTBEAT)).filter(|bit| bit.word < bitmap);
+        let seen = bit.and_then(|bit| Some((bit, self.load(bit.word)?)));
+        if seen.is_some_and(|(bit, word)| word & bit.mask != 0) {
+            return true;
         }
-        let count = u64::from_ne_bytes(count);
+        let Some(count) = self.load(bitmap) else { return false };
         let stored = match mode {
-            TraceMode::Pc => pc_position(count, words).map(|at| (at, self.store(at, &[heartbeat.pc]))),
+            TraceMode::Pc => {
+                pc_position(count, words - bitmap).map(|at| (at, self.store(bitmap + at, &[heartbeat.pc])))
+            }
             TraceMode::Cmp => cmp_position(count, words).map(|at| (at, self.store(at, &heartbeat.cmp))),
         };
-        match stored {
+        let stored = match stored {
             // The PC has replaced the count.
             Some((0, stored)) => stored,
-            Some((_, stored)) => stored && self.store(0, &[count + 1]),
+            Some((_, stored)) => stored && self.store(bitmap, &[count + 1]),
             None => false,
+        };
+        if let Some((bit, word)) = seen.filter(|_| stored) {
+            self.store(bit.word, &[word | bit.mask]);
         }
+        stored
+    }
+
+    fn load(&self, at: u64) -> Option<u64> {
+        let mut word = [0; abi::WORD as usize];
+        let read = pread(&self.file, &mut word, (at * abi::WORD) as libc::off_t);
+        (read == Ok(word.len())).then_some(u64::from_ne_bytes(word))
     }
 
     fn store(&self, at: u64, words: &[u64]) -> bool {
@@ -186,16 +202,24 @@ impl Arena {
         pread(&self.file, &mut count, 0) == Ok(count.len()) && u64::from_ne_bytes(count) == 0
     }
 
-    /// Sets the count to 0.
-    pub fn reset(&self) {
+    /// Sets the count to 0, and the words of the bitmap in front of it.
+    pub fn reset(&self, bitmap: u64) {
+        if bitmap > 0 {
+            self.punch((bitmap * abi::WORD) as libc::off_t);
+        }
         // The area is initialised, so there is room for it.
-        self.store(0, &[0]);
+        self.store(bitmap, &[0]);
     }
 
     /// Gives the memory back although workers may still have it mapped.
     pub fn empty(&self) {
+        self.punch(self.bytes as libc::off_t);
+    }
+
+    /// Sets the first `length` bytes to 0, and frees their whole pages.
+    fn punch(&self, length: libc::off_t) {
         let hole = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
         // If this fails, the memory is freed when the last worker unmaps it.
-        let _ = fallocate(&self.file, hole, 0, self.bytes as libc::off_t);
+        let _ = fallocate(&self.file, hole, 0, length);
     }
 }

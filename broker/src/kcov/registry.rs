@@ -20,11 +20,11 @@ use crate::sys::memfd::Reopener;
 use crate::sys::shared::SharedWords;
 use kcov_proto::Errno;
 use kcov_proto::abi::{self, RemoteArg, TraceMode};
-use kcov_proto::device::{ArenaId, Device, Refusal, Tid};
+use kcov_proto::device::{ArenaId, Armed, Device, Options, Refusal, Rules, Tid};
 use kcov_proto::message::{Blank, FileId, NotificationId};
 use kcov_proto::quota::{Quota, Refusals};
 use kcov_proto::roster::{self, RosterEntry, RosterWriter};
-use kcov_proto::sections::{DropReason, Sections};
+use kcov_proto::sections::Sections;
 use nix::errno::Errno as SysErrno;
 use std::collections::HashMap;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -56,8 +56,8 @@ pub struct Registry {
     unwatched: Vec<Tid>,
     commons: Commons,
     sections: Sections,
-    /// How each instance was disabled last.
-    ended: HashMap<ArenaId, DropReason>,
+    /// The sequence of each instance after its last `DISABLE`.
+    disabled: HashMap<ArenaId, u64>,
 }
 
 fn from_system(errno: SysErrno) -> Errno {
@@ -73,12 +73,13 @@ impl Registry {
     pub fn new(
         quotas: Quotas,
         extensions: Extensions,
+        rules: Rules,
         placeholder: Option<OwnedFd>,
     ) -> Result<(Self, OwnedFd), SysErrno> {
         let words = SharedWords::new(c"kcov-roster", roster::WORDS)?;
         let read_only = words.read_only()?;
         let registry = Registry {
-            device: Device::with_handles(quotas.handles),
+            device: Device::with(Options { rules, shared: extensions.shared, max_handles: quotas.handles }),
             arenas: ArenaTable::default(),
             threads: Threads::default(),
             roster: RosterWriter::new(words).ok_or(SysErrno::EINVAL)?,
@@ -96,7 +97,7 @@ impl Registry {
             unwatched: Vec::new(),
             commons: Commons::default(),
             sections: Sections::default(),
-            ended: HashMap::new(),
+            disabled: HashMap::new(),
         };
         Ok((registry, read_only))
     }
@@ -290,19 +291,48 @@ impl Registry {
         self.arenas.bytes().saturating_add(bytes) <= self.quotas.total
     }
 
-    /// `KCOV_ENABLE`. The caller must then be [`own`](Self::own)ed.
+    /// `KCOV_ENABLE`. The registry must then [hold on](Self::own) to the caller.
     ///
     /// # Errors
     /// As [`Device::enable`]; `ENOMEM` if the roster is full.
-    pub fn enable(&mut self, id: ArenaId, caller: Tid, arg: u64) -> Result<TraceMode, Errno> {
-        let armed = self.retry(|device| device.enable(id, caller, arg))?;
-        self.roster
-            .set(caller, RosterEntry { armed: Some(armed), settle: self.roster.find(caller).settle })
-            .map_err(|_| {
-                self.device.exit(caller);
-                Errno::ENOMEM
-            })?;
-        Ok(armed.mode)
+    pub fn enable(&mut self, id: ArenaId, caller: Tid, arg: u64) -> Result<Armed, Errno> {
+        let armed = self.retry(|device| device.enable(id, caller, arg));
+        self.arm(id, caller, armed)
+    }
+
+    /// `KCOV_UNIQUE_ENABLE`. The registry must then [hold on](Self::own) to the caller.
+    ///
+    /// # Errors
+    /// `ENOTTY` if switched off; as [`Device::unique_enable`]; `ENOMEM` if the roster is full.
+    pub fn unique_enable(&mut self, id: ArenaId, caller: Tid, bitmap: u64) -> Result<Armed, Errno> {
+        if !self.extensions.unique {
+            return Err(Errno::ENOTTY);
+        }
+        let armed = self.retry(|device| device.unique_enable(id, caller, bitmap));
+        self.arm(id, caller, armed)
+    }
+
+    /// Lists a thread that was enabled in the roster.
+    fn arm(&mut self, id: ArenaId, caller: Tid, armed: Result<Armed, Refusal>) -> Result<Armed, Errno> {
+        let armed = armed.map_err(|refusal| refusal.errno)?;
+        let entry = RosterEntry { armed: Some(armed), settle: self.roster.find(caller).settle };
+        self.roster.set(caller, entry).map_err(|_| {
+            self.device.disown(id, caller);
+            Errno::ENOMEM
+        })?;
+        Ok(armed)
+    }
+
+    /// Returns whether several threads own the instance.
+    #[must_use]
+    pub fn has_several_owners(&self, id: ArenaId) -> bool {
+        self.device.owners_of(id).len() > 1
+    }
+
+    /// Number of words at the start of an area that are a bitmap, see [`Device::bitmap`].
+    #[must_use]
+    pub fn bitmap(&self, id: ArenaId) -> u64 {
+        self.device.bitmap(id)
     }
 
     /// `KCOV_REMOTE_ENABLE`.
@@ -310,17 +340,28 @@ impl Registry {
     /// # Errors
     /// As [`Device::remote_enable`]; `ENOMEM` over the quota of handles, before any is taken.
     pub fn remote_enable(&mut self, id: ArenaId, caller: Tid, arg: &RemoteArg) -> Result<TraceMode, Errno> {
+        self.with_common(caller, |registry| registry.try_remote_enable(id, caller, arg))
+    }
+
+    fn try_remote_enable(&mut self, id: ArenaId, caller: Tid, arg: &RemoteArg) -> Result<TraceMode, Errno> {
         let ask = |registry: &mut Self| registry.retry(|device| device.remote_enable(id, caller, arg));
+        let is_full = |enabled: &Result<_, Refusal>| {
+            enabled.as_ref().is_err_and(|refusal| refusal.errno == Errno::ENOMEM)
+        };
         let mut enabled = ask(self);
-        if enabled == Err(Errno::ENOMEM) {
+        if is_full(&enabled) {
             self.make_room_for_handles();
             enabled = ask(self);
         }
-        if enabled == Err(Errno::ENOMEM) {
+        if is_full(&enabled) {
             self.refusals.count(Quota::Handles);
         }
-        self.follow_remote_enable(id, caller, arg, enabled);
-        enabled
+        enabled.map_err(|refusal| {
+            if refusal.rolls_back {
+                self.device.clear_common_handle(caller);
+            }
+            refusal.errno
+        })
     }
 
     /// Holds on to a new owner. If that fails, the owner gives the instance up.
@@ -357,9 +398,9 @@ impl Registry {
     /// # Errors
     /// As [`Device::disable`].
     pub fn disable(&mut self, id: ArenaId, caller: Tid, arg: u64) -> Result<(), Errno> {
-        self.device.disable(id, caller, arg).map_err(|refusal| refusal.errno)?;
-        self.ended.insert(id, DropReason::Disabled);
-        self.commons.set(caller, 0);
+        let disable = |registry: &mut Self| registry.device.disable(id, caller, arg);
+        self.with_common(caller, disable).map_err(|refusal| refusal.errno)?;
+        self.note_disabled(id);
         self.let_go(caller);
         Ok(())
     }
@@ -400,27 +441,27 @@ impl Registry {
         if self.threads.is_dead(tid) {
             self.owner_exit(tid);
         }
-        if self.device.owned_by(tid).is_none() {
+        if !self.device.is_owner(tid) {
             self.threads.forget(tid);
         }
     }
 
     /// Asks the device, and again as long as the thread that it blames is exiting.
-    fn retry<T>(&mut self, ask: impl Fn(&mut Device) -> Result<T, Refusal>) -> Result<T, Errno> {
+    fn retry<T>(&mut self, ask: impl Fn(&mut Device) -> Result<T, Refusal>) -> Result<T, Refusal> {
         loop {
             let refusal = match ask(&mut self.device) {
                 Ok(value) => return Ok(value),
                 Err(refusal) => refusal,
             };
-            let Some(blamed) = refusal.blames else { return Err(refusal.errno) };
+            let Some(blamed) = refusal.blames else { return Err(refusal) };
             if self.is_in_exec(blamed) {
-                return Err(refusal.errno);
+                return Err(refusal);
             }
-            match self.device.owned_by(blamed) {
-                Some(_) if self.threads.is_exiting(blamed) => self.owner_exit(blamed),
-                Some(_) => return Err(refusal.errno),
+            match self.device.is_owner(blamed) {
+                true if self.threads.is_exiting(blamed) => self.owner_exit(blamed),
+                true => return Err(refusal),
                 // Settled: another thread has it now, or none.
-                None => {}
+                false => {}
             }
         }
     }
@@ -433,17 +474,20 @@ impl Registry {
     }
 
     fn release_owner(&mut self, tid: Tid) {
-        if let Some(id) = self.device.exit(tid) {
-            self.ended.insert(id, DropReason::Exited);
+        if self.device.exit(tid) {
             self.let_go(tid);
         }
     }
 
-    /// The device has disowned `tid`: so do threads and roster.
+    /// `tid` has given up an instance. Updates its roster entry, and stops watching the thread if that was
+    /// its last instance.
     fn let_go(&mut self, tid: Tid) {
-        self.threads.disown(tid);
-        let settle = self.roster.find(tid).settle;
-        let _ = self.roster.set(tid, RosterEntry { armed: None, settle });
+        if !self.device.is_owner(tid) {
+            self.threads.disown(tid);
+        }
+        let entry = RosterEntry { armed: self.device.armed(tid), ..self.roster.find(tid) };
+        // Does not fail: an entry that has an area is in the table already.
+        let _ = self.roster.set(tid, entry);
         self.show_counts();
     }
 
@@ -506,7 +550,7 @@ impl Registry {
     }
 
     fn forget(&mut self, id: ArenaId) {
-        self.ended.remove(&id);
+        self.disabled.remove(&id);
         if let Some(arena) = self.arenas.remove(id) {
             self.gone.push((id, arena));
         }

@@ -58,6 +58,9 @@ impl Threads {
     /// # Errors
     /// As `pidfd_open(2)`: `ESRCH` if it is gone, `EMFILE`.
     pub fn own(&mut self, tid: Tid) -> Result<bool, Errno> {
+        if self.owners.contains_key(&tid) {
+            return Ok(false);
+        }
         // A thread that died is forgotten when its pidfd says so, which comes before any call of a later thread of that
         // number.
         if let Some(pidfd) = self.idle.shift_remove(&tid) {

@@ -55,6 +55,11 @@ const METRICS: &[Metric] = &[
     counter("remote_records_lost_total", "Records of remote sections lost because the area was full.", |t| {
         t.sections.lost as f64
     }),
+    counter(
+        "records_suppressed_total",
+        "Points not recorded because a bitmap of KCOV_UNIQUE_ENABLE had them already.",
+        |t| t.tally.records_suppressed as f64,
+    ),
     counter("assists_total", "Requests from workers to the broker.", |t| t.counts.assists as f64),
     counter("workers_started_total", "Workers forked.", |t| t.counts.workers_started as f64),
     counter("worker_crashes_total", "Workers that died while serving.", |t| t.counts.worker_crashes as f64),

@@ -84,6 +84,9 @@ impl Tenant {
         let tid = descriptor.tid;
         let answer: Result<(), Errno> = match ioctl.request {
             abi::ENABLE => self.registry.on_fresh(|it, arena| it.enable(arena, tid, ioctl.arg).map(drop)),
+            abi::UNIQUE_ENABLE => {
+                self.registry.on_fresh(|it, arena| it.unique_enable(arena, tid, ioctl.arg).map(drop))
+            }
             abi::DISABLE => self.registry.on_fresh(|it, arena| it.disable(arena, tid, ioctl.arg)),
             abi::REMOTE_ENABLE => remote.unwrap_or(Err(Errno::EFAULT)).and_then(|arg| {
                 self.registry.on_fresh(|it, arena| it.remote_enable(arena, tid, &arg).map(drop))
@@ -218,7 +221,7 @@ impl Tenant {
         let (tid, KcovIoctl { request, arg, .. }) = (descriptor.tid, ioctl);
         let outcome = match request {
             abi::INIT_TRACE => self.registry.init_again(arena, arg).into(),
-            abi::ENABLE => self.enable(arena, tid, arg),
+            abi::ENABLE | abi::UNIQUE_ENABLE => self.enable(arena, tid, request, arg),
             abi::DISABLE => self.disable(arena, tid, arg),
             abi::REMOTE_ENABLE => self.remote_enable(arena, tid, remote),
             abi::RESET_TRACE => match self.registry.reset_trace(arena, tid, arg) {
@@ -237,11 +240,21 @@ impl Tenant {
         outcome
     }
 
-    fn enable(&mut self, arena: ArenaId, tid: u32, arg: u64) -> Outcome {
-        let enabled = self.registry.enable(arena, tid, arg);
-        self.enabled(arena, tid, "ENABLE", enabled, |tenant, mode| {
+    /// `ENABLE` or `UNIQUE_ENABLE`.
+    fn enable(&mut self, arena: ArenaId, tid: u32, request: u32, arg: u64) -> Outcome {
+        let enabled = match request {
+            abi::UNIQUE_ENABLE => self.registry.unique_enable(arena, tid, arg),
+            _ => self.registry.enable(arena, tid, arg),
+        };
+        let enabled = enabled.map(|armed| (armed.mode, armed));
+        self.enabled(arena, tid, abi::request_name(request), enabled, |tenant, armed| {
+            // While a worker appends for another owner, the broker must not. Records of that owner show that
+            // the instance is enabled.
+            if tenant.registry.has_several_owners(arena) {
+                return;
+            }
             let heartbeat = tenant.heartbeat;
-            if !tenant.registry.arenas().get(arena).is_some_and(|arena| arena.beat(mode, &heartbeat)) {
+            if !tenant.registry.arenas().get(arena).is_some_and(|arena| arena.beat(&armed, &heartbeat)) {
                 tenant.workers.count_lost_record();
             }
         })
@@ -249,24 +262,25 @@ impl Tenant {
 
     fn remote_enable(&mut self, arena: ArenaId, tid: u32, arg: Option<Result<RemoteArg, Errno>>) -> Outcome {
         let arg = arg.unwrap_or(Err(Errno::EFAULT));
-        let enabled = arg.and_then(|arg| self.registry.remote_enable(arena, tid, &arg));
+        let enabled =
+            arg.and_then(|arg| self.registry.remote_enable(arena, tid, &arg)).map(|mode| (mode, ()));
         self.enabled(arena, tid, "REMOTE_ENABLE", enabled, |_, _| {})
     }
 
     /// Holds on to the new owner of an instance.
-    fn enabled(
+    fn enabled<T>(
         &mut self,
         arena: ArenaId,
         tid: u32,
         command: &str,
-        enabled: Result<TraceMode, Errno>,
-        then: impl FnOnce(&mut Self, TraceMode),
+        enabled: Result<(TraceMode, T), Errno>,
+        then: impl FnOnce(&mut Self, T),
     ) -> Outcome {
-        let owned = enabled.and_then(|mode| self.registry.own(tid).map(|()| mode));
+        let owned = enabled.and_then(|enabled| self.registry.own(tid).map(|()| enabled));
         match owned {
-            Ok(mode) => {
+            Ok((mode, armed)) => {
                 info!(event = "enable", id = arena.number(), tid, command, mode = mode.name(), "enabled");
-                then(self, mode);
+                then(self, armed);
                 Outcome::Answer(Response::Value(0))
             }
             Err(errno) => errno.into(),

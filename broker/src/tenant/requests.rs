@@ -12,7 +12,8 @@ use crate::kcov::arena::Arena;
 use kcov_proto::Errno;
 use kcov_proto::device::ArenaId;
 use kcov_proto::message::{
-    ClosedFile, Forward, ForwardedCall, NotificationId, RemoteReply, Reply, Request, RequestKind, Response,
+    ClosedFile, Forward, ForwardedCall, NotificationId, RemoteReply, Reply, Request, RequestKind, ResetTrace,
+    Response,
 };
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -27,7 +28,7 @@ pub(super) enum Outcome {
     Answer(Response),
     /// The worker is to map this arena again, which it says it has not.
     Map(ArenaId),
-    /// The worker is to set the count of this arena to 0, and the call returns 0.
+    /// The worker is to set the count and the bitmap of this arena to 0, and the call returns 0.
     Reset(ArenaId),
     /// The descriptor is this file of a handler's device, if any.
     File(Option<(ArenaId, u16)>),
@@ -185,8 +186,9 @@ impl Tenant {
             Outcome::Answer(answer) => drop(self.calls.answer(id, answer)),
             // No worker waits for a reply, so the broker sets the count itself.
             Outcome::Reset(arena) => {
+                let bitmap = self.registry.bitmap(arena);
                 if let Some(arena) = self.registry.arenas().get(arena) {
-                    arena.reset();
+                    arena.reset(bitmap);
                 }
                 self.calls.answer(id, Response::Value(0));
             }
@@ -206,7 +208,8 @@ impl Tenant {
             Outcome::Answer(answer) => response = Some(answer),
             Outcome::Map(arena) => map = Some(arena),
             Outcome::Reset(arena) => {
-                (response, reset) = (Some(Response::Value(0)), Some(arena));
+                response = Some(Response::Value(0));
+                reset = Some(ResetTrace { arena, bitmap: self.registry.bitmap(arena) });
                 map = Some(arena).filter(|arena| !worker.has(*arena));
             }
             Outcome::File(found) => file = found,

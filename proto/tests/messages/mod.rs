@@ -8,7 +8,7 @@ use kcov_proto::device::{ArenaId, RemoteTarget};
 use kcov_proto::message::{
     Blank, ClosedFile, Closer, FileId, Forward, ForwardedCall, Heartbeat, KcovIoctl, LoadedModule,
     MAX_CLOSED, MAX_DROPS, MAX_READ, Mapping, ModulePcs, Order, ReaderKind, ReaderReply, ReaderRequest,
-    RemoteReply, Reply, Request, RequestKind, Response, ZygoteReply, ZygoteRequest,
+    RemoteReply, Reply, Request, RequestKind, ResetTrace, Response, ZygoteReply, ZygoteRequest,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -87,9 +87,11 @@ pub fn reply() -> impl Strategy<Value = Reply> {
     ]);
     let given = option::of((arena(), any::<u64>()));
     let file = option::of((arena(), any::<u16>()));
+    let reset = (arena(), any::<u64>()).prop_map(|(arena, bitmap)| ResetTrace { arena, bitmap });
+    let reset = option::of(reset);
     let remote = option::of(remote_reply());
     let lists = (vec(closed_file(), 0..=MAX_CLOSED), vec(arena(), 0..=MAX_DROPS));
-    (any::<u64>(), response, given, file, option::of(arena()), remote, lists).prop_map(
+    (any::<u64>(), response, given, file, reset, remote, lists).prop_map(
         |(id, response, arena, file, reset, remote, (closed, drops))| Reply {
             id,
             response,

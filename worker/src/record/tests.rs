@@ -16,7 +16,7 @@ fn pcs(body: impl FnOnce()) -> Vec<u64> {
     let words = words(64);
     let area = Area::new(&words).unwrap();
     let ((), recorded) = Scope::enter(area, TraceMode::Pc, |_| body());
-    assert_eq!(recorded, Recorded { stored: area.count(), lost: 0 });
+    assert_eq!(recorded, Recorded { stored: area.count(), lost: 0, suppressed: 0 });
     area.pcs()
 }
 
@@ -25,7 +25,7 @@ fn cmps(body: impl FnOnce()) -> Vec<CmpRecord> {
     let words = words(64);
     let area = Area::new(&words).unwrap();
     let ((), recorded) = Scope::enter(area, TraceMode::Cmp, |_| body());
-    assert_eq!(recorded, Recorded { stored: area.count(), lost: 0 });
+    assert_eq!(recorded, Recorded { stored: area.count(), lost: 0, suppressed: 0 });
     area.cmps().into_iter().map(|words| CmpRecord::from_words(words).unwrap()).collect()
 }
 
@@ -139,13 +139,13 @@ mod on {
             let ((), recorded) = Scope::enter(inner, TraceMode::Pc, |_| {
                 (1..=5).for_each(|n| record_pc(PC + 8 * n).unwrap());
             });
-            assert_eq!(recorded, Recorded { stored: 2, lost: 3 });
+            assert_eq!(recorded, Recorded { stored: 2, lost: 3, suppressed: 0 });
             let ((), recorded) = Scope::enter(inner, TraceMode::Cmp, |_| record_pc(PC).unwrap());
             assert_eq!(recorded, Recorded::default());
-            assert_eq!(scope.recorded(), Recorded { stored: 1, lost: 0 });
+            assert_eq!(scope.recorded(), Recorded { stored: 1, lost: 0, suppressed: 0 });
             record_pc(PC + 80).unwrap();
         });
-        assert_eq!(recorded, Recorded { stored: 2, lost: 0 });
+        assert_eq!(recorded, Recorded { stored: 2, lost: 0, suppressed: 0 });
         assert_eq!(outer.pcs(), [PC, PC + 80]);
         assert_eq!(inner.pcs(), [PC + 8, PC + 16]);
         record_pc(PC).unwrap();
@@ -195,7 +195,7 @@ mod on {
                 // In order: marked before, stored; new, stored; new, lost; marked before, lost.
                 [PC, PC + 8, PC + 16, PC].into_iter().for_each(|pc| record_pc(pc).unwrap());
             });
-            assert_eq!(recorded, Recorded { stored: 2, lost: 2 });
+            assert_eq!(recorded, Recorded { stored: 2, lost: 2, suppressed: 0 });
             assert_eq!(area.pcs(), [PC, PC + 8]);
             let ((), recorded) = Scope::enter(area, TraceMode::Cmp, |_| record_pc(PC + 24).unwrap());
             assert_eq!(recorded, Recorded::default());
@@ -223,6 +223,109 @@ mod on {
             marked(|| covered = Some(run()));
             assert_eq!(covered, Some(plain), "from {count:#x}");
         }
+    }
+}
+
+#[cfg(feature = "record")]
+mod special {
+    use super::*;
+    use crate::sys::sancov::points;
+    use kcov_proto::site::pc_of_index;
+    use kcov_proto::sync::Ordering::Relaxed;
+    use kcov_proto::unique::Trace;
+
+    /// The PC of a site.
+    fn site(number: u64) -> u64 {
+        assert!(number < crate::sys::recording::sites());
+        pc_of_index(number)
+    }
+
+    /// A bitmap that has bits for these points, in words.
+    fn bitmap_for(pcs: &[u64]) -> usize {
+        points::number();
+        let indices = pcs.iter().map(|pc| points::index_of(*pc).expect("an index"));
+        indices.max().expect("a point") as usize / 64 + 1
+    }
+
+    fn record(pcs: &[u64]) {
+        pcs.iter().for_each(|pc| record_pc(*pc).unwrap());
+    }
+
+    #[test]
+    fn a_bitmap_suppresses_points_until_it_is_reset() {
+        let pcs = [site(3), site(63), site(3)];
+        let bitmap = bitmap_for(&pcs);
+        for shared in [false, true] {
+            let words = words(bitmap + 20);
+            let trace = Trace::new(&words, bitmap as u64, shared).unwrap();
+            let bits = || trace.bitmap.iter().map(|word| word.load(Relaxed).count_ones()).sum::<u32>();
+            let ((), recorded) = Scope::enter(trace, TraceMode::Pc, |_| record(&pcs));
+            assert_eq!(recorded, Recorded { stored: 2, lost: 0, suppressed: 1 });
+            assert_eq!((trace.area.pcs(), bits()), (pcs[..2].to_vec(), 2));
+            trace.area.reset();
+            let ((), recorded) = Scope::enter(trace, TraceMode::Pc, |scope| {
+                record(&pcs);
+                assert!(!scope.is_empty());
+            });
+            assert_eq!(recorded, Recorded { stored: 0, lost: 0, suppressed: 3 });
+            trace.reset();
+            assert_eq!((trace.area.count(), bits()), (0, 0));
+            let ((), recorded) = Scope::enter(trace, TraceMode::Pc, |_| record(&pcs));
+            assert_eq!(recorded, Recorded { stored: 2, lost: 0, suppressed: 1 });
+        }
+    }
+
+    #[test]
+    fn points_past_the_bitmap_and_pcs_beside_points_are_recorded_each_time() {
+        let bitmap = bitmap_for(&[site(3)]);
+        let words = words(bitmap + 20);
+        let trace = Trace::new(&words, bitmap as u64, false).unwrap();
+        let pcs = [site(3) + 1, site(3) + 1, PC, PC, site(3 + 64), site(3 + 64)];
+        let ((), recorded) = Scope::enter(trace, TraceMode::Pc, |_| record(&pcs));
+        assert_eq!(recorded, Recorded { stored: 6, lost: 0, suppressed: 0 });
+        assert_eq!(trace.area.pcs(), pcs);
+        assert!(trace.bitmap.iter().all(|word| word.load(Relaxed) == 0));
+    }
+
+    #[test]
+    fn a_point_that_found_no_room_is_recorded_later() {
+        let bitmap = bitmap_for(&[site(1), site(2)]);
+        for shared in [false, true] {
+            let words = words(bitmap + 2);
+            let trace = Trace::new(&words, bitmap as u64, shared).unwrap();
+            let pcs = [site(1), site(2), site(2), site(1)];
+            let ((), recorded) = Scope::enter(trace, TraceMode::Pc, |_| record(&pcs));
+            assert_eq!(recorded, Recorded { stored: 1, lost: 2, suppressed: 1 });
+            trace.area.reset();
+            Scope::enter(trace, TraceMode::Pc, |_| record(&pcs[..2]));
+            assert_eq!(trace.area.pcs(), [site(2)]);
+        }
+    }
+
+    #[test]
+    fn explicit_ids_have_indices_behind_the_others() {
+        let index = |id| points::index_of(kcov_proto::site::pc_of_id(id));
+        points::number();
+        let first = index(0).unwrap();
+        assert!(first > crate::sys::recording::sites() && first < 1 << 20, "{first}");
+        assert_eq!(index(7), Some(first + 7));
+        assert_eq!(points::index_of(kcov_proto::site::pc_of_id(7) + 1), None);
+    }
+
+    #[test]
+    fn several_writers_lose_nothing_to_each_other() {
+        const EACH: u64 = 20_000;
+        let words = words(1 + 4 * EACH as usize);
+        let trace = Trace::new(&words, 0, true).unwrap();
+        let write = |first: u64| {
+            let pcs: Vec<u64> = (0..EACH).map(|at| TEXT_START + 8 * (first + at)).collect();
+            let ((), recorded) = Scope::enter(trace, TraceMode::Pc, |_| record(&pcs));
+            assert_eq!(recorded, Recorded { stored: EACH, lost: 0, suppressed: 0 });
+        };
+        std::thread::scope(|scope| (0..4).for_each(|thread| drop(scope.spawn(move || write(thread * EACH)))));
+        let mut pcs = trace.area.pcs();
+        pcs.sort_unstable();
+        assert!(pcs.iter().copied().eq((0..4 * EACH).map(|at| TEXT_START + 8 * at)));
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicU32;
 
 unsafe extern "C" {
     fn kcov_limit_append_pcs(area: *mut u64, words: u64, records: u64, pc: u64);
+    fn kcov_limit_append_pcs_shared(area: *mut u64, words: u64, records: u64, pc: u64);
     fn kcov_limit_append_cmps(area: *mut u64, words: u64, records: u64, pc: u64);
     safe fn kcov_limit_empty(pc: u64);
 }
@@ -17,6 +18,13 @@ pub fn append_pcs(words: &[AtomicU64], records: u64, pc: u64) {
     // shared reference, and the function stays within them. Nothing else uses the words: the benchmark has
     // one thread and its own area.
     unsafe { kcov_limit_append_pcs(pointer(words), words.len() as u64, records, pc) }
+}
+
+/// Appends `records` PCs, from `pc` upward, by compare-and-swap.
+pub fn append_pcs_shared(words: &[AtomicU64], records: u64, pc: u64) {
+    // SAFETY: as in `append_pcs`, but other threads use the words. The count is accessed by atomic operations,
+    // and a word behind it only by the thread that has reserved it.
+    unsafe { kcov_limit_append_pcs_shared(pointer(words), words.len() as u64, records, pc) }
 }
 
 /// Appends `records` comparisons with `pc`, as the kernel does.

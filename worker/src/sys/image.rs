@@ -5,6 +5,7 @@
 mod dynamic;
 mod notes;
 
+use kcov_proto::trace_calls::{self, Code, Machine, Targets};
 use std::ffi::{CStr, c_int, c_void};
 use std::ops::Range;
 
@@ -92,6 +93,25 @@ impl Image<'_> {
         let Some(header) = self.segments(libc::PT_DYNAMIC).next() else { return false };
         // SAFETY: the dynamic section of a loaded module, with its bias.
         unsafe { dynamic::names_callback(self.bytes(header), self.bias) }
+    }
+
+    /// Returns the file addresses to which its calls of a function return, and perhaps some of other calls.
+    /// `function`: name of the function, which is at `address` in this process.
+    #[must_use]
+    pub fn calls(&self, function: &str, address: u64) -> Vec<u64> {
+        let is_code = |header: &&libc::Elf64_Phdr| {
+            header.p_flags & (libc::PF_R | libc::PF_X) == libc::PF_R | libc::PF_X
+        };
+        let code = self.segments(libc::PT_LOAD).filter(is_code);
+        let code: Vec<Code<'_>> =
+            code.map(|header| Code { address: header.p_vaddr, bytes: self.bytes(header) }).collect();
+        let own = Some(address).filter(|address| self.contains(*address));
+        let own = own.map(|address| address.wrapping_sub(self.bias));
+        // SAFETY: the dynamic section of a loaded module, with its bias.
+        let words = |header| unsafe { dynamic::words_of(self.bytes(header), self.bias, function, own) };
+        let words = self.segments(libc::PT_DYNAMIC).flat_map(words).collect();
+        let targets = Targets { functions: own.into_iter().collect(), words };
+        trace_calls::find_candidates(Machine::HOST, &code, targets)
     }
 
     fn segments(&self, kind: u32) -> impl Iterator<Item = &libc::Elf64_Phdr> {

@@ -25,6 +25,7 @@
 //! of the handler, and outside of a handler's call no area is armed.
 
 mod calls;
+pub mod points;
 mod registry;
 mod text;
 
@@ -34,6 +35,7 @@ pub use text::Text;
 
 use super::recording::store_pc_or;
 use kcov_proto::site::TEXT_START;
+use kcov_proto::trace_calls::TRACE_PC;
 use std::ffi::{CStr, c_char};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -51,10 +53,16 @@ const HIGH_HALF: u64 = TEXT_START & !0xffff_ffff;
 pub unsafe extern "C-unwind" fn __sanitizer_cov_trace_pc_guard(guard: *const AtomicU32) {
     let pc = |_: &_| {
         // SAFETY: by the contract, which compilers keep.
-        let low = unsafe { &*guard }.load(Ordering::Relaxed);
-        (low != 0).then_some(HIGH_HALF | u64::from(low))
+        pc_of_guard(unsafe { &*guard })
     };
     store_pc_or(pc, || ());
+}
+
+/// Returns the PC that a guard contains, once it has one.
+#[inline(always)]
+fn pc_of_guard(guard: &AtomicU32) -> Option<u64> {
+    let low = guard.load(Ordering::Relaxed);
+    (low != 0).then_some(HIGH_HALF | u64::from(low))
 }
 
 /// Announces the guards of a module. Its constructors call this once for each of its files, with all guards

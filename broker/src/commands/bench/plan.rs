@@ -119,7 +119,7 @@ pub const COMPARISONS: [Comparison; 11] = [
 ];
 
 /// The measurements of `kcov-worker bench-record`, in their order.
-pub const RECORDINGS: [Recording; 10] = [
+pub const RECORDINGS: [Recording; 12] = [
     Recording { key: "pc", what: "PC record, by a handler", goal: Goal::AtMost(1.5), aim: Goal::AtMost(1.3) },
     Recording {
         key: "cmp",
@@ -175,5 +175,18 @@ pub const RECORDINGS: [Recording; 10] = [
         what: "PC record, coverage accumulated",
         goal: Goal::AtMost(1.2),
         aim: Goal::AtMost(1.1),
+    },
+    Recording {
+        key: "unique-seen",
+        what: "point that KCOV_UNIQUE_ENABLE suppresses",
+        goal: Goal::AtMost(1.75),
+        aim: Goal::AtMost(1.3),
+    },
+    // The limit is the same append in C.
+    Recording {
+        key: "shared-pc",
+        what: "PC record, two threads in one area",
+        goal: Goal::AtMost(1.2),
+        aim: Goal::AtMost(1.05),
     },
 ];

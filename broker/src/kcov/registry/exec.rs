@@ -14,8 +14,7 @@ impl Registry {
             return Ok(true);
         }
         // An exec hands on what the thread owns, and ends what the leader owns.
-        let hands_on =
-            [caller, group].map(|tid| self.device.owned_by(tid).is_some() || self.commons.of(tid) != 0);
+        let hands_on = [caller, group].map(|tid| self.device.is_owner(tid) || self.commons.of(tid) != 0);
         if hands_on == [false, false] {
             return Ok(true);
         }
@@ -65,7 +64,7 @@ impl Registry {
         let armed = self.device.armed(group);
         let _ = self.roster.set(old, RosterEntry::default());
         let _ = self.roster.set(group, RosterEntry { armed, settle: false });
-        if self.device.owned_by(group).is_some()
+        if self.device.is_owner(group)
             && let Err(errno) = self.own(group)
         {
             info!(event = "owner_exit", tid = group, %errno, "an owner cannot be held on to");

@@ -6,8 +6,7 @@
 //! spinlock of the kernel's `kcov_remote_stop`.
 
 use super::Registry;
-use kcov_proto::Errno;
-use kcov_proto::abi::{self, RemoteArg, TraceMode};
+use kcov_proto::abi;
 use kcov_proto::device::{ArenaId, Armed, RemoteTarget, Tid};
 use kcov_proto::sections::{DropReason, Sections};
 
@@ -29,7 +28,11 @@ impl Registry {
     pub fn target_of(&mut self, tid: Tid) -> Option<RemoteTarget> {
         /// A buffer of any size is bounded by that of the area.
         const UNBOUNDED: u32 = abi::AREA_WORDS_MAX as u32;
-        let Armed { arena, mode, words } = self.device.armed(tid)?;
+        let Armed { arena, mode, words, bitmap, shared } = self.device.armed(tid)?;
+        if bitmap > 0 || shared {
+            // A merge knows neither bitmaps nor other writers.
+            return None;
+        }
         let sequence = self.device.sequence(arena)?;
         self.sections.started += 1;
         Some(RemoteTarget { arena, mode, words, area_size: UNBOUNDED, sequence })
@@ -42,16 +45,14 @@ impl Registry {
 
     /// Stops a section that was started when the instance had this sequence. Returns whether its records may be appended.
     pub fn stop_section(&mut self, arena: ArenaId, sequence: u64) -> bool {
-        if let Some(owner) = self.device.owner(arena)
-            && !self.is_in_exec(owner)
-            && self.threads.is_exiting(owner)
-        {
-            self.owner_exit(owner);
+        for owner in self.device.owners_of(arena).to_vec() {
+            if !self.is_in_exec(owner) && self.threads.is_exiting(owner) {
+                self.owner_exit(owner);
+            }
         }
         let is_current = self.device.sequence(arena) == Some(sequence);
         if !is_current {
-            let reason = self.ended.get(&arena).copied().unwrap_or(DropReason::Released);
-            self.sections.dropped.count(reason);
+            self.sections.dropped.count(self.drop_reason(arena, sequence));
         }
         is_current
     }
@@ -81,43 +82,36 @@ impl Registry {
         self.commons.creating(tid, thread);
     }
 
-    /// Changes the common handle of `caller` after its `REMOTE_ENABLE`: a failure on a handle clears it, as the kernel's
-    /// `kcov_disable` does.
-    pub(super) fn follow_remote_enable(
-        &mut self,
-        id: ArenaId,
-        caller: Tid,
-        arg: &RemoteArg,
-        enabled: Result<TraceMode, Errno>,
-    ) {
-        match enabled {
-            Ok(_) if arg.common_handle != 0 => self.set_common(caller, arg.common_handle),
-            // Inherited ones stay. They are settled now, since the parent may change.
-            Ok(_) => drop(self.commons.of(caller)),
-            Err(errno) if self.failed_on_handle(id, arg, errno) => self.set_common(caller, 0),
-            Err(_) => {}
+    /// Runs a request of `caller` that may change its common handle. The device knows the rules of that, but not what the
+    /// thread has inherited.
+    pub(super) fn with_common<T>(&mut self, caller: Tid, request: impl FnOnce(&mut Self) -> T) -> T {
+        let inherited = self.commons.of(caller);
+        self.device.inherit_common_handle(caller, inherited);
+        let answer = request(self);
+        let handle = self.device.common_handle(caller);
+        self.device.clear_common_handle(caller);
+        if handle != inherited {
+            self.commons.set(caller, handle);
+            self.show_counts();
+        }
+        answer
+    }
+
+    /// Notes that an instance was disabled, to tell why a section is dropped.
+    pub(super) fn note_disabled(&mut self, id: ArenaId) {
+        if let Some(sequence) = self.device.sequence(id) {
+            self.disabled.insert(id, sequence);
         }
     }
 
-    /// Returns whether `REMOTE_ENABLE` came as far as its handles before it failed.
-    fn failed_on_handle(&self, id: ArenaId, arg: &RemoteArg, errno: Errno) -> bool {
-        let is_invalid = || {
-            arg.handles.iter().any(|&handle| !abi::is_global_handle(handle))
-                || arg.common_handle != 0 && !abi::is_common_handle(arg.common_handle)
-        };
-        match errno {
-            Errno::EEXIST | Errno::ENOMEM => true,
-            // The state of the instance and the mode are checked first.
-            Errno::EINVAL => {
-                let is_ready = self.device.words(id).is_some() && self.device.owner(id).is_none();
-                is_ready && TraceMode::from_arg(u64::from(arg.trace_mode)).is_ok() && is_invalid()
+    /// Why a section is dropped that was started when the instance had this sequence.
+    fn drop_reason(&self, arena: ArenaId, sequence: u64) -> DropReason {
+        match self.device.sequence(arena) {
+            None => DropReason::Released,
+            Some(_) if self.disabled.get(&arena).is_some_and(|&disabled| disabled > sequence) => {
+                DropReason::Disabled
             }
-            _ => false,
+            Some(_) => DropReason::Exited,
         }
-    }
-
-    pub(super) fn set_common(&mut self, tid: Tid, handle: u64) {
-        self.commons.set(tid, handle);
-        self.show_counts();
     }
 }

@@ -42,33 +42,51 @@ struct Dynamic<'a> {
 /// # Safety
 /// `section` is the dynamic section of a module that is loaded with this bias.
 pub(super) unsafe fn names_callback(section: &[u8], bias: u64) -> bool {
+    let is_callback = |name: &CStr| name.to_bytes().starts_with(CALLBACKS.as_bytes());
     let dynamic = Dynamic { entries: section.as_chunks().0, bias };
-    let (Some(symbols), Some(names)) = (dynamic.address(DT_SYMTAB), dynamic.address(DT_STRTAB)) else {
-        return false;
-    };
-    let names_one = |relocation: &Relocation| {
-        let index = (relocation.info >> 32) as usize;
-        // SAFETY: by the contract; the loader has resolved the relocation by this symbol.
-        index != 0 && unsafe { is_callback(symbols, index, names) }
-    };
-    [(DT_JMPREL, DT_PLTRELSZ), (DT_RELA, DT_RELASZ)].into_iter().any(|(table, size)| {
-        // SAFETY: by the contract.
-        unsafe { dynamic.relocations(table, size) }.iter().any(names_one)
-    })
-}
-
-/// # Safety
-/// `symbols` and `names` are the addresses of the tables of a loaded module, which has a symbol of this
-/// index.
-unsafe fn is_callback(symbols: usize, index: usize, names: usize) -> bool {
     // SAFETY: by the contract.
-    let symbol = unsafe { &*with_exposed_provenance::<Symbol>(symbols).add(index) };
-    // SAFETY: by the contract, its name is in the table.
-    let name = unsafe { CStr::from_ptr(with_exposed_provenance::<c_char>(names + symbol.name as usize)) };
-    name.to_bytes().starts_with(CALLBACKS.as_bytes())
+    unsafe { dynamic.relocations_of(is_callback) }.next().is_some()
 }
 
-impl Dynamic<'_> {
+/// Returns the file addresses of the words into which the loader has written the address of this function.
+/// `own`: its address in the file, if it is in this module.
+///
+/// # Safety
+/// As [`names_callback`].
+pub(super) unsafe fn words_of(section: &[u8], bias: u64, function: &str, own: Option<u64>) -> Vec<u64> {
+    let is_function = |name: &CStr| name.to_bytes() == function.as_bytes();
+    let dynamic = Dynamic { entries: section.as_chunks().0, bias };
+    // SAFETY: by the contract.
+    let named = unsafe { dynamic.relocations_of(is_function) };
+    // A relocation without a symbol adds the bias to its addend.
+    let is_own = |it: &&Relocation| it.info >> 32 == 0 && own == Some(it.addend.cast_unsigned());
+    // SAFETY: by the contract.
+    let unnamed = unsafe { dynamic.relocations(DT_RELA, DT_RELASZ) }.iter().filter(is_own);
+    named.chain(unnamed).map(|relocation| relocation.offset).collect()
+}
+
+impl<'a> Dynamic<'a> {
+    /// Returns the relocations by a symbol whose name `is_one` accepts.
+    ///
+    /// # Safety
+    /// The section is that of a loaded module.
+    unsafe fn relocations_of(&self, is_one: impl Fn(&CStr) -> bool) -> impl Iterator<Item = &'a Relocation> {
+        let tables = self.address(DT_SYMTAB).zip(self.address(DT_STRTAB));
+        let is_named = move |relocation: &&Relocation| {
+            let index = (relocation.info >> 32) as usize;
+            let Some((symbols, names)) = tables.filter(|_| index != 0) else { return false };
+            // SAFETY: by the contract; the loader has resolved the relocation by this symbol.
+            let symbol = unsafe { &*with_exposed_provenance::<Symbol>(symbols).add(index) };
+            let name = with_exposed_provenance::<c_char>(names + symbol.name as usize);
+            // SAFETY: by the contract, its name is in the table.
+            is_one(unsafe { CStr::from_ptr(name) })
+        };
+        // SAFETY: by the contract.
+        let table = |(table, size)| unsafe { self.relocations(table, size) };
+        let tables = [(DT_JMPREL, DT_PLTRELSZ), (DT_RELA, DT_RELASZ)].map(table);
+        tables.into_iter().flatten().filter(is_named)
+    }
+
     fn value(&self, tag: u64) -> Option<u64> {
         self.entries.iter().find_map(|entry| {
             let (found, value) =
@@ -86,7 +104,7 @@ impl Dynamic<'_> {
 
     /// # Safety
     /// The section is that of a loaded module.
-    unsafe fn relocations(&self, table: u64, size: u64) -> &[Relocation] {
+    unsafe fn relocations(&self, table: u64, size: u64) -> &'a [Relocation] {
         let (Some(table), Some(size)) = (self.address(table), self.value(size)) else { return &[] };
         let length = size as usize / size_of::<Relocation>();
         // SAFETY: by the contract, the loader found this number of relocations there, and they do not change.

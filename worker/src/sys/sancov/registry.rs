@@ -50,19 +50,28 @@ pub fn pcs_of(start: u64) -> ModulePcs {
     found.map_or(ModulePcs::None, |(_, pcs)| *pcs)
 }
 
+/// Returns the guards of a module.
+pub(super) fn guards_of(image: &Image<'_>) -> &'static [AtomicU32] {
+    registry().guards_of(image)
+}
+
 impl Registry {
+    fn guards_of(&self, image: &Image<'_>) -> &'static [AtomicU32] {
+        let is_inside = |guards: &&&[AtomicU32]| image.contains(guards.as_ptr().addr() as u64);
+        self.guards.iter().find(is_inside).copied().unwrap_or_default()
+    }
+
     fn settle(&mut self, image: &Image<'_>, is_program: bool) {
         let Some(text) = image.text() else { return };
         let start = text.start.wrapping_add(image.bias());
         if self.placed.iter().any(|(other, _)| *other == start) {
             return;
         }
-        let guards = self.guards.iter().find(|guards| image.contains(guards.as_ptr().addr() as u64)).copied();
-        let is_covered = is_program || guards.is_some() || image.is_instrumented();
+        let guards = self.guards_of(image);
+        let is_covered = is_program || !guards.is_empty() || image.is_instrumented();
         if !is_covered {
             return;
         }
-        let guards = guards.unwrap_or_default();
         let identity = identity_of(image.build_id(), &text);
         let extent = Extent { identity, text, guards: guards.len() as u64 };
         let placed = if is_program { self.layout.program(extent) } else { self.layout.place(extent) };
