@@ -3,6 +3,8 @@
 //!
 //! Handlers in C run in a worker, of root and of an ordinary user. The other attacks are the modules below.
 
+#[path = "../attacks/artifact_of_pipes.rs"]
+mod artifact_of_pipes;
 #[path = "../attacks/artifacts_behind_a_link.rs"]
 mod artifacts_behind_a_link;
 #[path = "../attacks/artifacts_in_a_shared_folder.rs"]
@@ -15,6 +17,8 @@ mod artifacts_under_a_lock;
 mod artifacts_with_a_planted_pipe;
 #[path = "../attacks/artifacts_with_planted_links.rs"]
 mod artifacts_with_planted_links;
+#[path = "../attacks/configuration_in_a_pipe.rs"]
+mod configuration_in_a_pipe;
 #[path = "../attacks/control_socket_crowd.rs"]
 mod control_socket_crowd;
 #[path = "../attacks/control_socket_garbage.rs"]
@@ -25,8 +29,12 @@ mod control_socket_in_a_shared_folder;
 mod control_socket_in_a_strangers_folder;
 #[path = "../attacks/control_socket_of_a_service.rs"]
 mod control_socket_of_a_service;
+#[path = "../attacks/folder_of_root_for_an_ordinary_user.rs"]
+mod folder_of_root_for_an_ordinary_user;
 #[path = "attacks/kit.rs"]
 mod kit;
+#[path = "../attacks/log_on_a_full_disk.rs"]
+mod log_on_a_full_disk;
 #[path = "../attacks/metrics_socket_over_a_link.rs"]
 mod metrics_socket_over_a_link;
 #[path = "../attacks/metrics_through_a_link.rs"]
@@ -49,6 +57,8 @@ mod report_into_a_pipe;
 mod report_through_a_link;
 #[path = "../attacks/report_with_a_second_name.rs"]
 mod report_with_a_second_name;
+#[path = "../attacks/segment_that_is_a_pipe.rs"]
+mod segment_that_is_a_pipe;
 #[path = "../attacks/tenant_kills_its_servers.rs"]
 mod tenant_kills_its_servers;
 #[path = "../attacks/tenant_reads_its_servers.rs"]
