@@ -9,6 +9,7 @@ mod start;
 
 pub use start::StartError;
 
+use crate::front;
 use crate::front::messages::{FrontEvent, FrontOrder};
 use crate::kcov::arena_table::SWEEP;
 use crate::launch::Launch;
@@ -40,10 +41,32 @@ pub struct Broker {
     status: Option<u8>,
     /// No process of the tenant is left.
     gone: bool,
+    /// What the tender was asked and has not answered.
+    asked: Option<Asked>,
+    /// Whether the front asked for the end of the command: the end of the run must not take long.
+    was_told: bool,
+    /// Whether the front knows that processes cannot be ended.
+    named: bool,
     start: Usage,
     last_look: Instant,
     clock: Clock,
     publisher: Option<Publisher>,
+}
+
+/// An order to the tender that has no answer.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    /// Time that it has left.
+    left: Duration,
+}
+
+impl Asked {
+    /// Longest that the tender may take to send a signal.
+    const SIGNAL: Duration = Duration::from_millis(1500);
+    /// Longest that it may take to kill all processes of the tenant: it gives up earlier.
+    const KILL: Duration = Duration::from_millis(2500);
+    /// Longest step of its clock. A frozen control group must not count.
+    const STEP: Duration = Duration::from_millis(200);
 }
 
 impl Broker {
@@ -70,10 +93,7 @@ impl Broker {
             Token::Front => self.front_readable(),
             Token::Tender => self.tender_readable(),
             Token::Zygote => self.tenant.zygote_readable()?,
-            Token::Spawner => {
-                self.tenant.spawner_ended();
-                error!("the spawner ended: workers and readers can no longer be replaced");
-            }
+            Token::Spawner => self.tenant.spawner_readable()?,
             Token::Clock => self.tick()?,
             Token::Worker(index) => drop(self.tenant.worker_readable(index)),
             Token::WorkerEnd(index) => self.tenant.worker_ended(index)?,
@@ -91,12 +111,33 @@ impl Broker {
         self.clock.take();
         let now = Instant::now();
         self.tenant.sweep(now)?;
-        if now.duration_since(self.last_look) >= self.tenant.pace() {
+        let elapsed = now.duration_since(self.last_look);
+        if elapsed >= self.tenant.pace() {
             self.last_look = now;
+            self.look_at_tender(elapsed);
             self.tenant.look(now);
             self.publish();
         }
         Ok(())
+    }
+
+    /// Kills a tender that does not answer. Its children become those of the spawner.
+    fn look_at_tender(&mut self, elapsed: Duration) {
+        let Some(asked) = &mut self.asked else { return };
+        asked.left = asked.left.saturating_sub(elapsed.min(Asked::STEP));
+        if asked.left.is_zero() {
+            self.asked = None;
+            error!(event = "tender_stuck", "the tender (kcov-tender) does not answer; killing it");
+            self.tenant.kill_tender();
+        }
+    }
+
+    /// Gives the tender an order that it must answer within `limit`.
+    fn ask_tender(&mut self, order: TenderOrder, limit: Duration) {
+        self.tenant.wake_tender();
+        // A tender that takes no order does not answer either, and the end of one that is gone is an event of its own.
+        let _ = self.tender.try_send(&order, &[]);
+        self.asked = Some(Asked { left: self.asked.map_or(limit, |asked| asked.left.min(limit)) });
     }
 
     /// Shows the operator the tenant's counters.
@@ -110,9 +151,8 @@ impl Broker {
         let Some(front) = &mut self.front else { return };
         match front.try_receive::<FrontOrder>() {
             Ok((FrontOrder::Signal(number), _)) => {
-                if self.tender.try_send(&TenderOrder::Signal(number), &[]).is_err() {
-                    warn!(signal = number, "cannot forward a signal to the command");
-                }
+                self.was_told |= number == 0 || front::ENDING.contains(&number);
+                self.ask_tender(TenderOrder::Signal(number), Asked::SIGNAL);
             }
             Ok((FrontOrder::Kill, _)) => self.kill_tenant(),
             Err(ChannelError::WouldBlock) => {}
@@ -128,8 +168,8 @@ impl Broker {
     }
 
     fn kill_tenant(&mut self) {
-        // A tender that is gone has ended the tenant.
-        let _ = self.tender.try_send(&TenderOrder::Kill, &[]);
+        self.asked = None;
+        self.ask_tender(TenderOrder::Kill, Asked::KILL);
     }
 
     /// Sends an event to the front, if it is there.
@@ -172,7 +212,15 @@ impl Broker {
                 self.status = Some(status);
                 self.tell_front(&FrontEvent::Failed { message, status });
             }
+            Ok((TenderEvent::Signalled, _)) => {
+                self.asked = None;
+                self.tell_front(&FrontEvent::Signalled);
+            }
             Ok((TenderEvent::Gone, _)) => self.gone = true,
+            Ok((TenderEvent::Left { message }, _)) => {
+                self.name_survivors(message);
+                self.gone = true;
+            }
             Ok((TenderEvent::Placed { .. } | TenderEvent::Listening, _)) | Err(ChannelError::WouldBlock) => {}
             Err(_) => self.tender_died(),
         }
@@ -188,6 +236,16 @@ impl Broker {
             }
             _ => String::new(),
         }
+    }
+
+    /// Processes of the tenant cannot be ended. The front must know, because the run ends without them.
+    fn name_survivors(&mut self, message: String) {
+        self.named = true;
+        if self.status.is_some() && !self.tenant.launch().ends_as_one() {
+            warn!(event = "processes_left", "{message}");
+            return;
+        }
+        self.tell_front(&FrontEvent::Failed { message, status: crate::front::BROKER_FAILED });
     }
 
     /// The tender was killed. Its children are the spawner's now, which ends them with this process.

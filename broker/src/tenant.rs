@@ -42,9 +42,11 @@ pub mod zygote;
 use crate::kcov::files::Files;
 use crate::kcov::registry::Registry;
 use crate::launch::Launch;
+use crate::processes::ending::{self, Survivors};
 use crate::processes::spawner::message::Start;
 use crate::processes::spawner_client::{Spawned, SpawnerClient, end};
 use crate::sys::descriptor::Tables;
+use crate::sys::pidfd;
 use crate::sys::poller::Poller;
 use artifacts::Artifacts;
 use calls::PendingCalls;
@@ -56,8 +58,9 @@ use kcov_proto::claims::Claims;
 use kcov_proto::message::{FileId, Heartbeat};
 use kcov_proto::quota::Refusals;
 use log::TenantLog;
+use nix::sys::signal::Signal;
 use readers::Readers;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 use token::Token;
@@ -214,12 +217,13 @@ impl Tenant {
         self.registry.is_empty() && self.files.as_ref().is_none_or(Files::is_empty)
     }
 
-    /// Ends the helpers, at the end of the run. The spawner goes last, with [`end`](Self::end).
-    pub fn finish(&mut self) {
+    /// Ends the helpers, at the end of the run, after at most `artifacts` for the artifacts that are being written. The spawner
+    /// goes last, with [`end`](Self::end).
+    pub fn finish(&mut self, artifacts: Duration) {
         for worker in self.workers.finish() {
             self.poller.remove(worker.channel());
         }
-        self.artifacts.finish(&mut self.spawner, &self.poller);
+        self.artifacts.finish(&mut self.spawner, &self.poller, artifacts);
         self.readers.finish();
         end(self.zygote.process());
         // Kept only for speed; the report does not count it.
@@ -229,8 +233,11 @@ impl Tenant {
     }
 
     /// Waits for the spawner, which outlives the other helpers.
-    pub fn end(self) {
-        self.spawner.end();
+    ///
+    /// # Errors
+    /// The processes that cannot be ended.
+    pub fn end(self) -> Result<(), Survivors> {
+        self.spawner.end()
     }
 
     /// The writer of an artifact ended.
@@ -238,9 +245,15 @@ impl Tenant {
         self.artifacts.writer_ended((&mut self.spawner, &self.poller));
     }
 
-    /// The spawner is gone.
-    pub fn spawner_ended(&self) {
-        self.poller.remove(&self.spawner);
+    /// Wakes the tender, which may be stopped.
+    pub fn wake_tender(&self) {
+        ending::wake(&self.tender.pidfd);
+    }
+
+    /// Kills the tender. Its end is an event of its own.
+    pub fn kill_tender(&self) {
+        // ESRCH: it is dead already.
+        let _ = pidfd::send_signal(self.tender.pidfd.as_fd(), Signal::SIGKILL);
     }
 
     fn report_due(&mut self, all: bool) {

@@ -241,14 +241,22 @@ impl Service {
         empty.with_context(|| self.log())
     }
 
+    /// Waits for the end of the manager only.
+    ///
+    /// # Errors
+    /// When it does not end in time.
+    pub fn wait_manager(&mut self) -> Result<ExitStatus> {
+        let child = &mut self.child;
+        let status = until("the service to end", WITHIN, || child.try_wait().ok().flatten());
+        status.with_context(|| self.log())
+    }
+
     /// Waits for the end of the manager and of all that it started.
     ///
     /// # Errors
     /// When a process does not end in time.
     pub fn wait_end(&mut self) -> Result<ExitStatus> {
-        let child = &mut self.child;
-        let status = until("the service to end", WITHIN, || child.try_wait().ok().flatten());
-        let status = status.with_context(|| self.log())?;
+        let status = self.wait_manager()?;
         let gone =
             until("all its processes to end", WITHIN, || self.session.processes().is_empty().then_some(()));
         gone.with_context(|| format!("{:?}\n{}", self.left(), self.log()))?;

@@ -5,17 +5,27 @@ use super::*;
 impl Broker {
     /// Ends the helpers. Returns the report.
     pub fn finish(&mut self) -> Report {
+        /// Longest that the end waits for one artifact.
+        const ARTIFACT: Duration = Duration::from_secs(30);
+        /// The same after the front asked for the end.
+        const ARTIFACT_WHEN_TOLD: Duration = Duration::from_millis(500);
         self.settle();
-        self.tenant.finish();
+        self.tenant.finish(if self.was_told { ARTIFACT_WHEN_TOLD } else { ARTIFACT });
         self.publish();
         Report::new(&self.tenant.counters(), self.start, Usage::now())
     }
 
     /// Ends the spawner, and sends the front its last event.
     pub fn close(self) {
-        let Broker { tenant, front, tender, status, .. } = self;
+        let Broker { tenant, mut front, tender, status, named, .. } = self;
         drop(tender);
-        tenant.end();
+        if let Err(survivors) = tenant.end()
+            && !named
+        {
+            let message = survivors.to_string();
+            let failed = FrontEvent::Failed { message, status: crate::front::BROKER_FAILED };
+            front.iter_mut().for_each(|front| drop(front.try_send(&failed, &[])));
+        }
         if let (Some(mut front), Some(status)) = (front, status) {
             // A front that is gone needs no event.
             let _ = front.try_send(&FrontEvent::Ended { status, last: true }, &[]);

@@ -51,7 +51,7 @@ fn tender_event(tender: &mut Channel) -> Result<(TenderEvent, Vec<OwnedFd>), Sta
 /// Starts the zygote and waits for its handlers to be loaded.
 fn start_zygote(launch: &Launch, spawner: &mut SpawnerClient) -> Result<(Zygote, Claims), StartError> {
     let (ours, theirs) = socket::pair().map_err(TenantError::from)?;
-    let zygote = spawner.start(&Start::Zygote, &[&theirs]).map_err(TenantError::from)?;
+    let zygote = spawner.start_and_wait(&Start::Zygote, &[&theirs]).map_err(TenantError::from)?;
     drop(theirs);
     let mut channel = Channel::from(ours);
     let program = launch.worker.to_string_lossy().into_owned();
@@ -150,7 +150,7 @@ impl Broker {
 
         let (ours, theirs) = socket::pair().map_err(TenantError::from)?;
         let order = Start::Tender { claims: claims.clone() };
-        let tender = spawner.start(&order, &[&theirs]).map_err(TenantError::from)?;
+        let tender = spawner.start_and_wait(&order, &[&theirs]).map_err(TenantError::from)?;
         drop(theirs);
         let mut tender_channel = Channel::from(ours);
         let (placed, mut descriptions) = tender_event(&mut tender_channel)?;
@@ -192,6 +192,9 @@ impl Broker {
             tender: tender_channel,
             status: None,
             gone: false,
+            asked: None,
+            was_told: false,
+            named: false,
             start: Usage::now(),
             last_look: Instant::now(),
             clock,

@@ -86,6 +86,7 @@ pub fn run_covered(args: RunArgs, cover: Option<OwnedFd>) -> anyhow::Result<u8> 
     let report = report.as_ref().map(create).transpose()?;
     let (ours, theirs) = socket::pair()?;
     let held = front::HeldSignals::hold()?;
+    front::adopt_orphans().context("cannot become a subreaper")?;
     let broker = fork::child(|| {
         fork::close_copy(&ours);
         launch.leave_job();
@@ -94,7 +95,7 @@ pub fn run_covered(args: RunArgs, cover: Option<OwnedFd>) -> anyhow::Result<u8> 
     })?;
     // While the tenant starts: remove the segments of brokers that were killed.
     catalogue::sweep(false);
-    Ok(front::wait(ours, broker, &held, on_broker_death))
+    front::wait(ours, broker, &held, on_broker_death).context("cannot watch the broker")
 }
 
 impl RunArgs {

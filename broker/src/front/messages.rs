@@ -11,6 +11,8 @@ pub enum FrontEvent {
         /// ended.
         spawner: u32,
     },
+    /// The order to send a signal was carried out.
+    Signalled,
     /// The command was stopped by a signal. The job stops with it.
     Stopped,
     /// The command ended.
@@ -32,7 +34,7 @@ pub enum FrontEvent {
 /// From the front to the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FrontOrder {
-    /// Send this signal to the command.
+    /// Send this signal to the command, or none if it is 0, and report [`FrontEvent::Signalled`].
     Signal(i32),
     /// Kill every process of the tenant.
     Kill,

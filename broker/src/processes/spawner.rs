@@ -14,6 +14,7 @@ use crate::artifact;
 use crate::launch::cgroup::Group;
 use crate::launch::publication::Publication;
 use crate::launch::{Launch, OnBrokerDeath};
+use crate::processes::ending::{AGAIN_TIME, end_children};
 use crate::sandbox::confine;
 use crate::sandbox::filter::Bpf;
 use crate::sys::fork;
@@ -22,7 +23,7 @@ use crate::sys::socket::{Channel, ChannelError};
 use message::{Start, Started};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use std::os::fd::{AsFd, OwnedFd};
@@ -95,36 +96,34 @@ fn ignore_signals(terminated: &Arc<AtomicBool>) {
     let _ = signal_hook::flag::register(signal_hook::consts::SIGTERM, terminated.clone());
 }
 
-/// Waits for the children, which end because their sockets are closed. Gives up after two seconds on a
-/// child that cannot end because a file system hangs. With [`OnBrokerDeath::Enosys`] the tenant may run on until it ends by itself
-/// or until SIGTERM.
+/// Ends the children: the tender, which ends the tenant's processes first, and all others. With [`OnBrokerDeath::Enosys`]
+/// the tenant may run on until it ends by itself or until SIGTERM.
 fn outlive_children(mut tender: Option<Pid>, on_broker_death: OnBrokerDeath, terminated: &AtomicBool) {
-    const ROUNDS: u32 = 2000;
-    /// Interval while children are ending.
-    const SHORT: Duration = Duration::from_millis(1);
     /// Interval while the tenant runs on.
     const LONG: Duration = Duration::from_millis(50);
-    let (mut rounds, mut runs_on) = (0, on_broker_death == OnBrokerDeath::Enosys);
-    while rounds < ROUNDS {
-        if runs_on
-            && terminated.load(Ordering::Relaxed)
-            && let Some(tender) = tender
-        {
-            runs_on = false;
-            // The pid cannot be reused: only this process reaps it. Its children are reparented and killed below.
-            let _ = kill(tender, Signal::SIGKILL);
+    /// Interval while children are ending.
+    const SHORT: Duration = Duration::from_millis(1);
+    /// Time to end in order: the tender ends the tenant, and an artifact is written to its end.
+    const IN_ORDER: Duration = Duration::from_millis(500);
+    let runs_on = on_broker_death == OnBrokerDeath::Enosys;
+    let mut grace = IN_ORDER;
+    while reap(&mut tender) {
+        if runs_on && tender.is_some() {
+            if terminated.load(Ordering::Relaxed) {
+                break;
+            }
+            std::thread::sleep(LONG);
+            continue;
         }
-        // Without a tender, the tenant's processes are children of this process.
-        if tender.is_none() {
-            tender::kill_children();
+        if tender.is_none() || grace.is_zero() {
+            break;
         }
-        if !reap(&mut tender) {
-            return;
-        }
-        let ending = !runs_on || tender.is_none();
-        rounds += u32::from(ending);
-        std::thread::sleep(if ending { SHORT } else { LONG });
+        std::thread::sleep(SHORT);
+        grace = grace.saturating_sub(SHORT);
     }
+    // This process gets what the tender leaves. The broker, the front or the manager names what does not end, because it
+    // gets that from this process.
+    let _ = end_children(None, AGAIN_TIME, |_| true);
 }
 
 /// Reaps dead children; sets `tender` to `None` if it is among them. Returns whether any child is left. The broker sees

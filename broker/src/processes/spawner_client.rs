@@ -1,16 +1,18 @@
-//! The broker's side of the spawner. Orders are executed synchronously.
+//! The broker's side of the spawner. Orders are executed in their order; while there is a tenant, the broker does not wait
+//! for the reply.
 
+use crate::processes::ending::{AGAIN_TIME, Survivors, end_children};
 use crate::processes::spawner::message::{Start, Started};
-use crate::processes::spawner::tender::kill_children;
 use crate::sys::pidfd;
 use crate::sys::procfs;
 use crate::sys::socket::{Channel, ChannelError};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Time limit for a reply of the spawner, in milliseconds. The spawner is trusted, but a machine without free memory may
 /// be slow.
@@ -53,6 +55,21 @@ impl Spawned {
 pub struct SpawnerClient {
     channel: Channel,
     pid: Pid,
+    /// What was ordered and has no reply, with the time of the order.
+    ordered: VecDeque<(Ordered, Instant)>,
+}
+
+/// A process that was ordered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ordered {
+    /// The next zygote.
+    Zygote,
+    /// This reader.
+    Reader(u32),
+    /// The writer of an artifact.
+    Artifact,
+    /// The process that records sightings.
+    Sightings,
 }
 
 impl AsFd for SpawnerClient {
@@ -65,44 +82,97 @@ impl SpawnerClient {
     /// Connects to the spawner `pid`, a child of this process.
     #[must_use]
     pub fn new(socket: OwnedFd, pid: Pid) -> Self {
-        SpawnerClient { channel: socket.into(), pid }
+        SpawnerClient { channel: socket.into(), pid, ordered: VecDeque::new() }
     }
 
-    /// Ends the spawner by closing the socket, and waits for it. If the spawner was killed, its children were reparented
-    /// to this process, and so was the tenant if the tender was killed too: kills and reaps them.
-    pub fn end(self) {
-        /// Milliseconds after which a child is left that cannot end because a file system hangs.
-        const ROUNDS: u32 = 2000;
-        let SpawnerClient { channel, pid } = self;
+    /// Ends the spawner by closing the socket, and waits for it. If it was killed, or does not end, its children become those
+    /// of this process, which kills and reaps them.
+    ///
+    /// # Errors
+    /// The processes that cannot be ended.
+    pub fn end(self) -> Result<(), Survivors> {
+        let SpawnerClient { channel, pid, .. } = self;
         drop(channel);
-        // An error means that it was reaped before.
-        let _ = waitpid(pid, None);
-        for _ in 0..ROUNDS {
-            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::StillAlive) => {
-                    kill_children();
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-                Ok(_) | Err(Errno::EINTR) => {}
-                Err(_) => return,
-            }
-        }
+        end_children(Some(pid.as_raw().cast_unsigned()), AGAIN_TIME, |_| true)
     }
 
-    /// Starts a process.
+    /// Starts a process and waits until it is there. Only before there is a tenant: nobody is served meanwhile.
     ///
     /// # Errors
     /// [`SpawnError`].
-    pub fn start(&mut self, order: &Start, descriptors: &[&dyn AsFd]) -> Result<Spawned, SpawnError> {
+    pub fn start_and_wait(
+        &mut self,
+        order: &Start,
+        descriptors: &[&dyn AsFd],
+    ) -> Result<Spawned, SpawnError> {
         self.channel.send(order, descriptors)?;
-        match receive_within(&mut self.channel, PATIENCE)? {
-            (Started::Pid(pid), mut fds) => {
-                let pidfd = fds.pop().ok_or(ChannelError::Truncated)?;
-                Ok(Spawned { pid, pidfd })
-            }
-            (Started::Failed(errno), _) => Err(SpawnError::Fork(Errno::from_raw(errno))),
-            (Started::NoGroup(errno), _) => Err(SpawnError::Group(Errno::from_raw(errno))),
+        spawned(receive_within(&mut self.channel, PATIENCE)?)
+    }
+
+    /// Orders a process, which [`receive`](Self::receive) returns later under the name `what`. Replies come in the order of
+    /// the orders.
+    ///
+    /// # Errors
+    /// If the spawner is gone, or has not taken earlier orders.
+    pub fn start(
+        &mut self,
+        order: &Start,
+        descriptors: &[&dyn AsFd],
+        what: Ordered,
+    ) -> Result<(), SpawnError> {
+        self.channel.try_send(order, descriptors)?;
+        self.ordered.push_back((what, Instant::now()));
+        Ok(())
+    }
+
+    /// Takes one reply: what was ordered, and its process.
+    ///
+    /// # Errors
+    /// As [`Channel::try_receive`].
+    pub fn receive(&mut self) -> Result<(Ordered, Result<Spawned, SpawnError>), ChannelError> {
+        let reply = self.channel.try_receive::<Started>()?;
+        let (what, _) = self.ordered.pop_front().ok_or(ChannelError::Truncated)?;
+        Ok((what, spawned(reply)))
+    }
+
+    /// As [`receive`](Self::receive), waiting until `end`. For the end of a run.
+    pub fn receive_until(&mut self, end: Instant) -> Option<(Ordered, Result<Spawned, SpawnError>)> {
+        let left = end.saturating_duration_since(Instant::now()).as_millis();
+        let mut fds = [PollFd::new(self.channel.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut fds, PollTimeout::from(u16::try_from(left).unwrap_or(u16::MAX))) {
+            Ok(1..) => self.receive().ok(),
+            Ok(_) | Err(_) => None,
         }
+    }
+
+    /// Returns whether it has not replied to an order for too long.
+    #[must_use]
+    pub fn is_late(&self, now: Instant) -> bool {
+        let patience = Duration::from_millis(PATIENCE.into());
+        self.ordered.front().is_some_and(|(_, since)| now.saturating_duration_since(*since) >= patience)
+    }
+
+    /// Kills it. Its end is an event of its own.
+    pub fn kill(&self) {
+        // The pid cannot be reused: only this process reaps it, at its own end.
+        let _ = kill(self.pid, Signal::SIGKILL);
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.pid.as_raw().cast_unsigned()
+    }
+}
+
+fn spawned((reply, mut fds): (Started, Vec<OwnedFd>)) -> Result<Spawned, SpawnError> {
+    match reply {
+        Started::Pid(pid) => {
+            let pidfd = fds.pop().ok_or(ChannelError::Truncated)?;
+            Ok(Spawned { pid, pidfd })
+        }
+        Started::Failed(errno) => Err(SpawnError::Fork(Errno::from_raw(errno))),
+        Started::NoGroup(errno) => Err(SpawnError::Group(Errno::from_raw(errno))),
     }
 }
 
@@ -124,6 +194,6 @@ pub fn receive_within<T: serde::de::DeserializeOwned>(
 
 /// Kills a helper and waits up to a second until it is dead.
 pub fn end(process: &Spawned) {
-    let _ = pidfd::send_signal(process.pidfd.as_fd(), nix::sys::signal::Signal::SIGKILL);
+    let _ = pidfd::send_signal(process.pidfd.as_fd(), Signal::SIGKILL);
     let _ = pidfd::wait_dead(process.pidfd.as_fd(), 1000);
 }

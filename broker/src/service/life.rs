@@ -7,6 +7,7 @@
 //! | `Starting` | `Running` | `Running` |
 //! | `Starting`, `Running` | `Stop`, `Restart` | `Stopping`: it gets its stop signal, then is killed, then its broker is killed |
 //! | `Starting`, `Running` | `Ended`, `Failed` | `Stopping`: its broker kills the remaining processes |
+//! | `Stopping` | `Silent` | `Stopping`: its broker is killed |
 //! | `Starting`, `Running`, `Stopping` | `Gone` | `Queued` or `Ended` as requested, or `Waiting` or `Ended` by the policy |
 //! | `Waiting` | `Time` | `Queued` |
 //! | `Waiting`, `Ended` | `Restart` | `Queued` |
@@ -23,6 +24,9 @@ const LONG_RUN: Duration = Duration::from_secs(60);
 const LONGEST_DELAY: Duration = Duration::from_secs(60);
 /// Time that a broker may take to end the remaining processes of its tenant.
 pub const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Time that the spawner of a killed broker may take to end the tenant.
+const FORCE_AGAIN: Duration = Duration::from_secs(3);
 
 /// How fast a tenant is ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +113,8 @@ pub enum Event {
     Stop(Pace),
     /// An operator restarts it.
     Restart(Pace),
+    /// Its broker did not confirm the stop signal in time.
+    Silent,
     /// Time has passed.
     Time,
 }
@@ -270,6 +276,7 @@ impl Life {
                 self.restarts = 0;
                 return self.stop(pace, Then::Start, now);
             }
+            Event::Silent => return self.silent(now),
             Event::Time => return self.time(now),
         }
         None
@@ -379,6 +386,15 @@ impl Life {
         }
     }
 
+    fn silent(&mut self, now: Duration) -> Option<Action> {
+        let State::Stopping { phase, until, .. } = &mut self.state else { return None };
+        if *phase == StopPhase::Forced {
+            return None;
+        }
+        (*phase, *until) = (StopPhase::Forced, now.saturating_add(FORCE_AGAIN));
+        Some(Action::Force)
+    }
+
     fn time(&mut self, now: Duration) -> Option<Action> {
         match &mut self.state {
             State::Waiting { until } if *until <= now => {
@@ -386,7 +402,9 @@ impl Life {
                 None
             }
             State::Stopping { phase, until, patience, .. } if *until <= now => {
-                *until = now.saturating_add((*patience).max(Duration::from_millis(1)));
+                let next =
+                    if *phase == StopPhase::Signalled { *patience } else { FORCE_AGAIN.min(*patience) };
+                *until = now.saturating_add(next.max(Duration::from_millis(1)));
                 let (next, action) = match phase {
                     StopPhase::Signalled => (StopPhase::Killed, Action::Kill),
                     // Repeated, because the manager may only now know the process that must be killed.

@@ -8,6 +8,7 @@ use crate::front;
 use crate::front::messages::{FrontEvent, FrontOrder};
 use crate::launch::programs::CommandError;
 use crate::launch::service;
+use crate::processes::ending;
 use crate::sandbox::confine;
 use crate::sys::fork;
 use crate::sys::pidfd;
@@ -20,16 +21,24 @@ use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
+/// Time within which a broker confirms a signal. Its tender has half of that.
+const ANSWER: Duration = Duration::from_secs(3);
+
 /// The link to a run.
 #[derive(Debug)]
 pub struct Link {
     channel: Option<Channel>,
     broker: Option<OwnedFd>,
     spawner: Option<OwnedFd>,
+    spawner_pid: u32,
     /// Process id of the broker, only for display.
     pid: u32,
     /// When the broker exited.
     broker_end: Option<Duration>,
+    /// When the broker must have confirmed a signal.
+    answer_until: Option<Duration>,
+    /// How often the end of the run was forced.
+    forced: u32,
     /// uid of the workers.
     pub uid: u32,
 }
@@ -56,8 +65,11 @@ impl Link {
             channel: Some(ours.into()),
             broker: Some(broker),
             spawner: None,
+            spawner_pid: 0,
             pid,
             broker_end: None,
+            answer_until: None,
+            forced: 0,
             uid,
         })
     }
@@ -69,12 +81,16 @@ impl Link {
                 // The id is not reused meanwhile: only the broker can reap the spawner, and does so at its
                 // own end.
                 self.spawner = pidfd_open(spawner, false).ok();
+                self.spawner_pid = spawner;
                 if let Some(spawner) = &self.spawner {
                     let _ = poller.add(spawner, Watched::Spawner(serial));
                 }
                 Some(FrontEvent::Running { spawner })
             }
-            Ok((event, _)) => Some(event),
+            Ok((event, _)) => {
+                self.answer_until = None;
+                Some(event)
+            }
             Err(ChannelError::WouldBlock) => None,
             Err(_) => {
                 self.channel = None;
@@ -125,15 +141,48 @@ impl Link {
         }
     }
 
-    /// Kills the broker; its spawner then ends the tenant. If the broker is dead already, asks the spawner.
+    /// Sends the command a signal, which the broker must confirm. Wakes processes that were stopped.
+    pub fn signal(&mut self, signal: Signal, now: Duration) {
+        self.broker.iter().chain(&self.spawner).for_each(ending::wake);
+        self.order(FrontOrder::Signal(signal as i32));
+        self.answer_until = self.broker.as_ref().map(|_| now.saturating_add(ANSWER));
+    }
+
+    /// When the broker must have confirmed a signal.
+    #[must_use]
+    pub fn answer_until(&self) -> Option<Duration> {
+        self.answer_until
+    }
+
+    /// Returns whether the broker did not confirm a signal in time, once.
+    pub fn is_silent(&mut self, now: Duration) -> bool {
+        self.answer_until.take_if(|until| *until <= now).is_some()
+    }
+
+    /// Kills the broker; its spawner then ends the tenant. At the second time, kills the spawner.
     pub fn force(&mut self) {
-        let is_dead = self.broker.is_none();
-        let (process, signal) =
-            if is_dead { (&self.spawner, Signal::SIGTERM) } else { (&self.broker, Signal::SIGKILL) };
-        if let Some(process) = process {
-            // ESRCH: the process has exited already.
-            let _ = pidfd::send_signal(process.as_fd(), signal);
+        self.answer_until = None;
+        self.forced += 1;
+        // ESRCH: the process has exited already.
+        if let Some(broker) = &self.broker {
+            let _ = pidfd::send_signal(broker.as_fd(), Signal::SIGKILL);
         }
+        if let Some(spawner) = &self.spawner {
+            let signal = if self.forced > 1 { Signal::SIGKILL } else { Signal::SIGTERM };
+            let _ = pidfd::send_signal(spawner.as_fd(), signal);
+            ending::wake(spawner);
+        }
+    }
+
+    /// Returns whether the spawner was killed, so that its children became those of the manager.
+    #[must_use]
+    pub fn left_orphans(&self) -> bool {
+        self.forced > 1
+    }
+
+    /// Process ids of the children of the manager that belong to this run.
+    pub fn children(&self) -> impl Iterator<Item = u32> {
+        [self.broker(), self.spawner.as_ref().map(|_| self.spawner_pid)].into_iter().flatten()
     }
 }
 

@@ -13,7 +13,7 @@ use super::uids::{self, Uids};
 use super::watch::Watched;
 use crate::config::{Config, ServeConfig, TenantConfig};
 use crate::launch::rootless::Standing;
-use crate::processes::spawner::tender::kill_children;
+use crate::processes::ending::{AGAIN_TIME, end_children};
 use crate::service::control::socket::ControlSocket;
 use crate::sys::poller::Poller;
 use anyhow::Context;
@@ -129,7 +129,7 @@ impl Manager {
         // Removes the socket first, so that no client finds a service that is shutting down.
         let Manager { control, members, metrics, .. } = self;
         drop((control, members, metrics));
-        end_children();
+        end_helpers();
         result
     }
 
@@ -163,6 +163,7 @@ impl Manager {
     /// When the next call of `advance` has an effect.
     fn due(&self) -> Option<Duration> {
         let lives = self.members.values().filter_map(|member| member.life.due());
+        let answers = self.members.values().filter_map(|member| member.link.as_ref()?.1.answer_until());
         let queued = self.members.values().any(|member| member.life.state() == State::Queued);
         let starts =
             self.starting().map(|since| since + SLOW_START).filter(|_| queued && self.ending.is_none());
@@ -170,7 +171,7 @@ impl Manager {
             self.ending.into_iter().flat_map(|end| [end, end + KILL_TIMEOUT]).filter(|end| *end > self.now());
         let metrics = self.metrics.as_ref().and_then(MetricsProcess::due);
         let others = self.clients.due().into_iter().chain(self.notifier.due()).chain(metrics);
-        lives.chain(starts).chain(end).chain(others).min()
+        lives.chain(answers).chain(starts).chain(end).chain(others).min()
     }
 
     fn handle(&mut self, watched: Watched) {
@@ -224,6 +225,7 @@ impl Manager {
         for name in self.names() {
             self.step(&name, Event::Time);
         }
+        self.force_silent();
         match self.ending {
             Some(end) if now >= end => self.members.values_mut().for_each(Member::force),
             Some(_) => {}
@@ -260,14 +262,14 @@ fn reap() -> bool {
 }
 
 /// Waits for the last helpers, which exit by themselves. Kills those that do not.
-fn end_children() {
+fn end_helpers() {
     /// Helpers exit within milliseconds, but the machine may be busy.
     const PATIENCE: Duration = Duration::from_millis(500);
     let begin = Instant::now();
-    while reap() && begin.elapsed() < KILL_TIMEOUT {
-        if begin.elapsed() > PATIENCE {
-            kill_children();
-        }
+    while reap() && begin.elapsed() < PATIENCE {
         std::thread::sleep(Duration::from_millis(1));
+    }
+    if let Err(survivors) = end_children(None, AGAIN_TIME, |_| true) {
+        warn!(event = "processes_left", "{survivors}");
     }
 }

@@ -36,7 +36,7 @@ pub struct MetricsProcess {
     config: MetricsConfig,
     /// The service's control socket.
     control: PathBuf,
-    process: Option<OwnedFd>,
+    process: Option<(u32, OwnedFd)>,
     /// When to start it.
     start: Option<Duration>,
 }
@@ -46,6 +46,12 @@ impl MetricsProcess {
     #[must_use]
     pub fn new(config: MetricsConfig, control: PathBuf) -> Self {
         MetricsProcess { config, control, process: None, start: Some(Duration::ZERO) }
+    }
+
+    /// Its process id, if it runs.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(|(pid, _)| *pid)
     }
 
     /// When the next call of `advance` has an effect.
@@ -72,9 +78,10 @@ impl MetricsProcess {
     fn start(&mut self, poller: &Poller<Watched>) -> anyhow::Result<()> {
         let manager = getpid();
         let pid = fork::child(|| serve(&self.config, &self.control, manager)).context("fork")?;
-        let process = pidfd_open(pid.as_raw().cast_unsigned(), false).context("pidfd_open")?;
+        let pid = pid.as_raw().cast_unsigned();
+        let process = pidfd_open(pid, false).context("pidfd_open")?;
         poller.add(&process, Watched::Metrics).context("epoll_ctl")?;
-        self.process = Some(process);
+        self.process = Some((pid, process));
         Ok(())
     }
 
@@ -88,7 +95,7 @@ impl MetricsProcess {
 
 impl Drop for MetricsProcess {
     fn drop(&mut self) {
-        if let Some(process) = &self.process {
+        if let Some((_, process)) = &self.process {
             // ESRCH: it has exited already.
             let _ = pidfd::send_signal(process.as_fd(), Signal::SIGTERM);
         }

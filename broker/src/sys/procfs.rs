@@ -42,6 +42,60 @@ fn parse_stat(text: &str) -> Option<Stat> {
     })
 }
 
+/// Returns the name of process `pid`, and the state of its threads: `D` if any of them waits in the kernel and cannot be
+/// killed, else that of the first one. `None` if there is no such process.
+#[must_use]
+pub fn name_and_state(pid: u32) -> Option<(String, char)> {
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?.trim_end().to_owned();
+    let mut states = threads(pid).into_iter().filter_map(|tid| {
+        let text = fs::read_to_string(format!("/proc/{pid}/task/{tid}/stat")).ok()?;
+        text.rsplit_once(')')?.1.trim_start().chars().next()
+    });
+    let first = states.next()?;
+    Some((name, if first == 'D' || states.any(|state| state == 'D') { 'D' } else { first }))
+}
+
+/// Returns the threads of process `pid`.
+#[must_use]
+pub fn threads(pid: u32) -> Vec<u32> {
+    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// Returns the children of process `pid`, zombies included.
+#[must_use]
+pub fn children(pid: u32) -> Vec<u32> {
+    threads(pid).into_iter().flat_map(|tid| listed(&format!("/proc/{pid}/task/{tid}/children"))).collect()
+}
+
+/// Returns the children of this thread, zombies included.
+#[must_use]
+pub fn children_of_this_thread() -> Vec<u32> {
+    listed("/proc/thread-self/children")
+}
+
+fn listed(path: &str) -> Vec<u32> {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    text.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+}
+
+/// The signals that `tid` has pending and not blocked, as the bits of `SigPnd` in `/proc/TID/status`, and whether it
+/// waits in the kernel and only a fatal signal, or none, wakes it (state D).
+#[must_use]
+pub fn pending_in_kernel(tid: u32) -> Option<(u64, bool)> {
+    let status = fs::read_to_string(format!("/proc/{tid}/status")).ok()?;
+    let value = |key| status.lines().find_map(|line| line.strip_prefix(key)).map(str::trim);
+    let mask = |key| u64::from_str_radix(value(key)?, 16).ok();
+    let pending = (mask("SigPnd:")? | mask("ShdPnd:")?) & !mask("SigBlk:")?;
+    Some((pending, value("State:")?.starts_with('D')))
+}
+
+/// Returns the kernel function that `tid` waits in; `None` if it does not wait, or this process may not know.
+#[must_use]
+pub fn waits_in(tid: u32) -> Option<String> {
+    fs::read_to_string(format!("/proc/{tid}/wchan")).ok().filter(|name| name != "0" && !name.is_empty())
+}
+
 /// Returns the thread group of `tid`; `None` if there is no such thread.
 #[must_use]
 pub fn thread_group(tid: u32) -> Option<u32> {

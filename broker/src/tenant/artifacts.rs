@@ -11,7 +11,7 @@ use crate::artifact::write::{Seen, Written, split};
 use crate::artifact::{End, Facts, place};
 use crate::launch::Launch;
 use crate::processes::spawner::message::Start;
-use crate::processes::spawner_client::{Spawned, SpawnerClient};
+use crate::processes::spawner_client::{Ordered, SpawnError, Spawned, SpawnerClient};
 use crate::sys::pidfd;
 use crate::sys::poller::Poller;
 use crate::sys::shared::SharedWords;
@@ -34,8 +34,6 @@ const MAX_WAITING: usize = 16;
 const PACE: Duration = Duration::from_secs(10);
 /// Sightings that one message holds.
 const MAX_SEEN: usize = 256;
-/// Longest that the end of a run waits for one writer, milliseconds.
-const PATIENCE: u16 = 30_000;
 
 /// A place in the code where workers died.
 #[derive(Debug)]
@@ -107,7 +105,8 @@ impl Places {
 struct Writing {
     name: String,
     journal: SharedWords,
-    writer: Spawned,
+    /// `None` until the spawner has started it.
+    writer: Option<Spawned>,
 }
 
 /// The artifacts of one tenant.
@@ -216,7 +215,7 @@ impl Artifacts {
     }
 
     /// Has the next artifact written, if none is being written.
-    fn write_next(&mut self, (spawner, poller): (&mut SpawnerClient, &Poller<Token>)) {
+    fn write_next(&mut self, (spawner, _): (&mut SpawnerClient, &Poller<Token>)) {
         if self.writing.is_some() {
             return;
         }
@@ -224,13 +223,8 @@ impl Artifacts {
         let name = facts.name.clone();
         // The worker may have written there.
         journal[RESULT].store(0, Ordering::Relaxed);
-        match spawner.start(&Start::Artifact(Box::new(facts)), &[&journal.file()]) {
-            Ok(writer) => {
-                if let Err(errno) = poller.add_once(&writer.pidfd, Token::Artifact) {
-                    warn!(%errno, "cannot watch the writer of an artifact");
-                }
-                self.writing = Some(Writing { name, journal, writer });
-            }
+        match spawner.start(&Start::Artifact(Box::new(facts)), &[&journal.file()], Ordered::Artifact) {
+            Ok(()) => self.writing = Some(Writing { name, journal, writer: None }),
             Err(error) => {
                 warn!(%error, name, "cannot write an artifact");
                 self.places.written(&name, None);
@@ -238,10 +232,33 @@ impl Artifacts {
         }
     }
 
+    /// The spawner has started the writer, or could not.
+    pub fn writer_started(
+        &mut self,
+        started: Result<Spawned, SpawnError>,
+        helpers: (&mut SpawnerClient, &Poller<Token>),
+    ) {
+        let Some(writing) = &mut self.writing else { return };
+        match started {
+            Ok(writer) => {
+                if let Err(errno) = helpers.1.add_once(&writer.pidfd, Token::Artifact) {
+                    warn!(%errno, "cannot watch the writer of an artifact");
+                }
+                writing.writer = Some(writer);
+            }
+            Err(error) => {
+                warn!(%error, name = writing.name, "cannot write an artifact");
+                self.places.written(&writing.name, None);
+                self.writing = None;
+                self.write_next(helpers);
+            }
+        }
+    }
+
     /// The writer has ended.
     pub fn writer_ended(&mut self, helpers: (&mut SpawnerClient, &Poller<Token>)) {
         let Some(Writing { name, journal, writer }) = self.writing.take() else { return };
-        helpers.1.remove(&writer.pidfd);
+        writer.iter().for_each(|writer| helpers.1.remove(&writer.pidfd));
         let written = Written::from_word(journal[RESULT].load(Ordering::Acquire));
         let missed = self.places.written(&name, written);
         match written {
@@ -273,25 +290,41 @@ impl Artifacts {
         }
     }
 
-    fn write_sightings(&mut self, spawner: &mut SpawnerClient) -> Option<Spawned> {
+    /// Returns whether there were sightings, and the spawner took the order.
+    fn write_sightings(&mut self, spawner: &mut SpawnerClient) -> bool {
         let seen = self.places.take_seen();
-        if seen.is_empty() {
-            return None;
-        }
-        spawner.start(&Start::Sightings(seen), &[]).ok()
+        !seen.is_empty() && spawner.start(&Start::Sightings(seen), &[], Ordered::Sightings).is_ok()
     }
 
-    /// The end of the run: waits until everything is written.
-    pub fn finish(&mut self, spawner: &mut SpawnerClient, poller: &Poller<Token>) {
+    /// The end of the run: waits until everything is written, but not longer than `patience` for anything.
+    pub fn finish(&mut self, spawner: &mut SpawnerClient, poller: &Poller<Token>, patience: Duration) {
+        let milliseconds = u16::try_from(patience.as_millis()).unwrap_or(u16::MAX);
+        let has_ended = |process: &Spawned| pidfd::wait_dead(process.pidfd.as_fd(), milliseconds);
         while let Some(writing) = &self.writing {
-            if !pidfd::wait_dead(writing.writer.pidfd.as_fd(), PATIENCE) {
+            let is_written = match &writing.writer {
+                Some(writer) => has_ended(writer),
+                None => match spawner.receive_until(Instant::now() + patience) {
+                    Some((Ordered::Artifact, started)) => {
+                        self.writer_started(started, (spawner, poller));
+                        continue;
+                    }
+                    Some(_) => continue,
+                    None => false,
+                },
+            };
+            if !is_written {
                 warn!("the writer of an artifact does not end");
                 return;
             }
             self.writer_ended((spawner, poller));
         }
-        while let Some(writer) = self.write_sightings(spawner) {
-            let _ = pidfd::wait_dead(writer.pidfd.as_fd(), PATIENCE);
+        while self.write_sightings(spawner) {
+            let started = std::iter::from_fn(|| spawner.receive_until(Instant::now() + patience));
+            let writer =
+                started.filter(|(what, _)| *what == Ordered::Sightings).find_map(|(_, started)| started.ok());
+            if !writer.is_some_and(|writer| has_ended(&writer)) {
+                return;
+            }
         }
     }
 }

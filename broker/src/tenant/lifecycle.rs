@@ -11,6 +11,7 @@ use super::workers::process::{AllegedCall, Sockets, Worker};
 use super::workers::restarts::Next;
 use super::workers::supervision::PAST_DEADLINE;
 use crate::processes::spawner::message::Start;
+use crate::processes::spawner_client::{Ordered, SpawnError};
 use crate::sys::shared::SharedWords;
 use crate::sys::socket::{self, Channel, ChannelError};
 use kcov_proto::message::{NotificationId, Order, Response, ZygoteReply};
@@ -19,7 +20,7 @@ use kcov_proto::{Errno, journal, slot};
 use nix::errno::Errno as SysErrno;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 impl Tenant {
     /// Has the zygote fork a worker, with a reader of its own, unless one is on its way.
@@ -100,9 +101,9 @@ impl Tenant {
         self.poller.remove(self.zygote.channel());
         self.zygote.kill();
         let (ours, theirs) = socket::pair()?;
-        let process = self.spawner.start(&Start::Zygote, &[&theirs])?;
+        self.spawner.start(&Start::Zygote, &[&theirs], Ordered::Zygote)?;
         drop(theirs);
-        let was_ready = self.zygote.replace(process, Channel::from(ours));
+        let was_ready = self.zygote.replace(Channel::from(ours));
         self.zygote_restarts += 1;
         self.poller.add(self.zygote.channel(), Token::Zygote).map_err(system("epoll_ctl"))?;
         // The old zygote's workers die with it, and their ends start new ones. A worker that was only expected counts as
@@ -111,6 +112,42 @@ impl Tenant {
             self.worker_failed_to_start()?;
         }
         Ok(())
+    }
+
+    /// Handles a reply of the spawner, or its end.
+    ///
+    /// # Errors
+    /// If the tenant cannot be served any longer.
+    pub fn spawner_readable(&mut self) -> Result<(), TenantError> {
+        match self.spawner.receive() {
+            Ok((Ordered::Zygote, process)) => self.zygote.started(process?),
+            Ok((Ordered::Reader(index), Ok(process))) => self.readers.started(index, process)?,
+            Ok((Ordered::Reader(index), Err(error))) => {
+                warn!(%error, "cannot start a reader; its worker is replaced");
+                let worker = self.readers.worker_of(index).and_then(|worker| self.workers.get_mut(worker));
+                worker.into_iter().for_each(|worker| worker.kill("its reader did not start"));
+            }
+            Ok((Ordered::Artifact, process)) => {
+                self.artifacts.writer_started(process, (&mut self.spawner, &self.poller));
+            }
+            Ok((Ordered::Sightings, _)) | Err(ChannelError::WouldBlock) => {}
+            Err(_) => {
+                self.poller.remove(&self.spawner);
+                error!("the spawner ended: workers and readers can no longer be replaced");
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives up a spawner that does not answer, as no worker or reader can be replaced.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub(super) fn look_at_spawner(&mut self, now: Instant) -> Result<(), TenantError> {
+        match self.spawner.is_late(now) {
+            true => Err(SpawnError::Channel(ChannelError::WouldBlock).into()),
+            false => Ok(()),
+        }
     }
 
     fn worker_forked(&mut self, pid: u32) -> Result<(), TenantError> {

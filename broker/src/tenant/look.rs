@@ -38,6 +38,7 @@ impl Tenant {
         self.sweep_files(false);
         // Each table costs a descriptor, and most of these threads may be gone.
         self.tables.clear();
+        self.look_at_spawner(now)?;
         self.start_due_worker(now)
     }
 

@@ -6,7 +6,7 @@ use super::token::Token;
 use crate::launch::quotas::Quotas;
 use crate::processes::reader::allowance::Allowance;
 use crate::processes::spawner::message::Start;
-use crate::processes::spawner_client::SpawnerClient;
+use crate::processes::spawner_client::{Ordered, Spawned, SpawnerClient};
 use crate::sys::poller::Poller;
 use crate::sys::shared::SharedWords;
 use crate::sys::socket::{self, Channel, ChannelError};
@@ -93,7 +93,8 @@ impl Readers {
         self.table.get(&index).map(Reader::worker)
     }
 
-    /// Starts a reader for `worker`, which takes requests from `requests`. `sender`: a duplicate of the other end.
+    /// Orders a reader for `worker`, which takes requests from `requests`. `sender`: a duplicate of the other end. Requests
+    /// wait in the socket until it is there.
     ///
     /// # Errors
     /// If the spawner is gone, or a system call fails.
@@ -108,15 +109,28 @@ impl Readers {
         let busy = SharedWords::new(c"kcov-busy", slot::WORDS).map_err(system("memfd_create"))?;
         let descriptors: [&dyn AsFd; 5] =
             [&requests, &theirs, &listener, &busy.file(), &self.allowance.file()];
-        let spawned = spawner.start(&self.start, &descriptors)?;
         let index = self.next;
+        spawner.start(&self.start, &descriptors, Ordered::Reader(index))?;
         self.next = self.next.wrapping_add(1);
         let channel = Channel::from(ours);
         self.poller.add(&channel, Token::Reader(index)).map_err(system("epoll_ctl"))?;
-        self.poller.add_once(&spawned.pidfd, Token::ReaderEnd(index)).map_err(system("epoll_ctl"))?;
-        let reader = Reader::new(spawned.pidfd, channel, requests, busy, worker, Instant::now());
+        let reader = Reader::new(channel, requests, busy, worker, Instant::now());
         self.table.insert(index, reader);
         self.senders.insert(worker, sender);
+        Ok(())
+    }
+
+    /// The spawner has started reader `index`.
+    ///
+    /// # Errors
+    /// As `epoll_ctl(2)`.
+    pub fn started(&mut self, index: u32, process: Spawned) -> Result<(), TenantError> {
+        let Some(reader) = self.table.get_mut(&index) else {
+            // It was given up meanwhile, and ends by itself, because its sockets are closed.
+            return Ok(());
+        };
+        self.poller.add_once(&process.pidfd, Token::ReaderEnd(index)).map_err(system("epoll_ctl"))?;
+        reader.started(process.pidfd);
         Ok(())
     }
 

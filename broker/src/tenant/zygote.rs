@@ -107,10 +107,15 @@ impl Zygote {
         let _ = pidfd::send_signal(self.process.pidfd.as_fd(), Signal::SIGKILL);
     }
 
-    /// Replaces it by the next one. Returns whether the old one had loaded its handlers.
-    pub fn replace(&mut self, process: Spawned, channel: Channel) -> bool {
+    /// Replaces it by the next one, which was ordered. Returns whether the old one had loaded its handlers.
+    pub fn replace(&mut self, channel: Channel) -> bool {
         self.kill();
-        (self.process, self.channel) = (process, channel);
+        self.channel = channel;
         std::mem::take(&mut self.is_ready)
+    }
+
+    /// The spawner has started the next one.
+    pub fn started(&mut self, process: Spawned) {
+        self.process = process;
     }
 }

@@ -75,8 +75,15 @@ pub enum TenderEvent {
         /// Exit status, or 128 plus the signal.
         status: u8,
     },
+    /// The order to send a signal was carried out.
+    Signalled,
     /// No process of the tenant is left.
     Gone,
+    /// All processes of the tenant were killed, and some of them do not end. The tender exits.
+    Left {
+        /// The message, which names them.
+        message: String,
+    },
 }
 
 /// An order from the broker to the tender.
@@ -84,7 +91,7 @@ pub enum TenderEvent {
 pub enum TenderOrder {
     /// Install the filter and exec the command: workers are ready.
     Go,
-    /// Send this signal to the command.
+    /// Send this signal to the command, or none if it is 0, and watch whether the command takes it.
     Signal(i32),
     /// Kill all processes of the tenant.
     Kill,

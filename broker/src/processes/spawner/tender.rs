@@ -7,12 +7,14 @@
 use super::message::{TenderEvent, TenderOrder};
 use crate::launch::rootless;
 use crate::launch::{Launch, OnBrokerDeath};
+use crate::processes::ending::{KILL_TIME, Survivors, end_children};
 use crate::sandbox::confine;
 use crate::sandbox::filter;
 use crate::sandbox::placeholder::{self, Placeholders};
 use crate::sys::fork::{self, Pointers};
 use crate::sys::pidfd;
 use crate::sys::process::pidfd_open;
+use crate::sys::procfs;
 use crate::sys::shared::SharedWords;
 use crate::sys::socket::{Channel, ChannelError};
 use kcov_proto::claims::Claims;
@@ -20,6 +22,7 @@ use kcov_proto::sync::Ordering;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
+use nix::sys::time::TimeSpec;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, setpgid};
 use std::convert::Infallible;
@@ -113,6 +116,7 @@ impl Tender {
         if !ready {
             return 1;
         }
+        let mut watch = Watch::default();
         loop {
             if self.reap(broker) {
                 let _ = broker.send(&TenderEvent::Gone, &[]);
@@ -121,9 +125,15 @@ impl Tender {
                 return 0;
             }
             let mut fds = [PollFd::new(broker.as_fd(), PollFlags::POLLIN)];
-            match nix::poll::ppoll(&mut fds, None, Some(SigSet::empty())) {
+            match nix::poll::ppoll(&mut fds, watch.interval(), Some(SigSet::empty())) {
                 Err(Errno::EINTR) => continue,
-                Err(_) => return self.end(),
+                Err(_) => return end().map_or(1, |()| 1),
+                Ok(0) => {
+                    if watch.is_stuck(self.command) && !end_or_report(broker) {
+                        return 1;
+                    }
+                    continue;
+                }
                 Ok(_) => {}
             }
             match broker.receive::<TenderOrder>() {
@@ -133,11 +143,17 @@ impl Tender {
                         // error.
                         let _ = kill(self.command, signal);
                     }
+                    watch.start();
+                    let _ = broker.send(&TenderEvent::Signalled, &[]);
                 }
                 Ok((TenderOrder::Go, _)) => {}
-                Ok((TenderOrder::Kill, _)) => drop(self.end()),
+                Ok((TenderOrder::Kill, _)) => {
+                    if !end_or_report(broker) {
+                        return 1;
+                    }
+                }
                 Err(_) if on_broker_death == OnBrokerDeath::Enosys => return outlive_children(),
-                Err(_) => return self.end(),
+                Err(_) => return end().map_or(1, |()| 1),
             }
         }
     }
@@ -168,17 +184,68 @@ impl Tender {
         let errno = self.words[EXEC].load(Ordering::Acquire).checked_sub(1)? as i32;
         Some(TenderEvent::Failed { step: "exec".into(), errno, exec: true })
     }
+}
 
-    /// Kills all processes of the tenant and waits until they are gone.
-    fn end(&self) -> i32 {
-        loop {
-            kill_children();
-            match waitpid(None, None) {
-                Ok(_) | Err(Errno::EINTR) => {}
-                Err(_) => return 1,
-            }
-        }
+/// Kills all processes of the tenant and waits until they are gone.
+fn end() -> Result<(), Survivors> {
+    end_children(None, KILL_TIME, |_| true)
+}
+
+/// As [`end`]. Reports to the broker what is left. Returns whether nothing is.
+fn end_or_report(broker: &mut Channel) -> bool {
+    let ended = end();
+    if let Err(survivors) = &ended {
+        let _ = broker.send(&TenderEvent::Left { message: survivors.to_string() }, &[]);
     }
+    ended.is_ok()
+}
+
+/// Watches whether the command takes a signal that should end it. A command that waits in the kernel (a file system that
+/// does not answer) never does.
+#[derive(Debug, Default)]
+struct Watch {
+    /// Looks so far, while it watches. Not a time: a frozen control group must not count.
+    looks: Option<u32>,
+}
+
+impl Watch {
+    const INTERVAL: Duration = Duration::from_millis(100);
+    /// Looks in a row at a command that does not take a signal before it is killed: 2 s.
+    const LOOKS: u32 = 20;
+
+    /// A signal was sent to the command.
+    fn start(&mut self) {
+        self.looks.get_or_insert(0);
+    }
+
+    fn interval(&self) -> Option<TimeSpec> {
+        self.looks.map(|_| TimeSpec::from_duration(Self::INTERVAL))
+    }
+
+    /// One look. Returns whether the command has not taken the signal for too long.
+    fn is_stuck(&mut self, command: Pid) -> bool {
+        let holds = procfs::threads(command.as_raw().cast_unsigned()).into_iter().any(holds_signal);
+        self.looks = self.looks.filter(|_| holds).map(|looks| looks + 1);
+        let is_stuck = self.looks.is_some_and(|looks| looks >= Self::LOOKS);
+        self.looks = self.looks.filter(|_| !is_stuck);
+        is_stuck
+    }
+}
+
+/// Whether a thread waits in the kernel with a pending signal that should end it.
+fn holds_signal(tid: u32) -> bool {
+    /// Waits that look like that, although a fatal signal ends them: for the answer to a traced call, which has a deadline,
+    /// and for the child of a vfork.
+    const KILLABLE: [&str; 3] = ["seccomp_", "kernel_clone", "wait_for_vfork"];
+    const ENDING: [Signal; 5] =
+        [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM, Signal::SIGKILL];
+    let ending = ENDING.iter().fold(0, |bits, &signal| bits | 1_u64 << (signal as u32 - 1));
+    let fatal = 1_u64 << (Signal::SIGKILL as u32 - 1);
+    let Some((pending, true)) = procfs::pending_in_kernel(tid) else { return false };
+    // A fatal signal sends SIGKILL to each thread (`complete_signal` in kernel/signal.c). Another one has a handler.
+    pending & fatal != 0
+        || pending & ending != 0
+            && procfs::waits_in(tid).is_some_and(|name| !KILLABLE.iter().any(|wait| name.starts_with(wait)))
 }
 
 /// Waits until the tenant, which runs on without its broker, has ended.
@@ -188,15 +255,6 @@ fn outlive_children() -> i32 {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(_) => return 0,
         }
-    }
-}
-
-/// Kills all children. Their children are reparented to this process; repeat to kill those.
-pub(crate) fn kill_children() {
-    let children = std::fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
-    for pid in children.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()) {
-        // Not reaped yet, so the pid has not been reused.
-        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
     }
 }
 

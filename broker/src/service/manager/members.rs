@@ -67,12 +67,12 @@ impl Member {
         }
     }
 
-    fn act(&mut self, action: Action) {
+    fn act(&mut self, action: Action, now: Duration) {
         let signal = self.config.stop_signal;
         let Some((_, link)) = &mut self.link else { return };
         match action {
             Action::Signal => {
-                link.order(FrontOrder::Signal(signal as i32));
+                link.signal(signal, now);
                 // A stopped command handles no other signal until it is continued.
                 link.order(FrontOrder::Signal(Signal::SIGCONT as i32));
             }
@@ -104,7 +104,7 @@ impl Manager {
         let Some(member) = self.members.get_mut(name) else { return };
         let was_live = member.life.is_live();
         if let Some(action) = member.life.step(event, now) {
-            member.act(action);
+            member.act(action, now);
         }
         if was_live && !member.life.is_live() {
             member.log_end(now);
@@ -186,6 +186,7 @@ impl Manager {
                 let broker = member.link.as_ref().and_then(|(_, link)| link.broker());
                 info!(event = "tenant_start", tenant = name, broker, took_ms, "tenant {name} runs");
             }
+            FrontEvent::Signalled => {}
             FrontEvent::Stopped => info!(
                 event = "tenant_stopped",
                 tenant = name,
@@ -221,9 +222,37 @@ impl Manager {
 
     /// The spawner of a run has exited, after all its processes except the broker.
     pub(super) fn spawner_ended(&mut self, serial: u32) {
-        if let Some((_, link)) = self.run_of(serial) {
-            link.spawner_ended();
-            self.settle(serial);
+        let Some((_, link)) = self.run_of(serial) else { return };
+        link.spawner_ended();
+        if link.left_orphans() {
+            self.end_orphans();
+        }
+        self.settle(serial);
+    }
+
+    /// Ends the children of killed spawners: all children of this process that belong to no run.
+    fn end_orphans(&self) {
+        let links = self.members.values().filter_map(|member| member.link.as_ref());
+        let metrics = self.metrics.as_ref().and_then(MetricsProcess::pid);
+        let known: Vec<u32> = links.flat_map(|(_, link)| link.children()).chain(metrics).collect();
+        if let Err(survivors) = end_children(None, AGAIN_TIME, |pid| !known.contains(&pid)) {
+            warn!(event = "processes_left", "{survivors}");
+        }
+    }
+
+    /// Forces the ends of tenants whose brokers did not confirm a signal.
+    pub(super) fn force_silent(&mut self) {
+        let now = self.now();
+        for name in self.names() {
+            let link = self.members.get_mut(&name).and_then(|member| member.link.as_mut());
+            if let Some(broker) = link.and_then(|(_, link)| link.is_silent(now).then(|| link.broker())) {
+                let tenant = name.as_str();
+                error!(
+                    event = "broker_stuck",
+                    tenant, broker, "the broker of tenant {name} does not answer; killing it"
+                );
+                self.step(&name, Event::Silent);
+            }
         }
     }
 

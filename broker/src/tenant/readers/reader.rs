@@ -18,7 +18,8 @@ pub type Waiting = (ReaderRequest, Vec<u8>);
 /// One reader.
 #[derive(Debug)]
 pub struct Reader {
-    pub(super) pidfd: OwnedFd,
+    /// `None` until the spawner has started it.
+    pidfd: Option<OwnedFd>,
     /// Calls that it passes on come here.
     pub(super) channel: Channel,
     /// Its own end of the socket from the worker. Requests that it has not begun are taken from there.
@@ -34,17 +35,15 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// A reader that was just started for `worker`.
+    /// A reader that was ordered for `worker`.
     #[must_use]
-    pub fn new(
-        pidfd: OwnedFd,
-        channel: Channel,
-        requests: OwnedFd,
-        busy: SharedWords,
-        worker: u32,
-        now: Instant,
-    ) -> Self {
-        Reader { pidfd, channel, requests, busy, worker, seen: (0, 0), since: now, is_replaced: false }
+    pub fn new(channel: Channel, requests: OwnedFd, busy: SharedWords, worker: u32, now: Instant) -> Self {
+        Reader { pidfd: None, channel, requests, busy, worker, seen: (0, 0), since: now, is_replaced: false }
+    }
+
+    /// The spawner has started it.
+    pub fn started(&mut self, pidfd: OwnedFd) {
+        self.pidfd = Some(pidfd);
     }
 
     /// The worker that it reads for.
@@ -89,8 +88,10 @@ impl Reader {
 
     /// Kills it. Its death is handled when its pidfd becomes readable.
     pub fn kill(&self) {
-        // ESRCH: it is dead already.
-        let _ = pidfd::send_signal(self.pidfd.as_fd(), Signal::SIGKILL);
+        if let Some(pidfd) = &self.pidfd {
+            // ESRCH: it is dead already.
+            let _ = pidfd::send_signal(pidfd.as_fd(), Signal::SIGKILL);
+        }
     }
 
     /// Takes the requests that it has not begun and that no worker waits for. No request can follow them.
