@@ -1,8 +1,9 @@
 /* A FUSE file system that takes requests and never answers them: its users wait in the kernel (state D).
  *
- *     silent_fuse DIRECTORY READY
+ *     silent_fuse DIRECTORY READY TAKEN
  *
- * Mounts it on DIRECTORY, creates the file READY, and runs until it is killed, which ends the waits. */
+ * Mounts it on DIRECTORY and creates the file READY, and the file TAKEN once it took a request: from then on its
+ * caller cannot be killed. Runs until it is killed, which ends the waits. */
 #include <fcntl.h>
 #include <linux/fuse.h>
 #include <stdio.h>
@@ -13,6 +14,12 @@
 
 static char buffer[1 << 20];
 
+static void create(const char *path)
+{
+	if (close(open(path, O_CREAT | O_WRONLY, 0600)))
+		exit(1);
+}
+
 static void fail(const char *what)
 {
 	perror(what);
@@ -21,7 +28,7 @@ static void fail(const char *what)
 
 int main(int argc, char **argv)
 {
-	if (argc != 3)
+	if (argc != 4)
 		return 2;
 	int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
 	if (fd < 0)
@@ -34,8 +41,10 @@ int main(int argc, char **argv)
 		struct fuse_in_header *in = (void *)buffer;
 		if (read(fd, buffer, sizeof buffer) < (ssize_t)sizeof *in)
 			fail("read");
-		if (in->opcode != FUSE_INIT)
+		if (in->opcode != FUSE_INIT) {
+			create(argv[3]);
 			continue;
+		}
 		struct {
 			struct fuse_out_header header;
 			struct fuse_init_out init;
@@ -45,7 +54,6 @@ int main(int argc, char **argv)
 		};
 		if (write(fd, &out, sizeof out) != sizeof out)
 			fail("write");
-		if (close(open(argv[2], O_CREAT | O_WRONLY, 0600)))
-			fail("READY");
+		create(argv[2]);
 	}
 }

@@ -156,11 +156,19 @@ impl SilentFileSystem {
         let (directory, ready) = (place.path().join("silent"), place.path().join("mounted"));
         std::fs::create_dir(&directory)?;
         // Without the mark of the session: it must outlive the command.
-        let server =
-            std::process::Command::new(client("silent_fuse")?).arg(&directory).arg(&ready).spawn()?;
+        let mut command = std::process::Command::new(client("silent_fuse")?);
+        let server = command.args([&directory, &ready, &place.path().join("taken")]).spawn()?;
         let mounted = SilentFileSystem { directory, server, _place: place };
         until("the file system", WITHIN, || ready.exists().then_some(()))?;
         Ok(mounted)
+    }
+
+    /// Waits until process `name` of the session waits for this file system, and cannot be killed.
+    fn blocks(&self, session: &Session, name: &str) -> Result<Process> {
+        let taken = self.directory.with_file_name("taken");
+        until("a request", WITHIN, || taken.exists().then_some(()))?;
+        let is_named = |process: &Process| process.name().is_some_and(|found| found == name);
+        session.processes().into_iter().find(is_named).context("the process that waits")
     }
 
     fn file(&self) -> String {
@@ -184,15 +192,6 @@ fn has_fuse() -> bool {
     found
 }
 
-fn blocked(session: &Session, name: &str) -> Result<Process> {
-    until("the command to wait in the kernel", WITHIN, || {
-        session.processes().into_iter().find(|process| {
-            let call = || std::fs::read_to_string(format!("/proc/{}/wchan", process.0)).unwrap_or_default();
-            process.name().as_deref() == Some(name) && call().contains("request_wait_answer")
-        })
-    })
-}
-
 /// A command that waits in the kernel is named, and the run ends without it.
 #[test]
 fn a_command_stuck_in_the_kernel_does_not_keep_a_run() -> Result<()> {
@@ -206,7 +205,7 @@ fn a_command_stuck_in_the_kernel_does_not_keep_a_run() -> Result<()> {
             let mounted = SilentFileSystem::mount()?;
             let words = words.iter().map(|word| (*word).to_owned()).chain([mounted.file()]);
             let mut running = Run::new(words).trace(profile).within(WITHIN).start_in(session)?;
-            let stuck = blocked(&running.session, name)?;
+            let stuck = mounted.blocks(&running.session, name)?;
             let begin = Instant::now();
             running.signal(Signal::SIGTERM)?;
             let status = running.wait()?;
@@ -269,7 +268,7 @@ fn a_tenant_stuck_in_the_kernel_does_not_keep_a_service() -> Result<()> {
     let mounted = SilentFileSystem::mount()?;
     let tenants = tenant("one", &["cat", &mounted.file()], "");
     let service = Service::start_in(session, &tenants, &[], &[])?;
-    blocked(&service.session, "cat")?;
+    mounted.blocks(&service.session, "cat")?;
     let log = ends_in_time(service, Signal::SIGTERM, BOUND)?;
     assert!(log.contains("(cat, state D)"), "{log}");
     drop(mounted);

@@ -38,6 +38,21 @@ fn the_device_works_in_nested_containers() -> Result<()> {
     )
 }
 
+/// What the broker mounts does not keep new user namespaces from mounting procfs and sysfs.
+#[test]
+fn file_systems_can_be_mounted_in_new_user_namespaces() -> Result<()> {
+    let script =
+        "set -e; unshare -Urmnpf sh -c 'mount -t proc proc /proc && mount -t sysfs sysfs /sys && echo ok'";
+    for rootless in [false, true] {
+        for options in [&[][..], &["--kallsyms"]] {
+            let run = options.iter().fold(Run::bash(script).trace(TRACED), |run, option| run.option(option));
+            let outcome = if rootless { run.rootless().output()? } else { run.output()? };
+            assert_eq!(outcome.stdout, "ok\n", "rootless {rootless}, {options:?}: {}", outcome.stderr);
+        }
+    }
+    Ok(())
+}
+
 /// An instance that was opened outside works inside.
 #[test]
 fn an_inherited_instance_works_in_new_namespaces() -> Result<()> {

@@ -32,7 +32,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use store::Store;
 
-pub use kallsyms::install_kallsyms;
+pub use kallsyms::{install_kallsyms, keep_proc_mountable};
 
 /// Directory of the device in the kernel (`debugfs_create_file_unsafe` in `kernel/kcov.c`).
 const DEBUG_DIRECTORY: &str = "/sys/kernel/debug";

@@ -310,9 +310,12 @@ impl Command<'_> {
         }
         let owner = launch.service.as_ref().and_then(|service| service.identity.as_ref());
         let owner = owner.map(|identity| (identity.uid, identity.gid));
-        let placed = placeholder::install_for(self.claims, owner)
+        let mut placed = placeholder::install_for(self.claims, owner)
             .map_err(|error| StartError::Step { step: error.call.to_owned(), errno: error.errno })?;
         if launch.kallsyms {
+            if let Err(error) = placeholder::keep_proc_mountable() {
+                placed.notes.push(format!("new user namespaces cannot mount procfs: {error}"));
+            }
             placeholder::install_kallsyms().map_err(|error| StartError::Step {
                 step: format!("--kallsyms: {}", error.call),
                 errno: error.errno,

@@ -180,6 +180,25 @@ fn kallsyms_has_the_range_of_pcs_and_the_host_keeps_its_file() {
     assert_eq!(fs::read_to_string("/proc/self/mountinfo").expect("mountinfo"), before);
 }
 
+/// A new procfs and sysfs in a new user namespace, which the kernel refuses if parts of the only ones are covered.
+#[test]
+fn file_systems_can_be_mounted_in_new_user_namespaces() {
+    in_child(|| {
+        install().expect("install");
+        keep_proc_mountable().expect("second mount of /proc");
+        install_kallsyms().expect("kallsyms");
+        assert!(fs::read_to_string("/proc/kallsyms").expect("read").contains(" _stext"));
+        let names: Vec<_> = fs::read_dir("/sys/kernel/debug").expect("readdir").collect();
+        assert_eq!(names.len(), 1, "only the device is to be seen");
+        let script = "mount -t proc proc /proc && mount -t sysfs sysfs /sys";
+        let mounted = std::process::Command::new("unshare")
+            .args(["-Urmnpf", "sh", "-c", script])
+            .output()
+            .expect("unshare");
+        assert!(mounted.status.success(), "{}", String::from_utf8_lossy(&mounted.stderr));
+    });
+}
+
 #[test]
 fn without_kallsyms_nothing_is_mounted() {
     in_child(|| {
