@@ -84,6 +84,19 @@ fn the_brokers_own_errors_give_125() -> Result<()> {
     Ok(())
 }
 
+/// A run under a run fails, and says why: the kernel permits one listener.
+#[test]
+fn a_run_under_a_run_says_why_not() -> Result<()> {
+    let session = Session::new()?;
+    let broker = session.path("kcov-broker").display().to_string();
+    for profile in ["kcov", "all"] {
+        let outcome = Run::new([&broker, "run", "--", "echo", "ran"]).trace(profile).output()?;
+        assert_own_error(&outcome, "start kcov-broker outside of it");
+        assert_own_error(&outcome, "EBUSY");
+    }
+    Ok(())
+}
+
 /// A script without `#!` is run by the shell, as execvp(3) does.
 #[test]
 fn a_script_without_interpreter_is_run_by_the_shell() -> Result<()> {

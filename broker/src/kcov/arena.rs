@@ -179,6 +179,13 @@ impl Arena {
         pwrite(&self.file, &bytes, (at * abi::WORD) as libc::off_t) == Ok(bytes.len())
     }
 
+    /// Returns whether the count is 0.
+    #[must_use]
+    pub fn is_unused(&self) -> bool {
+        let mut count = [0; 8];
+        pread(&self.file, &mut count, 0) == Ok(count.len()) && u64::from_ne_bytes(count) == 0
+    }
+
     /// Sets the count to 0.
     pub fn reset(&self) {
         // The area is initialised, so there is room for it.

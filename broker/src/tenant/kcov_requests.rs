@@ -273,6 +273,11 @@ impl Tenant {
     fn disable(&mut self, arena: ArenaId, tid: u32, arg: u64) -> Outcome {
         let result = self.registry.disable(arena, tid, arg);
         if result.is_ok() {
+            if self.log.wants_collections()
+                && let Some(area) = self.registry.arenas().get(arena)
+            {
+                self.log.collected(area.is_unused());
+            }
             info!(event = "disable", id = arena.number(), tid, command = "DISABLE", "disabled");
         }
         result.into()

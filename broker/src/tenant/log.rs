@@ -101,6 +101,38 @@ impl RefusalLines {
     }
 }
 
+/// Collections of clients, from `ENABLE` to `DISABLE`, as long as none of them left a record.
+#[derive(Clone, Copy, Debug, Default)]
+struct Collections {
+    empty: u64,
+    /// Whether one left a record, or the hint was given: nothing is to be said any more.
+    is_over: bool,
+}
+
+impl Collections {
+    /// Empty collections after which the hint is given before the end of the run.
+    const MANY: u64 = 100;
+
+    fn add(&mut self, is_empty: bool) {
+        self.empty += u64::from(is_empty);
+        self.is_over |= !is_empty;
+        if self.empty == Self::MANY {
+            self.report();
+        }
+    }
+
+    fn report(&mut self) {
+        if self.empty > 0 && !std::mem::replace(&mut self.is_over, true) {
+            warn!(
+                event = "nothing_collected",
+                times = self.empty,
+                "a client collected, and none of its calls left a record: --trace does not name the calls that it made \
+                 while it was enabled"
+            );
+        }
+    }
+}
+
 /// The log of one tenant.
 #[derive(Debug, Default)]
 pub struct TenantLog {
@@ -108,6 +140,7 @@ pub struct TenantLog {
     refusals: RefusalLines,
     /// Handlers that were reported as recording nothing.
     silent: BTreeSet<String>,
+    collections: Collections,
     collisions: u32,
 }
 
@@ -134,6 +167,20 @@ impl TenantLog {
         for (quota, times) in self.refusals.take(refusals, now, all) {
             report_refusals(quotas, quota, times);
         }
+        if all {
+            self.collections.report();
+        }
+    }
+
+    /// Whether the log wants to know of collections.
+    #[must_use]
+    pub fn wants_collections(&self) -> bool {
+        !self.collections.is_over
+    }
+
+    /// A collection ended.
+    pub fn collected(&mut self, is_empty: bool) {
+        self.collections.add(is_empty);
     }
 
     /// A handler gives a new reason to let calls go on.

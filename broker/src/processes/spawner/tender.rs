@@ -98,7 +98,7 @@ impl Tender {
         }
         let (order, _) = broker.receive::<TenderOrder>()?;
         child.send(&order, &[])?;
-        let listener = take_listener(command, &words)?;
+        let listener = take_listener(command, &words, &mut child)?;
         broker.send(&TenderEvent::Listening, &[&listener])?;
         Ok(Tender { command, words })
     }
@@ -259,13 +259,16 @@ fn outlive_children() -> i32 {
 }
 
 /// Waits until the child has installed its filter, then gets a copy of the listener.
-fn take_listener(command: Pid, words: &SharedWords) -> Result<OwnedFd, StartError> {
+fn take_listener(command: Pid, words: &SharedWords, channel: &mut Channel) -> Result<OwnedFd, StartError> {
     let child = pidfd_open(command.as_raw() as u32, false).map_err(step("pidfd_open"))?;
     loop {
         if let Some(number) = words[LISTENER].load(Ordering::Acquire).checked_sub(1) {
             return pidfd::get_fd(child.as_fd(), number as i32).map_err(step("pidfd_getfd"));
         }
         if pidfd::is_dead(child.as_fd()) {
+            if let Ok((TenderEvent::Failed { step, errno, .. }, _)) = channel.try_receive() {
+                return Err(StartError::Step { step, errno: Errno::from_raw(errno) });
+            }
             let errno = words[EXEC]
                 .load(Ordering::Acquire)
                 .checked_sub(1)
@@ -273,6 +276,17 @@ fn take_listener(command: Pid, words: &SharedWords) -> Result<OwnedFd, StartErro
             return Err(StartError::Step { step: "installing the filter".into(), errno });
         }
         std::thread::sleep(LOOK);
+    }
+}
+
+/// The step of installing the filter, as a message names it.
+fn installing(errno: Errno) -> &'static str {
+    match errno {
+        Errno::EBUSY => {
+            "a supervisor already receives calls of this process (another kcov-broker, a container engine, a sandbox), \
+             and the kernel permits only one: start kcov-broker outside of it"
+        }
+        _ => "installing the filter",
     }
 }
 
@@ -346,7 +360,7 @@ impl Command<'_> {
         }
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&launch.mask), None).map_err(step("sigprocmask"))?;
         let listener = crate::sys::filter::install(&bpf)
-            .map_err(|error| StartError::Step { step: error.to_string(), errno: Errno::EINVAL })?;
+            .map_err(|errno| StartError::Step { step: installing(errno).to_owned(), errno })?;
         // From here on any system call may be trapped: only stores until the exec, no allocation. The listener is
         // close-on-exec.
         self.words[LISTENER].store(listener as u64 + 1, Ordering::Release);
