@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 /* A FUSE file system that takes requests and never answers them: its users wait in the kernel (state D).
  *
  *     silent_fuse DIRECTORY READY TAKEN

@@ -20,6 +20,19 @@ fn assert_names(outcome: &Outcome, expected: &[&str]) {
     }
 }
 
+/// One line says that a client collects nothing, if none of its calls is traced.
+#[test]
+fn a_client_that_collects_nothing_gets_a_hint() -> Result<()> {
+    for (profile, prints, hints) in [("kcov", "none\n", 1), ("read", "records\n", 0), ("all", "records\n", 0)]
+    {
+        let outcome = Run::new([client("collect_read")?]).trace(profile).logged().output()?;
+        assert_eq!(outcome.stdout, prints, "{profile}");
+        let found = outcome.events().iter().filter(|event| event.name() == "nothing_collected").count();
+        assert_eq!(found, hints, "{profile}: {}", outcome.stderr);
+    }
+    Ok(())
+}
+
 /// One life of an instance, in order, with thread and command.
 #[test]
 fn the_life_of_an_instance_is_logged() -> Result<()> {
