@@ -26,7 +26,7 @@ fn numbers(outcome: &Outcome) -> Vec<u64> {
 /// The two closes leave a record each, and the release three.
 #[test]
 fn the_records_of_a_release_are_there_at_the_next_traced_call() -> Result<()> {
-    for trace in ["kcov,close", "all"] {
+    for trace in ["kcov,close", "every"] {
         let outcome = close("next", trace, None)?;
         assert_eq!(numbers(&outcome).first(), Some(&5), "{trace}: {outcome:?}");
         outcome.assert_sound()?;

@@ -256,17 +256,14 @@ impl Context {
     /// If the broker is gone.
     pub fn take_closed(&mut self, call: &Call) -> Result<Vec<ClosedFile>, AssistError> {
         // Most runs have no closes, and this is asked for each call.
-        match !self.closings.is_empty() && self.closings.contains_key(&call.tid) {
-            true => Ok(self.ask(call, RequestKind::Closed)?.closed),
-            false => Ok(Vec::new()),
+        if self.closings.is_empty() || !self.closings.contains_key(&call.tid) {
+            return Ok(Vec::new());
         }
-    }
-
-    /// Forgets the close of a thread, whose files are released.
-    pub fn forget_closing(&mut self, tid: u32) {
-        if !self.closings.is_empty() {
-            self.closings.remove(&tid);
+        let closed = self.ask(call, RequestKind::Closed)?.closed;
+        if closed.is_empty() {
+            self.closings.remove(&call.tid);
         }
+        Ok(closed)
     }
 
     /// Runs `release` while the slot shows the call that has closed a file, so that a crash is blamed on that

@@ -9,7 +9,8 @@ use crate::service::{DeviceOpen, Outcome, Service};
 use crate::trace::{self, Tracer};
 use kcov_proto::Errno;
 use kcov_proto::area::Area;
-use kcov_proto::message::{ClosedFile, Closer, RequestKind};
+use kcov_proto::device::ArenaId;
+use kcov_proto::message::{ClosedFile, RequestKind};
 use kcov_proto::slot::Kind;
 use std::rc::Rc;
 
@@ -76,33 +77,41 @@ impl Dispatch {
         Ok(Err(Errno::ENODEV))
     }
 
-    /// Releases the files that the last close of the caller has released. Its records are in the area before the
-    /// caller's next call is handled.
+    /// Releases the files that the last close of the caller has released, before its next call. The records go
+    /// straight to the caller's area.
     fn release_closed(&mut self, call: &Call, context: &mut Context) -> Result<(), AssistError> {
         let closed = context.take_closed(call)?;
-        self.closed(&closed, context);
-        context.forget_closing(call.tid);
-        Ok(())
+        if closed.is_empty() {
+            return Ok(());
+        }
+        self.with_area(call, context, |dispatch, context, _| {
+            closed.iter().for_each(|closed| dispatch.release(closed.file, Some(call.tid), context));
+            Ok(())
+        })
     }
 
-    /// Drops the state of files whose last descriptor was closed. What the handlers record goes to the area of the
-    /// thread that closed it, as a remote section: no call of that thread is in flight.
+    /// Releases files whose last descriptor was closed. If a thread is known that closed one, the records go to
+    /// its area. It is not in a call, so they go there at once, as those of a remote section.
     pub fn closed(&mut self, files: &[ClosedFile], context: &mut Context) {
         for ClosedFile { file, closer } in files {
-            let Some(service) = self.services.iter_mut().find(|service| service.has_file(*file)) else {
-                continue;
-            };
-            match closer {
-                None => service.closed(*file, context),
-                Some(Closer { tid, target }) => context.blame(*tid, |context| match target {
-                    None => service.closed(*file, context),
-                    Some(target) => {
-                        let section = Section::of_call(*target);
-                        section.run(|| service.closed(*file, context));
-                        section.stop();
-                    }
-                }),
+            let tid = closer.map(|closer| closer.tid);
+            match closer.and_then(|closer| closer.target) {
+                None => self.release(*file, tid, context),
+                Some(target) => {
+                    let section = Section::of_call(target);
+                    section.run(|| self.release(*file, tid, context));
+                    section.stop();
+                }
             }
+        }
+    }
+
+    /// Releases a file, if one of the services has its state.
+    fn release(&mut self, file: ArenaId, closer: Option<u32>, context: &mut Context) {
+        let Some(service) = self.services.iter_mut().find(|service| service.has_file(file)) else { return };
+        match closer {
+            None => service.closed(file, context),
+            Some(tid) => context.blame(tid, |context| service.closed(file, context)),
         }
     }
 

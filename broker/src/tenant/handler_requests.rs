@@ -151,7 +151,7 @@ impl Tenant {
     pub(super) fn closed_by(&mut self, index: u32, tid: u32) -> Vec<ClosedFile> {
         let Some(files) = &mut self.files else { return Vec::new() };
         let (mut closed, released) = (files.take_ordered(tid), files.closed_by(tid));
-        let released = self.released(released.into_iter().map(|file| (file, Some(tid))).collect());
+        let released = self.released(released.into_iter().map(|file| (file, None)).collect());
         self.order_closed(&released, Some(index));
         closed.extend(released);
         closed.truncate(MAX_CLOSED);
