@@ -283,7 +283,8 @@ pub const TENANT: Keys = Keys {
             "artifacts",
             Kind::Path,
             None,
-            "Directory for artifacts of crashes and hangs. By default none are written.",
+            "Directory for artifacts of crashes and hangs. By default none are written. If the service has root, the directory must \
+             belong to root or to `user`, and nobody else may write to it.",
         ),
         key(
             "publish",

@@ -1,10 +1,10 @@
 //! uids for workers, with root: each tenant's workers have a uid that no other process of this machine has.
 //!
 //! A uid is claimed in two steps, and only a uid that passes both is used:
-//! 1. A lock in [`REGISTRY`], on the byte at the offset of the uid. It excludes all brokers that share `/run`,
+//! 1. A lock in `/run/kcov-broker.uids`, on the byte at the offset of the uid. It excludes all brokers that share `/run`,
 //!    whatever their PID namespaces. It belongs to the open file, so the kernel releases it when the last
 //!    process that holds the claim ends, however it ends.
-//! 2. A question to the kernel, whether any process runs under the uid ([`is_unused`]). It sees processes of
+//! 2. A question to the kernel, whether any process runs under the uid (`is_unused`). It sees processes of
 //!    all PID and mount namespaces. So a uid is also not taken while workers of a killed broker still run.
 //!
 //! A broker that cannot write the registry (a read-only `/run`, a container with its own) takes the second step

@@ -145,6 +145,12 @@ impl SpawnerClient {
         }
     }
 
+    /// Returns whether it owes no reply, or has owed one for longer than `moment`.
+    #[must_use]
+    pub fn is_idle_or_slow(&self, moment: Duration) -> bool {
+        self.ordered.front().is_none_or(|(_, since)| since.elapsed() > moment)
+    }
+
     /// Returns whether it has not replied to an order for too long.
     #[must_use]
     pub fn is_late(&self, now: Instant) -> bool {

@@ -1,7 +1,7 @@
 //! `openat2(2)` with `O_PATH`, for a process that must not be able to use it for anything else.
 //!
 //! The flags of `openat2` are in memory, where no filter can check them. So all structures that are ever passed
-//! are in one page at a fixed [`ADDRESS`]: a filter compares the pointer with [`HOW`]. The page is read-only, and
+//! are in one page at a fixed address: a filter compares the pointer with [`HOW`]. The page is read-only, and
 //! sealed where the kernel can do that (`mseal`, Linux 6.10): then not even an attacker who controls the process
 //! can change, replace or remove it.
 

@@ -12,7 +12,7 @@ use super::workers::process::{AllegedCall, Sockets, Worker};
 use super::workers::restarts::Next;
 use super::workers::supervision::PAST_DEADLINE;
 use crate::processes::spawner::message::Start;
-use crate::processes::spawner_client::{Ordered, SpawnError};
+use crate::processes::spawner_client::{Ordered, SpawnError, Spawned};
 use crate::sys::shared::SharedWords;
 use crate::sys::socket::{self, Channel, ChannelError};
 use kcov_proto::message::{NotificationId, Order, Response, ZygoteReply};
@@ -20,7 +20,7 @@ use kcov_proto::sync::Ordering;
 use kcov_proto::{Errno, journal, slot};
 use nix::errno::Errno as SysErrno;
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tracing::{debug, error, info, warn};
 
 impl Tenant {
@@ -48,7 +48,8 @@ impl Tenant {
         let sockets = Sockets { channel: ours.into(), orders: our_orders.into(), output, journal, slot };
         self.workers.expect(index, sockets, Instant::now());
         // Last: the zygote forks meanwhile, and callers need the worker before they need its reader.
-        self.readers.start(index, (requests, workers_end), &mut self.spawner, self.calls.listener())
+        self.readers.start(index, (requests, workers_end), &mut self.spawner, self.calls.listener())?;
+        self.await_reader()
     }
 
     fn start_next(&mut self, next: Next) -> Result<(), TenantError> {
@@ -123,20 +124,46 @@ impl Tenant {
     /// If the tenant cannot be served any longer.
     pub fn spawner_readable(&mut self) -> Result<(), TenantError> {
         match self.spawner.receive() {
-            Ok((Ordered::Zygote, process)) => self.zygote.started(process?),
-            Ok((Ordered::Reader(index), Ok(process))) => self.readers.started(index, process)?,
-            Ok((Ordered::Reader(index), Err(error))) => {
+            Ok((what, process)) => return self.spawned(what, process),
+            Err(ChannelError::WouldBlock) => {}
+            Err(_) => {
+                self.poller.remove(&self.spawner);
+                error!("the spawner ended: workers and readers can no longer be replaced");
+            }
+        }
+        Ok(())
+    }
+
+    fn spawned(&mut self, what: Ordered, process: Result<Spawned, SpawnError>) -> Result<(), TenantError> {
+        match (what, process) {
+            (Ordered::Zygote, process) => self.zygote.started(process?),
+            (Ordered::Reader(index), Ok(process)) => self.readers.started(index, process)?,
+            (Ordered::Reader(index), Err(error)) => {
                 warn!(%error, "cannot start a reader; its worker is replaced");
                 let worker = self.readers.worker_of(index).and_then(|worker| self.workers.get_mut(worker));
                 worker.into_iter().for_each(|worker| worker.kill("its reader did not start"));
             }
-            Ok((Ordered::Artifact, process)) => {
+            (Ordered::Artifact, process) => {
                 self.artifacts.writer_started(process, (&mut self.spawner, &self.poller));
             }
-            Ok((Ordered::Sightings, _)) | Err(ChannelError::WouldBlock) => {}
-            Err(_) => {
-                self.poller.remove(&self.spawner);
-                error!("the spawner ended: workers and readers can no longer be replaced");
+            (Ordered::Sightings, _) => {}
+        }
+        Ok(())
+    }
+
+    /// Waits a moment for the reader that was ordered, which is usually there within a millisecond. A spawner that is stopped
+    /// must not hold up other calls.
+    ///
+    /// # Errors
+    /// If the tenant cannot be served any longer.
+    pub(super) fn await_reader(&mut self) -> Result<(), TenantError> {
+        /// A busy machine takes that long. A stopped spawner costs it once, not for each order.
+        const MOMENT: Duration = Duration::from_millis(300);
+        let end = Instant::now() + MOMENT;
+        while !self.spawner.is_idle_or_slow(MOMENT) {
+            match self.spawner.receive_until(end) {
+                Some((what, process)) => self.spawned(what, process)?,
+                None => break,
             }
         }
         Ok(())

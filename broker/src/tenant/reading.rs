@@ -7,6 +7,7 @@ use kcov_proto::Errno;
 use kcov_proto::message::{Forward, Response};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
+use tracing::warn;
 
 impl Tenant {
     /// Takes one call that a reader passes on. Returns whether there was one.
@@ -63,6 +64,9 @@ impl Tenant {
         };
         for call in lost {
             self.fail_reading(worker, call);
+        }
+        if let Err(error) = self.await_reader() {
+            warn!(%error, "cannot start a helper");
         }
     }
 

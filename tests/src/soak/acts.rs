@@ -26,7 +26,7 @@ impl Theme {
     #[must_use]
     pub fn trace(self) -> &'static str {
         match self {
-            Theme::Hostile | Theme::Killed => "kcov,getppid,lseek",
+            Theme::Hostile | Theme::Killed => "kcov,mmap,getppid,lseek",
             Theme::Clients => "every",
         }
     }

@@ -3,6 +3,7 @@
 use super::values;
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -39,7 +40,7 @@ pub(super) fn link_argument(rustc: &OsStr, arguments: &[OsString]) -> Option<OsS
 /// Compiles the archive. Several processes may do so at the same time with the same result; the last rename
 /// wins.
 fn make(rustc: &OsStr, target: Option<&str>, archive: &Path) -> Option<()> {
-    let unfinished = archive.with_extension(format!("{}.rlib", std::process::id()));
+    let unfinished = archive.with_extension(format!("{:016x}.rlib", RandomState::new().hash_one(archive)));
     let mut command = Command::new(rustc);
     command.args(["--crate-name", "kcov_no_runtime", "--crate-type", "rlib", "--edition", "2024"]);
     command.args(["-Cpanic=abort", "-o"]).arg(&unfinished).arg("-").stdin(Stdio::piped());

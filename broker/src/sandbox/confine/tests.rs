@@ -68,6 +68,14 @@ fn calls_that_lead_out_are_denied() {
         assert!(
             !reader.allows(number("openat"), write) && !reader.allows(number("pidfd_send_signal"), signal)
         );
+        // Structures elsewhere, or between the prepared ones, could ask for any flags.
+        for how in [0, path_lookup::HOW.1 + 8, path_lookup::HOW.1 + 4096] {
+            let args = [u64::MAX, 0, how, path_lookup::SIZE, 0, 0];
+            assert!(!reader.allows(number("openat2"), args), "{how:x}");
+        }
+        let parent = Pid::this().as_raw().cast_unsigned().into();
+        let abort = [parent, parent, libc::SIGABRT as u64, 0, 0, 0];
+        assert!(!reader.allows(number("tgkill"), abort));
     });
 }
 

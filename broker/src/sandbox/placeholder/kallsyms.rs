@@ -30,7 +30,7 @@ const HIDDEN_AT: &str = super::DEBUG_DIRECTORY;
 /// Options of the file system that it is mounted in: one directory.
 const HIDING: &str = "mode=0,size=1,nr_inodes=2";
 
-/// Keeps a mount of `/proc` of which nothing is covered, below what is mounted on [`HIDDEN_AT`]. It is listed in
+/// Keeps a mount of `/proc` of which nothing is covered, below what is mounted on `HIDDEN_AT`. It is listed in
 /// `/proc/self/mountinfo`, as `/sys/kernel/debug/proc`.
 ///
 /// # Errors
