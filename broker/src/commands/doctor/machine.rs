@@ -18,7 +18,23 @@ const INITIAL_PIDS: &str = "pid:[4026531836]";
 
 /// Runs the checks.
 pub fn findings() -> Vec<Finding> {
-    vec![procfs(), tracing(), device(), descriptors(), watches(), landlock(), control_groups(), worker()]
+    vec![
+        procfs(),
+        tracing(),
+        device(),
+        descriptors(),
+        watches(),
+        landlock(),
+        control_groups(),
+        kcov(),
+        worker(),
+    ]
+}
+
+/// What the device offers by default, for users who look for a request that current kernels do not have.
+fn kcov() -> Finding {
+    let found = "rules of Linux 7.2 (--kcov-rules); KCOV_RESET_TRACE and KCOV_UNIQUE_ENABLE (--extensions)";
+    Finding::ok("KCOV device", "what commands may request of it", found)
 }
 
 fn procfs() -> Finding {

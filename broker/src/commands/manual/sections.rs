@@ -33,7 +33,25 @@ const PROGRAM: [Section; 2] = [
     ("SEE ALSO", &[("kcov-broker-run(1), kcov-broker-serve(1), kcov-broker.toml(5), kcov-handler(7)", "")]),
 ];
 
-const RUN: [Section; 2] = [
+const RUN: [Section; 3] = [
+    (
+        "THE DEVICE",
+        &[
+            (
+                "--kcov-rules 7.2",
+                "A thread may own one instance by KCOV_ENABLE and another one by KCOV_REMOTE_ENABLE. With 6.12 it owns at most one instance; a further request fails with EBUSY.",
+            ),
+            (
+                "--extensions unique",
+                "KCOV_UNIQUE_ENABLE (0x40086367) records each point once. Its argument is the size in words of a bitmap at the start of the area; the count is in the word behind it, and the PCs follow. A point whose bit is set is suppressed. Storing 0 to the bitmap and the count starts over, as does KCOV_RESET_TRACE.",
+            ),
+            (
+                "--extensions shared",
+                "Several threads may enable one instance, all in the same mode. Each of them disables it for itself, or by its exit.",
+            ),
+            ("LIMITS.md compares the device with that of the kernel.", ""),
+        ],
+    ),
     (
         "EXIT STATUS",
         &[
