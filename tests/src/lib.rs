@@ -4,6 +4,7 @@
 //!
 //! | module | purpose |
 //! |---|---|
+//! | [`architecture`] | the shape of the source tree: imports, unsafe code, lengths |
 //! | [`binaries`] | the programs under test, built once for each test program |
 //! | [`mod@client`] | the C clients of `tests/clients` and `tests/conformance`, compiled once for each test
 //! program |
@@ -29,6 +30,7 @@
 //! The tests need root because the broker does. Without root they fail; they are never skipped.
 #![forbid(unsafe_code)]
 
+pub mod architecture;
 pub mod binaries;
 pub mod client;
 pub mod control;
