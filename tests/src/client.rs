@@ -12,7 +12,7 @@ use std::time::SystemTime;
 /// Folders with sources of clients, relative to the root of the tree.
 const SOURCES: [&str; 3] = ["tests/clients", "tests/conformance", "deploy/examples/handler"];
 /// Folders with handlers in C.
-const LIBRARIES: [&str; 2] = ["tests/handlers", "worker/examples"];
+const LIBRARIES: [&str; 3] = ["tests/handlers", "tests/attacks", "worker/examples"];
 const FLAGS: [&str; 8] = ["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-static", "-pthread"];
 
 /// Builds the client `NAME.c` and returns the program.
@@ -31,7 +31,7 @@ pub fn client(name: &str) -> Result<PathBuf> {
     Ok(program)
 }
 
-/// Builds the handler library `NAME.c`, from `tests/handlers` or the examples.
+/// Builds the handler library `NAME.c`, from `tests/handlers`, `tests/attacks` or the examples.
 ///
 /// # Errors
 /// As [`client`].

@@ -5,6 +5,7 @@
 //! | module | purpose |
 //! |---|---|
 //! | [`architecture`] | the shape of the source tree: imports, unsafe code, lengths |
+//! | [`attack`] | the attacks of `tests/attacks` |
 //! | [`binaries`] | the programs under test, built once for each test program |
 //! | [`mod@client`] | the C clients of `tests/clients` and `tests/conformance`, compiled once for each test
 //! program |
@@ -31,6 +32,7 @@
 #![forbid(unsafe_code)]
 
 pub mod architecture;
+pub mod attack;
 pub mod binaries;
 pub mod client;
 pub mod control;
