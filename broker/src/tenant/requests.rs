@@ -169,6 +169,10 @@ impl Tenant {
 
     /// Handles a call that a reader passes on, with what it has read of the caller.
     pub(super) fn passed_on(&mut self, Forward { id, tid, call }: Forward) {
+        // Without a worker, the caller may have its answer already. The call must have no effect then.
+        if !self.calls.is_in_flight(id) {
+            return;
+        }
         let outcome = match call {
             ForwardedCall::OpenDevice { device, flags } => self.open_device(id, tid, device, flags),
             ForwardedCall::Reopen { file, flags } => match self.device_of(file) {
