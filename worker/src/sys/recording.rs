@@ -1,4 +1,4 @@
-//! The area that is armed for a thread, and the addresses of the link section of sites.
+//! The area that is armed for a thread.
 //!
 //! Invariant: a thread's pointer is null, or points to a [`Scope`] on the stack of the [`Scope::enter`] or
 //! [`Scope::cover`] that runs in this thread now. Only these two, [`Scope::aside`] and the drop of the scope that they made,
@@ -9,11 +9,10 @@
 //! In a run that accumulates coverage, one scope encloses all others ([`Scope::cover`]), and every scope has
 //! the map in which PCs are marked. In other runs this costs a branch that is never taken.
 
-use super::sancov::Text;
+use super::sancov::text::Text;
 use kcov_proto::abi::TraceMode;
 use kcov_proto::area::{Appended, Area, CmpRecord};
 use kcov_proto::cover_map::CoverMap;
-use kcov_proto::site::{self, Site};
 use kcov_proto::sync::AtomicU64;
 use std::cell::Cell;
 use std::ptr;
@@ -277,23 +276,3 @@ pub fn store_cmp_or(record: impl FnOnce(&Cell<Text>) -> Option<CmpRecord>, other
         }
     }
 }
-
-// SAFETY: the linker defines this symbol at the start of the section, which exists because callers of this
-// file put sites in it. Only its address is used.
-unsafe extern "C" {
-    #[link_name = "__start_kcov_sites"]
-    safe static SITES: Site;
-}
-
-/// Returns the PC of a site in the link section, by the rule of [`kcov_proto::site`].
-#[inline]
-#[must_use]
-pub fn pc_of_site(site: &'static Site) -> u64 {
-    let bytes = ptr::from_ref(site).addr().wrapping_sub((&raw const SITES).addr());
-    // A site outside of the section, which no macro makes, gets a wrong PC that clients still accept.
-    site::pc_of_index((bytes / Site::BYTES) as u64 % SITES_MOST)
-}
-
-/// Number of sites that have their own PC: a power of two, so that the bound is one instruction.
-const SITES_MOST: u64 = 1 << 22;
-const _: () = assert!(site::pc_of_index(SITES_MOST) <= site::SITE_END);
