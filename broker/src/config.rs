@@ -33,6 +33,8 @@ pub mod options;
 pub mod probe;
 pub mod section;
 pub mod service;
+pub mod settings;
+pub mod source;
 pub mod tenant;
 pub mod text;
 pub mod values;
@@ -41,48 +43,11 @@ pub mod values;
 mod tests;
 
 pub use draft::Draft;
-use errors::ConfigError;
+pub use errors::ConfigErrors;
 pub use service::ServeConfig;
-use std::path::{Path, PathBuf};
+pub use settings::{Config, MAX_TENANTS};
+pub use source::Source;
 pub use tenant::TenantConfig;
-
-/// Maximum size of a configuration file, bytes.
-pub const MAX_FILE: u64 = 1 << 20;
-/// Maximum number of tenants. Each needs half a dozen processes, and as many sockets in the manager.
-pub const MAX_TENANTS: usize = 4096;
-
-/// A checked configuration.
-#[derive(Clone, Debug, Default)]
-pub struct Config {
-    /// Settings of the service as a whole.
-    pub serve: ServeConfig,
-    /// The tenants, in the order of the file.
-    pub tenants: Vec<TenantConfig>,
-}
-
-/// The origin of a text.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Source {
-    /// Its name in messages.
-    pub name: String,
-    /// Directory that relative paths start in.
-    pub directory: PathBuf,
-}
-
-impl Source {
-    /// The file at `path`. Relative paths start in its directory.
-    #[must_use]
-    pub fn file(path: &Path) -> Self {
-        let full = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-        let directory = full.parent().map_or_else(|| PathBuf::from("/"), Path::to_path_buf);
-        Source { name: path.display().to_string(), directory }
-    }
-}
-
-/// All errors of a configuration, in the order of its lines.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}", errors::listed(.0))]
-pub struct ConfigErrors(pub Vec<ConfigError>);
 
 impl Config {
     /// Parses a configuration.

@@ -14,6 +14,7 @@ pub mod quotas;
 pub mod rootless;
 pub mod service;
 pub mod trace_set;
+pub mod trial;
 pub mod worker_uids;
 
 pub use trace_set::call_name;

@@ -4,4 +4,3 @@
 pub mod confine;
 pub mod filter;
 pub mod placeholder;
-pub mod trial;

@@ -4,6 +4,7 @@
 //!
 //! | module | purpose |
 //! |---|---|
+//! | [`architecture`] | the shape of the source tree: imports, unsafe code, lengths |
 //! | [`attack`] | the attacks of `tests/attacks` |
 //! | [`binaries`] | the programs under test, built once for each test program |
 //! | [`mod@client`] | the C clients of `tests/clients` and `tests/conformance`, compiled once for each test
@@ -30,6 +31,7 @@
 //! The tests need root because the broker does. Without root they fail; they are never skipped.
 #![forbid(unsafe_code)]
 
+pub mod architecture;
 pub mod attack;
 pub mod binaries;
 pub mod client;

@@ -2,12 +2,10 @@
 
 use crate::arenas::Arenas;
 use crate::call::Call;
-use crate::service::Outcome;
+use crate::outcome::Outcome;
 use crate::sys::socket::{Channel, ChannelError};
 use kcov_proto::Errno;
-use kcov_proto::message::{
-    Heartbeat, ReaderKind, ReaderReply, ReaderRequest, Reply, Request, RequestKind, Response,
-};
+use kcov_proto::message::{Heartbeat, ReaderKind, ReaderReply, ReaderRequest, Reply, Request, RequestKind};
 use kcov_proto::slot::{self, Phase};
 use kcov_proto::sync::Ordering;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -213,15 +211,5 @@ fn failure(reply: &ReaderReply) -> Errno {
     match reply {
         ReaderReply::Fail(errno) => *errno,
         _ => Errno::EIO,
-    }
-}
-
-impl From<Response> for Outcome {
-    fn from(response: Response) -> Self {
-        match response {
-            Response::Value(value) => Outcome::Value(value),
-            Response::Fail(errno) => Outcome::Fail(errno),
-            Response::Continue => Outcome::Continue,
-        }
     }
 }

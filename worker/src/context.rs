@@ -3,9 +3,9 @@
 use crate::assist::{AssistError, Assistants};
 use crate::call::{Abi, Call};
 use crate::link::Link;
+use crate::outcome::Outcome;
 use crate::record::Recorded;
 use crate::remote::WorkerHost;
-use crate::service::Outcome;
 use crate::sys::listener::clear_slot;
 use crate::sys::shared::SharedWords;
 use kcov_proto::device::ArenaId;

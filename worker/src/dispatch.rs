@@ -3,9 +3,10 @@
 use crate::assist::AssistError;
 use crate::call::Call;
 use crate::context::Context;
+use crate::outcome::Outcome;
 use crate::record::Scope;
 use crate::remote::Section;
-use crate::service::{DeviceOpen, Outcome, Service};
+use crate::service::{DeviceOpen, Service};
 use crate::trace::{self, Tracer};
 use kcov_proto::Errno;
 use kcov_proto::device::ArenaId;

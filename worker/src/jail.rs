@@ -19,9 +19,11 @@
 //! The zygote's environment must not ask for backtraces (`RUST_BACKTRACE`): printing one opens files, so the
 //! panic would end as `SIGSYS` instead of `SIGABRT`.
 
+pub mod error;
 pub mod landlock;
 pub mod limits;
 pub mod namespaces;
+mod privileges;
 pub mod root;
 pub mod rules;
 pub mod steps;
@@ -29,15 +31,17 @@ pub mod steps;
 #[cfg(test)]
 mod tests;
 
-use kcov_sys::filter::{Bpf, BuildError, install};
-use kcov_sys::{StepError, descriptors, privilege};
-use nix::errno::Errno;
+use error::step;
+use kcov_sys::descriptors;
+use kcov_sys::filter::{Bpf, install};
 use nix::sys::signal::Signal;
 use nix::unistd::{Gid, Pid, Uid};
 use root::Keeper;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use steps::Step;
+
+pub use error::JailError;
 
 /// Ids of the zygote, and what it keeps.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,54 +61,6 @@ pub struct JailConfig {
     pub keep_for_loading: Vec<RawFd>,
     /// Most memory of the zygote and of each worker.
     pub memory: Option<limits::Memory>,
-}
-
-/// Why a process could not be jailed. It must end: some steps may have been taken.
-#[derive(Debug, thiserror::Error)]
-pub enum JailError {
-    /// Workers never run as root.
-    #[error("uid {uid} and gid {gid}: a worker must not run as root")]
-    IsRoot {
-        /// As requested.
-        uid: u32,
-        /// As requested.
-        gid: u32,
-    },
-    /// The filter could not be built.
-    #[error(transparent)]
-    Filter(#[from] BuildError),
-    /// A system call failed.
-    #[error(transparent)]
-    Step(#[from] StepError),
-    /// The machine forbids a namespace, or mounts in it.
-    #[error("{step}: {errno}: {}", namespaces::advice(*.errno))]
-    Namespace {
-        /// The call.
-        step: &'static str,
-        /// Its error.
-        errno: Errno,
-    },
-    /// A library has memory that is writable and executable.
-    #[error(
-        "{mapping} can be written and executed: link handlers without an executable stack and without such segments"
-    )]
-    WritableCode {
-        /// Its line in `/proc/self/maps`.
-        mapping: String,
-    },
-    /// The root was swapped, but this process still has another one.
-    #[error("the root is not empty: did a handler change its root while it was loaded?")]
-    Root,
-    /// The kernel has Landlock, but it failed.
-    #[error("Landlock")]
-    Landlock(#[source] ::landlock::RulesetError),
-    /// The process that started this one is gone.
-    #[error("the parent process is gone")]
-    Orphan,
-}
-
-fn step(step: &'static str) -> impl FnOnce(Errno) -> JailError {
-    move |errno| StepError { step, errno }.into()
 }
 
 /// The second layer, prepared before the first one is in force: entering it allocates nothing.
@@ -244,41 +200,6 @@ fn leads_to_null(fd: RawFd) -> bool {
     const NULL: libc::dev_t = libc::makedev(1, 3);
     let found = std::fs::metadata(format!("/proc/self/fd/{fd}"));
     found.is_ok_and(|found| found.file_type().is_char_device() && found.rdev() == NULL)
-}
-
-/// Checks that no memory is writable and executable.
-fn refuse_writable_code() -> Result<(), JailError> {
-    let maps = std::fs::read_to_string("/proc/self/maps");
-    let maps = maps.map_err(|_| StepError { step: "read of /proc/self/maps", errno: Errno::last() })?;
-    let both = |line: &&str| line.split(' ').nth(1).is_some_and(|rights| rights.contains("wx"));
-    match maps.lines().find(both) {
-        Some(line) => Err(JailError::WritableCode { mapping: line.to_owned() }),
-        None => Ok(()),
-    }
-}
-
-/// Empties the bounding set and locks the securebits. Without `CAP_SETPCAP` this does nothing: only an exec
-/// could restore capabilities then, and the filter forbids exec.
-fn drop_bounds() -> Result<(), JailError> {
-    let held = privilege::capabilities().map_err(step("capget"))?;
-    if held.effective & privilege::SETPCAP == 0 {
-        return Ok(());
-    }
-    privilege::limit_bounding_set(0).map_err(step("prctl(PR_CAPBSET_DROP)"))?;
-    privilege::clear_ambient_set().map_err(step("prctl(PR_CAP_AMBIENT)"))?;
-    privilege::lock_securebits().map_err(step("prctl(PR_SET_SECUREBITS)"))
-}
-
-fn drop_capabilities() -> Result<(), JailError> {
-    privilege::set_capabilities(0).map_err(step("capset"))
-}
-
-fn forbid_new_privileges() -> Result<(), JailError> {
-    nix::sys::prctl::set_no_new_privs().map_err(step("prctl(PR_SET_NO_NEW_PRIVS)"))
-}
-
-fn hide() -> Result<(), JailError> {
-    nix::sys::prctl::set_dumpable(false).map_err(step("prctl(PR_SET_DUMPABLE)"))
 }
 
 /// Has the kernel kill this process when the thread that forked it ends. Fails if it has already ended.

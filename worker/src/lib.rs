@@ -74,6 +74,7 @@ pub mod harness;
 pub mod jail;
 pub mod link;
 pub mod loading;
+pub mod outcome;
 pub mod program;
 #[macro_use]
 pub mod record;

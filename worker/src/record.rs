@@ -20,7 +20,8 @@ mod ids;
 #[macro_use]
 mod macros;
 
-pub use crate::sys::recording::{Recorded, Scope, pc_of_site};
+pub use crate::sys::recording::{Recorded, Scope};
+pub use crate::sys::site::pc_of_site;
 pub use ids::{Collision, new_collisions};
 pub use kcov_proto::area::CmpSize;
 pub use kcov_proto::site::{Place, Site, SiteKind};

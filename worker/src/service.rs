@@ -9,27 +9,12 @@
 use crate::assist::AssistError;
 use crate::call::Call;
 use crate::context::Context;
+use crate::outcome::Outcome;
 use crate::trace::Tracer;
 use kcov_proto::Errno;
 use kcov_proto::device::ArenaId;
 use kcov_proto::slot::Kind;
 use std::rc::Rc;
-
-/// The result of serving a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub enum Outcome {
-    /// The call returns this value.
-    Value(i64),
-    /// The call fails with this errno.
-    Fail(Errno),
-    /// The kernel runs the call.
-    Continue,
-    /// The broker answers the call, or already has.
-    Answered,
-    /// The service does not handle this call after all: ask the next one that claims it.
-    Pass,
-}
 
 /// Code that serves some calls.
 ///

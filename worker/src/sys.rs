@@ -11,5 +11,6 @@ pub mod library;
 pub mod modules;
 pub mod recording;
 pub mod sancov;
+pub mod site;
 
 pub use kcov_sys::{fork, listener, shared, socket};

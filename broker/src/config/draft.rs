@@ -1,10 +1,13 @@
 //! The result of reading a configuration: its values and its errors. It becomes a [`Config`] if there are no
 //! errors.
 
-use super::errors::{ConfigError, Diagnostics};
+use super::errors::{ConfigError, ConfigErrors, Diagnostics};
+use super::probe;
 use super::section::{Found, Section};
-use super::service::ServePlaces;
-use super::{Config, ConfigErrors, MAX_TENANTS, ServeConfig, Source, TenantConfig, probe};
+use super::service::{ServeConfig, ServePlaces};
+use super::settings::{Config, MAX_TENANTS};
+use super::source::Source;
+use super::tenant::TenantConfig;
 use std::collections::{BTreeMap, BTreeSet};
 use toml::de::{DeTable, DeValue};
 

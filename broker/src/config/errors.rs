@@ -57,6 +57,11 @@ impl fmt::Display for ConfigError {
     }
 }
 
+/// All errors of a configuration, in the order of its lines.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", listed(.0))]
+pub struct ConfigErrors(pub Vec<ConfigError>);
+
 /// The errors, one on each line.
 #[must_use]
 pub fn listed(errors: &[ConfigError]) -> String {

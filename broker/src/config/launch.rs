@@ -1,7 +1,7 @@
 //! Starting a tenant of a service: its account, its environment, and the file of its command.
 
-use super::TenantConfig;
 use super::options::Invocation;
+use super::tenant::TenantConfig;
 use crate::launch::Launch;
 use crate::launch::programs::{self, CommandError};
 use crate::launch::publication::Publication;

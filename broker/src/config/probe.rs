@@ -7,8 +7,9 @@ mod reach;
 
 use super::errors::{ConfigError, Place};
 use super::launch::{account, group_id, identity, prepared_environment, program};
-use super::service::ServePlaces;
-use super::{Config, ServeConfig, TenantConfig};
+use super::service::{ServeConfig, ServePlaces};
+use super::settings::Config;
+use super::tenant::TenantConfig;
 use crate::launch::cgroup::{self, Parent};
 use crate::launch::preload;
 use crate::launch::rootless::Standing;

@@ -2,7 +2,8 @@
 
 use super::errors::Place;
 use super::section::Section;
-use super::{Source, values};
+use super::source::Source;
+use super::values;
 use crate::logs::LogFormat;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;

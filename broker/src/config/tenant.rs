@@ -3,7 +3,8 @@
 use super::errors::Place;
 use super::options::TenantOptions;
 use super::section::Section;
-use super::{Source, values};
+use super::source::Source;
+use super::values;
 use crate::launch::publication::Audience;
 use crate::launch::quotas::Quotas;
 use crate::launch::service::Output;

@@ -1,10 +1,12 @@
 //! Reading a configuration file, which may be of any size and contain any bytes.
 
-use super::errors::{ConfigError, Place};
-use super::{ConfigErrors, MAX_FILE};
+use super::errors::{ConfigError, ConfigErrors, Place};
 use crate::sys::plain_file;
 use std::io::{self, Read};
 use std::path::Path;
+
+/// Maximum size of a configuration file, bytes.
+pub const MAX_FILE: u64 = 1 << 20;
 
 /// Reads a file, or standard input if `path` is `-`.
 ///

@@ -3,6 +3,8 @@
 //! A file is a memfd, as an arena is, but nothing can be stored in it: it has an identity, and its last close is noticed as
 //! that of an arena. Its state is in the worker whose handler opened it, and is lost with that worker.
 
+mod opening;
+
 use crate::kcov::arena::Arena;
 use crate::kcov::arena_table::ArenaTable;
 use crate::sys::memfd::Reopener;
@@ -11,37 +13,9 @@ use kcov_proto::device::{ArenaId, Tid};
 use kcov_proto::message::{ClosedFile, FileId, NotificationId, Order};
 use nix::errno::Errno as SysErrno;
 use std::collections::{HashMap, VecDeque};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-/// An open that a handler has not decided yet.
-#[derive(Debug)]
-pub struct Opening {
-    /// The worker that has the order; `None` while no worker has it.
-    worker: Option<u32>,
-    order: Order,
-    device: u16,
-    file: ArenaId,
-    arena: Arena,
-    description: OwnedFd,
-    /// Whether the caller's descriptor is closed by an `execve`.
-    pub close_on_exec: bool,
-    since: Instant,
-}
-
-impl Opening {
-    /// The description for the caller.
-    #[must_use]
-    pub fn description(&self) -> BorrowedFd<'_> {
-        self.description.as_fd()
-    }
-
-    /// Identity of the file.
-    #[must_use]
-    pub fn file(&self) -> ArenaId {
-        self.file
-    }
-}
+pub use opening::Opening;
 
 /// A trapped close of a descriptor of a file. It may be the last one.
 #[derive(Clone, Copy, Debug)]

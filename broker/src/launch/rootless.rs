@@ -18,8 +18,8 @@
 //! - A program that may be executed but not read belongs to the parent namespace (`would_dump`, fs/exec.c):
 //!   only root can inspect it, so it cannot use the device.
 
+use crate::launch::trial::{self, TrialError};
 use crate::launch::worker_uids;
-use crate::sandbox::trial::{self, TrialError};
 use crate::sys::privilege;
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};

@@ -12,38 +12,29 @@
 
 mod device_directory;
 mod kallsyms;
+mod place;
 mod store;
 #[cfg(test)]
 mod tests;
 
-use crate::sys::file::{self, file_facts, file_facts_at};
+use crate::sys::file::{self, file_facts_at};
 use crate::sys::mount;
 use kcov_proto::claims::{Claims, DeviceClaim};
 use kcov_proto::message::FileId;
 use kcov_sys::{StepError, step};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open, openat};
-use nix::mount::{MntFlags, MsFlags, umount2};
+use nix::fcntl::{OFlag, openat};
+use nix::mount::MsFlags;
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::stat::{Mode, fchmod};
+use nix::sys::stat::Mode;
 use nix::unistd::{Gid, Uid};
-use std::ffi::CStr;
+use place::{DEBUG_DIRECTORY, DEVICE_DIRECTORY, NAME, open_directory};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use store::Store;
 
 pub use kallsyms::{install_kallsyms, keep_proc_mountable};
-
-/// Directory of the device in the kernel (`debugfs_create_file_unsafe` in `kernel/kcov.c`).
-const DEBUG_DIRECTORY: &str = "/sys/kernel/debug";
-/// Directory where some containers put a node for it.
-const DEVICE_DIRECTORY: &str = "/dev";
-/// Name of the device in both.
-const NAME: &CStr = c"kcov";
-/// Mode of the device: `kernel/kcov.c` registers it as 0600.
-const MODE: Mode = Mode::from_bits_truncate(0o600);
-/// Options of a file system for one file.
-const SMALL: &str = "mode=0755,size=64k,nr_inodes=16";
+pub use place::PlaceholderError;
 
 /// Result of [`install`].
 #[derive(Debug, Default)]
@@ -58,16 +49,6 @@ pub struct Placeholders {
     pub devices: Vec<FileId>,
     /// What was left out, and why, for the operator.
     pub notes: Vec<String>,
-}
-
-/// Why a private mount namespace, and so a placeholder, could not be made.
-#[derive(Debug, thiserror::Error)]
-#[error("{call}: {errno}")]
-pub struct PlaceholderError {
-    /// The system call that failed.
-    pub call: &'static str,
-    /// Its error.
-    pub errno: Errno,
 }
 
 /// Moves this process to its own mount namespace with placeholders. To be called in the single-threaded child
@@ -168,51 +149,4 @@ fn in_device_directory(
         return Ok(Vec::new());
     }
     device_directory::replace(directory.as_fd(), file, devices, notes)
-}
-
-/// Has `create` make a file `name` in a new file system, and binds it over the existing `name` in
-/// `directory`, whose path is `path`.
-///
-/// The new file system is mounted on `path` for a moment, because kernels before 6.15 clone only attached
-/// mounts. Only this process has the namespace, so no other sees it.
-fn cover_by<T>(
-    path: &str,
-    directory: BorrowedFd<'_>,
-    name: &CStr,
-    create: impl FnOnce(BorrowedFd<'_>) -> Result<T, StepError>,
-) -> Result<T, StepError> {
-    mount_small(path)?;
-    let made = open_directory(path).and_then(|stage| {
-        let made = create(stage.as_fd())?;
-        let file = mount::clone_tree(stage.as_fd(), name, false).map_err(step("open_tree"))?;
-        Ok((made, file))
-    });
-    umount2(path, MntFlags::MNT_DETACH).map_err(step("umount"))?;
-    let (made, file) = made?;
-    mount::attach(file.as_fd(), directory, name).map_err(step("move_mount"))?;
-    Ok(made)
-}
-
-fn mount_small(path: &str) -> Result<(), StepError> {
-    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    nix::mount::mount(Some("kcov"), path, Some("tmpfs"), flags, Some(SMALL)).map_err(step("mount(tmpfs)"))
-}
-
-fn create_named(directory: BorrowedFd<'_>, name: &CStr, mode: Mode) -> Result<FileId, StepError> {
-    let file = new_file(directory, name, mode)?;
-    file_facts(file.as_fd()).map(|facts| facts.id).map_err(step("statx"))
-}
-
-/// Creates a file of exactly this mode, open for writing.
-fn new_file(directory: BorrowedFd<'_>, name: &CStr, mode: Mode) -> Result<OwnedFd, StepError> {
-    let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
-    let file = openat(directory, name, flags, mode).map_err(step("open(O_CREAT)"))?;
-    // The umask has reduced the mode.
-    fchmod(&file, mode).map_err(step("fchmod"))?;
-    Ok(file)
-}
-
-fn open_directory(path: impl AsRef<Path>) -> Result<OwnedFd, StepError> {
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    open(path.as_ref(), flags, Mode::empty()).map_err(step("open(O_DIRECTORY)"))
 }

@@ -1,6 +1,6 @@
 //! Landlock, where the kernel has it: denies files and network a second time, besides the namespaces.
 
-use super::JailError;
+use super::error::JailError;
 use landlock::{
     ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetError,
     RulesetStatus, Scope,

@@ -1,7 +1,7 @@
 //! The namespaces of a zygote. Not among them: PID, as a receiver of notifications in a PID namespace below
 //! the tenant's sees no process ids; time, which hides nothing.
 
-use super::JailError;
+use super::error::JailError;
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -17,17 +17,6 @@ pub fn leave(kind: CloneFlags) -> Result<(), JailError> {
 /// Makes the error of a step that some machines forbid.
 pub(super) fn denied(step: &'static str) -> impl FnOnce(Errno) -> JailError {
     move |errno| JailError::Namespace { step, errno }
-}
-
-/// Returns advice for the usual cause of `errno` (`namespaces(7)`).
-pub(super) fn advice(errno: Errno) -> &'static str {
-    match errno {
-        Errno::ENOSPC | Errno::EUSERS => {
-            "there are too many namespaces, raise user.max_net_namespaces and similar limits (sysctl user)"
-        }
-        Errno::EINVAL | Errno::ENOSYS => "this kernel lacks it, or a chroot prevents it",
-        _ => "a container or a security module forbids it, allow kcov-broker to make namespaces and mounts",
-    }
 }
 
 /// Moves this process to a new mount namespace whose mounts do not propagate to the old one.

@@ -10,8 +10,8 @@
 //! namespace, the loaded code would have all capabilities over it, and many machines forbid user namespaces
 //! to root's services. `chroot` leaves the mounts in the namespace.
 
+use super::error::{JailError, step};
 use super::namespaces::denied;
-use super::{JailError, step};
 use crate::sys::fork;
 use kcov_sys::{descriptors, privilege};
 use nix::errno::Errno;

@@ -4,7 +4,8 @@
 //! `tests/live.rs` checks every line against `/proc` of a live zygote and worker. System calls and resource
 //! limits have their own tables: [`rules`](super::rules), [`limits`](super::limits).
 
-use super::{Entering, JailError, namespaces};
+use super::error::JailError;
+use super::{Entering, namespaces, privileges};
 use nix::sched::CloneFlags;
 
 /// Which zygotes take a step.
@@ -110,7 +111,7 @@ pub const BEFORE_LOADING: &[Step] = &[
     ),
     all(
         "bounding set",
-        |_| super::drop_bounds(),
+        |_| privileges::drop_bounds(),
         "while CAP_SETPCAP is there; an exec cannot restore a capability then",
     ),
     root(
@@ -118,11 +119,11 @@ pub const BEFORE_LOADING: &[Step] = &[
         Entering::become_user,
         "groups, group, user: in this order root still has the right to the next",
     ),
-    all("capabilities", |_| super::drop_capabilities(), "after the uid, whose change needs one"),
-    all("privileges of programs", |_| super::forbid_new_privileges(), "needed to install a filter"),
+    all("capabilities", |_| privileges::drop_capabilities(), "after the uid, whose change needs one"),
+    all("privileges of programs", |_| privileges::forbid_new_privileges(), "needed to install a filter"),
     all(
         "being looked into",
-        |_| super::hide(),
+        |_| privileges::hide(),
         "other processes of the uid may not attach to a worker or read it through /proc",
     ),
     all(
@@ -137,7 +138,7 @@ pub const AFTER_LOADING: &[Step] = &[
     all("descriptors of loading", Entering::close_loaded, "a library may have opened files"),
     all(
         "code that can be written",
-        |_| super::refuse_writable_code(),
+        |_| privileges::refuse_writable_code(),
         "if there is none now, the filter prevents more",
     ),
     all("files", Entering::empty_root, "after loading, which needs files"),

@@ -3,9 +3,11 @@
 mod live;
 
 use super::*;
+use kcov_sys::StepError;
 use kcov_sys::probe::{end_of, fault};
 use kcov_sys::rules::check::{Confined, UNCONFINED, number};
 use kcov_sys::rules::{OWN_PROCESS, Rule, build};
+use nix::errno::Errno;
 use nix::sys::wait::WaitStatus;
 
 /// A process under the filter of these tables.

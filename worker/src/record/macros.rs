@@ -85,23 +85,23 @@ macro_rules! kcov_cmp_site {
 #[macro_export]
 macro_rules! kcov_site_static {
     ($kind:ident, $name:literal) => {
-        #[used]
-        #[unsafe(link_section = "kcov_sites")]
-        static SITE: $crate::record::Site = $crate::record::Site::new(
-            $crate::record::SiteKind::$kind,
-            $crate::record::Place {
-                file: ::core::file!(),
-                line: ::core::line!(),
-                column: ::core::column!(),
-                module: ::core::module_path!(),
-            },
-            $name,
-            if $name.is_empty() {
-                ::core::concat!(::core::file!(), ":", ::core::line!(), ":", ::core::column!())
-            } else {
-                $name
-            },
-        );
+        $crate::kcov_linked_site! {
+            static SITE: $crate::record::Site = $crate::record::Site::new(
+                $crate::record::SiteKind::$kind,
+                $crate::record::Place {
+                    file: ::core::file!(),
+                    line: ::core::line!(),
+                    column: ::core::column!(),
+                    module: ::core::module_path!(),
+                },
+                $name,
+                if $name.is_empty() {
+                    ::core::concat!(::core::file!(), ":", ::core::line!(), ":", ::core::column!())
+                } else {
+                    $name
+                },
+            );
+        }
     };
 }
 

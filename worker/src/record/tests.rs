@@ -236,7 +236,7 @@ mod special {
 
     /// The PC of a site.
     fn site(number: u64) -> u64 {
-        assert!(number < crate::sys::recording::sites());
+        assert!(number < crate::sys::site::sites());
         pc_of_index(number)
     }
 
@@ -307,7 +307,7 @@ mod special {
         let index = |id| points::index_of(kcov_proto::site::pc_of_id(id));
         points::number();
         let first = index(0).unwrap();
-        assert!(first > crate::sys::recording::sites() && first < 1 << 20, "{first}");
+        assert!(first > crate::sys::site::sites() && first < 1 << 20, "{first}");
         assert_eq!(index(7), Some(first + 7));
         assert_eq!(points::index_of(kcov_proto::site::pc_of_id(7) + 1), None);
     }

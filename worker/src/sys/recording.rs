@@ -1,4 +1,4 @@
-//! The area that is armed for a thread, and the addresses of the link section of sites.
+//! The area that is armed for a thread.
 //!
 //! Invariant: a thread's pointer is null, or points to a [`Scope`] on the stack of the [`Scope::enter`] or
 //! [`Scope::cover`] that runs in this thread now. Only these two, [`Scope::aside`] and the drop of the scope that they made,
@@ -13,11 +13,11 @@
 //! areas pay nothing for that: for the fast path, such an area is always full, and the slow path does the rest.
 //! Only a bitmap without a map and without other writers has a path of its own.
 
-use super::sancov::{Text, points};
+use super::sancov::points;
+use super::sancov::text::Text;
 use kcov_proto::abi::TraceMode;
 use kcov_proto::area::{Appended, Area, CmpKind, CmpRecord};
 use kcov_proto::cover_map::CoverMap;
-use kcov_proto::site::{self, Site};
 use kcov_proto::sync::{AtomicU64, Ordering};
 use kcov_proto::unique::{Bit, Trace};
 use std::cell::Cell;
@@ -438,32 +438,3 @@ pub fn store_cmp_or(record: impl FnOnce(&Cell<Text>) -> Option<CmpRecord>, other
         }
     }
 }
-
-// SAFETY: the linker defines this symbol at the start of the section, which exists because callers of this
-// file put sites in it. Only its address is used.
-unsafe extern "C" {
-    #[link_name = "__start_kcov_sites"]
-    safe static SITES: Site;
-    #[link_name = "__stop_kcov_sites"]
-    safe static SITES_STOP: Site;
-}
-
-/// Returns the number of sites in the link section.
-#[must_use]
-pub fn sites() -> u64 {
-    let bytes = (&raw const SITES_STOP).addr() - (&raw const SITES).addr();
-    ((bytes / Site::BYTES) as u64).min(SITES_MOST)
-}
-
-/// Returns the PC of a site in the link section, by the rule of [`kcov_proto::site`].
-#[inline]
-#[must_use]
-pub fn pc_of_site(site: &'static Site) -> u64 {
-    let bytes = ptr::from_ref(site).addr().wrapping_sub((&raw const SITES).addr());
-    // A site outside of the section, which no macro makes, gets a wrong PC that clients still accept.
-    site::pc_of_index((bytes / Site::BYTES) as u64 % SITES_MOST)
-}
-
-/// Number of sites that have their own PC: a power of two, so that the bound is one instruction.
-const SITES_MOST: u64 = 1 << 22;
-const _: () = assert!(site::pc_of_index(SITES_MOST) <= site::SITE_END);

@@ -27,11 +27,10 @@
 mod calls;
 pub mod points;
 mod registry;
-mod text;
+pub(super) mod text;
 
 pub use calls::__sanitizer_cov_trace_pc;
 pub use registry::{pcs_of, settle};
-pub use text::Text;
 
 use super::recording::store_pc_or;
 use kcov_proto::site::TEXT_START;

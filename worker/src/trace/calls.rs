@@ -6,6 +6,7 @@
 
 use super::classes::*;
 use crate::record::Place;
+use crate::sys::site::linked_site;
 use kcov_proto::site::{Site, SiteKind};
 
 /// A system call.
@@ -57,17 +58,18 @@ macro_rules! number {
 
 macro_rules! calls {
     ($($name:ident $(= $number:expr)? => $spec:expr;)*) => {
-        $(mod $name {
+        $(#[expect(unsafe_code, reason = "a link section for sites")]
+        mod $name {
             use super::*;
 
             pub const SPEC: RowSpec = $spec;
             const PLACE: Place =
                 Place { file: file!(), line: SPEC.line, column: SPEC.column, module: module_path!() };
 
-            #[used]
-            #[expect(unsafe_code, reason = "sites are in a link section, which holds nothing else")]
-            #[unsafe(link_section = "kcov_sites")]
-            pub static SITE: Site = Site::new(SiteKind::Call, PLACE, stringify!($name), stringify!($name));
+            linked_site! {
+                pub static SITE: Site =
+                    Site::new(SiteKind::Call, PLACE, stringify!($name), stringify!($name));
+            }
         })*
 
         /// All rows.

@@ -3,7 +3,8 @@
 
 use super::finding::{Finding, Level};
 use crate::launch::trace_set::TraceSet;
-use crate::sandbox::{filter, trial};
+use crate::launch::trial;
+use crate::sandbox::filter;
 use crate::sys::fork::exit_now;
 use crate::sys::process::pidfd_open;
 use crate::sys::{self, fork, memfd, pidfd};

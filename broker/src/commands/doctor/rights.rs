@@ -2,8 +2,8 @@
 
 use super::finding::{Finding, Level};
 use crate::launch::rootless::{self, Shown, Standing};
+use crate::launch::trial::{self, TrialError};
 use crate::sandbox::placeholder;
-use crate::sandbox::trial::{self, TrialError};
 
 /// Runs the checks.
 pub fn findings() -> Vec<Finding> {

@@ -5,10 +5,11 @@
 //! kernel looks for `pts` in its parent directory, which a bind mount of a single file lacks
 //! (`devpts_acquire` in `fs/devpts/inode.c`).
 
-use super::{DEVICE_DIRECTORY, NAME, StepError, create_named, open_directory, step};
+use super::place::{DEVICE_DIRECTORY, NAME, create_named, open_directory};
 use crate::sys::mount;
 use kcov_proto::claims::DeviceClaim;
 use kcov_proto::message::FileId;
+use kcov_sys::{StepError, step};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat, readlinkat};
 use nix::mount::{MntFlags, MsFlags, umount2};

@@ -8,9 +8,10 @@
 //! path leads to: below a mount that another one covers. Mounts over `/sys/kernel/debug` need no such thing: they cover
 //! a directory of sysfs that is always empty, which the kernel permits.
 
-use super::{PlaceholderError, StepError, cover_by, new_file, open_directory, step};
+use super::place::{DEBUG_DIRECTORY, PlaceholderError, cover_by, new_file, open_directory};
 use crate::sys::mount;
 use kcov_proto::site::{TEXT_END, TEXT_START};
+use kcov_sys::{StepError, step};
 use nix::errno::Errno;
 use nix::mount::MsFlags;
 use nix::sys::stat::{Mode, mkdirat};
@@ -26,7 +27,7 @@ const PATH: &str = "/proc/kallsyms";
 const MODE: Mode = Mode::from_bits_truncate(0o444);
 
 /// Where the second mount of `/proc` is hidden.
-const HIDDEN_AT: &str = super::DEBUG_DIRECTORY;
+const HIDDEN_AT: &str = DEBUG_DIRECTORY;
 /// Options of the file system that it is mounted in: one directory.
 const HIDING: &str = "mode=0,size=1,nr_inodes=2";
 

@@ -4,10 +4,11 @@
 //! no space, and so does an extended attribute, which counts as an inode (`simple_xattr_add`, Linux 6.6). The other file is
 //! outside of the directory that is mounted.
 
-use super::{DEVICE_DIRECTORY, MODE, NAME, StepError, new_file, open_directory, step};
+use super::place::{DEVICE_DIRECTORY, MODE, NAME, new_file, open_directory};
 use crate::sys::file::file_facts;
 use crate::sys::mount;
 use kcov_proto::message::FileId;
+use kcov_sys::{StepError, step};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::mount::{MntFlags, MsFlags, umount2};

@@ -1,6 +1,7 @@
 //! Each case runs in a forked child, as a process cannot return to its old mount namespace. They need root.
 
 use super::*;
+use crate::sys::file::file_facts;
 use crate::sys::fork;
 use nix::fcntl::{AtFlags, OFlag, open};
 use nix::libc;
@@ -11,6 +12,7 @@ use nix::unistd::{AccessFlags, access};
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
+use std::path::Path;
 use std::time::Instant;
 
 const DEBUG: &str = "/sys/kernel/debug/kcov";

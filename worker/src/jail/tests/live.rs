@@ -3,6 +3,7 @@
 use super::super::steps::{AFTER_LOADING, BEFORE_LOADING, Step};
 use super::super::*;
 use kcov_sys::probe::{child, end_of};
+use nix::errno::Errno;
 use nix::sys::resource::Resource;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, recvmsg, send, socketpair};
 use nix::sys::wait::WaitStatus;

@@ -10,7 +10,7 @@
 
 use super::registry;
 use crate::sys::image;
-use crate::sys::recording::sites;
+use crate::sys::site::sites;
 use kcov_proto::region::SCALE;
 use kcov_proto::site::{ID_BASE, OFFSET, SPACING, TEXT_END, TEXT_START};
 use kcov_proto::unique::{FIRST, HEARTBEAT, number_of_site};
