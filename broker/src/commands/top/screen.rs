@@ -176,10 +176,10 @@ mod tests {
     #[test]
     fn silent_tenants_have_no_rates() {
         let mut table = table(&[("one", 60), ("two", 40)]);
-        assert!(lines(&table, 130, 8)[0].contains("50 calls/s"), "{:?}", lines(&table, 130, 8));
+        assert!(lines(&table, 130, 8)[0].contains("50.0 calls/s"), "{:?}", lines(&table, 130, 8));
         let silent = TenantView { state: State::Silent, ..tenant("one", 60) };
         table.update(Selected { tenants: vec![silent, tenant("two", 40)], ..Selected::default() });
-        assert!(lines(&table, 130, 8)[0].contains("2 tenants, 20 calls/s"), "{:?}", lines(&table, 130, 8));
+        assert!(lines(&table, 130, 8)[0].contains("2 tenants, 20.0 calls/s"), "{:?}", lines(&table, 130, 8));
     }
 
     #[test]
