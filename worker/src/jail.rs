@@ -19,7 +19,7 @@
 //! The zygote's environment must not ask for backtraces (`RUST_BACKTRACE`): printing one opens files, so the
 //! panic would end as `SIGSYS` instead of `SIGABRT`.
 
-pub mod error;
+mod error;
 pub mod landlock;
 pub mod limits;
 pub mod namespaces;
