@@ -5,7 +5,6 @@
 //! second word, defined by hand as the compiler would define it: in the thread-local section, initially null,
 //! without a destructor.
 
-use super::recording::Scope;
 use std::arch::{asm, global_asm};
 
 global_asm!(
@@ -21,7 +20,7 @@ global_asm!(
 );
 
 /// Sets the word of the calling thread; null means that nothing is armed.
-pub(super) fn set(scope: *const Scope<'static>) {
+pub(super) fn set(scope: *const ()) {
     // SAFETY: the offset is that of the word above, which every thread has from its start to its end; nothing
     // else writes it, and only assembly reads it.
     unsafe {

@@ -349,7 +349,7 @@ impl Drop for Scope<'_> {
 fn collect_pcs(scope: *const Scope<'static>) {
     PC.set(scope);
     #[cfg(target_arch = "x86_64")]
-    super::armed::set(scope);
+    super::armed::set(scope.cast());
 }
 
 /// Marks a branch as rare, so that the compiler moves it out of the straight path. Recording calls should

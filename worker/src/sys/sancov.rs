@@ -33,13 +33,8 @@ pub use calls::__sanitizer_cov_trace_pc;
 pub use registry::{pcs_of, settle};
 
 use super::recording::store_pc_or;
-use kcov_proto::site::TEXT_START;
-use kcov_proto::trace_calls::TRACE_PC;
 use std::ffi::{CStr, c_char};
-use std::sync::atomic::{AtomicU32, Ordering};
-
-/// A guard contains the low half of its PC; this is the high half.
-const HIGH_HALF: u64 = TEXT_START & !0xffff_ffff;
+use std::sync::atomic::AtomicU32;
 
 /// Records a point that has a guard.
 ///
@@ -52,16 +47,9 @@ const HIGH_HALF: u64 = TEXT_START & !0xffff_ffff;
 pub unsafe extern "C-unwind" fn __sanitizer_cov_trace_pc_guard(guard: *const AtomicU32) {
     let pc = |_: &_| {
         // SAFETY: by the contract, which compilers keep.
-        pc_of_guard(unsafe { &*guard })
+        points::pc_of_guard(unsafe { &*guard })
     };
     store_pc_or(pc, || ());
-}
-
-/// Returns the PC that a guard contains, once it has one.
-#[inline(always)]
-fn pc_of_guard(guard: &AtomicU32) -> Option<u64> {
-    let low = guard.load(Ordering::Relaxed);
-    (low != 0).then_some(HIGH_HALF | u64::from(low))
 }
 
 /// Announces the guards of a module. Its constructors call this once for each of its files, with all guards

@@ -13,10 +13,21 @@ use crate::sys::image;
 use crate::sys::site::sites;
 use kcov_proto::region::SCALE;
 use kcov_proto::site::{ID_BASE, OFFSET, SPACING, TEXT_END, TEXT_START};
+use kcov_proto::trace_calls::TRACE_PC;
 use kcov_proto::unique::{FIRST, HEARTBEAT, number_of_site};
 use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+
+/// A guard contains the low half of its PC; this is the high half.
+const HIGH_HALF: u64 = TEXT_START & !0xffff_ffff;
+
+/// Returns the PC that a guard contains, once it has one.
+#[inline(always)]
+pub(super) fn pc_of_guard(guard: &AtomicU32) -> Option<u64> {
+    let low = guard.load(Ordering::Relaxed);
+    (low != 0).then_some(HIGH_HALF | u64::from(low))
+}
 
 /// log2 of the number of PCs of a directory entry.
 const PAGE_BITS: u32 = 20;
@@ -66,10 +77,10 @@ pub fn number() {
         image::each(|image| {
             let Some(text) = image.text() else { return };
             let Some(base) = registry::pcs_of(text.start.wrapping_add(image.bias())).base() else { return };
-            let callback = super::__sanitizer_cov_trace_pc as *const () as u64;
-            let calls = image.calls(super::TRACE_PC, callback).into_iter();
+            let callback = super::calls::__sanitizer_cov_trace_pc as *const () as u64;
+            let calls = image.calls(TRACE_PC, callback).into_iter();
             let calls = calls.filter(|to| text.contains(to)).map(|to| base + (to - text.start) * SCALE);
-            let guards = registry::guards_of(image).iter().filter_map(super::pc_of_guard);
+            let guards = registry::guards_of(image).iter().filter_map(pc_of_guard);
             for pc in calls.chain(guards) {
                 set(pc, next);
                 next += 1;
