@@ -30,11 +30,11 @@ use crate::processes::reader::allowance::Allowance;
 use crate::sys::fork;
 use crate::sys::listener;
 use crate::sys::shared::SharedWords;
-use blank::BlankFiles;
+use blank::{BlankFiles, PendingCall};
 use kcov_proto::abi::{self, REMOTE_ARG_BYTES, REMOTE_MAX_HANDLES, REMOTE_NUM_HANDLES_OFFSET, RemoteArg};
 use kcov_proto::message::{
     self, FileId, Forward, ForwardedCall, KcovIoctl, MAX_BYTES, MAX_PATH, MAX_READ, MAX_WRITE, Mapping,
-    NotificationId, ReaderKind, ReaderReply, ReaderRequest, Response,
+    ReaderKind, ReaderReply, ReaderRequest, Response,
 };
 use kcov_proto::sync::Ordering;
 use members::Members;
@@ -166,7 +166,8 @@ impl Reader {
     /// Forwards a call that concerns a device to the broker; lets the kernel execute any other call.
     fn forward(&mut self, request: &ReaderRequest, sockets: &Sockets) -> Result<(), Stop> {
         let tid = request.tid;
-        let call = match self.work_for(tid, |reader| Ok(reader.translate(request.id, tid, &request.what))) {
+        let pending = PendingCall { listener: sockets.listener.as_fd(), id: request.id };
+        let call = match self.work_for(tid, |reader| Ok(reader.translate(&pending, tid, &request.what))) {
             Ok(Some(call)) => call,
             Err(Errno::ESRCH) => return Ok(()),
             // Another file, no file, an unreadable path: the kernel executes the call or gives the right error.
@@ -181,7 +182,7 @@ impl Reader {
     }
 
     /// What the broker is to answer; `None` if the call does not concern a device.
-    fn translate(&mut self, id: NotificationId, tid: u32, what: &ReaderKind) -> Option<ForwardedCall> {
+    fn translate(&mut self, pending: &PendingCall<'_>, tid: u32, what: &ReaderKind) -> Option<ForwardedCall> {
         match *what {
             ReaderKind::Memory { .. } | ReaderKind::Write { .. } => None,
             ReaderKind::Open { flags, dirfd, address, resolve } => {
@@ -195,7 +196,7 @@ impl Reader {
                 let KcovIoctl { fd, request, arg } = ioctl;
                 let remote = (request == abi::REMOTE_ENABLE)
                     .then(|| remote_arg(tid, arg).map_err(|errno| kcov_proto::Errno(errno as i32)));
-                let initialise = (request == abi::INIT_TRACE).then_some(id);
+                let initialise = (request == abi::INIT_TRACE).then_some(pending);
                 Some(ForwardedCall::Ioctl { ioctl, remote, blank: self.blank(tid, fd, initialise) })
             }
             ReaderKind::Mmap(mapping) => {
@@ -210,7 +211,7 @@ impl Reader {
         }
     }
 
-    fn blank(&self, tid: u32, fd: i32, initialise: Option<NotificationId>) -> Option<message::Blank> {
+    fn blank(&self, tid: u32, fd: i32, initialise: Option<&PendingCall<'_>>) -> Option<message::Blank> {
         let DeviceFiles { placeholder, memfd_device, .. } = self.device;
         BlankFiles { placeholder, memfd_device }.look(&self.procfs, (tid, fd), initialise)
     }

@@ -3,10 +3,10 @@
 use super::procfs::Procfs;
 use crate::kcov::mark;
 use crate::sys::file::file_facts;
-use crate::sys::{pidfd, process};
+use crate::sys::{listener, pidfd, process};
 use kcov_proto::message::{Blank, FileId, NotificationId};
 use nix::errno::Errno;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 /// Files that can be blank.
 pub(super) struct BlankFiles {
@@ -16,6 +16,21 @@ pub(super) struct BlankFiles {
     pub(super) memfd_device: u64,
 }
 
+/// A call that is being looked at.
+pub(super) struct PendingCall<'a> {
+    /// The listener.
+    pub(super) listener: BorrowedFd<'a>,
+    /// Its id.
+    pub(super) id: NotificationId,
+}
+
+impl PendingCall<'_> {
+    /// Whether its caller still waits.
+    fn is_in_flight(&self) -> bool {
+        listener::id_valid(self.listener, self.id) == Ok(true)
+    }
+}
+
 impl BlankFiles {
     /// Looks at descriptor `fd` of `tid`; `None` if it is not of a blank file. With `initialise` the open is marked if it is
     /// not yet; the mark's position follows from the notification, so no two opens have the same.
@@ -23,7 +38,7 @@ impl BlankFiles {
         &self,
         procfs: &Procfs,
         (tid, fd): (u32, i32),
-        initialise: Option<NotificationId>,
+        initialise: Option<&PendingCall<'_>>,
     ) -> Option<Blank> {
         let pidfd = process::pidfd_open(tid, true).ok()?;
         // From here on the description stays the same one, whatever the caller does with its descriptor.
@@ -42,7 +57,14 @@ impl BlankFiles {
         let flags = flags(&text)? & !libc::O_CLOEXEC | theirs & libc::O_CLOEXEC;
         let found = marks(&text).find(|position| *position >= mark::BLANK);
         let position = found.or_else(|| {
-            let position = mark::BLANK | initialise? & (mark::BLANK - 1);
+            let call = initialise?;
+            // Checked after the look, so the description is the caller's of this call. A call that has its answer may come
+            // here late, and the descriptor may be of another open by then. With this call's mark, that open would be
+            // taken for the one of this call.
+            if !call.is_in_flight() {
+                return None;
+            }
+            let position = mark::BLANK | call.id & (mark::BLANK - 1);
             match mark::place(description.as_fd(), position, flags) {
                 Ok(()) => Some(position),
                 // Access mode 3: other descriptors of the open are opens of their own.
