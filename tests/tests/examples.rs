@@ -49,7 +49,7 @@ fn fuzz(served: Served<'_>, seed: u64, options: &[&str], artifacts: &Path) -> Re
     let session = Session::new()?;
     let control = Control::new(session.path("control"))?;
     let script = r#"
-        "$1" "$2" & neighbour=$!
+        "$1" "$2" same & neighbour=$!
         shift 2
         "$@"
         status=$?
