@@ -3,7 +3,7 @@
 use anyhow::Result;
 use kcov_tests::{Run, client, long};
 
-const PROFILES: [&str; 3] = ["getppid,read", "syzkaller", "every"];
+const PROFILES: [&str; 3] = ["getppid,read", "syzkaller,getppid", "every"];
 
 /// Runs the client under each profile and asserts what it prints.
 #[track_caller]
