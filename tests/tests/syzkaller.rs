@@ -55,7 +55,8 @@ fn the_executors_instances_and_probes_work() -> Result<()> {
          second-init EBUSY\nwide-enable ok\ndisable ok\nrecords yes\nrecords yes\nrecords yes\nmapped-late yes\n\
          second-view yes\nunmap-second ok\nfirst-view-stays yes\nread-only-view yes\n\
          {keys}\
-         remote-child yes\nremote ok\nown-calls-not-remote yes\nhandles-taken yes\nbusy-with-remote EBUSY\n\
+         remote-child yes\nremote ok\nown-calls-not-remote yes\nhandles-taken yes\n\
+         enable-beside-remote ok\ndisable-beside-remote ok\n\
          remote-disable ok\nhandles-free yes\nrecords-after-remote yes\n"
     );
     assert_facts_with("syz_device", &[], &["--kcov-rules", "6.12"], &facts)?;
