@@ -125,3 +125,46 @@ impl Host for WorkerHost {
         let _ = self.tell(RequestKind::RemoteUnbuffered);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::record_edge_id;
+    use kcov_proto::area::Appended;
+    use kcov_proto::sync::AtomicU64;
+
+    fn words(number: u64) -> Vec<AtomicU64> {
+        (0..number).map(|_| AtomicU64::new(0)).collect()
+    }
+
+    /// Appends the points 1, 2 and 1 twice.
+    fn append_twice(bitmap: u64, shared: bool) -> [Merged; 2] {
+        let (buffer, words) = (words(16), words(1024));
+        let records = Area::new(&buffer).expect("large enough");
+        Scope::enter(records, TraceMode::Pc, |_| [1, 2, 1].into_iter().for_each(record_edge_id));
+        let trace = Trace::new(&words, bitmap, shared).expect("large enough");
+        [(); 2].map(|()| append(trace, TraceMode::Pc, &records))
+    }
+
+    #[test]
+    fn an_area_with_a_bitmap_gets_each_point_once() {
+        for shared in [false, true] {
+            let expected = [Merged { stored: 2, lost: 0 }, Merged::default()];
+            assert_eq!(append_twice(512, shared), expected, "shared: {shared}");
+            assert_eq!(append_twice(0, shared), [Merged { stored: 3, lost: 0 }; 2], "shared: {shared}");
+        }
+    }
+
+    #[test]
+    fn comparisons_are_appended_to_a_shared_area() {
+        let (buffer, words) = (words(16), words(6));
+        let records = Area::new(&buffer).expect("large enough");
+        for pc in [1, 2] {
+            let record = CmpRecord::from_words([6, 3, 4, pc]).expect("a valid type");
+            assert_eq!(records.append_cmp(record), Appended::Stored);
+        }
+        let trace = Trace::new(&words, 0, true).expect("large enough");
+        assert_eq!(append(trace, TraceMode::Cmp, &records), Merged { stored: 1, lost: 1 });
+        assert_eq!(trace.area.cmps(), [[6, 3, 4, 1]]);
+    }
+}
