@@ -57,12 +57,15 @@ fn recorded(name: &str) -> Result<String> {
     Ok(fs::read_to_string(workspace().join("tests/conformance").join(name))?)
 }
 
+/// Options for a comparison with the transcripts, which are of Linux 6.12.
+const AS_RECORDED: [&str; 4] = ["--trace", "every", "--kcov-rules", "6.12"];
+
 /// Runs the conformance program and compares; the points of `besides` may differ too.
 #[track_caller]
 fn assert_points(options: &[&str], besides: &[&str]) -> Result<Outcome> {
     let program = client("kcov_conformance")?;
     let command = [program.as_os_str(), "-x".as_ref(), "rt,vhost,usb".as_ref()];
-    let outcome = output(&[&["--trace", "every"], options].concat(), &command)?;
+    let outcome = output(&[&AS_RECORDED, options].concat(), &command)?;
     let kernel = kernel(&recorded("kernel-transcript.txt")?)?;
     let mut may_differ = deviations(&recorded("deviations.txt")?)?;
     may_differ.extend(besides.iter().map(|&name| name.to_owned()));
@@ -94,7 +97,7 @@ fn random_operations_equal_the_kernels() -> Result<()> {
     let program = client("kcov_conformance")?.into_os_string();
     let command: Vec<_> =
         [program].into_iter().chain(words(&["-w", "1", "--stress", "3000", "--seed", "1"])).collect();
-    let outcome = output(&["--trace", "every"], &command)?;
+    let outcome = output(&AS_RECORDED, &command)?;
     assert_eq!(first_difference(&recorded("kernel-stress-1.txt")?, &outcome.stdout), None);
     outcome.assert_sound()?;
     Ok(())

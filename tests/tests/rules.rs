@@ -5,7 +5,8 @@ use anyhow::Result;
 use kcov_tests::{Run, client, long};
 use std::ffi::OsString;
 
-const PROFILES: [&str; 2] = ["kcov,getppid", "every"];
+/// `mmap` is traced for the exact rules of private maps.
+const PROFILES: [&str; 2] = ["kcov,mmap,getppid", "every"];
 
 /// Runs a client that checks itself, under each profile.
 #[track_caller]
