@@ -1,26 +1,22 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * release WAY [BITMAP] - closes the last descriptor of /dev/releasing while it collects PCs, and prints the number of
- * records that are there at the end of:
+ * Closes the last descriptor of /dev/releasing while it collects PCs, and prints the number of records that are
+ * there at the end of:
  *	next	the next close, of no descriptor
  *	later	at most 10 s without a call of this thread that is traced
  *	other	the same, after a close of another descriptor of the file, which was not the last
  *	crash	as next, after a request that makes the release crash; prints the thread's id, too
- * BITMAP: words of the bitmap, 0 to collect with ENABLE. Only the count is reset, so the bitmap has the closes already.
  */
 #include "kcov_client.h"
-
-#define KCOV_UNIQUE_ENABLE 0x40086367u
 
 int main(int count, char **words)
 {
 	uint64_t *area;
 	const char *what = count > 1 ? words[1] : "";
-	unsigned long records, bitmap = count > 2 ? strtoul(words[2], NULL, 0) : 0, expected = bitmap ? 3 : 4;
+	unsigned long records;
 	int fd, other, kcov = kcov_ready(4096, &area);
 
-	need(!ioctl(kcov, bitmap ? KCOV_UNIQUE_ENABLE : KCOV_ENABLE, bitmap), "ENABLE");
-	area += bitmap;
+	need(!ioctl(kcov, KCOV_ENABLE, KCOV_TRACE_PC), "ENABLE");
 	fd = open("/dev/releasing", O_RDWR);
 	need(fd >= 0, "open");
 	if (!strcmp(what, "crash"))
@@ -36,7 +32,7 @@ int main(int count, char **words)
 	area[0] = 0;
 	close(fd);
 	if (!strcmp(what, "later"))
-		for (int i = 0; i < 1000 && area[0] < expected; i++)
+		for (int i = 0; i < 1000 && area[0] < 4; i++)
 			usleep(10000);
 	else
 		close(-1);

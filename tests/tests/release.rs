@@ -7,16 +7,11 @@ use serde_json::Value;
 use std::fs;
 use std::path::Path;
 
-fn run(arguments: &[&str], trace: &str) -> Result<Run> {
+fn close(what: &str, trace: &str, artifacts: Option<&Path>) -> Result<Outcome> {
     let program = client("release")?;
     let library = library("releasing")?;
-    let command = [program.as_os_str()].into_iter().chain(arguments.iter().map(AsRef::as_ref));
-    let run = Run::new(command).logged().trace(trace);
-    Ok(run.option("--handler").option(&library.to_string_lossy()))
-}
-
-fn close(what: &str, trace: &str, artifacts: Option<&Path>) -> Result<Outcome> {
-    let mut run = run(&[what], trace)?;
+    let mut run = Run::new([program.as_os_str(), what.as_ref()]).logged().trace(trace);
+    run = run.option("--handler").option(&library.to_string_lossy());
     if let Some(folder) = artifacts {
         run = run.option("--artifacts").option(&folder.to_string_lossy());
     }
@@ -45,21 +40,6 @@ fn the_records_of_a_release_come_without_another_call() -> Result<()> {
     assert_eq!(numbers(&outcome).first(), Some(&4), "{outcome:?}");
     let report = outcome.assert_sound()?;
     assert_eq!(report.sections.records, 3, "{report:?}");
-    Ok(())
-}
-
-/// The area may be shared, or have a bitmap, or both. The bitmap has the point of the close already.
-#[test]
-fn the_records_of_a_release_go_to_any_kind_of_area() -> Result<()> {
-    for (extensions, bitmap, expected) in
-        [("shared", "0", 4), ("unique", "512", 3), ("unique,shared", "512", 3)]
-    {
-        let run = run(&["later", bitmap], "kcov,close")?.option("--extensions").option(extensions);
-        let outcome = run.output()?;
-        assert_eq!(numbers(&outcome).first(), Some(&expected), "{extensions}: {outcome:?}");
-        let sections = &outcome.assert_sound()?.sections;
-        assert_eq!((sections.records, sections.lost), (3, 0), "{extensions}: {sections:?}");
-    }
     Ok(())
 }
 
