@@ -248,14 +248,13 @@ impl Tenant {
         if !self.handle_again(&worker, &call, lost, now) {
             self.answer_for_dead(&worker, &call);
         }
-        self.take_waiting(now);
+        let next = match worker.is_serving() {
+            true => self.workers.restarts.crashed(worker.alleged_taken(), now),
+            false => self.workers.restarts.failed_to_start(now),
+        };
+        self.take_waiting(now, next == Next::Now && self.zygote.is_ready());
         self.counters.worker_crashes += 1;
-        let (is_serving, taken) = (worker.is_serving(), worker.alleged_taken());
         self.report_end(Death { worker, call, is_crash: true, since: now });
-        if !is_serving {
-            return self.worker_failed_to_start();
-        }
-        let next = self.workers.restarts.crashed(taken, now);
         self.start_next(next)
     }
 
@@ -361,14 +360,15 @@ impl Tenant {
         }
     }
 
-    /// Takes the calls that wait, if there is no worker that may receive them. The kernel runs those that are not ours at
-    /// once, but for opens, which may be of a handler's device; the others are for the next worker.
-    pub(super) fn take_waiting(&mut self, now: Instant) {
+    /// Takes the calls that wait, if there is no worker that may receive them. If the next worker is here soon, it gets them.
+    /// Otherwise it gets only those that are ours, and opens, which may be of a handler's device; the kernel runs the others
+    /// at once.
+    pub(super) fn take_waiting(&mut self, now: Instant, is_next_soon: bool) {
         if !self.workers.is_empty() {
             return;
         }
         let (claimed, has_devices) = (&self.claimed, self.files.is_some());
-        let keep = |call: &Order| claimed.has(call) || has_devices && is_open(call);
+        let keep = |call: &Order| is_next_soon || claimed.has(call) || has_devices && is_open(call);
         for call in self.calls.take_waiting(now, keep) {
             if let Order::Call { id, tid, .. } = call {
                 self.run_unclaimed(id, tid, &call);

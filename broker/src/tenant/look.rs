@@ -53,7 +53,7 @@ impl Tenant {
             self.workers.kill_all(TAKES_NO_CALL);
         }
         if self.calls.waited(self.deadline / 4, now) {
-            self.take_waiting(now);
+            self.take_waiting(now, false);
         }
         self.answer_overdue(now);
         let has_handlers = !self.claims.is_empty();
