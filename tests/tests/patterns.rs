@@ -19,12 +19,6 @@ fn assert_facts(name: &str, rounds: Option<u64>, facts: &str) -> Result<()> {
     Ok(())
 }
 
-/// A thread has one instance, also if one collects its own calls and the other remote ones.
-#[test]
-fn normal_and_remote_coverage_exclude_each_other() -> Result<()> {
-    assert_facts("two_instances", None, "REMOTE_ENABLE EBUSY\nENABLE EBUSY\n")
-}
-
 /// An instance with remote handles has no records of its owner's own calls, or of children's.
 #[test]
 fn remote_coverage_has_no_records_of_own_calls_or_children() -> Result<()> {
