@@ -245,7 +245,10 @@ impl Broker {
             warn!(event = "processes_left", "{message}");
             return;
         }
-        self.tell_front(&FrontEvent::Failed { message, status: crate::front::BROKER_FAILED });
+        self.tell_front(&FrontEvent::Failed {
+            message,
+            status: self.status.unwrap_or(crate::front::BROKER_FAILED),
+        });
     }
 
     /// The tender was killed. Its children are the spawner's now, which ends them with this process.

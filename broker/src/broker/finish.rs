@@ -23,7 +23,9 @@ impl Broker {
             && !named
         {
             let message = survivors.to_string();
-            let failed = FrontEvent::Failed { message, status: crate::front::BROKER_FAILED };
+            // The command has its own status, whatever is left of its helpers.
+            let failed =
+                FrontEvent::Failed { message, status: status.unwrap_or(crate::front::BROKER_FAILED) };
             front.iter_mut().for_each(|front| drop(front.try_send(&failed, &[])));
         }
         if let (Some(mut front), Some(status)) = (front, status) {
