@@ -1,5 +1,6 @@
 //! What procfs shows about threads, and about this process.
 
+use std::fmt::Display;
 use std::fs;
 
 /// `PF_EXITING` (`include/linux/sched.h`): set at the start of the exit.
@@ -79,15 +80,33 @@ fn listed(path: &str) -> Vec<u32> {
     text.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect()
 }
 
+/// The text of `/proc/TID/status`.
+struct Status(String);
+
+impl Status {
+    /// Reads it; `None` if there is no such thread.
+    fn read(tid: impl Display) -> Option<Self> {
+        fs::read_to_string(format!("/proc/{tid}/status")).ok().map(Status)
+    }
+
+    /// The value in the line that starts with `key`.
+    fn value(&self, key: &str) -> Option<&str> {
+        self.0.lines().find_map(|line| line.strip_prefix(key)).map(str::trim)
+    }
+
+    /// A set of signals: signal 1 is bit 0.
+    fn mask(&self, key: &str) -> Option<u64> {
+        u64::from_str_radix(self.value(key)?, 16).ok()
+    }
+}
+
 /// The signals that `tid` has pending and not blocked, as the bits of `SigPnd` in `/proc/TID/status`, and whether it
 /// waits in the kernel and only a fatal signal, or none, wakes it (state D).
 #[must_use]
 pub fn pending_in_kernel(tid: u32) -> Option<(u64, bool)> {
-    let status = fs::read_to_string(format!("/proc/{tid}/status")).ok()?;
-    let value = |key| status.lines().find_map(|line| line.strip_prefix(key)).map(str::trim);
-    let mask = |key| u64::from_str_radix(value(key)?, 16).ok();
-    let pending = (mask("SigPnd:")? | mask("ShdPnd:")?) & !mask("SigBlk:")?;
-    Some((pending, value("State:")?.starts_with('D')))
+    let status = Status::read(tid)?;
+    let pending = (status.mask("SigPnd:")? | status.mask("ShdPnd:")?) & !status.mask("SigBlk:")?;
+    Some((pending, status.value("State:")?.starts_with('D')))
 }
 
 /// Returns the kernel function that `tid` waits in; `None` if it does not wait, or this process may not know.
@@ -99,16 +118,13 @@ pub fn waits_in(tid: u32) -> Option<String> {
 /// Returns the thread group of `tid`; `None` if there is no such thread.
 #[must_use]
 pub fn thread_group(tid: u32) -> Option<u32> {
-    let status = fs::read_to_string(format!("/proc/{tid}/status")).ok()?;
-    status.lines().find_map(|line| line.strip_prefix("Tgid:"))?.trim().parse().ok()
+    Status::read(tid)?.value("Tgid:")?.parse().ok()
 }
 
 /// Returns the signals that the process of `tid` has handlers for, as a bit mask: signal 1 is bit 0.
 #[must_use]
 pub fn caught_signals(tid: u32) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{tid}/status")).ok()?;
-    let digits = status.lines().find_map(|line| line.strip_prefix("SigCgt:"))?;
-    u64::from_str_radix(digits.trim(), 16).ok()
+    Status::read(tid)?.mask("SigCgt:")
 }
 
 /// Returns the thread of process `parent` that created process `child`; `None` if the kernel does not show it
@@ -163,9 +179,8 @@ pub fn open_descriptors() -> usize {
 /// Returns the resident memory of this process in KiB.
 #[must_use]
 pub fn resident_kib() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|rest| rest.split_ascii_whitespace().next()?.parse().ok()).unwrap_or(0)
+    let value = |status: Status| status.value("VmRSS:")?.split_ascii_whitespace().next()?.parse().ok();
+    Status::read("self").and_then(value).unwrap_or(0)
 }
 
 #[cfg(test)]
