@@ -14,12 +14,12 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
+use crate::sys::plain_file;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 use std::fs::{self, File};
-use std::io::Read;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
@@ -210,11 +210,8 @@ impl Folder {
     /// Reads a regular file of at most `most` bytes; `None` if there is no such file.
     #[must_use]
     pub fn read(&self, name: &str, most: u64) -> Option<Vec<u8>> {
-        let mut bytes = Vec::new();
         let file = self.open_for(Path::new(name), OFlag::O_RDONLY, 0).ok()?;
-        file.metadata().ok().filter(|facts| facts.is_file() && facts.len() <= most)?;
-        file.take(most).read_to_end(&mut bytes).ok()?;
-        Some(bytes)
+        plain_file::contents(&file, most).ok()
     }
 
     /// Renames an entry, which replaces another one.

@@ -4,7 +4,7 @@
 
 use nix::fcntl::{OFlag, open as open_path};
 use nix::sys::stat::Mode;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -16,8 +16,14 @@ pub fn open(path: &Path) -> io::Result<File> {
     // Does not wait for a FIFO's writer or for the holder of a lease.
     let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     let file = File::from(open_path(path, flags, Mode::empty())?);
-    match file.metadata()?.is_file() {
-        true => Ok(file),
+    regular(&file).map(|_| file)
+}
+
+/// The facts of a file, which must be a regular one.
+fn regular(file: &File) -> io::Result<Metadata> {
+    let facts = file.metadata()?;
+    match facts.is_file() {
+        true => Ok(facts),
         false => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
     }
 }
@@ -27,10 +33,17 @@ pub fn open(path: &Path) -> io::Result<File> {
 /// # Errors
 /// As [`open`] and `read(2)`; [`io::ErrorKind::FileTooLarge`] if it is larger.
 pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    contents(&open(path)?, most)
+}
+
+/// The same for a file that is open, without blocking.
+///
+/// # Errors
+/// As [`read`].
+pub fn contents(file: &File, most: u64) -> io::Result<Vec<u8>> {
     let too_large =
         || io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {most} bytes, the maximum"));
-    let file = open(path)?;
-    if file.metadata()?.len() > most {
+    if regular(file)?.len() > most {
         return Err(too_large());
     }
     let mut bytes = Vec::new();
