@@ -36,7 +36,7 @@ const COMPAT: ScmpArch = if cfg!(target_arch = "aarch64") { ScmpArch::Arm } else
 /// Calls of the device whatever their arguments: they change the caller's thread id.
 const EXECS: &[&str] = &["execve", "execveat"];
 /// Calls that open a path. Only for tenants whose handlers have devices.
-const OPENS: &[&str] = &["open", "openat", "openat2", "creat"];
+pub const OPENS: &[&str] = &["open", "openat", "openat2", "creat"];
 /// Calls that map memory.
 const MAPS: &[&str] = &["mmap", "mmap2"];
 

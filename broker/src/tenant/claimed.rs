@@ -5,6 +5,7 @@
 //! its tenant's call continue itself.
 
 use crate::launch::call_name;
+use crate::sandbox::filter::OPENS;
 use kcov_proto::abi;
 use kcov_proto::claims::{Claims, Condition};
 use kcov_proto::message::Order;
@@ -40,6 +41,13 @@ impl Claimed {
             claims.iter().any(|conditions| conditions.iter().all(|condition| condition.holds(args)))
         });
         is_claimed || name == "ioctl" && self.has_request(args[1] as u32)
+    }
+
+    /// Whether the call may open a handler's device.
+    #[must_use]
+    pub fn may_open_a_device(&self, call: &Order) -> bool {
+        let Order::Call { arch, number, .. } = call else { return false };
+        !self.requests.is_empty() && OPENS.contains(&call_name(*arch, *number).as_str())
     }
 
     fn has_request(&self, request: u32) -> bool {

@@ -383,12 +383,6 @@ impl Tenant {
     }
 }
 
-/// Whether a call opens a path.
-pub(super) fn is_open(call: &Order) -> bool {
-    let Order::Call { arch, number, .. } = call else { return false };
-    matches!(call_name(*arch, *number).as_str(), "open" | "openat" | "openat2" | "creat")
-}
-
 fn is_i386(arch: u32) -> bool {
     /// `AUDIT_ARCH_I386` (`include/uapi/linux/audit.h`).
     const I386: u32 = 0x4000_0003;

@@ -3,7 +3,6 @@
 use super::Tenant;
 use super::calls::reassigned::Lost;
 use super::error::{TenantError, system};
-use super::kcov_requests::is_open;
 use super::requests::Outcome;
 use super::token::Token;
 use super::workers::deaths::{self, Death};
@@ -312,7 +311,7 @@ impl Tenant {
         let declared = self.claims.handlers.iter().any(|handler| handler.idempotent);
         let elsewhere = self.calls.reassigned.has(call.id) || self.workers.alleged_ids().contains(&call.id);
         let repeatable =
-            declared && worker.left_repeatable(call.id) || self.may_open_a_handlers_device(&call.order);
+            declared && worker.left_repeatable(call.id) || self.claimed.may_open_a_device(&call.order);
         let may = repeatable && !elsewhere && self.calls.is_in_flight(call.id);
         let received = worker.received_after();
         if !may || !self.calls.reassigned.add_again(call.id, call.order.clone(), lost, received, now) {
@@ -367,17 +366,13 @@ impl Tenant {
         if !self.workers.is_empty() {
             return;
         }
-        let (claimed, has_devices) = (&self.claimed, self.files.is_some());
-        let keep = |call: &Order| is_next_soon || claimed.has(call) || has_devices && is_open(call);
+        let claimed = &self.claimed;
+        let keep = |call: &Order| is_next_soon || claimed.has(call) || claimed.may_open_a_device(call);
         for call in self.calls.take_waiting(now, keep) {
             if let Order::Call { id, tid, .. } = call {
                 self.run_unclaimed(id, tid, &call);
             }
         }
-    }
-
-    fn may_open_a_handlers_device(&self, call: &Order) -> bool {
-        self.files.is_some() && is_open(call)
     }
 
     /// Watches for the end of the owner of an instance.
