@@ -6,8 +6,7 @@
  * lock and cannot be killed. Another thread exchanges the trap with an instance while calls of the device
  * name it.
  */
-#include "hostile_kit.h"
-#include <linux/userfaultfd.h>
+#include "userfault.h"
 #include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -18,21 +17,6 @@ static volatile uint64_t made;
 
 /* Milliseconds after which a call counts as lost: far above the deadline. */
 enum { PATIENCE = 15000 };
-
-static void *unresolved_page(void)
-{
-	struct uffdio_api api = { .api = UFFD_API };
-	int fd = syscall(SYS_userfaultfd, O_CLOEXEC);
-	void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	struct uffdio_register range = { .range = { .start = (uintptr_t)page, .len = 4096 },
-					 .mode = UFFDIO_REGISTER_MODE_MISSING };
-
-	if (fd < 0)
-		exit(KIT_UNAVAILABLE);
-	need(!ioctl(fd, UFFDIO_API, &api), "UFFDIO_API");
-	need(!ioctl(fd, UFFDIO_REGISTER, &range), "UFFDIO_REGISTER");
-	return page;
-}
 
 static void *hold_lock(void *page)
 {
@@ -74,7 +58,7 @@ int main(int argc, char **argv)
 	object = kcov_ready(KIT_WORDS, &area);
 	trap = epoll_create1(EPOLL_CLOEXEC);
 	need(trap >= 0 && !epoll_ctl(trap, EPOLL_CTL_ADD, eventfd(1, EFD_CLOEXEC), &event), "epoll");
-	need(!pthread_create(&threads[0], NULL, hold_lock, unresolved_page()), "pthread_create");
+	need(!pthread_create(&threads[0], NULL, hold_lock, unresolved_page(0)), "pthread_create");
 	usleep(20000);
 	need(dup2(object, slot) == slot, "dup2");
 	need(!pthread_create(&threads[1], NULL, exchange, NULL), "pthread_create");

@@ -8,10 +8,9 @@
  * broker, until the page is resolved or the file system is aborted. Calls of other threads wait no longer
  * than a deadline, and the device works afterwards.
  */
-#include "hostile_kit.h"
+#include "userfault.h"
 #include <linux/fuse.h>
 #include <linux/openat2.h>
-#include <linux/userfaultfd.h>
 #include <pthread.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -28,23 +27,7 @@ enum { LOW = 0 };
 static const char *what;
 static void *page;
 static volatile int done, result;
-static int device_fd, fuse_fd, fault_fd;
-
-static void *unresolved_page(void)
-{
-	struct uffdio_api api = { .api = UFFD_API };
-	int fd = syscall(SYS_userfaultfd, O_CLOEXEC);
-	void *mapped = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | LOW, -1, 0);
-	struct uffdio_register range = { .range = { .start = (uintptr_t)mapped, .len = 4096 },
-					 .mode = UFFDIO_REGISTER_MODE_MISSING };
-
-	if (fd < 0)
-		exit(KIT_UNAVAILABLE);
-	need(!ioctl(fd, UFFDIO_API, &api), "UFFDIO_API");
-	need(!ioctl(fd, UFFDIO_REGISTER, &range), "UFFDIO_REGISTER");
-	fault_fd = fd;
-	return mapped;
-}
+static int device_fd, fuse_fd;
 
 /* The node of the only file in this file system. */
 enum { FILE_NODE = 2 };
@@ -259,7 +242,7 @@ int main(int argc, char **argv)
 	else if (!strncmp(what, "fuse-", 5))
 		page = unanswered_page();
 	else
-		page = unresolved_page();
+		page = unresolved_page(LOW);
 	get_stuck(served() ? 2 : 1);
 	if (!verdict())
 		cycle("afterwards");
