@@ -83,3 +83,16 @@ pub fn reader(rootless: bool, look: impl Fn(&Process) -> Option<String>) -> Resu
         running.session.named("kcov-reader").iter().filter(|reader| confined(reader)).find_map(&look)
     })
 }
+
+/// What a service of root says that must not start, as its control socket is in `folder`.
+pub fn refused_socket(folder: &Path) -> Result<String> {
+    let session = Session::new()?;
+    let config = session.path("serve.toml");
+    std::fs::write(&config, format!("[serve]\nsocket = {:?}\n", folder.join("control").display()))?;
+    let mut command = session.command("timeout");
+    command.arg("20").arg(session.path("kcov-broker")).args(["serve", "--config"]).arg(&config);
+    let output = command.output()?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(!output.status.success(), "{said}");
+    Ok(said)
+}
