@@ -1,6 +1,8 @@
 //! Transcripts of the conformance program: lines `group.point: result`.
 
-use anyhow::{Context, Result, bail};
+use crate::Outcome;
+use crate::binaries::workspace;
+use anyhow::{Context, Result, bail, ensure};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Results by point.
@@ -10,6 +12,36 @@ pub type Transcript = BTreeMap<String, String>;
 const KERNEL_ONLY: [&str; 2] = ["vhost.", "usb."];
 /// The group that needs the test device of remote sections.
 const TEST_DEVICE: &str = "rt.";
+
+/// A file of `tests/conformance`.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn recorded(name: &str) -> Result<String> {
+    let path = workspace().join("tests/conformance").join(name);
+    std::fs::read_to_string(&path).with_context(|| path.display().to_string())
+}
+
+/// Checks that random operations printed the kernel's output, byte for byte, and left nothing.
+///
+/// # Errors
+/// With the first difference.
+pub fn check_operations(outcome: &Outcome, transcript: &str) -> Result<()> {
+    if let Some(difference) = first_difference(&recorded(transcript)?, &outcome.stdout) {
+        bail!("{transcript} differs at {difference}\n{}", outcome.stderr);
+    }
+    outcome.assert_sound().map(drop)
+}
+
+/// Checks that the points equal those of the kernel, but for those that may differ, and that nothing is left.
+///
+/// # Errors
+/// With all differences.
+pub fn check_points(outcome: &Outcome, kernel: &Transcript, may_differ: &BTreeSet<String>) -> Result<()> {
+    let differences = differences(kernel, &parse(&outcome.stdout)?, may_differ);
+    ensure!(differences.is_empty(), "{} differ:\n{}", differences.len(), differences.join("\n"));
+    outcome.assert_sound().map(drop)
+}
 
 /// Parses a transcript.
 ///

@@ -2,12 +2,11 @@
 //! kernel's.
 
 use anyhow::Result;
-use kcov_tests::binaries::workspace;
 use kcov_tests::transcript::{
-    Transcript, deviations, differences, first_difference, kernel, needless_deviations, parse,
+    Transcript, check_operations, check_points, deviations, differences, first_difference, kernel,
+    needless_deviations, parse, recorded,
 };
 use kcov_tests::{Outcome, Run, client};
-use std::fs;
 use std::time::Duration;
 
 /// Each of the 13 groups stops by itself after one minute.
@@ -16,10 +15,6 @@ const WITHIN: Duration = Duration::from_secs(600);
 const OPERATIONS: &str = "3000";
 /// Rounds. A race lost once in five rounds goes unseen in this many with a probability of 1 in 10,000.
 const EXECS: usize = 40;
-
-fn recorded(name: &str) -> Result<String> {
-    Ok(fs::read_to_string(workspace().join("tests/conformance").join(name))?)
-}
 
 fn conformance(arguments: &[&str]) -> Result<Outcome> {
     let program = client("kcov_conformance")?;
@@ -33,29 +28,18 @@ fn stress(seed: &str, workload: &str) -> Result<Outcome> {
     conformance(&["-w", workload, "--stress", OPERATIONS, "--seed", seed])
 }
 
-#[track_caller]
 fn assert_points(arguments: &[&str]) -> Result<()> {
     let outcome = conformance(&[&["-x", "rt,vhost,usb"], arguments].concat())?;
     let kernel = kernel(&recorded("kernel-transcript.txt")?)?;
     let may_differ = deviations(&recorded("deviations.txt")?)?;
     let ours = parse(&outcome.stdout)?;
-    let differences = differences(&kernel, &ours, &may_differ);
     println!("{} points, {} may differ", kernel.len(), may_differ.len());
     println!("may differ but do not: {}", needless_deviations(&kernel, &ours, &may_differ).join(" "));
-    assert!(differences.is_empty(), "{} differ:\n{}", differences.len(), differences.join("\n"));
-    outcome.assert_sound()?;
-    Ok(())
+    check_points(&outcome, &kernel, &may_differ)
 }
 
-#[track_caller]
 fn assert_stress(seed: &str) -> Result<()> {
-    let outcome = stress(seed, "1")?;
-    let expected = recorded(&format!("kernel-stress-{seed}.txt"))?;
-    if let Some(difference) = first_difference(&expected, &outcome.stdout) {
-        panic!("seed {seed} differs from the kernel at {difference}\n{}", outcome.stderr);
-    }
-    outcome.assert_sound()?;
-    Ok(())
+    check_operations(&stress(seed, "1")?, &format!("kernel-stress-{seed}.txt"))
 }
 
 /// Every point that `deviations.txt` does not name equals the kernel's.

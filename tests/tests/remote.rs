@@ -1,10 +1,9 @@
 //! Remote sections behave as the kernel's do: a handler plays the test device behind the kernel's transcripts.
 
 use anyhow::Result;
-use kcov_tests::binaries::{example, workspace};
-use kcov_tests::transcript::{deviations, differences, first_difference, kernel_with_test_device, parse};
+use kcov_tests::binaries::example;
+use kcov_tests::transcript::{check_operations, check_points, deviations, kernel_with_test_device, recorded};
 use kcov_tests::{Outcome, Run, client, library};
-use std::fs;
 use std::time::Duration;
 
 /// Each group of points stops by itself after one minute.
@@ -16,10 +15,6 @@ const MANY_OPERATIONS: &str = "10000";
 /// A point that needs the test device.
 const COMMON_HANDLE: &str = "exec.remote.common_handle";
 
-fn recorded(name: &str) -> Result<String> {
-    Ok(fs::read_to_string(workspace().join("tests/conformance").join(name))?)
-}
-
 fn with_test_device(program: &str, arguments: &[&str], rules: &str) -> Result<Run> {
     let program = client(program)?;
     let command = [program.to_str().unwrap_or_default()].into_iter().chain(arguments.iter().copied());
@@ -28,7 +23,6 @@ fn with_test_device(program: &str, arguments: &[&str], rules: &str) -> Result<Ru
     Ok(run.option("--handler").option(handler.to_str().unwrap_or_default()))
 }
 
-#[track_caller]
 fn assert_points(change: fn(Run) -> Run, skipped: &[&str]) -> Result<()> {
     let run = with_test_device("kcov_conformance", &["-x", "vhost,usb", "/dev/kcov"], "6.12")?;
     let outcome = change(run).output()?;
@@ -36,10 +30,7 @@ fn assert_points(change: fn(Run) -> Run, skipped: &[&str]) -> Result<()> {
     let mut may_differ = deviations(&recorded("deviations.txt")?)?;
     may_differ.remove(COMMON_HANDLE);
     may_differ.extend(skipped.iter().map(ToString::to_string));
-    let differences = differences(&kernel, &parse(&outcome.stdout)?, &may_differ);
-    assert!(differences.is_empty(), "{} differ:\n{}", differences.len(), differences.join("\n"));
-    outcome.assert_sound()?;
-    Ok(())
+    check_points(&outcome, &kernel, &may_differ)
 }
 
 fn stress(seed: &str, operations: &str, rules: &str) -> Result<Outcome> {
@@ -47,15 +38,9 @@ fn stress(seed: &str, operations: &str, rules: &str) -> Result<Outcome> {
     with_test_device("kcov_remote_stress", &arguments, rules)?.output()
 }
 
-#[track_caller]
 fn assert_stress(seed: &str, transcript: &str, rules: &str) -> Result<()> {
     let outcome = stress(seed, OPERATIONS, rules)?;
-    let expected = recorded(&format!("{transcript}-remote-stress-{seed}.txt"))?;
-    if let Some(difference) = first_difference(&expected, &outcome.stdout) {
-        panic!("seed {seed} differs from the kernel at {difference}\n{}", outcome.stderr);
-    }
-    outcome.assert_sound()?;
-    Ok(())
+    check_operations(&outcome, &format!("{transcript}-remote-stress-{seed}.txt"))
 }
 
 /// Every point that `deviations.txt` does not name equals the kernel's, those of remote sections included.

@@ -1,10 +1,9 @@
 //! The broker run by an ordinary user: the same device, without any privilege.
 
 use anyhow::{Context, Result};
-use kcov_tests::binaries::workspace;
 use kcov_tests::ordinary::{as_user, own, run, session, user, words};
 use kcov_tests::process::Process;
-use kcov_tests::transcript::{deviations, differences, first_difference, kernel, parse};
+use kcov_tests::transcript::{check_operations, check_points, deviations, kernel, parse, recorded};
 use kcov_tests::{Control, Outcome, Run, Running, Session, client, library, until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{AccessFlags, Pid};
@@ -53,10 +52,6 @@ fn start(name: &str, options: &[&str], arguments: &[&str]) -> Result<(Running, C
     Ok((running, control))
 }
 
-fn recorded(name: &str) -> Result<String> {
-    Ok(fs::read_to_string(workspace().join("tests/conformance").join(name))?)
-}
-
 /// Options for a comparison with the transcripts, which are of Linux 6.12.
 const AS_RECORDED: [&str; 4] = ["--trace", "every", "--kcov-rules", "6.12"];
 
@@ -69,9 +64,7 @@ fn assert_points(options: &[&str], besides: &[&str]) -> Result<Outcome> {
     let kernel = kernel(&recorded("kernel-transcript.txt")?)?;
     let mut may_differ = deviations(&recorded("deviations.txt")?)?;
     may_differ.extend(besides.iter().map(|&name| name.to_owned()));
-    let differences = differences(&kernel, &parse(&outcome.stdout)?, &may_differ);
-    assert!(differences.is_empty(), "{} differ:\n{}", differences.len(), differences.join("\n"));
-    outcome.assert_sound()?;
+    check_points(&outcome, &kernel, &may_differ)?;
     Ok(outcome)
 }
 
@@ -98,9 +91,7 @@ fn random_operations_equal_the_kernels() -> Result<()> {
     let command: Vec<_> =
         [program].into_iter().chain(words(&["-w", "1", "--stress", "3000", "--seed", "1"])).collect();
     let outcome = output(&AS_RECORDED, &command)?;
-    assert_eq!(first_difference(&recorded("kernel-stress-1.txt")?, &outcome.stdout), None);
-    outcome.assert_sound()?;
-    Ok(())
+    check_operations(&outcome, "kernel-stress-1.txt")
 }
 
 /// Whole lives of instances leave nothing behind.
